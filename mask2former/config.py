@@ -1,0 +1,193 @@
+"""The config keys that this project adds to detectron2's.
+
+Every key is explained in docs/configuration.md. The defaults are those of the published code, also
+where all published configs set another value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detectron2.config import CfgNode
+
+__all__ = ["add_maskformer2_config", "add_maskformer2_video_config"]
+
+
+def add_maskformer2_config(cfg: CfgNode) -> None:
+    """Adds the keys of the image model, those of the video model apart, to ``cfg`` in place.
+
+    May be called before or after the ``add_*_config`` of other projects, and again: a key that is
+    there already keeps its value.
+    """
+    _add_input(cfg.INPUT)
+    _add_datasets(cfg.DATASETS)
+    _add_solver(cfg.SOLVER)
+    _add_sem_seg_head(cfg.MODEL.SEM_SEG_HEAD)
+    _add_mask_former(_child(cfg.MODEL, "MASK_FORMER"))
+    _add_swin(_child(cfg.MODEL, "SWIN"))
+    _add_timm(_child(cfg.MODEL, "TIMM"))
+
+
+def add_maskformer2_video_config(cfg: CfgNode) -> None:
+    """Adds the keys of training on clips to ``cfg`` in place; as harmless to repeat."""
+    defaults = {
+        "SAMPLING_FRAME_NUM": 2,  # frames of a training clip, T
+        "SAMPLING_FRAME_RANGE": 20,  # the others lie within +- this of a reference frame
+        "SAMPLING_FRAME_SHUFFLE": False,  # True: in random order instead of the order of time
+        "AUGMENTATIONS": [],  # any of "brightness", "contrast", "saturation", "rotation"
+    }
+    _fill(cfg.INPUT, defaults)
+
+
+def _add_input(node: CfgNode) -> None:
+    defaults = {
+        # Names a published recipe: mask_former_{semantic,panoptic,instance} or
+        # coco_{panoptic,instance}_lsj.
+        "DATASET_MAPPER_NAME": "mask_former_semantic",
+        "COLOR_AUG_SSD": False,  # brightness, contrast, saturation and hue as in SSD
+        # Not a divisor: above 0, images are padded right and below to a square of this side.
+        "SIZE_DIVISIBILITY": -1,
+        # Large-scale jitter: side of the square, range of the scale.
+        "IMAGE_SIZE": 1024,
+        "MIN_SCALE": 0.1,
+        "MAX_SCALE": 2.0,
+        # Ours: drop targets of which the crop left nothing (published: kept, with empty masks).
+        "DROP_EMPTY_TARGETS": False,
+    }
+    _fill(node, defaults)
+    # The most of a crop that one class may fill; from DeepLab's config, where that is added.
+    _fill(node.CROP, {"SINGLE_CATEGORY_MAX_AREA": 1.0})
+
+
+def _add_datasets(node: CfgNode) -> None:
+    # Ours: data sets of one's own, a list of {name, task, image root, annotations}.
+    _fill(node, {"CUSTOM": []})
+
+
+def _add_solver(node: CfgNode) -> None:
+    defaults = {
+        "OPTIMIZER": "ADAMW",  # or "SGD"
+        "BACKBONE_MULTIPLIER": 0.1,  # of the learning rate, for the backbone
+        "WEIGHT_DECAY_EMBED": 0.0,  # of nn.Embedding
+    }
+    _fill(node, defaults)
+
+
+def _add_sem_seg_head(node: CfgNode) -> None:
+    defaults = {
+        "MASK_DIM": 256,  # channels of the mask features and mask embeddings
+        "PIXEL_DECODER_NAME": "BasePixelDecoder",
+        "TRANSFORMER_ENC_LAYERS": 0,  # encoder layers inside the pixel decoder
+        "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": ["res3", "res4", "res5"],
+        # Without effect, as published: there are 4 points and MASK_FORMER.NHEADS heads.
+        "DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS": 4,
+        "DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS": 8,
+    }
+    _fill(node, defaults)
+
+
+def _add_mask_former(node: CfgNode) -> None:
+    _add_losses(node)
+    _add_transformer_decoder(node)
+    _add_inference(_child(node, "TEST"))
+    # Batches are padded to a multiple of this; below 0, of what the backbone asks for.
+    _fill(node, {"SIZE_DIVISIBILITY": 32})
+
+
+def _add_losses(node: CfgNode) -> None:
+    defaults = {
+        "DEEP_SUPERVISION": True,  # losses on the predictions of every decoder layer
+        "NO_OBJECT_WEIGHT": 0.1,  # of the no-object class in the cross-entropy
+        # Weights of the losses and of the matching cost alike.
+        "CLASS_WEIGHT": 1.0,
+        "DICE_WEIGHT": 1.0,
+        "MASK_WEIGHT": 20.0,
+        # Points per mask, P, in the matching cost and the mask losses; see PointRend.
+        "TRAIN_NUM_POINTS": 12544,
+        "OVERSAMPLE_RATIO": 3.0,
+        "IMPORTANCE_SAMPLE_RATIO": 0.75,
+        # Ours: from 0 on, the points of each image come from a generator with this seed, so that
+        # runs spread over processes agree with runs in one. -1: from torch's global generator.
+        "POINT_SEED": -1,
+        # Ours: leave ignored, void and crowd pixels out of the mask losses (published: negatives).
+        "IGNORE_VOID": False,
+    }
+    _fill(node, defaults)
+
+
+def _add_transformer_decoder(node: CfgNode) -> None:
+    defaults = {
+        "TRANSFORMER_DECODER_NAME": "MultiScaleMaskedTransformerDecoder",
+        "TRANSFORMER_IN_FEATURE": "res5",
+        "NUM_OBJECT_QUERIES": 100,  # Q
+        "HIDDEN_DIM": 256,
+        "NHEADS": 8,
+        "DIM_FEEDFORWARD": 2048,
+        "DROPOUT": 0.1,
+        "ENC_LAYERS": 0,  # of StandardTransformerDecoder only
+        "DEC_LAYERS": 6,  # the masked decoders count the prediction before the first layer too
+        "PRE_NORM": False,
+        "ENFORCE_INPUT_PROJ": False,  # a 1x1 convolution even where the widths agree
+    }
+    _fill(node, defaults)
+
+
+def _add_inference(node: CfgNode) -> None:
+    defaults = {
+        "SEMANTIC_ON": True,
+        "INSTANCE_ON": False,
+        "PANOPTIC_ON": False,
+        "OBJECT_MASK_THRESHOLD": 0.0,  # panoptic: least class probability of a query
+        "OVERLAP_THRESHOLD": 0.0,  # panoptic: least visible share of a query's mask
+        "SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": False,  # resize masks before they are merged
+    }
+    _fill(node, defaults)
+
+
+def _add_swin(node: CfgNode) -> None:
+    defaults = {
+        "PRETRAIN_IMG_SIZE": 224,  # side of the images of the pretraining; read with APE only
+        "PATCH_SIZE": 4,
+        "EMBED_DIM": 96,
+        "DEPTHS": [2, 2, 6, 2],
+        "NUM_HEADS": [3, 6, 12, 24],
+        "WINDOW_SIZE": 7,
+        "MLP_RATIO": 4.0,
+        "QKV_BIAS": True,
+        "QK_SCALE": None,  # None: (channels of a head) ** -0.5
+        "DROP_RATE": 0.0,
+        "ATTN_DROP_RATE": 0.0,
+        "DROP_PATH_RATE": 0.3,
+        "APE": False,  # absolute position embedding
+        "PATCH_NORM": True,
+        "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
+    }
+    _fill(node, defaults)
+
+
+def _add_timm(node: CfgNode) -> None:
+    """Ours: the backbone ``build_timm_backbone``."""
+    defaults = {
+        "NAME": "",  # of the model in timm
+        "OUT_INDICES": [1, 2, 3, 4],  # of the stages, as in timm's features_only
+        # "", "timm" (timm's own download), a file, or "package:NAME" for a file inside an
+        # installed package.
+        "PRETRAINED": "",
+        "NORMALIZE": "config",  # or "timm", for the mean and std that the model was trained with
+    }
+    _fill(node, defaults)
+
+
+def _child(node: CfgNode, name: str) -> CfgNode:
+    """Returns ``node[name]``, made first where it is not there."""
+    if name not in node:
+        setattr(node, name, CfgNode())  # by attribute: refused where the config is frozen
+    return node[name]
+
+
+def _fill(node: CfgNode, defaults: dict[str, Any]) -> None:
+    """Adds the keys of ``defaults`` that ``node`` lacks."""
+    for key, value in defaults.items():
+        if key not in node:
+            setattr(node, key, value)
