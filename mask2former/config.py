@@ -1,4 +1,4 @@
-"""The config keys that this project adds to detectron2's.
+"""The config keys that this project adds to detectron2's, and reading of config files.
 
 Every key is explained in docs/configuration.md. The defaults are those of the published code, also
 where all published configs set another value.
@@ -6,11 +6,64 @@ where all published configs set another value.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 
-__all__ = ["add_maskformer2_config", "add_maskformer2_video_config"]
+from .config_merge import merge_keys, merge_opts
+from .yaml_reader import read_chain
+
+__all__ = [
+    "add_maskformer2_config",
+    "add_maskformer2_video_config",
+    "get_config",
+    "load_config",
+    "merge_file",
+]
+
+
+def load_config(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> CfgNode:
+    """Reads a config file without running anything that it may contain.
+
+    Args:
+        path: yaml file, which may build on others through ``_BASE_``.
+        opts: ``KEY VALUE KEY VALUE ...``, set after the file.
+
+    Returns:
+        all keys, those of detectron2 and DeepLab included; not frozen.
+
+    Raises:
+        FileNotFoundError: the file or one of its bases is not there.
+        ValueError: the file cannot be read, holds a tag that asks for code, a key that does not
+            exist or a value of the wrong type; says where, and what was expected.
+    """
+    cfg = get_config()
+    merge_file(cfg, path)
+    merge_opts(cfg, opts)
+    return cfg
+
+
+def get_config() -> CfgNode:
+    """Returns the defaults of all keys: detectron2's, DeepLab's and those added here.
+
+    Add keys of your own to the result before ``merge_file`` meets them.
+    """
+    # Imported here since it loads detectron2's modeling, which who only adds keys can do without.
+    from detectron2.projects.deeplab import add_deeplab_config
+
+    cfg = get_cfg()
+    add_deeplab_config(cfg)
+    add_maskformer2_config(cfg)
+    add_maskformer2_video_config(cfg)
+    return cfg
+
+
+def merge_file(cfg: CfgNode, path: str | os.PathLike[str]) -> None:
+    """Sets what a config file says in ``cfg``; raises as ``load_config`` does."""
+    for source, keys in read_chain(path):
+        merge_keys(cfg, keys, source)
 
 
 def add_maskformer2_config(cfg: CfgNode) -> None:

@@ -1,0 +1,238 @@
+"""Reads config files of strangers: yaml into plain values, without ever running what it holds.
+
+Published Mask2Former configs write lists as Python expressions behind a tag with which PyYAML calls
+``eval``. The one form that they use, an arithmetic comprehension over a range, is worked out here
+from its syntax tree; see ``evaluate_list``. Every other tag is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import os
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import yaml
+from detectron2.utils.file_io import PathManager
+
+__all__ = ["evaluate_list", "read_chain", "read_yaml"]
+
+BASE_KEY = "_BASE_"
+_STANDARD = "tag:yaml.org,2002:"
+_PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
+_EVAL = "python/object/apply:eval"
+_TUPLE = "python/tuple"
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+}
+_LONGEST_EXPRESSION = 200  # characters; bounds the depth of the syntax tree too
+_LONGEST_LIST = 1000
+_LARGEST_NUMBER = 10**9
+
+
+def read_chain(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Reads a config and, through its ``_BASE_``, those it builds on.
+
+    ``_BASE_`` is a file name, or a list of them, taken relative to the file that names it.
+
+    Returns:
+        (file name, keys without ``_BASE_``) pairs in the order in which they are to be merged: a
+        base before what builds on it.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file cannot be read (see ``read_yaml``), or the bases go round in a circle.
+    """
+    return _read_chain(os.fspath(path), ())
+
+
+def _read_chain(path: str, below: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+    if not PathManager.isfile(path):
+        named_by = f", the {BASE_KEY} of {below[-1]}," if below else ""
+        raise FileNotFoundError(f"config file {path}{named_by} does not exist")
+    identity = os.path.realpath(path)
+    if identity in map(os.path.realpath, below):
+        raise ValueError(f"{BASE_KEY} goes round in a circle: {' -> '.join((*below, path))}")
+    keys = read_yaml(path)
+    bases = keys.pop(BASE_KEY, [])
+    bases = bases if isinstance(bases, list) else [bases]
+    chain = []
+    for base in bases:
+        if not isinstance(base, str):
+            raise ValueError(f"{path}: {BASE_KEY} expects a file name, got {base!r}")
+        chain += _read_chain(_beside(path, base), (*below, path))
+    return [*chain, (path, keys)]
+
+
+def _beside(path: str, base: str) -> str:
+    base = os.path.expanduser(base)
+    is_absolute = os.path.isabs(base) or "://" in base
+    return base if is_absolute else os.path.normpath(os.path.join(os.path.dirname(path), base))
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a yaml file that holds one mapping.
+
+    Returns:
+        nested dicts with str keys; the leaves are None, bool, int, float, str, list and tuple.
+
+    Raises:
+        ValueError: not yaml, not a mapping, a key that is there twice or is not a string, or a tag
+            other than a tuple and the lists of ``evaluate_list``; says the file and the line.
+    """
+    path = os.fspath(path)
+    try:
+        with PathManager.open(path, "r", encoding="utf-8") as file:
+            content = yaml.load(file, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{path}{line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a yaml text file: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply for a config") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping of config keys, got {_kind(content)}")
+    return content
+
+
+def _kind(content: Any) -> str:
+    return "an empty file" if content is None else f"a {type(content).__name__}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds plain values, tuples and evaluated lists, and nothing else."""
+
+    yaml_constructors: ClassVar[dict[str, Any]] = {
+        _STANDARD + tag: yaml.SafeLoader.yaml_constructors[_STANDARD + tag] for tag in _PLAIN
+    }
+    yaml_multi_constructors: ClassVar[dict[str, Any]] = {}
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        # Deep construction, so that an alias to what surrounds it is an error and not a cycle.
+        try:
+            return super().construct_object(node, deep=True)
+        except (ValueError, KeyError, IndexError) as error:  # "!!int x" and the like
+            problem = f"cannot read {node.value!r} as {_short(node.tag)}"
+            raise _error(node, problem) from error
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _error(key_node, "expected a name as key")
+            # Merge keys ("<<") are resolved by the parent class.
+            if key_node.tag not in (_STANDARD + "str", _STANDARD + "merge"):
+                raise _error(key_node, f"expected a name as key, got {key_node.value}; quote it")
+            if key_node.value in seen:
+                raise _error(key_node, f"the key {key_node.value} is there twice")
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=True)
+
+    def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            raise _error(node, f"expected a sequence behind {_short(node.tag)}")
+        return tuple(self.construct_sequence(node, deep=True))
+
+    def construct_evaluated(self, node: yaml.Node) -> list[int | float]:
+        arguments = node.value if isinstance(node, yaml.SequenceNode) else []
+        if len(arguments) != 1 or not isinstance(arguments[0], yaml.ScalarNode):
+            raise _error(node, f"expected one expression in brackets behind {_short(node.tag)}")
+        try:
+            return evaluate_list(arguments[0].value)
+        except ValueError as error:
+            raise _error(node, str(error)) from error
+
+    def refuse(self, node: yaml.Node) -> Any:
+        tag = _short(node.tag)
+        if tag == "!!timestamp":
+            raise _error(node, f"{node.value} reads as a date; quote it")
+        raise _error(node, f"the tag {tag} is refused: configs hold plain values only")
+
+
+_Loader.add_constructor(_STANDARD + _TUPLE, _Loader.construct_tuple)
+_Loader.add_constructor(_STANDARD + _EVAL, _Loader.construct_evaluated)
+_Loader.add_constructor(None, _Loader.refuse)
+
+
+def _error(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _short(tag: str) -> str:
+    return tag.replace(_STANDARD, "!!")
+
+
+def evaluate_list(expression: str) -> list[int | float]:
+    """Works out a comprehension such as ``[int(x * 0.1 * 512) for x in range(5, 21)]``.
+
+    Only numbers, the variable, ``+ - * / // %``, ``int()`` and one ``range()`` may occur.
+
+    Raises:
+        ValueError: anything else occurs, it has no value (a division by zero), or it is too long
+            (200 characters, 1000 elements, numbers beyond 1e9).
+    """
+    try:
+        if len(expression) > _LONGEST_EXPRESSION:
+            raise ValueError(f"longer than {_LONGEST_EXPRESSION} characters")
+        comprehension = ast.parse(expression.strip(), mode="eval").body
+        return _evaluate_comprehension(comprehension)
+    except (ValueError, ArithmeticError, SyntaxError, RecursionError, MemoryError) as error:
+        shown = expression if len(expression) <= 60 else expression[:60] + "..."
+        raise ValueError(
+            f"the expression {shown!r} is refused: {error}; expected arithmetic such as"
+            " [int(x * 0.1 * 512) for x in range(5, 21)], or a plain list"
+        ) from error
+
+
+def _evaluate_comprehension(node: ast.expr) -> list[int | float]:
+    if not isinstance(node, ast.ListComp) or len(node.generators) != 1:
+        raise ValueError("it is no list comprehension with one loop")
+    loop = node.generators[0]
+    if loop.ifs or loop.is_async or not isinstance(loop.target, ast.Name):
+        raise ValueError("its loop is no plain one")
+    bounds = [_evaluate_number(bound, {}) for bound in _call_arguments(loop.iter, "range")]
+    if not 1 <= len(bounds) <= 3 or not all(isinstance(bound, int) for bound in bounds):
+        raise ValueError("range() takes one to three whole numbers")
+    values = range(*bounds)
+    if len(values) > _LONGEST_LIST:
+        raise ValueError(f"it has more than {_LONGEST_LIST} elements")
+    return [_evaluate_number(node.elt, {loop.target.id: value}) for value in values]
+
+
+def _evaluate_number(node: ast.expr, variables: dict[str, int]) -> int | float:
+    value: int | float
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        value = node.value
+    elif isinstance(node, ast.Name) and node.id in variables:
+        value = variables[node.id]
+    elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        left, right = (_evaluate_number(side, variables) for side in (node.left, node.right))
+        value = _OPERATORS[type(node.op)](left, right)
+    elif isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
+        value = _OPERATORS[type(node.op)](_evaluate_number(node.operand, variables))
+    elif isinstance(node, ast.Call):
+        (argument,) = _call_arguments(node, "int")
+        value = int(_evaluate_number(argument, variables))
+    else:
+        raise ValueError(f"it holds {ast.unparse(node)}")
+    if not abs(value) <= _LARGEST_NUMBER:  # not a number is refused too
+        raise ValueError("a number in it is too large")
+    return value
+
+
+def _call_arguments(node: ast.expr, function: str) -> list[ast.expr]:
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    if not is_call or node.func.id != function or node.keywords:
+        raise ValueError(f"it holds {ast.unparse(node)} where {function}() was expected")
+    return node.args
