@@ -122,6 +122,7 @@ def _add_solver(node: CfgNode) -> None:
         "OPTIMIZER": "ADAMW",  # or "SGD"
         "BACKBONE_MULTIPLIER": 0.1,  # of the learning rate, for the backbone
         "WEIGHT_DECAY_EMBED": 0.0,  # of nn.Embedding
+        "LOG_PERIOD": 20,  # ours: iterations between two progress lines, also in metrics.json
     }
     _fill(node, defaults)
 
@@ -215,6 +216,9 @@ def _add_swin(node: CfgNode) -> None:
         "PATCH_NORM": True,
         "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
         "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
+        # Ours: 1 freezes the patch embedding, n the first n - 1 stages too. BACKBONE.FREEZE_AT
+        # is not read, as in the published code.
+        "FREEZE_AT": 0,
     }
     _fill(node, defaults)
 
@@ -228,6 +232,7 @@ def _add_timm(node: CfgNode) -> None:
         # installed package.
         "PRETRAINED": "",
         "NORMALIZE": "config",  # or "timm", for the mean and std that the model was trained with
+        "FREEZE_BN": False,  # keep the statistics and weights of all batch norms as they are
     }
     _fill(node, defaults)
 
