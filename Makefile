@@ -1,0 +1,55 @@
+# make demo: set-up, then train, evaluate and draw on data it makes itself.  make test: set-up, lint,
+# tests.  Choose with make VARIABLE=VALUE: another Python, another torch build, more test workers.
+PYTHON ?= python3
+VENV ?= .venv
+# Another torch pair than requirements/torch.txt ("torch==... torchvision==...") and another package
+# index for it (CPU or ROCm builds). They need naming once: the environment remembers them.
+TORCH ?=
+TORCH_INDEX_URL ?=
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+# An environment that is there is kept with its own Python, unless PYTHON is given.
+ifeq ($(origin PYTHON),file)
+SETUP_PYTHON = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python,$(PYTHON))
+else
+SETUP_PYTHON = $(PYTHON)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format clean
+
+help:
+	@echo "make setup      the environment in $(VENV): pinned packages, detectron2, this project"
+	@echo "make demo       set-up, then train, evaluate and draw a small panoptic model"
+	@echo "make test       set-up, lint and the test suite"
+	@echo "make test-slow  the same with the slow tests"
+	@echo "make lint       ruff, mypy and import-linter"
+	@echo "make format     let ruff reformat and mend what it can"
+	@echo "make clean      remove $(VENV) and caches"
+
+setup:
+	@$(SETUP_PYTHON) tools/setup_env.py --venv "$(VENV)" --torch "$(TORCH)" --index-url "$(TORCH_INDEX_URL)"
+
+demo: setup
+	$(VENV)/bin/python tools/run_demo.py
+
+# One thread a worker: the workers share the cores.
+test: lint
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-slow: lint
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --slow $(PYTEST_ARGS)
+
+lint: setup
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean:
+	rm -rf "$(VENV)" build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

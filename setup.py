@@ -1,0 +1,72 @@
+"""Package of mask2former: ``pip install .`` beside your own torch, torchvision and detectron2.
+
+torch, torchvision, detectron2 and OpenCV are left out of the requirements on purpose: each comes in
+several builds (CUDA, ROCm, CPU; headless or not), and asking for one here could replace yours.
+``make setup`` installs a full, pinned environment.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs/ into the wheel as mask2former/_configs, where model_zoo finds it."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / "mask2former" / "_configs"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(ROOT / "configs", target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def version() -> str:
+    """Return __version__ of mask2former/__init__.py, which cannot be imported at build time."""
+    text = (ROOT / "mask2former" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('mask2former/__init__.py has no line __version__ = "..."')
+    return found.group(1)
+
+
+EXTRAS = {
+    "timm": ["timm>=1.0"],
+    "video": ["av>=12"],
+    "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2"],
+    "hf": ["transformers>=4.40", "safetensors>=0.4"],
+    "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
+}
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS["test"] = [
+    "hypothesis",
+    "import-linter>=2.0",
+    "mypy",
+    "psutil",
+    "pytest>=8",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+]
+
+setup(
+    name="mask2former",
+    version=version(),
+    description="Mask2Former: image and video segmentation, as an extension of detectron2",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["mask2former", "mask2former.*"]),
+    package_data={"": ["*.json", "categories/*.json"]},
+    install_requires=["numpy>=1.26", "pillow>=10", "pycocotools>=2.0.6", "scipy>=1.11", "tqdm"],
+    extras_require=EXTRAS,
+    cmdclass={"build_py": BuildWithConfigs},
+)
