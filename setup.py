@@ -40,7 +40,7 @@ EXTRAS = {
     "timm": ["timm>=1.0"],
     "video": ["av>=12"],
     "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2"],
-    "hf": ["transformers>=4.40", "safetensors>=0.4"],
+    "hf": ["transformers>=4.40"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
@@ -66,7 +66,16 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["mask2former", "mask2former.*"]),
     package_data={"": ["*.json", "categories/*.json"]},
-    install_requires=["numpy>=1.26", "pillow>=10", "pycocotools>=2.0.6", "scipy>=1.11", "tqdm"],
+    install_requires=[
+        "numpy>=1.26",
+        "pillow>=10",
+        "pycocotools>=2.0.6",
+        "pyyaml>=6",
+        "safetensors>=0.4",
+        "scipy>=1.11",
+        "tabulate",
+        "tqdm",
+    ],
     extras_require=EXTRAS,
     cmdclass={"build_py": BuildWithConfigs},
 )
