@@ -1,0 +1,27 @@
+"""Class tables as data: one json file a family of data sets, read once and only when asked for."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["load_categories"]
+
+
+@functools.cache
+def load_categories(family: str) -> tuple[dict[str, Any], ...]:
+    """Returns the classes of a family of data sets, in the order of their contiguous ids.
+
+    Each is a dict of COCO's kind: ``id`` as in the annotation files, ``name``, and where the family
+    has them ``isthing`` (0 or 1) and ``color`` (RGB, 0..255). Treat them as read-only.
+
+    Raises:
+        FileNotFoundError: there is no table ``family``.json; the message lists those there are.
+    """
+    path = Path(__file__).with_name(f"{family}.json")
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json")))
+        raise FileNotFoundError(f"no class table {path}; there are: {known}")
+    return tuple(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,1 @@
+"""Draws the shapes data set: scenes of textured regions with shaded things before them."""

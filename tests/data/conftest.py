@@ -1,0 +1,25 @@
+"""Fixtures of the data tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+
+@pytest.fixture
+def empty_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """detectron2's catalogs, without any data set until the test is over."""
+    monkeypatch.setattr(DatasetCatalog, "data", {})
+    monkeypatch.setattr(MetadataCatalog, "data", {})
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small shapes data set in it: 10 training and 4 validation images."""
+    from mask2former.data.synthetic.images import write_shapes
+
+    root = tmp_path_factory.mktemp("datasets")
+    write_shapes(root, seed=5, train=10, val=4, size=64, workers=1)
+    return root
