@@ -14,7 +14,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .config import add_maskformer2_config, add_maskformer2_video_config, load_config
-from .modeling import MaskFormer
+from .modeling import MaskFormer, VideoMaskFormer
 
 __version__ = "0.1.0"
-__all__ = ["MaskFormer", "add_maskformer2_config", "add_maskformer2_video_config", "load_config"]
+__all__ = [
+    "MaskFormer",
+    "VideoMaskFormer",
+    "add_maskformer2_config",
+    "add_maskformer2_video_config",
+    "load_config",
+]

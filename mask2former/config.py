@@ -106,6 +106,9 @@ def _add_input(node: CfgNode) -> None:
         "MAX_SCALE": 2.0,
         # Ours: drop targets of which the crop left nothing (published: kept, with empty masks).
         "DROP_EMPTY_TARGETS": False,
+        # Ours: the mask_former_* recipes heed RANDOM_FLIP (published: they flip horizontally
+        # whatever it says).
+        "OBEY_RANDOM_FLIP": False,
     }
     _fill(node, defaults)
     # The most of a crop that one class may fill; from DeepLab's config, where that is added.
@@ -165,6 +168,9 @@ def _add_losses(node: CfgNode) -> None:
         "POINT_SEED": -1,
         # Ours: leave ignored, void and crowd pixels out of the mask losses (published: negatives).
         "IGNORE_VOID": False,
+        # Ours: where a clip's objects have their class from, "last_frame" (published: an object
+        # that is absent there trains as no-object) or "any_frame".
+        "CLIP_LABEL": "last_frame",
     }
     _fill(node, defaults)
 

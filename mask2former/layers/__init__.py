@@ -1,0 +1,21 @@
+"""Neural network layers that know nothing of configs or of detectron2's registries."""
+
+from .attention import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAttentionLayer
+from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
+from .mlp import MLP
+from .position import SinePositionEncoding
+from .window_attention import SwinBlock, WindowAttention
+
+__all__ = [
+    "MLP",
+    "CrossAttentionLayer",
+    "DeformableAttention",
+    "DeformableEncoder",
+    "DeformableEncoderLayer",
+    "FFNLayer",
+    "MultiheadAttention",
+    "SelfAttentionLayer",
+    "SinePositionEncoding",
+    "SwinBlock",
+    "WindowAttention",
+]

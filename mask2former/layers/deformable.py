@@ -1,0 +1,144 @@
+"""Deformable attention and the encoder built from it.
+
+Source: Deformable DETR, Zhu et al. 2021, sections 4.1 and A.4.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ops.deform_attn import deformable_attention
+
+
+class DeformableAttention(nn.Module):
+    """Every query looks at a few learned places of every level.
+
+    Args:
+        dim: channels, divisible by num_heads.
+        num_levels: feature maps looked at.
+        num_heads: attention heads.
+        num_points: places per head and level.
+    """
+
+    def __init__(self, dim: int, num_levels: int, num_heads: int, num_points: int = 4):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(
+                f"DeformableAttention: {dim} channels do not split into {num_heads} heads; "
+                "choose a width that is a multiple of the number of heads."
+            )
+        self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        samples = num_heads * num_levels * num_points
+        self.sampling_offsets = nn.Linear(dim, samples * 2)
+        self.attention_weights = nn.Linear(dim, samples)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start from fixed offsets: head h looks along the angle 2*pi*h/M, point p at p+1 pixels."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        angle = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
+        direction = torch.stack([angle.cos(), angle.sin()], -1)
+        direction = direction / direction.abs().amax(-1, keepdim=True)
+        reach = torch.arange(1, self.num_points + 1, dtype=torch.float32)
+        offsets = direction[:, None, None] * reach[:, None]  # (M, 1, P, 2)
+        offsets = offsets.expand(-1, self.num_levels, -1, -1)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, query: Tensor, reference: Tensor, value: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Attend around the reference points.
+
+        Args:
+            query: (B, Q, C), with positions added.
+            reference: (Q, 2), (x, y) of each query in 0..1, the same on every level.
+            value: (B, S, C), the levels' pixels one level after the other.
+            sizes: (H, W) of every level.
+
+        Returns:
+            (B, Q, C).
+        """
+        b, q, _ = query.shape
+        heads, levels, points = self.num_heads, self.num_levels, self.num_points
+        offsets = self.sampling_offsets(query).view(b, q, heads, levels, points, 2)
+        weights = self.attention_weights(query).view(b, q, heads, -1).softmax(-1)
+        # Offsets are in pixels of the level that is looked at.
+        pixels = torch.tensor([(w, h) for h, w in sizes], dtype=query.dtype, device=query.device)
+        locations = reference.view(1, q, 1, 1, 1, 2) + offsets / pixels[:, None]
+        values = self.value_proj(value).unflatten(-1, (heads, -1))  # (B, S, M, C/M)
+        out = deformable_attention(values, sizes, locations, weights.view(offsets.shape[:-1]))
+        return self.output_proj(out)
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable self-attention over all levels, then a feed-forward network; post-norm."""
+
+    def __init__(
+        self,
+        dim: int,
+        ffn_dim: int,
+        dropout: float,
+        num_levels: int,
+        num_heads: int,
+        num_points: int = 4,
+    ):
+        super().__init__()
+        self.self_attn = DeformableAttention(dim, num_levels, num_heads, num_points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C)."""
+        x = self.norm1(x + self.dropout(self.self_attn(x + position, reference, x, sizes)))
+        hidden = self.dropout(F.relu(self.linear1(x)))
+        return self.norm2(x + self.dropout(self.linear2(hidden)))
+
+
+class DeformableEncoder(nn.Module):
+    """A stack of deformable encoder layers without a final norm."""
+
+    def __init__(self, num_layers: int, **layer_args):
+        super().__init__()
+        self.layers = nn.ModuleList(DeformableEncoderLayer(**layer_args) for _ in range(num_layers))
+
+    def forward(self, x: Tensor, position: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Encode the tokens of all levels.
+
+        Args:
+            x: (B, S, C), the levels' pixels one level after the other.
+            position: (S, C).
+            sizes: (H, W) of every level.
+
+        Returns:
+            (B, S, C).
+        """
+        reference = pixel_centres(sizes, x.device)
+        for layer in self.layers:
+            x = layer(x, position, reference, sizes)
+        return x
+
+
+def pixel_centres(sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """Centres of all pixels of all levels, (S, 2) as (x, y) in 0..1."""
+    levels = []
+    for h, w in sizes:
+        y = (torch.arange(h, dtype=torch.float32, device=device) + 0.5) / h
+        x = (torch.arange(w, dtype=torch.float32, device=device) + 0.5) / w
+        levels.append(torch.stack([x.expand(h, w), y[:, None].expand(h, w)], -1).view(-1, 2))
+    return torch.cat(levels)

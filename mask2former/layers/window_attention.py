@@ -1,0 +1,178 @@
+"""Attention inside (shifted) windows, and the Swin Transformer block made of it.
+
+Source: Swin Transformer, Liu et al. 2021, section 3.2. Maps are channels last, (B, H, W, C).
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
+
+# Added to the attention logits between pixels that only the cyclic shift brought together.
+_APART = -100.0
+
+
+def _relative_position_index(window: int) -> Tensor:
+    """Row of the bias table for every pair of pixels of a window, int64 (w*w, w*w)."""
+    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    dy = y.flatten()[:, None] - y.flatten() + window - 1
+    dx = x.flatten()[:, None] - x.flatten() + window - 1
+    return dy * (2 * window - 1) + dx
+
+
+def _shift_masks(window: int, shift: int) -> Tensor:
+    """What to add to the attention logits in the windows of a cyclically shifted map.
+
+    Only windows of the last row and of the last column hold pixels from opposite borders, so four
+    masks serve maps of every size.
+
+    Returns:
+        (2, 2, w*w, w*w): the first index is 1 in the last row, the second in the last column.
+    """
+    wrapped = torch.arange(window) >= window - shift
+    apart = wrapped[:, None] != wrapped  # two rows, or two columns, of a window
+    shape = (window, window, window, window)  # y, x of the query; y, x of the key
+    masks = torch.stack([torch.zeros_like(apart), apart])
+    rows = masks[:, None, :, None, :, None].expand(2, 2, *shape)
+    columns = masks[None, :, None, :, None, :].expand(2, 2, *shape)
+    return _APART * (rows | columns).flatten(4, 5).flatten(2, 3).float()
+
+
+class WindowAttention(nn.Module):
+    """Self-attention among the pixels of a window, with a learned bias by relative position.
+
+    Args:
+        dim: channels, divisible by num_heads.
+        window: side of a window in pixels.
+        num_heads: attention heads.
+        qkv_bias: whether the query, key and value projections have a bias.
+        qk_scale: factor of the dot products; (dim / num_heads) ** -0.5 if not given.
+        attn_drop: probability of dropping an attention weight while training.
+        drop: probability of dropping an output channel while training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        window: int,
+        num_heads: int,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        drop: float = 0.0,
+    ):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(
+                f"WindowAttention: {dim} channels do not split into {num_heads} heads; choose a "
+                "width that is a multiple of the number of heads."
+            )
+        self.num_heads = num_heads
+        self.qk_scale = qk_scale
+        self.attn_drop = attn_drop
+        self.relative_position_bias_table = nn.Parameter(
+            torch.empty((2 * window - 1) ** 2, num_heads)
+        )
+        self.register_buffer("relative_position_index", _relative_position_index(window))
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(drop)
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def position_bias(self) -> Tensor:
+        """Return what to add to the attention logits, (M, w*w, w*w)."""
+        bias = F.embedding(self.relative_position_index, self.relative_position_bias_table)
+        return bias.permute(2, 0, 1).contiguous()
+
+    def forward(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """Map windows (G, w*w, C), with a bias (M, w*w, w*w) of the logits, to (G, w*w, C)."""
+        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.transpose(1, 3).unbind(2)  # (G, M, w*w, C/M) each
+        out = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=bias[None].to(query.dtype),
+            dropout_p=self.attn_drop if self.training else 0.0,
+            scale=self.qk_scale,
+        )
+        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+
+
+class SwinBlock(nn.Module):
+    """Window attention and an MLP, each after a LayerNorm and inside a residual.
+
+    Args:
+        dim: channels.
+        window: side of a window in pixels.
+        shift: pixels by which the windows are shifted down and right; 0 for none.
+        mlp_ratio: width of the MLP over `dim`.
+        drop: dropout probability of the MLP.
+        drop_path: probability of dropping a residual branch of an image while training.
+        **attention: other arguments of `WindowAttention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        window: int,
+        shift: int,
+        mlp_ratio: float = 4.0,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        **attention,
+    ):
+        super().__init__()
+        self.window = window
+        self.shift = shift
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, window, drop=drop, **attention)
+        self.drop_path = StochasticDepth(drop_path, mode="row")
+        self.norm2 = nn.LayerNorm(dim)
+        hidden = int(dim * mlp_ratio)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                fc1=nn.Linear(dim, hidden),
+                act=nn.GELU(),
+                drop1=nn.Dropout(drop),
+                fc2=nn.Linear(hidden, dim),
+                drop2=nn.Dropout(drop),
+            )
+        )
+        if shift:
+            self.register_buffer("shift_masks", _shift_masks(window, shift), persistent=False)
+
+    def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attend inside every window of x (B, R, w, S, w, C), R by S of them; the same shape."""
+        windows = x.transpose(2, 3)  # (B, R, S, w, w, C)
+        out = self.attn(windows.flatten(3, 4).flatten(0, 2), bias)
+        return out.view(windows.shape).transpose(2, 3)
+
+    def _attend_shifted(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Like `_attend`, with the last row and column apart: theirs are other masks."""
+        rows = []
+        for last_row, row in enumerate(x.tensor_split([-1], dim=1)):
+            parts = enumerate(row.tensor_split([-1], dim=3))
+            parts = [self._attend(p, bias + self.shift_masks[last_row, i]) for i, p in parts]
+            rows.append(torch.cat(parts, dim=3))
+        return torch.cat(rows, dim=1)
+
+    def _window_attention(self, x: Tensor) -> Tensor:
+        """Pad, shift, attend inside windows, and undo the two: (B, H, W, C) to (B, H, W, C)."""
+        (height, width), window, shift = x.shape[1:3], self.window, self.shift
+        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+        x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window))
+        attend = self._attend_shifted if shift else self._attend
+        x = attend(x, self.attn.position_bias()).flatten(3, 4).flatten(1, 2)
+        if shift:
+            x = x.roll((shift, shift), (1, 2))
+        return x[:, :height, :width]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H, W, C); H and W are any."""
+        x = x + self.drop_path(self._window_attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))

@@ -1,0 +1,239 @@
+"""The training loss of mask classification, for images and clips.
+
+Source: Mask2Former, Cheng et al. 2022, section 3.3 and appendix (losses on points).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from detectron2.utils import comm
+from torch import Tensor, distributed, nn
+
+from ..ops.point_sampling import random_points, sample_maps, sample_masks, uncertain_points
+from .losses import classification_loss, empty_loss, point_bce, point_dice
+from .matcher import HungarianMatcher, Pairs
+
+# Rows (mask, frame) that go through point sampling at a time: bounds memory, not the result.
+_ROWS_PER_CHUNK = 128
+
+
+class SetCriterion(nn.Module):
+    """Matches predictions with targets and adds up classification, mask and dice losses.
+
+    Args:
+        num_classes: K, without no-object.
+        matcher: assigns queries to targets.
+        weight_dict: weights by loss name; a layer whose losses have no weight is not computed.
+        eos_coef: weight of the no-object class.
+        losses: what to compute, of "labels" and "masks".
+        num_points: points a mask loss is taken at.
+        oversample_ratio: candidates drawn for each point.
+        importance_sample_ratio: share of the points that are the most uncertain candidates.
+
+    Raises:
+        ValueError: an unknown name in losses, or ratios out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        matcher: HungarianMatcher,
+        weight_dict: dict[str, float],
+        eos_coef: float,
+        losses: Sequence[str],
+        num_points: int,
+        oversample_ratio: float,
+        importance_sample_ratio: float,
+    ):
+        super().__init__()
+        unknown = set(losses) - {"labels", "masks"}
+        if unknown:
+            raise ValueError(
+                f'SetCriterion: losses are "labels" and "masks", got {sorted(unknown)}.'
+            )
+        if oversample_ratio < 1 or not 0 <= importance_sample_ratio <= 1:
+            raise ValueError(
+                "SetCriterion: oversample_ratio must be at least 1 and importance_sample_ratio in "
+                f"0..1, got {oversample_ratio} and {importance_sample_ratio}."
+            )
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.weight_dict = weight_dict
+        self.eos_coef = eos_coef
+        self.losses = tuple(losses)
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+        weights = torch.ones(num_classes + 1)
+        weights[-1] = eos_coef
+        self.register_buffer("empty_weight", weights)
+
+    def forward(
+        self, outputs: dict[str, Tensor], targets: Sequence[dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Compute all losses, without their weights.
+
+        Args:
+            outputs: `pred_logits` (B, Q, K+1), `pred_masks` (B, Q, H, W) or (B, Q, T, H, W), and
+                optionally `aux_outputs`, a list of dicts with these two.
+            targets: as for `HungarianMatcher.match_layers`.
+
+        Returns:
+            scalars `loss_ce`, `loss_mask`, `loss_dice`, and the same with `_0`, `_1`, ... for the
+            auxiliary outputs. Mask losses are divided by the number of targets in all processes;
+            those of a clip are summed over its frames.
+        """
+        aux = outputs.get("aux_outputs", [])
+        layers, suffixes = [outputs], [""]
+        for i, layer in enumerate(aux):
+            if f"loss_ce_{i}" in self.weight_dict:  # else deep supervision is off
+                layers.append(layer)
+                suffixes.append(f"_{i}")
+        matches = self.matcher.match_layers(layers, targets)
+        losses: dict[str, Tensor] = {}
+        if "labels" in self.losses:
+            for layer, pairs, suffix in zip(layers, matches, suffixes):
+                losses[f"loss_ce{suffix}"] = self._loss_labels(layer, pairs, targets)
+        if "masks" in self.losses:
+            losses.update(self._loss_masks(layers, matches, suffixes, targets))
+        return losses
+
+    def _loss_labels(
+        self, layer: dict[str, Tensor], pairs: Pairs, targets: Sequence[dict[str, Tensor]]
+    ) -> Tensor:
+        logits = layer["pred_logits"]
+        labels = torch.full(
+            logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device
+        )
+        for b, ((queries, chosen), target) in enumerate(zip(pairs, targets)):
+            labels[b, queries.to(labels.device)] = target["labels"][chosen.to(labels.device)]
+        return classification_loss(logits, labels, self.empty_weight)
+
+    def _loss_masks(
+        self,
+        layers: Sequence[dict[str, Tensor]],
+        matches: Sequence[Pairs],
+        suffixes: Sequence[str],
+        targets: Sequence[dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """Mask and dice losses of all layers, whose rows (pair, frame) are sampled together."""
+        num_masks = _num_masks(targets, layers[0]["pred_masks"].device)
+        if sum(len(q) for q, _ in matches[0]) == 0:
+            return {
+                f"loss_{kind}{suffix}": empty_loss(layer["pred_masks"])
+                for layer, suffix in zip(layers, suffixes)
+                for kind in ("mask", "dice")
+            }
+        logits = torch.cat([_matched_rows(x, pairs) for x, pairs in zip(layers, matches)])
+        bce, dice = self._row_losses(logits, _Rows.of(matches, targets))
+        bce, dice = bce.view(len(layers), -1), dice.view(len(layers), -1)
+        losses = {}
+        for i, suffix in enumerate(suffixes):
+            # Sums, not means: a clip counts every frame.
+            losses[f"loss_mask{suffix}"] = bce[i].sum() / num_masks
+            losses[f"loss_dice{suffix}"] = dice[i].sum() / num_masks
+        return losses
+
+    def _row_losses(self, logits: Tensor, rows: "_Rows") -> tuple[Tensor, Tensor]:
+        """Cross-entropy and dice of every row of logits (R, H, W): two (R,)."""
+        bce, dice = [], []
+        for start in range(0, len(logits), _ROWS_PER_CHUNK):
+            chunk = slice(start, start + _ROWS_PER_CHUNK)
+            points = self._choose_points(logits[chunk].detach(), rows.seeds and rows.seeds[chunk])
+            targets = sample_masks(rows.masks, points, rows.mask_index[chunk])
+            keep = None
+            if rows.ignore is not None:
+                keep = (sample_masks(rows.ignore, points, rows.ignore_index[chunk]) < 0.5).float()
+            point_logits = sample_maps(logits[chunk], points)
+            bce.append(point_bce(point_logits, targets, keep))
+            dice.append(point_dice(point_logits, targets, keep))
+        return torch.cat(bce), torch.cat(dice)
+
+    def _choose_points(self, logits: Tensor, seeds: Sequence[int] | None) -> Tensor:
+        """Points (R, P, 2) for mask logits (R, H, W): mostly where they are near zero."""
+        num_candidates = int(self.num_points * self.oversample_ratio)
+        num_uncertain = int(self.num_points * self.importance_sample_ratio)
+        num_uniform = self.num_points - num_uncertain
+        drawn = random_points(len(logits), num_candidates + num_uniform, logits.device, seeds)
+        candidates, uniform = drawn.split([num_candidates, num_uniform], 1)
+        return uncertain_points(logits, candidates, uniform, num_uncertain)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"matcher: {self.matcher}",
+            f"losses: {self.losses}",
+            f"weight_dict: {self.weight_dict}",
+            f"num_classes: {self.num_classes}",
+            f"eos_coef: {self.eos_coef}",
+            f"num_points: {self.num_points}",
+            f"oversample_ratio: {self.oversample_ratio}",
+            f"importance_sample_ratio: {self.importance_sample_ratio}",
+        ]
+        return "\n    ".join([f"{type(self).__name__}:", *lines])
+
+
+@dataclass
+class _Rows:
+    """What belongs to each row, a matched query's mask in one frame, of all layers and images.
+
+    Attributes:
+        masks: (M, H, W), the target masks of all images and frames.
+        mask_index: (R,), row of `masks`.
+        ignore: (I, H, W), pixels that do not count, or None.
+        ignore_index: (R,), row of `ignore`.
+        seeds: R integers that fix the points, or None.
+    """
+
+    masks: Tensor
+    mask_index: Tensor
+    ignore: Tensor | None
+    ignore_index: Tensor
+    seeds: list[int] | None
+
+    @classmethod
+    def of(cls, matches: Sequence[Pairs], targets: Sequence[dict[str, Tensor]]) -> "_Rows":
+        """Line up the targets with `_matched_rows` of all layers."""
+        frames = targets[0]["masks"].shape[1] if targets[0]["masks"].dim() == 4 else 1
+        frame = torch.arange(frames)
+        starts = [0]
+        for target in targets:
+            starts.append(starts[-1] + len(target["labels"]))
+        mask_index, ignore_index, seeds = [], [], []
+        for layer, pairs in enumerate(matches):
+            for b, (_, chosen) in enumerate(pairs):
+                mask_index.append(((starts[b] + chosen)[:, None] * frames + frame).flatten())
+                ignore_index.append((b * frames + frame).repeat(len(chosen)))
+                # An image's rows have seeds that other images of the batch do not change.
+                first = int(targets[b].get("seed", 0)) * 2**24 + layer * 2**16
+                seeds.extend(range(first, first + len(chosen) * frames))
+        device = targets[0]["masks"].device
+        ignore = [_as_rows(t["ignore"]) for t in targets if "ignore" in t]
+        return cls(
+            masks=torch.cat([_as_rows(t["masks"]) for t in targets]),
+            mask_index=torch.cat(mask_index).to(device),
+            ignore=torch.cat(ignore) if ignore else None,
+            ignore_index=torch.cat(ignore_index).to(device),
+            seeds=seeds if "seed" in targets[0] else None,
+        )
+
+
+def _as_rows(masks: Tensor) -> Tensor:
+    """Any leading axes as one, (..., H, W) to (R, H, W)."""
+    return masks.reshape(-1, *masks.shape[-2:])
+
+
+def _matched_rows(layer: dict[str, Tensor], pairs: Pairs) -> Tensor:
+    """Mask logits of the matched queries of all images, (pairs * T, H, W)."""
+    masks = layer["pred_masks"]
+    rows = [masks[b, queries.to(masks.device)] for b, (queries, _) in enumerate(pairs)]
+    return _as_rows(torch.cat(rows)).float()
+
+
+def _num_masks(targets: Sequence[dict[str, Tensor]], device: torch.device) -> Tensor:
+    """Targets per process, averaged over the processes, at least 1."""
+    count = torch.tensor(sum(len(t["labels"]) for t in targets), dtype=torch.float32, device=device)
+    world = comm.get_world_size()
+    if world > 1:
+        distributed.all_reduce(count)
+    return (count / world).clamp(min=1)

@@ -1,0 +1,37 @@
+"""Convolutions and helpers that the pixel decoders share."""
+
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from fvcore.nn.weight_init import c2_xavier_fill
+from torch.nn import functional as F
+
+
+def sort_by_stride(input_shape: dict[str, ShapeSpec]) -> list[tuple[str, ShapeSpec]]:
+    """Features from fine to coarse."""
+    return sorted(input_shape.items(), key=lambda item: item[1].stride)
+
+
+def c2_xavier_conv(in_channels: int, out_channels: int, **conv_args) -> Conv2d:
+    """A convolution with Caffe2's Xavier initial weights (Kaiming uniform, a=1) and zero bias."""
+    conv = Conv2d(in_channels, out_channels, **conv_args)
+    c2_xavier_fill(conv)
+    return conv
+
+
+def adapter_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
+    """Lateral 1x1 convolution with norm and no activation; a bias only where norm is ""."""
+    return c2_xavier_conv(
+        in_channels, conv_dim, kernel_size=1, bias=norm == "", norm=get_norm(norm, conv_dim)
+    )
+
+
+def output_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
+    """3x3 convolution with norm and ReLU; a bias only where norm is ""."""
+    return c2_xavier_conv(
+        in_channels,
+        conv_dim,
+        kernel_size=3,
+        padding=1,
+        bias=norm == "",
+        norm=get_norm(norm, conv_dim),
+        activation=F.relu,
+    )

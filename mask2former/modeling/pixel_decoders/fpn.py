@@ -1,0 +1,140 @@
+"""The pixel decoders of MaskFormer: an FPN, and one with a transformer encoder on top.
+
+Source: MaskFormer, Cheng et al. 2021, section 3.2; FPN, Lin et al. 2017.
+"""
+
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...layers import SinePositionEncoding, TransformerEncoder
+from .common import adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
+
+_NUM_MAPS = 3  # coarse maps that a multi-scale transformer decoder gets
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class BasePixelDecoder(nn.Module):
+    """A feature pyramid over all input features, up to the finest.
+
+    Differs from FPN in that sums pass a norm and a ReLU, and that only the coarsest level, which
+    has no sum, takes its backbone feature through a 3x3 convolution.
+
+    Args:
+        input_shape: shapes of the backbone's features, by name.
+        conv_dim: width of the pyramid.
+        mask_dim: channels of the mask features.
+        norm: norm of the convolutions, a name that `detectron2.layers.get_norm` takes.
+    """
+
+    @configurable
+    def __init__(
+        self, input_shape: dict[str, ShapeSpec], *, conv_dim: int, mask_dim: int, norm: str | None
+    ):
+        super().__init__()
+        shapes = sort_by_stride(input_shape)
+        self.in_features = [name for name, _ in shapes]  # fine to coarse, like layer_1 and on
+        for i, (_, shape) in enumerate(shapes[:-1], 1):
+            self.add_module(f"adapter_{i}", adapter_conv(shape.channels, conv_dim, norm))
+            self.add_module(f"layer_{i}", output_conv(conv_dim, conv_dim, norm))
+        top = output_conv(shapes[-1][1].channels, conv_dim, norm)
+        self.add_module(f"layer_{len(shapes)}", top)
+        self.mask_features = c2_xavier_conv(conv_dim, mask_dim, kernel_size=3, padding=1)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
+            "conv_dim": head.CONVS_DIM,
+            "mask_dim": head.MASK_DIM,
+            "norm": head.NORM,
+        }
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What enters the top of the pyramid, and the encoder map, which an FPN has not."""
+        return x, None
+
+    def forward_features(
+        self, features: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+        """Decode backbone features (B, C, H, W).
+
+        Returns:
+            mask features (B, mask_dim, H, W) of the finest size; the encoder map of the coarsest
+            size, or None; the three coarsest maps (B, conv_dim, ...), coarse to fine.
+        """
+        top = len(self.in_features)
+        x, encoder_map = self._encode(features[self.in_features[-1]])
+        maps = [getattr(self, f"layer_{top}")(x)]
+        for i in range(top - 1, 0, -1):
+            lateral = getattr(self, f"adapter_{i}")(features[self.in_features[i - 1]])
+            coarser = F.interpolate(maps[-1], size=lateral.shape[-2:], mode="nearest")
+            maps.append(getattr(self, f"layer_{i}")(lateral + coarser))
+        return self.mask_features(maps[-1]), encoder_map, maps[:_NUM_MAPS]
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class TransformerEncoderPixelDecoder(BasePixelDecoder):
+    """`BasePixelDecoder` whose coarsest feature passes a transformer encoder first.
+
+    Args:
+        transformer_dropout: dropout of the encoder.
+        transformer_nheads: attention heads of the encoder.
+        transformer_dim_feedforward: hidden width of the encoder's feed-forward networks.
+        transformer_enc_layers: encoder layers.
+        transformer_pre_norm: normalise before attention instead of after.
+        input_shape, conv_dim, mask_dim, norm: see `BasePixelDecoder`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        transformer_dropout: float,
+        transformer_nheads: int,
+        transformer_dim_feedforward: int,
+        transformer_enc_layers: int,
+        transformer_pre_norm: bool,
+        conv_dim: int,
+        mask_dim: int,
+        norm: str | None,
+    ):
+        super().__init__(input_shape, conv_dim=conv_dim, mask_dim=mask_dim, norm=norm)
+        channels = sort_by_stride(input_shape)[-1][1].channels
+        self.input_proj = c2_xavier_conv(channels, conv_dim, kernel_size=1)
+        self.position = SinePositionEncoding(conv_dim // 2)
+        encoder = TransformerEncoder(
+            transformer_enc_layers,
+            conv_dim,
+            transformer_nheads,
+            transformer_dim_feedforward,
+            transformer_dropout,
+            transformer_pre_norm,
+        )
+        self.transformer = nn.ModuleDict({"encoder": encoder})
+        top = f"layer_{len(self.in_features)}"
+        delattr(self, top)  # it comes last in published checkpoints
+        self.add_module(top, output_conv(conv_dim, conv_dim, norm))
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
+        mask_former = cfg.MODEL.MASK_FORMER
+        return {
+            **super().from_config(cfg, input_shape),
+            "transformer_dropout": mask_former.DROPOUT,
+            "transformer_nheads": mask_former.NHEADS,
+            "transformer_dim_feedforward": mask_former.DIM_FEEDFORWARD,
+            "transformer_enc_layers": cfg.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS,
+            "transformer_pre_norm": mask_former.PRE_NORM,
+        }
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        size = x.shape[-2:]
+        tokens = self.input_proj(x).flatten(2).transpose(1, 2)
+        tokens = self.transformer["encoder"](tokens, self.position(*size, device=x.device))
+        encoded = tokens.transpose(1, 2).unflatten(2, size)
+        return encoded, encoded

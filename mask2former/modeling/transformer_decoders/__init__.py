@@ -1,0 +1,10 @@
+"""Transformer decoders, registered in TRANSFORMER_DECODER_REGISTRY ("TRANSFORMER_MODULE")."""
+
+from .masked import MultiScaleMaskedTransformerDecoder, VideoMultiScaleMaskedTransformerDecoder
+from .registry import TRANSFORMER_DECODER_REGISTRY
+
+__all__ = [
+    "TRANSFORMER_DECODER_REGISTRY",
+    "MultiScaleMaskedTransformerDecoder",
+    "VideoMultiScaleMaskedTransformerDecoder",
+]
