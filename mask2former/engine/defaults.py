@@ -1,0 +1,203 @@
+"""What every run does first: checks that fail early and clearly, log files, seeds."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import setup_logger
+
+from mask2former.files import atomic_path
+
+__all__ = ["check_num_classes", "only_in_file", "resolve_device", "setup", "validate"]
+
+logger = logging.getLogger(__name__)
+
+_ARCHITECTURES = ("MaskFormer", "VideoMaskFormer", "SemanticSegmentor")
+_PANOPTIC_PATHS = ("image_root", "panoptic_root", "panoptic_json")
+_OTHER_PATHS = ("image_root", "image_dir", "json_file", "sem_seg_root", "gt_dir")
+
+
+def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Prepares the output folder, the log files and the random generators of this process.
+
+    Like detectron2's ``default_setup``, but the environment and the full config go to log.txt
+    without filling the screen, and config.yaml is written whole or not at all.
+
+    Args:
+        args: logged; ``eval_only`` is read.
+
+    Raises:
+        OSError: if OUTPUT_DIR cannot be written.
+    """
+    check_output_folder(cfg.OUTPUT_DIR)
+    rank = comm.get_rank()
+    for name in ("fvcore", "detectron2", "mask2former"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    logger.info("Process %d of %d, output in %s", rank, comm.get_world_size(), cfg.OUTPUT_DIR)
+    with only_in_file():
+        logger.info("Environment:\n%s", collect_env_info())
+        logger.info("Arguments: %s", args)
+        logger.info("Config:\n%s", cfg.dump())
+    if comm.is_main_process():
+        with atomic_path(Path(cfg.OUTPUT_DIR, "config.yaml")) as path:
+            path.write_text(cfg.dump())
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if not getattr(args, "eval_only", False):
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+@contextmanager
+def only_in_file() -> Iterator[None]:
+    """Keeps messages below warnings off the screen, for those that only log.txt should hold."""
+    loggers = [logging.getLogger(name) for name in ("detectron2", "mask2former")]
+    # setup_logger writes to files through StreamHandlers too; a terminal has no name to open.
+    screens = {
+        handler
+        for log in loggers
+        for handler in log.handlers
+        if getattr(getattr(handler, "stream", None), "name", "") in ("<stdout>", "<stderr>")
+    }
+    levels = {handler: handler.level for handler in screens}
+    for handler in screens:
+        handler.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
+
+
+def resolve_device(cfg: CfgNode) -> CfgNode:
+    """Returns ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
+    if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
+        return cfg
+    cfg = cfg.clone()
+    frozen = cfg.is_frozen()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    if frozen:
+        cfg.freeze()
+    return cfg
+
+
+def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
+    """Checks what would else fail late or obscurely. Reads no data and builds no model.
+
+    Args:
+        cfg: read are OUTPUT_DIR, DATASETS, MODEL.SEM_SEG_HEAD.NUM_CLASSES, SOLVER.IMS_PER_BATCH.
+        eval_only: whether the training data may be missing.
+
+    Raises:
+        OSError: OUTPUT_DIR cannot be written, or the files of a data set are missing.
+        ValueError: an unknown data set, a number of classes that does not fit, a batch that cannot
+            be shared out over the processes.
+    """
+    check_output_folder(cfg.OUTPUT_DIR)
+    if not eval_only and not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty; it must name at least one data set")
+    names = tuple(cfg.DATASETS.TEST) if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    for name in names:
+        check_dataset(name)
+    check_num_classes(cfg, names)
+    batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    if not eval_only and batch % processes:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share equally; "
+            f"set it to a multiple of {processes}"
+        )
+
+
+def check_output_folder(folder: str) -> None:
+    """Makes ``folder`` where it is missing and writes a file into it for a moment.
+
+    Raises:
+        OSError: of the kind that the system reports, with what to do.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"OUTPUT_DIR {folder!r} cannot be written ({error.strerror}); choose another folder "
+            "with OUTPUT_DIR PATH at the end of the command"
+        ) from error
+
+
+def check_dataset(name: str) -> None:
+    """Checks that a data set is registered and that the files which its metadata names are there.
+
+    Raises:
+        ValueError: it is not registered; names the nearest ones.
+        FileNotFoundError: names the missing path.
+    """
+    known = DatasetCatalog.list()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        raise ValueError(f"there is no data set named {name!r} (DATASETS.TRAIN or TEST){hint}")
+    missing = _missing_path(name)
+    if missing is None:
+        return
+    with suppress(AssertionError):
+        try:
+            DatasetCatalog.get(name)  # fails, if it is ours with how to prepare the data
+        except FileNotFoundError as error:
+            if error.errno is None:  # else it is the system's, which says less than the one below
+                raise
+    raise FileNotFoundError(
+        f"data set {name}: {missing} is missing. The environment variable DETECTRON2_DATASETS "
+        "names the folder of the data sets; datasets/README.md tells how to prepare them"
+    )
+
+
+def _missing_path(name: str) -> str | None:
+    metadata = MetadataCatalog.get(name)
+    # Panoptic sets name instance and semantic annotations too, which not every use of them needs.
+    keys = _PANOPTIC_PATHS if metadata.get("panoptic_json", None) else _OTHER_PATHS
+    paths = [metadata.get(key, None) for key in keys]
+    return next((path for path in paths if path and not PathManager.exists(path)), None)
+
+
+def check_num_classes(cfg: CfgNode, names: Sequence[str]) -> None:
+    """Compares MODEL.SEM_SEG_HEAD.NUM_CLASSES with the classes of the named data sets.
+
+    Instance and video models tell apart the thing classes; panoptic and semantic ones all classes,
+    which the metadata lists as stuff_classes. Data sets whose metadata is not known before they are
+    loaded pass, and so do other meta-architectures than ours.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    if cfg.MODEL.META_ARCHITECTURE not in _ARCHITECTURES:
+        return
+    expected = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    for name in names:
+        metadata = MetadataCatalog.get(name)
+        things, stuff = (metadata.get(f"{kind}_classes", None) for kind in ("thing", "stuff"))
+        classes = things if _tells_things_only(cfg) or stuff is None else stuff
+        if classes is not None and len(classes) != expected:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected} but {name} has {len(classes)} "
+                f"classes; set it to {len(classes)} or choose another data set"
+            )
+
+
+def _tells_things_only(cfg: CfgNode) -> bool:
+    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+        return True
+    return "instance" in cfg.INPUT.DATASET_MAPPER_NAME

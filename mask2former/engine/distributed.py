@@ -1,0 +1,110 @@
+"""Starts a function in one process, in those of torchrun, or in those of detectron2's launcher."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import launch as launch_on_gpus
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["is_under_torchrun", "launch", "wrap_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def launch(
+    main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, *, device: str = "cuda"
+) -> Any:
+    """Calls ``main(args)`` in every process that ``args`` and the environment ask for.
+
+    Under torchrun, each process joins the group that torchrun made, with NCCL on CUDA and gloo on
+    CPUs, on one machine or several. Else detectron2's launcher starts ``--num-gpus`` processes on
+    each of ``--num-machines``. Else there is this process alone.
+
+    Args:
+        args: with num_gpus, num_machines, machine_rank and dist_url, as parsed by detectron2's
+            ``default_argument_parser``. The first two are not read under torchrun.
+        device: MODEL.DEVICE; without CUDA, the CPU is used.
+
+    Returns:
+        What ``main`` returns, or None where other processes were started for it.
+
+    Raises:
+        ValueError: if more GPUs are asked for than there are.
+    """
+    on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    if is_under_torchrun():
+        _join_torchrun(on_gpu)
+        result = main(args)
+        dist.destroy_process_group()
+        return result
+    if args.num_gpus * args.num_machines <= 1:
+        return main(args)
+    if not on_gpu:
+        raise ValueError(_no_cuda_message(args))
+    if args.num_gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()}"
+        )
+    return launch_on_gpus(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+def is_under_torchrun() -> bool:
+    """Returns whether torchrun, or what sets the same variables, started several processes."""
+    needed = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    return all(name in os.environ for name in needed) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def wrap_model(model: nn.Module) -> nn.Module:
+    """Wraps ``model`` in DistributedDataParallel if there are several processes."""
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+
+def _join_torchrun(on_gpu: bool) -> None:
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo", init_method="env://")
+    _set_local_group()
+    comm.synchronize()  # else the first slow process lets the others run into their timeout
+    logger.debug("Process %d of %d has joined", dist.get_rank(), dist.get_world_size())
+
+
+def _set_local_group() -> None:
+    """Gives detectron2 the group of this machine, from which it tells the local ranks."""
+    machine = os.environ.get("GROUP_RANK") or socket.gethostname()
+    machines: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(machines, machine)
+    for name in sorted(set(machines)):  # every process takes part in making every group
+        group = dist.new_group([rank for rank, m in enumerate(machines) if m == name])
+        if name == machine:
+            comm._LOCAL_PROCESS_GROUP = group
+
+
+def _no_cuda_message(args: argparse.Namespace) -> str:
+    several = f"--nnodes {args.num_machines} --node-rank RANK --master-addr HOST "
+    machines = several if args.num_machines > 1 else ""
+    return (
+        f"--num-gpus {args.num_gpus} --num-machines {args.num_machines} needs CUDA, which is not "
+        "available or not chosen (MODEL.DEVICE). For several CPU processes, use "
+        f"torchrun {machines}--nproc_per_node {args.num_gpus} train_net.py ... without --num-gpus"
+    )

@@ -1,0 +1,218 @@
+"""Hooks and writers of the trainer: stopping on signals, safe checkpoints, the progress line."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import re
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import HookBase, hooks
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
+from torch import nn
+
+__all__ = ["EvalHook", "LRScheduler", "PeriodicCheckpointer", "ProgressPrinter", "StopOnSignal"]
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressPrinter(EventWriter):
+    """Logs one line about the progress of training.
+
+    Losses of the decoder layers (loss_mask, loss_mask_0, loss_mask_1, ...) are shown as one sum;
+    detectron2's JSONWriter keeps each of them.
+    """
+
+    def __init__(self, max_iter: int, window_size: int = 20) -> None:
+        """
+        Args:
+            max_iter: iterations of the whole training; what is left is told from it.
+            window_size: number of latest iterations whose median is shown.
+        """
+        self._max_iter = max_iter
+        self._window = window_size
+
+    def write(self) -> None:
+        storage = get_event_storage()
+        if storage.iter >= self._max_iter:
+            return  # training is over, and its last iteration was shown
+        histories = storage.histories()
+        parts = [f"iter {storage.iter + 1}/{self._max_iter}"]
+        if "total_loss" in histories:
+            parts.append(f"loss {histories['total_loss'].median(self._window):.4g}{self._parts()}")
+        if "time" in histories:
+            parts.append(f"{histories['time'].median(self._window):.3f} s/iter")
+        if "data_time" in histories:
+            parts.append(f"data {histories['data_time'].median(self._window):.3f} s")
+        if "lr" in histories:
+            parts.append(f"lr {histories['lr'].latest():.2g}")
+        if torch.cuda.is_available():
+            parts.append(f"memory {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
+        if "time" in histories:
+            parts.append(f"left {self._time_left(storage)}")
+        logger.info("  ".join(parts))
+
+    def _parts(self) -> str:
+        sums: dict[str, float] = defaultdict(float)
+        for name, history in get_event_storage().histories().items():
+            match = re.fullmatch(r"loss_(.+?)(_\d+)?", name)
+            if match:
+                sums[match[1]] += history.median(self._window)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in sums.items())
+        return f" ({text})" if text else ""
+
+    def _time_left(self, storage: EventStorage) -> str:
+        seconds = storage.history("time").median(1000) * (self._max_iter - storage.iter - 1)
+        storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
+        return str(datetime.timedelta(seconds=int(seconds)))
+
+
+class LRScheduler(hooks.LRScheduler):
+    """detectron2's hook; also resumes schedules that were saved with one group per parameter."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        base_lrs = self.scheduler.base_lrs
+        if len(state_dict.get("base_lrs", base_lrs)) != len(base_lrs):
+            kept = {k: v for k, v in state_dict.items() if k not in ("base_lrs", "_last_lr")}
+            state_dict = {**kept, "base_lrs": base_lrs}
+        super().load_state_dict(state_dict)
+
+
+class EvalHook(hooks.EvalHook):
+    """detectron2's hook; the last evaluation is run only if training ended as planned."""
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._do_eval()
+        del self._func  # it refers to the trainer
+
+
+class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
+    """detectron2's hook; refuses to save weights that are not finite.
+
+    To be registered in every process, so that all stop together; only the first one writes.
+    """
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self.period == 0 or done >= self.trainer.max_iter:
+            check_finite(self.checkpointer.model, self.trainer.iter)
+        super().after_step()
+
+
+def check_finite(model: nn.Module, iteration: int) -> None:
+    """Raises FloatingPointError with the names of parameters that are not finite, if any."""
+    bad = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise FloatingPointError(
+            f"weights are not finite after iteration {iteration}: {', '.join(bad[:3])}{more}; "
+            "they are not saved"
+        )
+
+
+class StopOnSignal(HookBase):
+    """Ends training with a checkpoint on SIGINT or SIGTERM, and exits with 130 or 143.
+
+    The running iteration is finished first, the same one in all processes of a group; an evaluation
+    is cut short (`interruptible`). A second Ctrl-C ends the process at once. To be registered after
+    the hooks that change or save the training state, and before evaluation.
+    """
+
+    _signals = (signal.SIGINT, signal.SIGTERM)
+    _grace_s = 3.0  # torchrun repeats a Ctrl-C that the terminal has sent to the workers already
+
+    def __init__(self, checkpointer: Any, device: torch.device | str = "cpu") -> None:
+        """
+        Args:
+            checkpointer: with detectron2's ``save(name, **extra)`` and ``get_checkpoint_file()``.
+            device: where the processes exchange tensors: CUDA for NCCL.
+        """
+        self._checkpointer = checkpointer
+        self._device = device
+        self._received = 0
+        self._received_at = 0.0
+        self._last_done: int | None = None
+        self._may_raise = False
+        self._process = 0
+        self._old_handlers: dict[int, Any] = {}
+
+    def before_train(self) -> None:
+        self._process = os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            for number in self._signals:
+                self._old_handlers[number] = signal.signal(number, self._handle)
+
+    def after_step(self) -> None:
+        self._last_done = self.trainer.iter
+        self._received = _max_over_processes(self._received, self._device)
+        if self._received:
+            self._save()
+            comm.synchronize()  # the others must not exit, and so end the group, during the save
+            raise SystemExit(128 + self._received)
+
+    def after_train(self) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        self._old_handlers.clear()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A context without effect on the training state, which a signal may leave at once."""
+        self._may_raise = True
+        try:
+            yield
+        except _StoppedNow:
+            self._save()
+            raise
+        finally:
+            self._may_raise = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a data loader's worker, which ends with its parent
+        if self._received:
+            if number == signal.SIGINT and time.monotonic() - self._received_at > self._grace_s:
+                raise KeyboardInterrupt
+            return
+        self._received, self._received_at = number, time.monotonic()
+        if self._may_raise:
+            raise _StoppedNow(128 + number)
+        # Loggers are not safe in a signal handler.
+        os.write(2, b"Stopping after this iteration; press Ctrl-C again to stop at once.\n")
+
+    def _save(self) -> None:
+        if self._last_done is None:
+            return
+        name = f"model_{self._last_done:07d}"
+        last_saved = os.path.basename(self._checkpointer.get_checkpoint_file() or "")
+        if last_saved != f"{name}.pth" and self._last_done + 1 < self.trainer.max_iter:
+            self._checkpointer.save(name, iteration=self._last_done)
+        logger.info(
+            "Stopped by %s after iteration %d. To go on, run the same command with --resume.",
+            signal.Signals(self._received).name,
+            self._last_done,
+        )
+
+
+class _StoppedNow(SystemExit):
+    """Raised by the signal handler where training may be left at once."""
+
+
+def _max_over_processes(number: int, device: torch.device | str) -> int:
+    if comm.get_world_size() == 1:
+        return number
+    tensor = torch.tensor(number, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)

@@ -1,0 +1,186 @@
+"""The optimizer and the learning-rate schedule, with the published rates of every parameter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.projects.deeplab import build_lr_scheduler
+from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
+
+__all__ = ["ParameterSetting", "build_lr_scheduler", "build_optimizer", "parameter_settings"]
+
+_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+)
+_POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed")
+_CLIP_TYPES = ("full_model", "value", "norm")
+
+
+class ParameterSetting(NamedTuple):
+    """What the optimizer does with one parameter."""
+
+    name: str
+    parameter: nn.Parameter
+    lr: float
+    weight_decay: float
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Builds the optimizer that ``cfg.SOLVER`` describes.
+
+    The published code makes one group per parameter; here the parameters of equal learning rate and
+    weight decay share a group, which lets PyTorch update them together. Optimizer states that were
+    saved with one group per parameter are regrouped when they are loaded.
+
+    Args:
+        cfg: read are OPTIMIZER ("ADAMW" or "SGD"), BASE_LR, BACKBONE_MULTIPLIER, MOMENTUM (SGD),
+            the WEIGHT_DECAY keys and CLIP_GRADIENTS. CLIP_TYPE "full_model" scales all gradients
+            together so that their global L2 norm is at most CLIP_VALUE; the other types are
+            detectron2's.
+        model: not wrapped in DistributedDataParallel, which would change the names.
+
+    Raises:
+        ValueError: for an unknown OPTIMIZER or CLIP_TYPE, or where nothing is left to train.
+    """
+    solver = cfg.SOLVER
+    settings = list(
+        parameter_settings(
+            model,
+            base_lr=solver.BASE_LR,
+            backbone_multiplier=solver.BACKBONE_MULTIPLIER,
+            weight_decay=solver.WEIGHT_DECAY,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+            weight_decay_embed=solver.WEIGHT_DECAY_EMBED,
+        )
+    )
+    if not settings:
+        raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient")
+    groups, order = _merge_groups(settings)
+    optimizer = _make_optimizer(cfg, groups)
+    optimizer.register_load_state_dict_pre_hook(partial(_regroup_saved_state, order=order))
+    return optimizer
+
+
+def parameter_settings(
+    model: nn.Module,
+    *,
+    base_lr: float,
+    backbone_multiplier: float,
+    weight_decay: float,
+    weight_decay_norm: float,
+    weight_decay_embed: float,
+) -> Iterator[ParameterSetting]:
+    """Yields the learning rate and weight decay of each trained parameter, in model order.
+
+    Modules with "backbone" in their dotted name learn at ``base_lr * backbone_multiplier``. Biases
+    decay like weights; position tables of Swin do not decay; norms and embeddings have rates of
+    their own. A shared parameter counts where it is met first; frozen ones are left out.
+    """
+    seen: set[nn.Parameter] = set()
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:
+                continue
+            seen.add(parameter)
+            decay = weight_decay
+            if isinstance(module, _NORMS):
+                decay = weight_decay_norm
+            elif isinstance(module, nn.Embedding):
+                decay = weight_decay_embed
+            elif any(table in name for table in _POSITION_TABLES):
+                decay = 0.0
+            lr = base_lr * backbone_multiplier if "backbone" in module_name else base_lr
+            full_name = f"{module_name}.{name}" if module_name else name
+            yield ParameterSetting(full_name, parameter, lr, decay)
+
+
+def _merge_groups(settings: list[ParameterSetting]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Groups equal settings.
+
+    Returns the groups, in the order in which their first parameter comes, and for every parameter
+    of the groups, one group after the other, its position in ``settings``.
+    """
+    members: dict[tuple[float, float], list[int]] = {}
+    for position, setting in enumerate(settings):
+        members.setdefault((setting.lr, setting.weight_decay), []).append(position)
+    groups = [
+        {"params": [settings[i].parameter for i in positions], "lr": lr, "weight_decay": decay}
+        for (lr, decay), positions in members.items()
+    ]
+    return groups, list(itertools.chain.from_iterable(members.values()))
+
+
+def _make_optimizer(cfg: CfgNode, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
+    if solver.OPTIMIZER not in ("ADAMW", "SGD"):
+        raise ValueError(f'SOLVER.OPTIMIZER must be "ADAMW" or "SGD", not "{solver.OPTIMIZER}"')
+    if clip.ENABLED and clip.CLIP_TYPE not in _CLIP_TYPES:
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be one of {', '.join(_CLIP_TYPES)}, "
+            f'not "{clip.CLIP_TYPE}"'
+        )
+    by_parameter = clip.ENABLED and clip.CLIP_TYPE != "full_model"
+    # detectron2 clips inside step(), where a fused optimizer still sees the scaled gradients of AMP
+    fused = not by_parameter and _can_fuse(groups)
+    optimizer_class: Any = torch.optim.AdamW if solver.OPTIMIZER == "ADAMW" else torch.optim.SGD
+    if by_parameter:
+        optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
+    extra = {} if solver.OPTIMIZER == "ADAMW" else {"momentum": solver.MOMENTUM}
+    optimizer = optimizer_class(groups, lr=solver.BASE_LR, fused=fused or None, **extra)
+    if clip.ENABLED and clip.CLIP_TYPE == "full_model" and clip.CLIP_VALUE > 0:
+        optimizer.register_step_pre_hook(partial(_clip_all, max_norm=clip.CLIP_VALUE))
+    return optimizer
+
+
+def _can_fuse(groups: list[dict[str, Any]]) -> bool:
+    parameters = itertools.chain.from_iterable(group["params"] for group in groups)
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+
+
+def _clip_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any, *, max_norm: float) -> None:
+    """Scales all gradients of ``optimizer`` so that their joint L2 norm is at most ``max_norm``."""
+    # A GradScaler leaves the division by its scale to a fused optimizer, and says so here.
+    scale = getattr(optimizer, "grad_scale", None)
+    parameters = itertools.chain.from_iterable(g["params"] for g in optimizer.param_groups)
+    limit = max_norm if scale is None else max_norm * scale
+    torch.nn.utils.clip_grad_norm_(parameters, limit)  # type: ignore[arg-type]
+
+
+def _regroup_saved_state(
+    optimizer: torch.optim.Optimizer, state: dict[str, Any], *, order: list[int]
+) -> dict[str, Any] | None:
+    """Turns a state with one group per parameter into one with the groups of ``optimizer``.
+
+    Args:
+        order: for each parameter of ``optimizer``, group after group, its position in the model.
+    """
+    saved = state["param_groups"]
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+    one_each = len(saved) == len(order) and all(len(group["params"]) == 1 for group in saved)
+    if not one_each or sizes == [1] * len(order):
+        return None  # saved with these groups; PyTorch reports it where they do not fit
+    by_index, groups, start = {}, [], 0
+    for index, position in enumerate(order):
+        key = saved[position]["params"][0]
+        if key in state["state"]:
+            by_index[index] = state["state"][key]
+    for group, size in zip(optimizer.param_groups, sizes, strict=True):
+        kept = {k: v for k, v in saved[order[start]].items() if k not in ("foreach", "fused")}
+        groups.append({**group, **kept, "params": list(range(start, start + size))})
+        start += size
+    return {**state, "state": by_index, "param_groups": groups}

@@ -1,0 +1,156 @@
+"""One training step, in float32 or under autocast, in one process or several."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import TrainerBase
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+__all__ = ["TrainStep", "choose_autocast_dtype", "cpu_has_bf16"]
+
+logger = logging.getLogger(__name__)
+
+
+def cpu_has_bf16() -> bool:
+    """Returns whether this CPU multiplies bfloat16 matrices natively (AVX512_BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    known = [getattr(torch.cpu, name) for name in probes if hasattr(torch.cpu, name)]
+    if known:
+        return any(probe() for probe in known)
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_autocast_dtype(device_type: str, amp_enabled: bool) -> torch.dtype | None:
+    """Returns the type of mixed-precision training: float16 on CUDA, bfloat16 on CPUs that have it.
+
+    None stands for plain float32. The choice is logged.
+    """
+    if not amp_enabled:
+        dtype, reason = None, "SOLVER.AMP.ENABLED is False"
+    elif device_type == "cuda":
+        dtype, reason = torch.float16, "mixed precision with scaled gradients"
+    elif device_type == "cpu" and cpu_has_bf16():
+        dtype, reason = torch.bfloat16, "mixed precision, which this CPU supports"
+    else:
+        dtype, reason = None, f"this {device_type} has no fast half precision"
+    logger.info("Training on %s in %s: %s", device_type, dtype or torch.float32, reason)
+    return dtype
+
+
+class TrainStep(TrainerBase):
+    """Forward, backward and update of one batch; stands in for detectron2's SimpleTrainer.
+
+    All processes see the mean losses of all, so that all stop together where one is not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        optimizer: torch.optim.Optimizer,
+        *,
+        autocast_dtype: torch.dtype | None = None,
+    ) -> None:
+        """
+        Args:
+            model: returns a dict of scalar losses (or one scalar) for a batch; in training mode
+                from here on.
+            data_loader: endless; read from the first step on.
+            autocast_dtype: of the forward pass; None for float32. With float16 the gradients are
+                scaled.
+        """
+        super().__init__()
+        model.train()
+        self.model = model
+        self.data_loader = data_loader
+        self.optimizer = optimizer
+        self.device = next(model.parameters()).device
+        self.autocast_dtype = autocast_dtype
+        scaled = autocast_dtype == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+        self._batches: Iterator[Any] | None = None
+
+    def run_step(self) -> None:
+        """Trains on one batch.
+
+        Raises:
+            FloatingPointError: if a loss is not finite in some process; the weights are then those
+                of the step before.
+        """
+        assert self.model.training, "the model was left in eval mode"
+        start = time.perf_counter()
+        if self._batches is None:
+            self._batches = iter(self.data_loader)
+        batch = next(self._batches)
+        data_time = time.perf_counter() - start
+        losses = self._forward(batch)
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        self._record(losses, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _forward(self, batch: Any) -> dict[str, Tensor]:
+        enabled = self.autocast_dtype is not None
+        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=enabled):
+            losses = self.model(batch)
+        if isinstance(losses, Tensor):
+            return {"loss": losses}
+        return {name: loss.float() for name, loss in losses.items()}
+
+    def _record(self, losses: Mapping[str, Tensor], data_time: float) -> None:
+        """Puts the losses, as means over the processes, and the longest wait into the storage."""
+        waited = torch.tensor(data_time, device=self.device)
+        row = torch.stack([*(loss.detach() for loss in losses.values()), waited])
+        rows = _gather(row).tolist()  # the one wait for the device in a step
+        names = list(losses)
+        bad = [
+            f"{name} is {r[i]}" + (f" in process {rank}" if len(rows) > 1 else "")
+            for rank, r in enumerate(rows)
+            for i, name in enumerate(names)
+            if not math.isfinite(r[i])
+        ]
+        storage = get_event_storage()
+        if bad:
+            raise FloatingPointError(
+                f"the loss is not finite at iteration {storage.iter}: {', '.join(bad)}"
+            )
+        means = {name: sum(r[i] for r in rows) / len(rows) for i, name in enumerate(names)}
+        storage.put_scalar("data_time", max(r[-1] for r in rows))
+        storage.put_scalar("total_loss", sum(means.values()))
+        storage.put_scalars(**means)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.grad_scaler.is_enabled():
+            state["grad_scaler"] = self.grad_scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _gather(row: Tensor) -> Tensor:
+    """Stacks a row (N,) of each process to (processes, N), in every process."""
+    if comm.get_world_size() == 1:
+        return row[None]
+    rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]
+    dist.all_gather(rows, row)
+    return torch.stack(rows)

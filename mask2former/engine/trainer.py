@@ -1,0 +1,293 @@
+"""Training and evaluation of a config, on detectron2's DefaultTrainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
+from torch import nn
+
+from mask2former.engine.build import build_model
+from mask2former.engine.checkpoint import Checkpointer
+from mask2former.engine.data_order import get_sampler_seed, resume_data_order
+from mask2former.engine.defaults import check_num_classes, only_in_file, resolve_device, validate
+from mask2former.engine.distributed import wrap_model
+from mask2former.engine.hooks import (
+    EvalHook,
+    LRScheduler,
+    PeriodicCheckpointer,
+    ProgressPrinter,
+    StopOnSignal,
+)
+from mask2former.engine.optimizer import build_lr_scheduler, build_optimizer
+from mask2former.engine.step import TrainStep, choose_autocast_dtype
+from mask2former.evaluation.results import results_table, write_results
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates an image or video model as ``cfg`` says.
+
+    Differs from detectron2's DefaultTrainer, whose methods may be overridden here too, in that it
+    runs on CPUs and in CPU process groups, checks the config first, stops on signals with a
+    checkpoint, and never saves weights that are not finite.
+
+    Example:
+        >>> trainer = Trainer(cfg)
+        >>> trainer.resume_or_load(resume=False)
+        >>> trainer.train()
+    """
+
+    _last_eval_results: dict[str, Any]
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Raises:
+            OSError, ValueError: see `mask2former.engine.defaults.validate`.
+        """
+        TrainerBase.__init__(self)  # DefaultTrainer's own needs CUDA for several processes
+        cfg = resolve_device(self.auto_scale_workers(cfg, comm.get_world_size()))
+        validate(cfg)
+        data_loader = self.build_train_loader(cfg)
+        check_num_classes(cfg, cfg.DATASETS.TRAIN)  # loading may have told the classes
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        model = wrap_model(model)
+        device = next(model.parameters()).device
+        dtype = choose_autocast_dtype(device.type, cfg.SOLVER.AMP.ENABLED)
+        self._trainer = TrainStep(model, data_loader, optimizer, autocast_dtype=dtype)
+        self._sampler_seed = get_sampler_seed(data_loader)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Loads the last checkpoint of OUTPUT_DIR with ``resume``, where there is one.
+
+        Model, optimizer, schedule, iteration and the order of the data then go on where they were
+        (see `data_order`); random numbers go on with a new seed. Otherwise MODEL.WEIGHTS are loaded
+        and training starts at iteration 0.
+        """
+        super().resume_or_load(resume=resume)
+        if self.start_iter == 0:
+            return
+        share = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        resume_data_order(self.data_loader, self._sampler_seed, self.start_iter * share)
+        if self.cfg.SEED >= 0:  # not the numbers again that iteration 0 has seen
+            seed_all_rng((self.cfg.SEED + comm.get_rank() + 1009 * self.start_iter) % 2**32)
+
+    def train(self) -> dict[str, Any]:
+        """Trains up to SOLVER.MAX_ITER.
+
+        Returns:
+            The results of the evaluation at the end, as `test` does.
+
+        Raises:
+            FloatingPointError: a loss or a weight is not finite.
+            SystemExit: with 130 or 143, after SIGINT or SIGTERM.
+        """
+        logger.info("Training from iteration %d to %d", self.start_iter, self.max_iter)
+        # detectron2's loop, but that it does not log the errors that it passes on
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                for iteration in range(self.start_iter, self.max_iter):
+                    self.iter = iteration
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter = self.max_iter  # tells the hooks that all went well
+            finally:
+                self.after_train()
+        if comm.is_main_process():
+            verify_results(self.cfg, self._last_eval_results)
+        return self._last_eval_results
+
+    def run_step(self) -> None:
+        self._trainer.iter = self.iter
+        try:
+            self._trainer.run_step()
+        except FloatingPointError as error:
+            last = self.checkpointer.get_checkpoint_file() or "none yet"
+            raise FloatingPointError(
+                f"{error}. Training has stopped; the last good checkpoint is {last}. A lower "
+                "SOLVER.BASE_LR, gradient clipping or SOLVER.AMP.ENABLED False may help"
+            ) from None
+
+    def build_hooks(self) -> list[HookBase]:
+        """Returns the hooks in the order in which they run: first state, then reports on it."""
+        cfg = self.cfg
+        stop = StopOnSignal(self.checkpointer, next(self.model.parameters()).device)
+
+        def evaluate() -> dict[str, Any]:
+            with stop.interruptible():
+                self._last_eval_results = self.test(self._cfg_of_now(), self.model)
+            return self._last_eval_results
+
+        found: list[HookBase] = [
+            hooks.IterationTimer(),
+            LRScheduler(),
+            PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
+            stop,
+            EvalHook(cfg.TEST.EVAL_PERIOD, evaluate),
+        ]
+        if comm.is_main_process():
+            writers = self.build_writers()
+            found.append(hooks.PeriodicWriter(writers, period=cfg.SOLVER.LOG_PERIOD))
+        return found
+
+    def _cfg_of_now(self) -> CfgNode:
+        """Returns the config that evaluates the model as it is, for the results file."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        done = min(self.iter + 1, self.max_iter)
+        saved = done == self.max_iter or done % cfg.SOLVER.CHECKPOINT_PERIOD == 0
+        cfg.MODEL.WEIGHTS = self.checkpointer.get_checkpoint_file() if saved else ""
+        cfg.freeze()
+        return cfg
+
+    def build_writers(self) -> list[EventWriter]:
+        """Returns the writers of the progress line, of metrics.json and of TensorBoard."""
+        folder = self.cfg.OUTPUT_DIR
+        return [
+            ProgressPrinter(self.max_iter),
+            JSONWriter(os.path.join(folder, "metrics.json")),
+            TensorboardXWriter(folder),
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        state = TrainerBase.state_dict(self)
+        return {**state, "_trainer": self._trainer.state_dict(), "sampler_seed": self._sampler_seed}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        TrainerBase.load_state_dict(self, state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+        self._sampler_seed = state_dict.get("sampler_seed")
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = build_model(cfg)
+        with only_in_file():
+            logger.info("Model:\n%s", model)
+        size = sum(p.numel() for p in model.parameters()) / 1e6
+        logger.info("Built %s, %.1f M parameters", cfg.MODEL.META_ARCHITECTURE, size)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Any:
+        from mask2former.data.loaders import build_train_loader
+
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        from mask2former.data.loaders import build_test_loader
+
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+    ) -> DatasetEvaluator:
+        """Returns the evaluator of a data set, which writes to OUTPUT_DIR/inference by default.
+
+        Where several data sets are tested, each has a folder of its name in there.
+        """
+        from mask2former.evaluation import build_evaluator
+
+        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
+        if len(cfg.DATASETS.TEST) > 1:
+            folder = os.path.join(folder, dataset_name)
+        os.makedirs(folder, exist_ok=True)
+        return build_evaluator(cfg, dataset_name, folder)
+
+    @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None, *, suffix: str = ""
+    ) -> dict[str, Any]:
+        """Evaluates ``model`` on each of DATASETS.TEST.
+
+        Args:
+            evaluators: one for each of DATASETS.TEST; by default those of `build_evaluator`.
+            suffix: ends the names of tasks and of the output folder ("_TTA").
+
+        Returns:
+            {task: {metric: value}}, for several data sets within {data set: ...}. Empty but in the
+            first process, which also logs them as a table and writes them to results.json.
+        """
+        if not cfg.DATASETS.TEST:
+            return {}
+        folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
+        if evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name, folder) for name in cfg.DATASETS.TEST]
+        # As published: videos are evaluated under autocast, images are not.
+        autocast = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+        with torch.autocast("cuda", enabled=autocast and torch.cuda.is_available()):
+            results = super().test(cfg, model, evaluators)
+        by_dataset = results if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: results}
+        by_dataset = {name: _add_suffix(tasks, suffix) for name, tasks in by_dataset.items()}
+        results = by_dataset if len(by_dataset) > 1 else by_dataset[cfg.DATASETS.TEST[0]]
+        if comm.is_main_process():
+            for name, tasks in by_dataset.items():
+                logger.info("Results on %s:\n%s", name, results_table(tasks))
+            write_results(os.path.join(folder, "results.json"), results, cfg=cfg)
+        return results
+
+    @classmethod
+    def evaluate(cls, cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
+        """Builds the model, loads MODEL.WEIGHTS and evaluates, with TEST.AUG.ENABLED also on
+        augmented images.
+
+        Args:
+            resume: evaluate the last checkpoint in OUTPUT_DIR, where there is one, instead.
+
+        Returns:
+            As `test`.
+        """
+        cfg = resolve_device(cfg)
+        validate(cfg, eval_only=True)
+        model = cls.build_model(cfg)
+        Checkpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        results = cls.test(cfg, model)
+        if cfg.TEST.AUG.ENABLED:
+            results = {**results, **cls.test_with_tta(cfg, model)}
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+
+    @classmethod
+    def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+        """Evaluates averages over flips and the sizes TEST.AUG.MIN_SIZES, as "<task>_TTA"."""
+        from mask2former.modeling.tta import SemanticSegmentorWithTTA
+
+        logger.info("Evaluating with test-time augmentation")
+        return cls.test(cfg, SemanticSegmentorWithTTA(cfg, model), suffix="_TTA")
+
+
+def _add_suffix(tasks: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    return {f"{task}{suffix}": metrics for task, metrics in tasks.items()}

@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+"""Trains or evaluates a model of images or video, as its config says.
+
+    python train_net.py --config-file CONFIG [KEY VALUE ...]
+    python train_net.py --config-file CONFIG --num-gpus 8
+    python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
+    torchrun --nproc_per_node 2 train_net.py --config-file CONFIG      (also without a GPU)
+
+The same command with --resume goes on with an interrupted run. MASK2FORMER_DEBUG=1 in the
+environment shows where in the code an error came up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+from detectron2.engine import default_argument_parser
+from torch.multiprocessing import ProcessExitedException
+
+from mask2former.config import load_config
+from mask2former.data import register_custom
+from mask2former.engine import Trainer, launch
+from mask2former.engine.defaults import only_in_file, setup
+
+logger = logging.getLogger("mask2former.train_net")
+
+USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
+
+
+def main(args: argparse.Namespace) -> Any:
+    """Runs in every process; returns the results of the evaluation."""
+    cfg = load_config(args.config_file, args.opts)
+    register_custom(cfg)
+    cfg.freeze()
+    setup(cfg, args)
+    if args.eval_only:
+        return Trainer.evaluate(cfg, resume=args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def run(args: argparse.Namespace) -> Any:
+    """Calls `main`; ends the process with one clear line for errors that a user can mend."""
+    try:
+        return main(args)
+    except USER_ERRORS as error:
+        fail(error)
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Ends the process with the message of ``error``; log.txt, once there is one, has the rest."""
+    if os.environ.get("MASK2FORMER_DEBUG"):
+        raise error
+    with only_in_file():
+        logger.info("Ended by an error", exc_info=error)
+    message = str(error).strip()
+    if "Original Traceback" in message:  # raised in a worker of a data loader
+        message = message.splitlines()[-1].partition(": ")[2]
+    print(f"train_net.py: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    parser = default_argument_parser(__doc__)
+    arguments = parser.parse_args()
+    if not arguments.config_file:
+        parser.error("--config-file is missing")
+    try:
+        config = load_config(arguments.config_file, arguments.opts)
+        launch(run, arguments, device=config.MODEL.DEVICE)
+    except ProcessExitedException as ended:  # a process that the launcher started has told why
+        sys.exit(ended.exit_code)
+    except KeyboardInterrupt:
+        sys.exit("train_net.py: interrupted")
+    except USER_ERRORS as problem:
+        fail(problem)
