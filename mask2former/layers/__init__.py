@@ -4,6 +4,7 @@ from .attention import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAt
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
 from .mlp import MLP
 from .position import SinePositionEncoding
+from .transformer import TransformerDecoder, TransformerEncoder
 from .window_attention import SwinBlock, WindowAttention
 
 __all__ = [
@@ -17,5 +18,7 @@ __all__ = [
     "SelfAttentionLayer",
     "SinePositionEncoding",
     "SwinBlock",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "WindowAttention",
 ]

@@ -4,6 +4,7 @@ Source: Swin Transformer, Liu et al. 2021, section 3.2. Maps are channels last, 
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,8 @@ class WindowAttention(nn.Module):
         attn_drop: probability of dropping an attention weight while training.
         drop: probability of dropping an output channel while training.
     """
+
+    relative_position_index: Tensor
 
     def __init__(
         self,
@@ -114,6 +117,8 @@ class SwinBlock(nn.Module):
         **attention: other arguments of `WindowAttention`.
     """
 
+    shift_masks: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -122,7 +127,7 @@ class SwinBlock(nn.Module):
         mlp_ratio: float = 4.0,
         drop: float = 0.0,
         drop_path: float = 0.0,
-        **attention,
+        **attention: Any,
     ):
         super().__init__()
         self.window = window
@@ -154,8 +159,9 @@ class SwinBlock(nn.Module):
         """Like `_attend`, with the last row and column apart: theirs are other masks."""
         rows = []
         for last_row, row in enumerate(x.tensor_split([-1], dim=1)):
-            parts = enumerate(row.tensor_split([-1], dim=3))
-            parts = [self._attend(p, bias + self.shift_masks[last_row, i]) for i, p in parts]
+            parts = []
+            for last_column, part in enumerate(row.tensor_split([-1], dim=3)):
+                parts.append(self._attend(part, bias + self.shift_masks[last_row, last_column]))
             rows.append(torch.cat(parts, dim=3))
         return torch.cat(rows, dim=1)
 

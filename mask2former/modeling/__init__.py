@@ -1,25 +1,39 @@
 """The models: backbones, decoders, losses and meta-architectures, in detectron2's registries."""
 
+from .backbones import D2SwinTransformer, TimmBackbone
 from .criterion import SetCriterion
 from .heads import MaskFormerHead
 from .matcher import HungarianMatcher
 from .meta_arch import MaskFormer
-from .pixel_decoders import MSDeformAttnPixelDecoder
+from .per_pixel import PerPixelBaselineHead, PerPixelBaselinePlusHead
+from .pixel_decoders import (
+    BasePixelDecoder,
+    MSDeformAttnPixelDecoder,
+    TransformerEncoderPixelDecoder,
+)
 from .transformer_decoders import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiScaleMaskedTransformerDecoder,
+    StandardTransformerDecoder,
     VideoMultiScaleMaskedTransformerDecoder,
 )
 from .video_meta_arch import VideoMaskFormer
 
 __all__ = [
     "TRANSFORMER_DECODER_REGISTRY",
+    "BasePixelDecoder",
+    "D2SwinTransformer",
     "HungarianMatcher",
     "MSDeformAttnPixelDecoder",
     "MaskFormer",
     "MaskFormerHead",
     "MultiScaleMaskedTransformerDecoder",
+    "PerPixelBaselineHead",
+    "PerPixelBaselinePlusHead",
     "SetCriterion",
+    "StandardTransformerDecoder",
+    "TimmBackbone",
+    "TransformerEncoderPixelDecoder",
     "VideoMaskFormer",
     "VideoMultiScaleMaskedTransformerDecoder",
 ]

@@ -103,9 +103,14 @@ class MaskFormerHead(nn.Module):
             "pixel_decoder": build_pixel_decoder(cfg, input_shape),
             "loss_weight": head.LOSS_WEIGHT,
             "ignore_value": head.IGNORE_VALUE,
-            "transformer_predictor": build_transformer_decoder(cfg, in_channels),
+            "transformer_predictor": cls.build_predictor(cfg, in_channels),
             "transformer_in_feature": source,
         }
+
+    @classmethod
+    def build_predictor(cls, cfg, in_channels: int) -> nn.Module:
+        """Build the transformer decoder."""
+        return build_transformer_decoder(cfg, in_channels)
 
     def forward(
         self, features: dict[str, Tensor], mask: Tensor | None = None, *, aux_outputs: bool = True

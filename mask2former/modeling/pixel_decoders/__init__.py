@@ -1,5 +1,10 @@
 """Pixel decoders, registered in detectron2's SEM_SEG_HEADS_REGISTRY."""
 
+from .fpn import BasePixelDecoder, TransformerEncoderPixelDecoder
 from .msdeform import MSDeformAttnPixelDecoder
 
-__all__ = ["MSDeformAttnPixelDecoder"]
+__all__ = [
+    "BasePixelDecoder",
+    "MSDeformAttnPixelDecoder",
+    "TransformerEncoderPixelDecoder",
+]

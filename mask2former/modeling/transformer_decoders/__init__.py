@@ -2,9 +2,11 @@
 
 from .masked import MultiScaleMaskedTransformerDecoder, VideoMultiScaleMaskedTransformerDecoder
 from .registry import TRANSFORMER_DECODER_REGISTRY
+from .standard import StandardTransformerDecoder
 
 __all__ = [
     "TRANSFORMER_DECODER_REGISTRY",
     "MultiScaleMaskedTransformerDecoder",
+    "StandardTransformerDecoder",
     "VideoMultiScaleMaskedTransformerDecoder",
 ]

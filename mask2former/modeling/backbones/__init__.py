@@ -1,0 +1,6 @@
+"""Backbones, registered in detectron2's BACKBONE_REGISTRY."""
+
+from .swin import D2SwinTransformer
+from .timm import TimmBackbone, build_timm_backbone
+
+__all__ = ["D2SwinTransformer", "TimmBackbone", "build_timm_backbone"]
