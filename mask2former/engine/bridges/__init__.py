@@ -1,0 +1,1 @@
+"""Translations of weights between this project's names and those of other libraries."""

@@ -1,0 +1,270 @@
+"""Mask2Former of Hugging Face's transformers: its config.json and preprocessor_config.json."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ...config import get_config
+
+# config.json -> keys under MODEL
+_SHARED_KEYS = {
+    "feature_size": "SEM_SEG_HEAD.CONVS_DIM",
+    "mask_feature_size": "SEM_SEG_HEAD.MASK_DIM",
+    "encoder_layers": "SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS",
+    "common_stride": "SEM_SEG_HEAD.COMMON_STRIDE",
+    "ignore_value": "SEM_SEG_HEAD.IGNORE_VALUE",
+    "hidden_dim": "MASK_FORMER.HIDDEN_DIM",
+    "decoder_layers": "MASK_FORMER.DEC_LAYERS",
+    "num_attention_heads": "MASK_FORMER.NHEADS",
+    "dim_feedforward": "MASK_FORMER.DIM_FEEDFORWARD",
+    "dropout": "MASK_FORMER.DROPOUT",
+    "pre_norm": "MASK_FORMER.PRE_NORM",
+    "num_queries": "MASK_FORMER.NUM_OBJECT_QUERIES",
+    "no_object_weight": "MASK_FORMER.NO_OBJECT_WEIGHT",
+    "class_weight": "MASK_FORMER.CLASS_WEIGHT",
+    "mask_weight": "MASK_FORMER.MASK_WEIGHT",
+    "dice_weight": "MASK_FORMER.DICE_WEIGHT",
+    "train_num_points": "MASK_FORMER.TRAIN_NUM_POINTS",
+    "oversample_ratio": "MASK_FORMER.OVERSAMPLE_RATIO",
+    "importance_sample_ratio": "MASK_FORMER.IMPORTANCE_SAMPLE_RATIO",
+    "use_auxiliary_loss": "MASK_FORMER.DEEP_SUPERVISION",
+}
+_SWIN_KEYS = {
+    "embed_dim": "SWIN.EMBED_DIM",
+    "depths": "SWIN.DEPTHS",
+    "num_heads": "SWIN.NUM_HEADS",
+    "window_size": "SWIN.WINDOW_SIZE",
+    "mlp_ratio": "SWIN.MLP_RATIO",
+    "qkv_bias": "SWIN.QKV_BIAS",
+    "patch_size": "SWIN.PATCH_SIZE",
+    "image_size": "SWIN.PRETRAIN_IMG_SIZE",
+    "drop_path_rate": "SWIN.DROP_PATH_RATE",
+    "hidden_dropout_prob": "SWIN.DROP_RATE",
+    "attention_probs_dropout_prob": "SWIN.ATTN_DROP_RATE",
+}
+_RESNET_KEYS = {
+    "embedding_size": "RESNETS.STEM_OUT_CHANNELS",
+    "downsample_in_bottleneck": "RESNETS.STRIDE_IN_1X1",
+}
+_RESNET_DEPTHS = {  # of detectron2's ResNets: blocks of the stages
+    18: [2, 2, 2, 2],
+    34: [3, 4, 6, 3],
+    50: [3, 4, 6, 3],
+    101: [3, 4, 23, 3],
+    152: [3, 8, 36, 3],
+}
+_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+_FEATURES = ["res2", "res3", "res4", "res5"]
+# What Hugging Face's model cannot be told: keys under MODEL and the only values it computes.
+_FIXED = {
+    "SEM_SEG_HEAD.NAME": ("MaskFormerHead",),
+    "SEM_SEG_HEAD.PIXEL_DECODER_NAME": ("MSDeformAttnPixelDecoder",),
+    "SEM_SEG_HEAD.NORM": ("GN",),
+    "SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": (_FEATURES[1:],),
+    "SEM_SEG_HEAD.IN_FEATURES": (_FEATURES,),
+    "MASK_FORMER.TRANSFORMER_IN_FEATURE": ("multi_scale_pixel_decoder",),
+    "MASK_FORMER.TRANSFORMER_DECODER_NAME": (
+        "MultiScaleMaskedTransformerDecoder",
+        "VideoMultiScaleMaskedTransformerDecoder",
+    ),
+    "MASK_FORMER.ENFORCE_INPUT_PROJ": (False,),
+    "BACKBONE.NAME": ("build_resnet_backbone", "D2SwinTransformer"),
+    "SWIN.APE": (False,),
+    "SWIN.PATCH_NORM": (True,),
+    "SWIN.QK_SCALE": (None,),
+    "RESNETS.NUM_GROUPS": (1,),
+    "RESNETS.WIDTH_PER_GROUP": (64,),
+    "RESNETS.RES5_DILATION": (1,),
+}
+
+
+def to_huggingface_config(
+    cfg: CfgNode, class_names: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns config.json and preprocessor_config.json for the model of a config.
+
+    Args:
+        cfg: of a model with ResNet or Swin backbone.
+        class_names: names of the K classes; "LABEL_0" and so on where they are not given.
+
+    Raises:
+        ValueError: Hugging Face's Mask2Former cannot compute what the config asks for, or
+            ``class_names`` are not K names.
+    """
+    model = cfg.MODEL
+    _check_fixed(model)
+    classes = model.SEM_SEG_HEAD.NUM_CLASSES
+    names = list(class_names) or [f"LABEL_{i}" for i in range(classes)]
+    if len(names) != classes:
+        raise ValueError(
+            f"class_names: expected {classes} names, as MODEL.SEM_SEG_HEAD.NUM_CLASSES says, got "
+            f"{len(names)}."
+        )
+    config = {
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        "model_type": "mask2former",
+        "backbone_config": _backbone_config(model),
+        "activation_function": "relu",
+        "encoder_feedforward_dim": 1024,
+        "enforce_input_projection": False,
+        "feature_strides": [4, 8, 16, 32],
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+        **{theirs: _get(model, ours) for theirs, ours in _SHARED_KEYS.items()},
+    }
+    return config, _preprocessor(cfg)
+
+
+def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]) -> CfgNode:
+    """Returns a config for the model of a Hugging Face folder.
+
+    Which of the tasks the model is for is not in the folder: all three outputs are turned on.
+
+    Args:
+        config: content of config.json.
+        preprocessor: content of preprocessor_config.json; may be empty.
+
+    Raises:
+        ValueError: it is another model, or has a backbone other than Swin or ResNet.
+    """
+    if config.get("model_type") != "mask2former":
+        raise ValueError(
+            f"config.json: expected model_type mask2former, got {config.get('model_type')!r}."
+        )
+    cfg = get_config()
+    for key, values in _FIXED.items():
+        if key.startswith(("SEM_SEG_HEAD", "MASK_FORMER")):
+            _set(cfg.MODEL, key, values[0])
+    cfg.MODEL.META_ARCHITECTURE = "MaskFormer"
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(config["id2label"])
+    _copy(config, cfg.MODEL, _SHARED_KEYS)
+    _set_backbone(cfg.MODEL, config.get("backbone_config") or {})
+    _check_unconvertible(config)
+    test = cfg.MODEL.MASK_FORMER.TEST
+    test.SEMANTIC_ON = test.INSTANCE_ON = test.PANOPTIC_ON = True
+    test.OBJECT_MASK_THRESHOLD = test.OVERLAP_THRESHOLD = 0.8
+    _set_input(cfg, preprocessor)
+    return cfg
+
+
+def _check_fixed(model: CfgNode) -> None:
+    unused = "RESNETS." if model.BACKBONE.NAME == "D2SwinTransformer" else "SWIN."
+    for key, allowed in _FIXED.items():
+        if key.startswith(unused):
+            continue
+        value = _get(model, key)
+        value = list(value) if isinstance(value, list | tuple) else value
+        if value not in allowed:
+            raise ValueError(
+                f"MODEL.{key}: Hugging Face's Mask2Former computes "
+                f"{' or '.join(map(str, allowed))} only, the config has {value}."
+            )
+    if model.SEM_SEG_HEAD.CONVS_DIM != model.MASK_FORMER.HIDDEN_DIM:
+        raise ValueError(
+            "Hugging Face's Mask2Former has no projection between widths: MODEL.SEM_SEG_HEAD."
+            f"CONVS_DIM is {model.SEM_SEG_HEAD.CONVS_DIM}, MODEL.MASK_FORMER.HIDDEN_DIM is "
+            f"{model.MASK_FORMER.HIDDEN_DIM}."
+        )
+
+
+def _check_unconvertible(config: dict[str, Any]) -> None:
+    if config.get("enforce_input_projection"):
+        raise ValueError("config.json: enforce_input_projection cannot be converted.")
+    if config.get("feature_size") != config.get("hidden_dim"):
+        raise ValueError("config.json: feature_size and hidden_dim differ; cannot be converted.")
+    if config.get("encoder_feedforward_dim", 1024) != 1024:
+        raise ValueError("config.json: encoder_feedforward_dim must be 1024.")
+
+
+def _backbone_config(model: CfgNode) -> dict[str, Any]:
+    common = {"num_channels": 3, "out_features": _STAGES}
+    if model.BACKBONE.NAME == "D2SwinTransformer":
+        keys = {theirs: _get(model, ours) for theirs, ours in _SWIN_KEYS.items()}
+        return {"model_type": "swin", "hidden_act": "gelu", **common, **keys}
+    width = model.RESNETS.RES2_OUT_CHANNELS
+    return {
+        "model_type": "resnet",
+        "hidden_act": "relu",
+        "depths": _RESNET_DEPTHS[model.RESNETS.DEPTH],
+        "layer_type": "basic" if model.RESNETS.DEPTH < 50 else "bottleneck",
+        "hidden_sizes": [width * 2**i for i in range(4)],
+        "downsample_in_first_stage": False,
+        **common,
+        **{theirs: _get(model, ours) for theirs, ours in _RESNET_KEYS.items()},
+    }
+
+
+def _set_backbone(model: CfgNode, backbone: dict[str, Any]) -> None:
+    kind = backbone.get("model_type")
+    if list(backbone.get("out_features") or _STAGES) != _STAGES:
+        raise ValueError(f"config.json: expected the backbone's out_features to be {_STAGES}.")
+    if kind == "swin":
+        model.BACKBONE.NAME = "D2SwinTransformer"
+        if backbone.get("use_absolute_embeddings"):
+            raise ValueError("config.json: use_absolute_embeddings cannot be converted.")
+        _copy(backbone, model, _SWIN_KEYS)
+    elif kind == "resnet":
+        model.BACKBONE.NAME = "build_resnet_backbone"
+        model.BACKBONE.FREEZE_AT = 0
+        layers = (backbone.get("depths"), backbone.get("layer_type", "bottleneck") == "basic")
+        depths = {d: (blocks, d < 50) for d, blocks in _RESNET_DEPTHS.items()}
+        found = [depth for depth, it in depths.items() if it == layers]
+        if not found:
+            raise ValueError(f"config.json: detectron2 has no ResNet with stages of {layers[0]}.")
+        model.RESNETS.DEPTH = found[0]
+        model.RESNETS.OUT_FEATURES = _FEATURES
+        model.RESNETS.RES2_OUT_CHANNELS = backbone["hidden_sizes"][0]
+        model.RESNETS.STRIDE_IN_1X1 = False
+        _copy(backbone, model, _RESNET_KEYS)
+    else:
+        raise ValueError(f"config.json: expected a swin or resnet backbone, got {kind!r}.")
+
+
+def _preprocessor(cfg: CfgNode) -> dict[str, Any]:
+    if cfg.INPUT.FORMAT != "RGB":
+        raise ValueError(
+            f"INPUT.FORMAT: Hugging Face's models read RGB, the config has {cfg.INPUT.FORMAT}."
+        )
+    return {
+        "image_processor_type": "Mask2FormerImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": cfg.INPUT.MIN_SIZE_TEST, "longest_edge": cfg.INPUT.MAX_SIZE_TEST},
+        "size_divisor": max(cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY, 1),
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [value / 255 for value in cfg.MODEL.PIXEL_MEAN],
+        "image_std": [value / 255 for value in cfg.MODEL.PIXEL_STD],
+        "ignore_index": 255,
+        "do_reduce_labels": False,
+    }
+
+
+def _set_input(cfg: CfgNode, preprocessor: dict[str, Any]) -> None:
+    cfg.INPUT.FORMAT = "RGB"
+    mean = preprocessor.get("image_mean", [0.485, 0.456, 0.406])
+    std = preprocessor.get("image_std", [0.229, 0.224, 0.225])
+    cfg.MODEL.PIXEL_MEAN = [round(value * 255, 6) for value in mean]
+    cfg.MODEL.PIXEL_STD = [round(value * 255, 6) for value in std]
+    size = preprocessor.get("size") or {}
+    cfg.INPUT.MIN_SIZE_TEST = size.get("shortest_edge", cfg.INPUT.MIN_SIZE_TEST)
+    cfg.INPUT.MAX_SIZE_TEST = size.get("longest_edge", cfg.INPUT.MAX_SIZE_TEST)
+    cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = preprocessor.get("size_divisor", 32)
+
+
+def _copy(source: dict[str, Any], model: CfgNode, keys: dict[str, str]) -> None:
+    for theirs, ours in keys.items():
+        if theirs in source:
+            _set(model, ours, source[theirs])
+
+
+def _get(model: CfgNode, key: str) -> Any:
+    node, name = key.split(".")
+    return model[node][name]
+
+
+def _set(model: CfgNode, key: str, value: Any) -> None:
+    node, name = key.split(".")
+    model[node][name] = list(value) if isinstance(value, list) else value

@@ -1,0 +1,315 @@
+"""Unpickling that cannot run code from the file.
+
+A pickle is a small program that may call whatever it names. Here every name that it asks for is
+answered by a stand-in of ours, which builds an array, a tensor or a plain container and nothing
+else; a name without a stand-in is refused. Neither numpy's nor torch's own rebuilding functions
+are called, so their arguments need not be trusted either.
+"""
+
+import io
+import math
+import pickle
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import IO, Any, Self
+
+import numpy as np
+import torch
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of what torch.save wrote before 1.6
+_STORAGE_DTYPES = {
+    "Float": torch.float32,
+    "Double": torch.float64,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+    "ComplexFloat": torch.complex64,
+    "ComplexDouble": torch.complex128,
+}
+# Settings that training scripts save beside the weights; they come as dicts of what they hold.
+_SETTINGS = (
+    "argparse.Namespace",
+    "yacs.config.CfgNode",
+    "fvcore.common.config.CfgNode",
+    "detectron2.config.config.CfgNode",
+)
+
+
+class UnsafePickleError(ValueError):
+    """A pickle asks for something that is no array, tensor or plain container."""
+
+
+def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None = None) -> Any:
+    """Reads the next pickle of ``file`` without running code from it.
+
+    Args:
+        file: opened for reading bytes; afterwards it stands behind the pickle.
+        storage: answers torch's references to storages kept outside of the pickle, with a 1-D
+            tensor; gets ``("storage", dtype, key, location, count, ...)``.
+
+    Returns:
+        dicts, lists, tuples, sets, numbers and strings as they are (strings and bytes of Python 2
+        as str); arrays as tensors (arrays of strings as lists); numpy's scalars as Python's.
+
+    Raises:
+        UnsafePickleError: the pickle asks for anything else; the message names it.
+        ValueError: it is damaged, or no pickle.
+    """
+    try:
+        return _plain(_Unpickler(file, storage).load())
+    except UnsafePickleError:
+        raise
+    except RecursionError as error:
+        raise ValueError("the pickle is nested too deeply, or holds itself") from error
+    except (pickle.UnpicklingError, EOFError, ArithmeticError, LookupError, MemoryError) as error:
+        raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
+    except (AttributeError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
+
+
+def read_legacy(file: IO[bytes], size: int) -> Any:
+    """Reads what ``torch.save`` wrote before its zip format: pickles, then the storages' bytes.
+
+    Args:
+        file: opened for reading bytes, standing behind the first pickle, `LEGACY_MAGIC`.
+        size: bytes in the file; no storage may claim more.
+    """
+    storages: dict[str, torch.Tensor] = {}
+
+    def storage(reference: tuple) -> torch.Tensor:
+        _, dtype, key, _, count, *view = reference
+        if key not in storages:
+            if not 0 <= count * dtype.itemsize <= size:
+                raise ValueError(f"a storage of {count} numbers does not fit in {size} bytes")
+            storages[key] = torch.empty(count, dtype=dtype)  # filled below
+        if view and view[0]:
+            _, offset, length = view[0]
+            return storages[key][offset : offset + length]
+        return storages[key]
+
+    load_pickle(file)  # the protocol's version
+    load_pickle(file)  # byte order and sizes of the machine that wrote it
+    content = load_pickle(file, storage)
+    for key in load_pickle(file):
+        tensor = storages[key]
+        count = int.from_bytes(file.read(8), "little")
+        if count not in (tensor.numel(), tensor.nbytes):
+            raise ValueError(f"storage {key} holds {count} numbers instead of {tensor.numel()}")
+        if tensor.numel() == 0:
+            continue
+        if file.readinto(tensor.view(torch.uint8).numpy().data) != tensor.nbytes:
+            raise ValueError("the file is truncated")
+    return content
+
+
+def tensor_from_buffer(buffer: Any, dtype: torch.dtype, count: int, offset: int = 0):
+    """Returns a 1-D tensor of ``count`` numbers that shares memory with ``buffer``."""
+    if count == 0:
+        return torch.empty(0, dtype=dtype)
+    with warnings.catch_warnings():  # bytes are read-only, but nobody else sees these
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.frombuffer(buffer, dtype=dtype, count=count, offset=offset)
+
+
+class _Dtype:
+    """Stands in for numpy's dtype: a code like "f4", and a byte order set afterwards."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code = _text(code)
+        self.order = "="
+        if not re.fullmatch(r"[biufcSU]\d+|\?|O\d?", self.code):
+            raise UnsafePickleError(f"an array of type {self.code!r}")
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = _text(state[1])
+
+    def numbers(self, data: Any) -> np.ndarray:
+        """Returns the 1-D array in native byte order whose bytes are ``data``."""
+        dtype = np.dtype(self.code).newbyteorder(self.order)
+        values = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
+        return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+class _Array:
+    """Stands in for a numpy array; `value` is a tensor, or a list where it held no numbers."""
+
+    value: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        shape, dtype, fortran, data = state[-4:]
+        self.fill(data, dtype, shape, "F" if fortran else "C")
+
+    def fill(self, data: Any, dtype: _Dtype, shape: tuple, order: str) -> Self:
+        if dtype.code.startswith("O"):
+            self.value = data  # a list, unpickled under the same rules
+            return self
+        values = dtype.numbers(data)
+        if min(shape, default=0) < 0 or math.prod(shape) != values.size:
+            raise ValueError(f"an array of shape {shape} with {values.size} numbers")
+        values = values.reshape(shape, order=order)
+        self.value = values.tolist() if values.dtype.kind in "SU" else _from_numpy(values)
+        return self
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
+        super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
+        self._storage = storage
+        # A class of this load alone, as a pickle may set attributes of the classes that it names.
+        settings = type("Settings", (_Settings,), {})
+        self._allowed: dict[str, Any] = dict.fromkeys(_SETTINGS, settings)
+        self._allowed |= {
+            "collections.OrderedDict": OrderedDict,
+            "collections.defaultdict": self._default_dict,
+            "_codecs.encode": self._encode,
+            "numpy.ndarray": "ndarray",
+            "numpy.dtype": self._dtype,
+            "torch.Size": self._tuple,
+            "torch.device": self._text,
+            "torch.Tensor": "Tensor",
+            "torch.nn.parameter.Parameter": "Parameter",
+            "torch.storage.UntypedStorage": torch.uint8,
+            "torch.storage._load_from_bytes": self._load_from_bytes,
+        }
+        for module in ("builtins", "__builtin__"):
+            for kind in (set, frozenset, list, tuple, dict, complex):
+                self._allowed[f"{module}.{kind.__name__}"] = kind
+        for module in ("numpy.core", "numpy._core"):
+            self._allowed[f"{module}.multiarray._reconstruct"] = self._reconstruct
+            self._allowed[f"{module}.multiarray.scalar"] = self._scalar
+            self._allowed[f"{module}.numeric._frombuffer"] = self._frombuffer
+        for name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            self._allowed[f"torch._utils.{name}"] = self._rebuild_tensor
+        for name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+            self._allowed[f"torch._utils.{name}"] = self._rebuild_parameter
+        self._allowed["torch._utils._rebuild_tensor_v3"] = self._rebuild_tensor_v3
+        self._allowed["torch._tensor._rebuild_from_type_v2"] = self._rebuild_from_type
+        for name, dtype in _STORAGE_DTYPES.items():
+            self._allowed[f"torch.{name}Storage"] = dtype
+            self._allowed[str(dtype)] = dtype
+
+    def find_class(self, module: str, name: str) -> Any:
+        asked = f"{module}.{name}"
+        if asked not in self._allowed:
+            raise UnsafePickleError(asked)
+        return self._allowed[asked]
+
+    def persistent_load(self, reference: Any) -> torch.Tensor:
+        reference = _plain(reference)
+        if self._storage is None or not isinstance(reference, tuple) or len(reference) < 5:
+            raise pickle.UnpicklingError(f"unknown reference {reference!r}")
+        return self._storage(reference)
+
+    # The stand-ins are methods, not functions: a pickle cannot set attributes of a method.
+
+    def _default_dict(self, *_: Any) -> dict:
+        return {}
+
+    def _tuple(self, values: Any) -> tuple:
+        return tuple(values)
+
+    def _text(self, *values: Any) -> str:
+        return ":".join(str(_text(value)) for value in values)
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":  # what numpy's arrays need in protocols 0 to 2
+            raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
+        return text.encode("latin1")
+
+    def _dtype(self, *args: Any) -> _Dtype:
+        return _Dtype(*args)
+
+    def _reconstruct(self, *_: Any) -> _Array:
+        return _Array()
+
+    def _frombuffer(self, data: Any, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+        return _Array().fill(data, dtype, shape, order)
+
+    def _scalar(self, dtype: _Dtype, data: Any = b"") -> Any:
+        return data if dtype.code.startswith("O") else dtype.numbers(data)[0].item()
+
+    def _rebuild_tensor(self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *_: Any):
+        return storage.as_strided(size, stride, offset)  # checks the bounds
+
+    def _rebuild_tensor_v3(self, storage, offset, size, stride, grad, hooks, dtype, *_: Any):
+        return storage.view(dtype).as_strided(size, stride, offset)
+
+    def _rebuild_parameter(self, data: torch.Tensor, *_: Any) -> torch.Tensor:
+        return data
+
+    def _rebuild_from_type(self, rebuild: Callable, kind: Any, args: tuple, state: Any) -> Any:
+        if kind not in ("Tensor", "Parameter"):
+            raise UnsafePickleError(f"a tensor of type {kind!r}")
+        return rebuild(*args)  # one of ours: a pickle has no other functions
+
+    def _load_from_bytes(self, data: bytes) -> Any:
+        file = io.BytesIO(data)
+        if load_pickle(file) != LEGACY_MAGIC:
+            raise ValueError("a storage in an unknown format")
+        return read_legacy(file, len(data))
+
+
+class _Settings(dict):
+    """Stands in for a Namespace or CfgNode."""
+
+    def __new__(cls, *_: Any) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: dict) -> None:
+        self.update(state)
+
+
+def _plain(value: Any, seen: dict[int, tuple] | None = None) -> Any:
+    """Returns ``value`` with stand-ins resolved and Python 2's strings decoded.
+
+    Dicts and lists change in place, so that a state_dict keeps its ``_metadata``. ``seen`` maps
+    ids to what was there and what it became: nothing is walked twice, and no id is used again.
+    """
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)][1]
+    if isinstance(value, list | dict):
+        plain = {} if isinstance(value, _Settings) else value
+        seen[id(value)] = (value, plain)  # before its items, as it may hold itself
+        if isinstance(value, list):
+            plain[:] = [_plain(item, seen) for item in value]
+        else:
+            items = [(_plain(key, seen), _plain(item, seen)) for key, item in value.items()]
+            plain.clear()
+            plain.update(items)
+        return plain
+    plain = _plain_leaf(value, seen)
+    seen[id(value)] = (value, plain)
+    return plain
+
+
+def _plain_leaf(value: Any, seen: dict[int, tuple]) -> Any:
+    if isinstance(value, _Array):
+        return _plain(value.value, seen)
+    if isinstance(value, tuple | set | frozenset):
+        return type(value)(_plain(item, seen) for item in value)
+    if isinstance(value, _Dtype):
+        return value.code
+    if callable(value):  # named but not called
+        return getattr(value, "__name__", str(value))
+    return _text(value)
+
+
+def _text(value: Any) -> Any:
+    return value.decode("latin1") if isinstance(value, bytes | bytearray) else value
+
+
+def _from_numpy(values: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():  # bytes are read-only, but nobody else sees these
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(values)

@@ -1,0 +1,136 @@
+"""Gives weights of older and foreign layouts the names that a model uses, judged by content.
+
+The published code goes by version numbers inside the file, which only a pickled state_dict of
+torch has; a plain dict of the same tensors then loses its pixel decoder. Here a name changes
+where the model has no such name and has the new one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
+
+from .bridges import resnet
+
+Shape = tuple[int, ...]
+_WRAPPERS = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
+_CAFFE2 = re.compile(r"_(w|b|s|bn_(s|b|gamma|beta|rm|riv|running_mean|running_var))$")
+# What a checkpoint may have, or lack, without loss: buffers that follow from the architecture.
+_DERIVED = re.compile(r"(num_batches_tracked|attn_mask|relative_position_index|pixel_(mean|std))$")
+# The classifier and last norm of ImageNet models, for which a backbone has no use.
+_CLASSIFIER = re.compile(r"^(stem\.fc|fc\d*|head|head_dist|classifier|linear|norm|pred)\b")
+
+
+def rename_to_fit(
+    shapes: Mapping[str, Shape], model: Mapping[str, Shape]
+) -> tuple[dict[str, str], list[str]]:
+    """Finds the name in the model for each name in a checkpoint.
+
+    Args:
+        shapes: name -> shape of the checkpoint's weights.
+        model: name -> shape of the model's.
+
+    Returns:
+        name in the checkpoint -> name in the model (names without a counterpart map to what they
+        became on the way, perhaps themselves); and a line on each kind of change that was made.
+    """
+    new = {name: name for name in shapes}
+    notes = []
+    for rule in (
+        _strip_wrappers,
+        _from_caffe2,
+        _from_torchvision,
+        _insert_pixel_decoder,
+        _rename_static_query,
+        _add_prefix,
+    ):
+        changes, note = rule({new[old]: shape for old, shape in shapes.items()}, model)
+        if changes:
+            new = {old: changes.get(name, name) for old, name in new.items()}
+            notes.append(f"{len(changes)} names: {note}")
+    return new, notes
+
+
+def is_derived(name: str) -> bool:
+    """Tells whether ``name`` is a buffer that the architecture determines."""
+    return bool(_DERIVED.search(name))
+
+
+def is_classifier(name: str) -> bool:
+    """Tells whether ``name``, as in the checkpoint, belongs to an ImageNet model's classifier."""
+    return bool(_CLASSIFIER.match(name))
+
+
+def fitting(shapes: Mapping[str, Shape], model: Mapping[str, Shape], prefix: str = "") -> int:
+    """Counts the names, put behind ``prefix``, that the model has in the same shape."""
+    return sum(model.get(prefix + name) == shape for name, shape in shapes.items())
+
+
+Change = tuple[dict[str, str], str]
+
+
+def _strip_wrappers(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
+    for wrapper in _WRAPPERS:
+        inside = {n: n.removeprefix(wrapper) for n in shapes if n.startswith(wrapper)}
+        if len(inside) > len(shapes) / 2 and not any(name in model for name in inside):
+            return inside, f"without the leading '{wrapper}' of a wrapper"
+    return {}, ""
+
+
+def _from_caffe2(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
+    if sum(bool(_CAFFE2.search(name)) for name in shapes) <= len(shapes) / 2:
+        return {}, ""
+    names = list(shapes)
+    return _changed(dict(zip(names, convert_basic_c2_names(names), strict=True))), "from Caffe2"
+
+
+def _from_torchvision(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
+    """The layout of torchvision's and timm's ResNets, in which detectron2's stem is no module."""
+    if not resnet.is_torchvision(shapes) or fitting(shapes, model):
+        return {}, ""
+    has_detectron2_resnet = any(name.endswith("stem.conv1.weight") for name in model)
+    if not has_detectron2_resnet:
+        return {}, ""
+    return resnet.torchvision_names(shapes), "from torchvision's ResNet"
+
+
+def _insert_pixel_decoder(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
+    """MaskFormer's first layout had the pixel decoder's layers in the head itself."""
+    head, inner = "sem_seg_head.", "sem_seg_head.pixel_decoder."
+    if any(name.startswith(inner) for name in shapes):
+        return {}, ""
+    old = [n for n in shapes if n.startswith(head) and not n.startswith(head + "predictor")]
+    changes = {name: inner + name.removeprefix(head) for name in old}
+    return _where_new_fits(changes, model), f"{head}* became {inner}*"
+
+
+def _rename_static_query(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
+    """The published image checkpoints call the queries' content ``static_query``."""
+    changes = {n: n.replace("static_query", "query_feat") for n in shapes if "static_query" in n}
+    changes = {old: new for old, new in changes.items() if new not in shapes}
+    return _where_new_fits(changes, model), "static_query became query_feat"
+
+
+def _add_prefix(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
+    """A checkpoint of one part of the model, as a backbone's from ImageNet."""
+    counts: Counter[str] = Counter()
+    for name, shape in model.items():
+        for dot in re.finditer(r"\.", name):
+            if shapes.get(name[dot.end() :]) == shape:
+                counts[name[: dot.end()]] += 1
+    if not counts:
+        return {}, ""
+    prefix, count = counts.most_common(1)[0]
+    if count <= fitting(shapes, model):
+        return {}, ""
+    changes = {name: prefix + name for name in shapes}
+    return _where_new_fits(changes, model), f"put behind '{prefix}'"
+
+
+def _where_new_fits(changes: dict[str, str], model: Collection[str]) -> dict[str, str]:
+    return {old: new for old, new in changes.items() if new in model and old not in model}
+
+
+def _changed(names: dict[str, str]) -> dict[str, str]:
+    return {old: new for old, new in names.items() if old != new}
