@@ -6,9 +6,23 @@ default. A name that somebody registered before is left as it is.
 
 import os
 
+from mask2former.data.datasets.ade20k import register_ade20k, register_ade20k_full
+from mask2former.data.datasets.coco import register_coco_panoptic, register_coco_stuff_10k
+from mask2former.data.datasets.mapillary_vistas import register_mapillary_vistas
 from mask2former.data.datasets.shapes import register_shapes
+from mask2former.data.datasets.ytvis import register_ytvis
 
 __all__ = ["register_all"]
+
+_FAMILIES = (
+    register_ade20k,
+    register_ade20k_full,
+    register_coco_panoptic,
+    register_coco_stuff_10k,
+    register_mapillary_vistas,
+    register_shapes,
+    register_ytvis,
+)
 
 
 def register_all(root: str | None = None) -> None:
@@ -18,7 +32,7 @@ def register_all(root: str | None = None) -> None:
         root: folder of the data sets; None for that of the variable DETECTRON2_DATASETS.
     """
     root = root or os.environ.get("DETECTRON2_DATASETS", "datasets")
-    for register in (register_shapes,):
+    for register in _FAMILIES:
         register(root)
 
 

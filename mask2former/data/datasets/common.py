@@ -15,6 +15,7 @@ from detectron2.data.datasets.coco import load_coco_json
 __all__ = [
     "add",
     "fill_metadata",
+    "hint",
     "instances",
     "panoptic",
     "panoptic_metadata",
@@ -72,6 +73,11 @@ def read_json(path: str, hint: str) -> dict[str, Any]:
     return content
 
 
+def hint(script: str) -> str:
+    """What messages say about a missing file that datasets/prepare_``script``.py makes."""
+    return f"Make it with: python datasets/prepare_{script}.py (datasets/README.md shows the tree)"
+
+
 def panoptic_metadata(categories: Iterable[Category]) -> dict[str, Any]:
     """Metadata of a panoptic data set, by the convention of the published model.
 
@@ -118,6 +124,8 @@ def panoptic(
             panoptic_json, image_root, panoptic_root, sem_seg_root, metadata, hint, image_id
         )
 
+    if sem_seg_root is not None:
+        more["sem_seg_root"] = sem_seg_root
     add(
         name,
         load,
@@ -241,7 +249,8 @@ def instances(
 
     def load() -> list[Record]:
         require(image_root, hint)
-        return load_coco_json(require(json_file, hint), image_root, name)
+        # The ids are for messages about single annotations.
+        return load_coco_json(require(json_file, hint), image_root, name, ["id"])
 
     add(
         name,

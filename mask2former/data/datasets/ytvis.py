@@ -1,0 +1,177 @@
+"""Video instance segmentation in the form of YouTube-VIS: its editions, OVIS, and the shapes clips.
+
+Annotations stay as the json has them until a clip is sampled: a loaded data set holds one
+RLE string or polygon a frame and object, and no mask.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+
+from mask2former.data.categories import load_categories
+from mask2former.data.datasets import common
+
+__all__ = ["load_ytvis", "register_ytvis", "video_instances"]
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+
+_PER_FRAME = ("bboxes", "segmentations", "areas")
+
+
+def register_ytvis(root: str) -> None:
+    """Registers ytvis_{2019,2021,2022}_{train,val,test}, ovis_{train,val,test}, shapes_video_*."""
+    hint = "Unpack it there, see datasets/README.md"
+    for year, table in (("2019", "2019"), ("2021", "2021"), ("2022", "2021")):
+        folder = os.path.join(root, f"ytvis_{year}")
+        for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
+            video_instances(
+                f"ytvis_{year}_{split}",
+                load_categories(f"ytvis_{table}"),
+                image_root=os.path.join(folder, name, "JPEGImages"),
+                json_file=os.path.join(folder, f"{name}.json"),
+                hint=hint,
+            )
+    folder = os.path.join(root, "ovis")
+    for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
+        video_instances(
+            f"ovis_{split}",
+            load_categories("ovis"),
+            image_root=os.path.join(folder, name),
+            json_file=os.path.join(folder, f"annotations_{name}.json"),
+            hint=hint,
+        )
+    _register_shapes_video(root)
+
+
+def _register_shapes_video(root: str) -> None:
+    folder = os.path.join(root, "shapes_video")
+    for split in ("train", "val"):
+        video_instances(
+            f"shapes_video_{split}",
+            [c for c in load_categories("shapes") if c["isthing"]],
+            image_root=os.path.join(folder, split, "JPEGImages"),
+            json_file=os.path.join(folder, f"{split}.json"),
+            hint=f"Make it with: python datasets/prepare_shapes.py --video --output {root}",
+        )
+
+
+def video_instances(
+    name: str,
+    categories: Sequence[common.Category],
+    *,
+    image_root: str,
+    json_file: str,
+    hint: str,
+    **metadata: Any,
+) -> None:
+    """Registers a data set in the form of YouTube-VIS.
+
+    Contiguous ids are positions in ``categories``, which are those of the json, ordered by id.
+    """
+    common.add(
+        name,
+        lambda: load_ytvis(json_file, image_root, name, hint),
+        json_file=json_file,
+        image_root=image_root,
+        evaluator_type="ytvis",
+        thing_dataset_id_to_contiguous_id={c["id"]: i for i, c in enumerate(categories)},
+        thing_classes=[c["name"] for c in categories],
+        thing_colors=[c["color"] for c in categories],
+        **metadata,
+    )
+
+
+def load_ytvis(json_file: str, image_root: str, name: str, hint: str = "") -> list[Record]:
+    """Reads a json file in the form of YouTube-VIS.
+
+    Args:
+        name: of the registered data set, whose thing_dataset_id_to_contiguous_id is used.
+        hint: what the message about a missing file says on how to make it.
+
+    Returns:
+        One record a video: file_names (T paths), height, width, length (T), video_id, and
+        annotations, one dict an object: id, category_id (contiguous), iscrowd, and the lists
+        bboxes (XYWH in pixels), segmentations (RLE or polygons, as in the file) and areas, of T
+        entries each, None where the object is not to be seen. A file without annotations, as
+        those of test sets, gives empty lists.
+
+    Raises:
+        FileNotFoundError: the json or the folder of the frames is missing.
+        ValueError: the file does not fit the form or the classes; names the video or annotation.
+    """
+    content = common.read_json(json_file, hint)
+    common.require(image_root, hint)
+    classes = _match_classes(content, name, json_file)
+    records: dict[Any, Record] = {}
+    for video in content["videos"]:
+        if video["id"] in records:
+            raise ValueError(f"{json_file}: there are two videos with the id {video['id']}")
+        records[video["id"]] = _video_record(video, image_root, json_file)
+    for annotation in content.get("annotations") or ():
+        record = records.get(annotation["video_id"])
+        where = f"{json_file}: annotation {annotation['id']}"
+        if record is None:
+            raise ValueError(f"{where} is of video {annotation['video_id']}, which is not there")
+        record["annotations"].append(_object(annotation, record["length"], classes, where))
+    logger.info("Read %d videos from %s", len(records), json_file)
+    return list(records.values())
+
+
+def _match_classes(content: Mapping[str, Any], name: str, json_file: str) -> dict[int, int]:
+    """The contiguous id of each category id; the json has to know the same ids."""
+    metadata = MetadataCatalog.get(name)
+    classes: dict[int, int] = metadata.thing_dataset_id_to_contiguous_id
+    found = {c["id"]: c["name"] for c in content["categories"]}
+    if found.keys() != classes.keys():
+        raise ValueError(
+            f"{json_file} has {len(found)} category ids, {sorted(found)}, but {name} is "
+            f"registered with {len(classes)}, {sorted(classes)}"
+        )
+    other = {i: n for i, n in found.items() if metadata.thing_classes[classes[i]] != n}
+    if other:
+        logger.warning("%s names some classes otherwise than %s: %s", json_file, name, other)
+    return classes
+
+
+def _video_record(video: Mapping[str, Any], image_root: str, json_file: str) -> Record:
+    names = video["file_names"]
+    length = video.get("length", len(names))
+    if len(names) != length or not names:
+        raise ValueError(
+            f"{json_file}: video {video['id']} has {len(names)} file names and the length {length}"
+        )
+    return {
+        "file_names": [os.path.join(image_root, file_name) for file_name in names],
+        "height": video["height"],
+        "width": video["width"],
+        "length": length,
+        "video_id": video["id"],
+        "annotations": [],
+    }
+
+
+def _object(
+    annotation: Mapping[str, Any], length: int, classes: Mapping[int, int], where: str
+) -> dict[str, Any]:
+    if annotation["category_id"] not in classes:
+        raise ValueError(
+            f"{where} has the category id {annotation['category_id']}, "
+            f"which is none of {sorted(classes)}"
+        )
+    for key in _PER_FRAME:
+        entries = annotation.get(key)
+        if entries is not None and len(entries) != length:
+            raise ValueError(f"{where}: {key} has {len(entries)} entries for {length} frames")
+    return {
+        "id": annotation["id"],
+        "category_id": classes[annotation["category_id"]],
+        "iscrowd": annotation.get("iscrowd", 0),
+        **{key: annotation.get(key) or [None] * length for key in _PER_FRAME},
+    }
