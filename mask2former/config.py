@@ -79,6 +79,8 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     _add_mask_former(_child(cfg.MODEL, "MASK_FORMER"))
     _add_swin(_child(cfg.MODEL, "SWIN"))
     _add_timm(_child(cfg.MODEL, "TIMM"))
+    # Ours: least share of the weights in MODEL.WEIGHTS that must fit the model.
+    _fill(cfg.MODEL, {"WEIGHTS_MIN_MATCH": 0.75})
 
 
 def add_maskformer2_video_config(cfg: CfgNode) -> None:
@@ -200,6 +202,7 @@ def _add_inference(node: CfgNode) -> None:
         "OBJECT_MASK_THRESHOLD": 0.0,  # panoptic: least class probability of a query
         "OVERLAP_THRESHOLD": 0.0,  # panoptic: least visible share of a query's mask
         "SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": False,  # resize masks before they are merged
+        "BOUNDARY_METRICS": False,  # ours: evaluate boundary AP and boundary IoU as well
     }
     _fill(node, defaults)
 

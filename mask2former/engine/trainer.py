@@ -71,7 +71,12 @@ class Trainer(DefaultTrainer):
         self._trainer = TrainStep(model, data_loader, optimizer, autocast_dtype=dtype)
         self._sampler_seed = get_sampler_seed(data_loader)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = Checkpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            min_match=cfg.MODEL.WEIGHTS_MIN_MATCH,
+            trainer=weakref.proxy(self),
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -249,9 +254,10 @@ class Trainer(DefaultTrainer):
         autocast = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
         with torch.autocast("cuda", enabled=autocast and torch.cuda.is_available()):
             results = super().test(cfg, model, evaluators)
-        by_dataset = results if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: results}
+        names = set(cfg.DATASETS.TEST)
+        by_dataset = results if len(names) > 1 else {names.pop(): results}
         by_dataset = {name: _add_suffix(tasks, suffix) for name, tasks in by_dataset.items()}
-        results = by_dataset if len(by_dataset) > 1 else by_dataset[cfg.DATASETS.TEST[0]]
+        results = by_dataset if len(by_dataset) > 1 else next(iter(by_dataset.values()))
         if comm.is_main_process():
             for name, tasks in by_dataset.items():
                 logger.info("Results on %s:\n%s", name, results_table(tasks))
@@ -272,7 +278,8 @@ class Trainer(DefaultTrainer):
         cfg = resolve_device(cfg)
         validate(cfg, eval_only=True)
         model = cls.build_model(cfg)
-        Checkpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         results = cls.test(cfg, model)
         if cfg.TEST.AUG.ENABLED:
             results = {**results, **cls.test_with_tta(cfg, model)}
