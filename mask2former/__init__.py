@@ -14,11 +14,23 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .config import add_maskformer2_config, add_maskformer2_video_config, load_config
+from .data import (
+    COCOInstanceNewBaselineDatasetMapper,
+    COCOPanopticNewBaselineDatasetMapper,
+    MaskFormerInstanceDatasetMapper,
+    MaskFormerPanopticDatasetMapper,
+    MaskFormerSemanticDatasetMapper,
+)
 from .modeling import MaskFormer, VideoMaskFormer
 
 __version__ = "0.1.0"
 __all__ = [
+    "COCOInstanceNewBaselineDatasetMapper",
+    "COCOPanopticNewBaselineDatasetMapper",
     "MaskFormer",
+    "MaskFormerInstanceDatasetMapper",
+    "MaskFormerPanopticDatasetMapper",
+    "MaskFormerSemanticDatasetMapper",
     "VideoMaskFormer",
     "add_maskformer2_config",
     "add_maskformer2_video_config",

@@ -1,5 +1,25 @@
 """Data sets, augmentation, mappers and loaders; importing it registers the data sets by name."""
 
-from mask2former.data import datasets
+from . import datasets
+from .loaders import build_test_loader, build_train_loader
+from .mappers import DatasetMapper, build_mapper
+from .published_mappers import (
+    COCOInstanceNewBaselineDatasetMapper,
+    COCOPanopticNewBaselineDatasetMapper,
+    MaskFormerInstanceDatasetMapper,
+    MaskFormerPanopticDatasetMapper,
+    MaskFormerSemanticDatasetMapper,
+)
 
-__all__ = ["datasets"]
+__all__ = [
+    "COCOInstanceNewBaselineDatasetMapper",
+    "COCOPanopticNewBaselineDatasetMapper",
+    "DatasetMapper",
+    "MaskFormerInstanceDatasetMapper",
+    "MaskFormerPanopticDatasetMapper",
+    "MaskFormerSemanticDatasetMapper",
+    "build_mapper",
+    "build_test_loader",
+    "build_train_loader",
+    "datasets",
+]

@@ -1,0 +1,313 @@
+"""The mapper of images: reads what a record names and makes what the model takes.
+
+One class stands for the five published ones; their names in INPUT.DATASET_MAPPER_NAME choose what
+it does, and their classes are in ``published_mappers``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
+from detectron2.structures import Boxes, Instances
+
+from .augmentation import lsj_from_config, shortest_edge_from_config
+from .geometry import Geometry, draw, to_planes
+from .images import check_size, read_image, read_labels, read_segment_ids
+from .segmentations import describe
+from .targets import (
+    Targets,
+    compact_ids,
+    instance_targets,
+    panoptic_targets,
+    semantic_targets,
+)
+
+__all__ = ["MAPPERS", "DatasetMapper", "build_mapper"]
+
+logger = logging.getLogger(__name__)
+
+Size = tuple[int, int]  # H, W in pixels
+IMAGE_FILL = 128  # grey of the padding
+
+TargetKind = Literal["semantic", "panoptic", "instance"]
+_TARGETS = get_args(TargetKind)
+Extra = Literal["boxes", "ignore", "padding_mask", "sem_seg"]
+# Which targets to drop: none; those outside of the image; those without a pixel.
+DropPolicy = Literal["none", "outside", "empty"]
+
+# INPUT.DATASET_MAPPER_NAME: kind of target, recipe, extra keys, targets that it drops.
+MAPPERS: dict[str, tuple[TargetKind, str, tuple[Extra, ...], DropPolicy]] = {
+    "mask_former_semantic": ("semantic", "shortest_edge", (), "none"),
+    "mask_former_panoptic": ("panoptic", "shortest_edge", ("sem_seg",), "none"),
+    "mask_former_instance": ("instance", "shortest_edge", (), "none"),
+    "coco_panoptic_lsj": ("panoptic", "lsj", ("boxes",), "none"),
+    "coco_instance_lsj": ("instance", "lsj", ("boxes", "padding_mask"), "outside"),
+}
+
+
+class DatasetMapper:
+    """Maps a record in detectron2's format to the input of the model.
+
+    A record holds "file_name" and, for training, according to the kind of target:
+
+    - semantic: "sem_seg_file_name", a map of class numbers;
+    - panoptic: "pan_seg_file_name", a COCO panoptic PNG, "segments_info", and perhaps
+      "sem_seg_file_name";
+    - instance: "annotations", each with "category_id", "segmentation" (polygons, RLE or bitmap)
+      and perhaps "iscrowd" and "id".
+
+    Categories are contiguous numbers from 0 on. Crowd becomes no target. An image without any
+    target gets instances of length 0.
+
+    The result is the record without the keys that were read, and
+
+    - "image": (C, H, W) uint8 in [0, 255], and "height", "width" of the file;
+    - "instances" in training: ``gt_classes`` (N,) int64 and ``gt_masks`` (N, H, W) bool;
+    - "sem_seg" (semantic; panoptic with that extra and such a file): (H, W) int64;
+    - the other extras, see below.
+
+    Args:
+        is_train: whether to make targets.
+        target: the kind of target.
+        augmentations: of detectron2, applied in order.
+        image_format: channels of the image, "RGB" or "BGR".
+        ignore_label: of pixels without a class in semantic maps; they belong to no target.
+        pad_to: (H, W) that smaller results are padded to on the right and below: images with 128,
+            semantic maps with ``ignore_label``, masks with False. (The published padding crops
+            larger ones without a word; here they stay.)
+        drop: leaves out no target, those outside of the image, or all those without a pixel.
+        extras: "boxes" adds ``gt_boxes``, tight ones; "padding_mask" (H, W) bool is True on the
+            padding; "ignore" (H, W) bool is True on padding and on ignored, void and crowd pixels
+            that no target covers, which the mask losses can leave out; "sem_seg" see above.
+        num_classes: K, of the model; None leaves categories unchecked.
+
+    Raises:
+        FileNotFoundError: on a call, a file is missing.
+        ValueError: on a call, a file or annotation cannot be used; names the file and the id.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool = True,
+        *,
+        target: TargetKind,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        image_format: str,
+        ignore_label: int = 255,
+        pad_to: tuple[int, int] | None = None,
+        drop: DropPolicy = "none",
+        extras: Collection[Extra] = (),
+        num_classes: int | None = None,
+    ) -> None:
+        if target not in _TARGETS:
+            raise ValueError(f"target: expected one of {', '.join(_TARGETS)}, got {target!r}")
+        self.is_train = is_train
+        self.target = target
+        self.augmentations = list(augmentations)
+        self.image_format = image_format
+        self.ignore_label = ignore_label
+        self.pad_to = pad_to
+        self.drop = drop
+        self.extras = frozenset(extras)
+        self.num_classes = num_classes
+        mode = "training" if is_train else "inference"
+        logger.info("Augmentations in %s: %s", mode, self.augmentations)
+
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, is_train: bool = True, name: str | None = None
+    ) -> dict[str, Any]:
+        name = name or cfg.INPUT.DATASET_MAPPER_NAME
+        if name not in MAPPERS:
+            raise ValueError(
+                f"INPUT.DATASET_MAPPER_NAME: expected one of {', '.join(MAPPERS)}, got {name!r}"
+            )
+        target, recipe, extras, drop = MAPPERS[name]
+        settings = {
+            "is_train": is_train,
+            "target": target,
+            "image_format": cfg.INPUT.FORMAT,
+            "ignore_label": _ignore_label(cfg),
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        }
+        if not is_train:
+            return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
+        if recipe == "lsj":
+            augmentations = lsj_from_config(cfg)
+            side = cfg.INPUT.IMAGE_SIZE
+        else:
+            augmentations = shortest_edge_from_config(cfg, area_constraint=target != "instance")
+            side = cfg.INPUT.SIZE_DIVISIBILITY
+        return settings | {
+            "augmentations": augmentations,
+            "pad_to": (side, side) if side > 0 else None,
+            "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
+            "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
+        }
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Maps one record, which stays as it is; see the class for keys and errors."""
+        result = dict(record)
+        image = read_image(result["file_name"], self.image_format)
+        check_size(result, image.shape, result["file_name"])
+        result["height"], result["width"] = image.shape[:2]
+        if not self.is_train:
+            result.pop("annotations", None)
+            image = draw(self.augmentations, image).apply_image(image)
+            result["image"] = to_planes(image, image.shape[:2], IMAGE_FILL)
+            return result
+        try:
+            return self._add_targets(result, image)
+        except ValueError as error:
+            raise ValueError(f"{result['file_name']}: {error}") from error
+
+    def _add_targets(self, result: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
+        """Adds the keys that training needs to ``result``, whose size is filled in."""
+        labels = self._read_sem_seg(result)
+        geometry = draw(self.augmentations, image, labels)
+        image = geometry.apply_image(image)
+        size = image.shape[:2]
+        canvas = size if self.pad_to is None else tuple(map(max, size, self.pad_to))
+        result["image"] = to_planes(image, canvas, IMAGE_FILL)
+        if labels is not None:
+            labels = geometry.apply_labels(labels, corner=True, fill=self.ignore_label)
+            result["sem_seg"] = torch.full(canvas, self.ignore_label)
+            result["sem_seg"][: size[0], : size[1]] = torch.from_numpy(labels.astype(np.int64))
+
+        crowd = None
+        if self.target == "semantic":
+            targets = semantic_targets(labels, self.ignore_label, canvas)
+            self._check_classes(targets.classes, lambda _: "the label map")
+        elif self.target == "panoptic":
+            targets = self._read_segments(result, geometry, canvas)
+        else:
+            annotations = self._take_annotations(result)
+            targets = instance_targets(annotations, geometry, size, canvas)
+            if "ignore" in self.extras:
+                crowd = instance_targets(annotations, geometry, size, canvas, crowd=True).masks
+        if self.extras & {"ignore", "padding_mask"}:
+            padding = _padding_mask(geometry, size, canvas)
+            if "ignore" in self.extras:
+                ignore = _ignore_map(targets.masks, crowd, padding)
+                result["ignore"] = torch.from_numpy(ignore)
+            if "padding_mask" in self.extras:
+                result["padding_mask"] = torch.from_numpy(padding)
+        result["instances"] = self._to_instances(targets, canvas)
+        return result
+
+    def _read_sem_seg(self, result: dict[str, Any]) -> np.ndarray | None:
+        """Takes and reads the semantic map (H, W), where this mapper wants one."""
+        if self.target != "semantic" and "sem_seg" not in self.extras:
+            return None
+        path = result.pop("sem_seg_file_name", None)
+        if path is None:
+            if self.target == "semantic":
+                raise ValueError(_missing_key("sem_seg_file_name", result, "semantic"))
+            return None
+        labels = read_labels(path)
+        check_size(result, labels.shape, path)
+        return labels
+
+    def _read_segments(self, result: dict[str, Any], geometry: Geometry, canvas: Size) -> Targets:
+        for key in ("pan_seg_file_name", "segments_info"):
+            if key not in result:
+                raise ValueError(_missing_key(key, result, "panoptic"))
+        segments = result["segments_info"]
+        self._check_classes(
+            [segment["category_id"] for segment in segments],
+            lambda i: f"segment {segments[i]['id']}",
+        )
+        path = result.pop("pan_seg_file_name")
+        ids = read_segment_ids(path)
+        check_size(result, ids.shape, path)
+        try:
+            codes = compact_ids(ids, segments)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return panoptic_targets(geometry.apply_labels(codes), segments, canvas)
+
+    def _take_annotations(self, result: dict[str, Any]) -> list[Mapping[str, Any]]:
+        if "annotations" not in result:
+            raise ValueError(_missing_key("annotations", result, "instance"))
+        annotations = result.pop("annotations")
+        self._check_classes(
+            [annotation["category_id"] for annotation in annotations],
+            lambda i: describe(annotations[i], i),
+        )
+        return annotations
+
+    def _check_classes(self, classes: Sequence[int], name: Callable[[int], str]) -> None:
+        """Raises ValueError where the model has no such class; ``name(i)`` says where it stands."""
+        if self.num_classes is None:
+            return
+        for i, category in enumerate(classes):
+            if not 0 <= category < self.num_classes:
+                raise ValueError(
+                    f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES "
+                    f"{self.num_classes} allows 0 to {self.num_classes - 1}"
+                )
+
+    def _to_instances(self, targets: Targets, canvas: Size) -> Instances:
+        if self.drop == "outside":
+            targets = targets.select(targets.inside)
+        elif self.drop == "empty":
+            targets = targets.select(targets.masks.any(axis=(1, 2)))
+        instances = Instances(canvas)
+        instances.gt_classes = torch.from_numpy(targets.classes)
+        instances.gt_masks = torch.from_numpy(targets.masks)
+        if "boxes" in self.extras:
+            instances.gt_boxes = Boxes(torch.from_numpy(targets.boxes()))
+        return instances
+
+
+def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper:
+    """Builds the mapper that INPUT.DATASET_MAPPER_NAME chooses.
+
+    Raises:
+        ValueError: there is none of that name. (The published scripts fall back on detectron2's.)
+    """
+    return DatasetMapper(cfg, is_train)
+
+
+def _ignore_label(cfg: CfgNode) -> int:
+    """The ignore label of the first training set, else that of the head."""
+    names = cfg.DATASETS.TRAIN
+    metadata = MetadataCatalog.get(names[0]) if names else None
+    return getattr(metadata, "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
+
+
+def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:
+    return (
+        f"targets of kind {target} need {key!r}, the record has {', '.join(sorted(record))}; "
+        "choose another data set or INPUT.DATASET_MAPPER_NAME"
+    )
+
+
+def _padding_mask(geometry: Geometry, size: Size, canvas: Size) -> np.ndarray:
+    """Pixels (H, W) of the canvas that no pixel of the file was transformed to."""
+    padding = np.ones(canvas, bool)
+    from_file = geometry.apply_labels(np.ones(geometry.size, np.uint8))
+    padding[: size[0], : size[1]] = from_file == 0
+    return padding
+
+
+def _ignore_map(masks: np.ndarray, crowd: np.ndarray | None, padding: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) that no target covers and that are not known to be background.
+
+    Args:
+        masks: (N, H, W) bool of the targets.
+        crowd: (M, H, W) bool of crowd regions, where all else is background; None where every
+            pixel of the background has a target of its own.
+        padding: (H, W) bool.
+    """
+    uncovered = ~masks.any(axis=0)
+    return uncovered if crowd is None else uncovered & (padding | crowd.any(axis=0))

@@ -1,0 +1,200 @@
+"""Turns annotations into targets: one class and one mask for each thing or region to be found.
+
+Masks are made for the transformed image. Their ``canvas`` (H, W) may be larger than the image,
+which then lies in the upper left of it; what lies outside of the image belongs to no mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .geometry import Geometry
+from .segmentations import decode_bitmap, rasterise, valid_polygons
+
+__all__ = ["Targets", "compact_ids", "instance_targets", "panoptic_targets", "semantic_targets"]
+
+Size = tuple[int, int]  # H, W in pixels
+Annotation = Mapping[str, Any]
+
+
+@dataclass
+class Targets:
+    """N targets of one image.
+
+    Attributes:
+        classes: (N,) int64.
+        masks: (N, H, W) bool.
+        inside: (N,) bool, whether any of the target lies within the image. One that does may still
+            have an empty mask, when it is too small to hold the centre of a pixel.
+    """
+
+    classes: np.ndarray
+    masks: np.ndarray
+    inside: np.ndarray
+
+    def select(self, keep: np.ndarray) -> Targets:
+        """Those targets where ``keep`` (N,) bool is set."""
+        if keep.all():
+            return self
+        return Targets(self.classes[keep], self.masks[keep], self.inside[keep])
+
+    def boxes(self) -> np.ndarray:
+        """Tight boxes (N, 4) float32 of the masks as x0, y0, x1, y1 in pixels; 0 where empty."""
+        boxes = np.zeros((len(self.masks), 4), np.float32)
+        for box, mask in zip(boxes, self.masks):
+            rows = np.flatnonzero(mask.any(axis=1))
+            if rows.size:
+                columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+                box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        return boxes
+
+
+def semantic_targets(labels: np.ndarray, ignore_label: int, canvas: Size) -> Targets:
+    """One target for each class that occurs, in ascending order.
+
+    Args:
+        labels: (h, w) classes of the image's pixels, not negative.
+        ignore_label: of pixels without a class.
+        canvas: (H, W) of the masks.
+    """
+    classes = np.flatnonzero(np.bincount(labels.reshape(-1)))
+    classes = classes[classes != ignore_label]
+    return _from_codes(labels, classes, classes, canvas)
+
+
+def panoptic_targets(codes: np.ndarray, segments: Sequence[Annotation], canvas: Size) -> Targets:
+    """One target for each segment that is no crowd, in their order, also if it has no pixels.
+
+    Args:
+        codes: (h, w), ``i + 1`` where ``segments[i]`` lies, as ``compact_ids`` gives it.
+        segments: with "category_id" and perhaps "iscrowd".
+        canvas: (H, W) of the masks.
+    """
+    kept = [i for i, segment in enumerate(segments) if not segment.get("iscrowd", 0)]
+    classes = [segments[i]["category_id"] for i in kept]
+    return _from_codes(codes, np.array(kept, np.int64) + 1, np.array(classes, np.int64), canvas)
+
+
+def compact_ids(ids: np.ndarray, segments: Sequence[Annotation]) -> np.ndarray:
+    """Replaces the ids of a panoptic map by places in the list of segments.
+
+    Args:
+        ids: (H, W) int32, 0 for void.
+        segments: with "id".
+
+    Returns:
+        (H, W) uint8, or uint16 where there are more than 255 segments: ``i + 1`` for the id of
+        ``segments[i]``, 0 for void.
+
+    Raises:
+        ValueError: an id that the list lacks, one that it has twice, or one without a pixel.
+    """
+    listed = np.array([segment["id"] for segment in segments], np.int64)
+    order = np.argsort(listed)
+    if (np.diff(listed[order]) == 0).any():
+        raise ValueError(f"a segment id occurs more than once in {sorted(listed.tolist())}")
+    flat = ids.reshape(-1)
+    starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))  # runs of one id
+    values = flat[starts]
+    lookup = np.append(listed[order], -1)
+    places = np.searchsorted(lookup[:-1], values)
+    known = lookup[places] == values
+    unlisted = np.unique(values[~known & (values != 0)])
+    if unlisted.size:
+        raise ValueError(
+            f"the map has pixels of segment {unlisted[0]}, which segments_info does not list"
+        )
+    codes = np.where(known, np.append(order, 0)[places] + 1, 0)
+    absent = np.setdiff1d(np.arange(len(listed)), codes - 1)
+    if absent.size:
+        raise ValueError(f"segment {listed[absent[0]]} of segments_info has no pixel in the map")
+    codes = codes.astype(np.uint8 if len(listed) < 256 else np.uint16)
+    return np.repeat(codes, np.diff(np.append(starts, flat.size))).reshape(ids.shape)
+
+
+def instance_targets(
+    annotations: Sequence[Annotation],
+    geometry: Geometry,
+    size: Size,
+    canvas: Size,
+    *,
+    crowd: bool = False,
+) -> Targets:
+    """One target for each annotation that is no crowd; those without a valid polygon are left out.
+
+    Polygons are transformed as points and rasterised afterwards by COCO's rules, so that their
+    edges stay sharp at any scale. RLE and bitmaps are sampled at the nearest pixel.
+
+    Args:
+        annotations: with "category_id" and "segmentation", see ``segmentations``.
+        geometry: the transforms of the image.
+        size: (h, w) of the transformed image.
+        canvas: (H, W) of the masks.
+        crowd: take those that are crowd instead.
+
+    Raises:
+        ValueError: a segmentation that cannot be read; names the annotation.
+    """
+    polygons = {
+        i: valid_polygons(annotation, i)
+        for i, annotation in enumerate(annotations)
+        if bool(annotation.get("iscrowd", 0)) == crowd
+    }
+    kept = [i for i, parts in polygons.items() if parts is None or parts]
+    masks = np.zeros((len(kept), *canvas), bool)
+    views = masks[:, : size[0], : size[1]]
+    inside = np.zeros(len(kept), bool)
+
+    rows = [row for row, i in enumerate(kept) if polygons[i] is not None]
+    shapes = _transform_polygons([polygons[kept[row]] for row in rows], geometry)
+    for row, parts in zip(rows, shapes):
+        inside[row] = rasterise(parts, views[row])
+
+    rows = [row for row, i in enumerate(kept) if polygons[i] is None]
+    bitmaps = (decode_bitmap(annotations[kept[row]], kept[row], geometry.size) for row in rows)
+    for row, bitmap in zip(rows, _transform_bitmaps(bitmaps, geometry)):
+        views[row] = bitmap
+        inside[row] = bitmap.any()
+
+    classes = np.array([annotations[i]["category_id"] for i in kept], np.int64)
+    return Targets(classes, masks, inside)
+
+
+def _from_codes(
+    codes: np.ndarray, wanted: np.ndarray, classes: np.ndarray, canvas: Size
+) -> Targets:
+    """One mask for each of the ``wanted`` values of ``codes`` (h, w)."""
+    height, width = codes.shape
+    masks = np.zeros((len(wanted), *canvas), bool)
+    for mask, code in zip(masks, wanted.astype(codes.dtype)):
+        np.equal(codes, code, out=mask[:height, :width])
+    return Targets(classes.astype(np.int64), masks, masks.any(axis=(1, 2)))
+
+
+def _transform_polygons(
+    shapes: Sequence[Sequence[np.ndarray]], geometry: Geometry
+) -> list[list[np.ndarray]]:
+    """Transforms the polygons (P, 2) of several shapes all at once."""
+    polygons = [polygon for parts in shapes for polygon in parts]
+    if not polygons:
+        return []
+    moved = geometry.apply_points(np.concatenate(polygons))
+    pieces = iter(np.split(moved, np.cumsum([len(polygon) for polygon in polygons])[:-1]))
+    return [[next(pieces) for _ in parts] for parts in shapes]
+
+
+def _transform_bitmaps(bitmaps: Iterable[np.ndarray], geometry: Geometry) -> Iterable[np.ndarray]:
+    """Transforms bitmaps (H, W), eight at a time as the bits of one map of uint8."""
+    waiting = list(bitmaps)
+    for start in range(0, len(waiting), 8):
+        group = waiting[start : start + 8]
+        bits = np.zeros(geometry.size, np.uint8, order="F")  # as pycocotools has it
+        for bit, bitmap in enumerate(group):
+            bits |= bitmap << np.uint8(bit)
+        moved = geometry.apply_labels(np.ascontiguousarray(bits))
+        for bit in range(len(group)):
+            yield (moved & np.uint8(1 << bit)) != 0
