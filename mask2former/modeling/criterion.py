@@ -10,7 +10,13 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
-from ..ops.point_sampling import random_points, sample_maps, sample_masks, uncertain_points
+from ..ops.point_sampling import (
+    look_up_masks,
+    random_points,
+    sample_maps,
+    sample_masks,
+    uncertain_points,
+)
 from .losses import classification_loss, empty_loss, point_bce, point_dice
 from .matcher import HungarianMatcher, Pairs
 
@@ -144,7 +150,8 @@ class SetCriterion(nn.Module):
             targets = sample_masks(rows.masks, points, rows.mask_index[chunk])
             keep = None
             if rows.ignore is not None:
-                keep = (sample_masks(rows.ignore, points, rows.ignore_index[chunk]) < 0.5).float()
+                ignored = look_up_masks(rows.ignore, points, rows.ignore_index[chunk])
+                keep = (~ignored).float()
             point_logits = sample_maps(logits[chunk], points)
             bce.append(point_bce(point_logits, targets, keep))
             dice.append(point_dice(point_logits, targets, keep))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.assignment import assign
-from ..ops.point_sampling import random_points, sample_maps, sample_masks
+from ..ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
 from .losses import pairwise_mask_costs
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -102,7 +102,7 @@ class HungarianMatcher(nn.Module):
         keep = None
         if "ignore" in target:
             ignore = target["ignore"].reshape(-1, *target["ignore"].shape[-2:])
-            keep = (sample_masks(ignore, points) < 0.5).float().flatten()
+            keep = (~look_up_masks(ignore, points)).float().flatten()
         bce, dice = pairwise_mask_costs(point_logits, point_targets, keep)
         mask_cost = (self.cost_mask * bce + self.cost_dice * dice).unflatten(0, logits.shape[:2])
         return mask_cost - self.cost_class * logits.softmax(-1)[..., target["labels"]]

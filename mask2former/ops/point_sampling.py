@@ -60,6 +60,23 @@ def sample_masks(masks: Tensor, points: Tensor, rows: Tensor | None = None) -> T
     return out
 
 
+def look_up_masks(masks: Tensor, points: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Read binary masks at points, each at the pixel that the point lies in.
+
+    Args:
+        masks, points, rows: as for `sample_masks`.
+
+    Returns:
+        (N, P), of the masks' type.
+    """
+    count, height, width = masks.shape
+    if rows is None:
+        rows = torch.arange(count, device=masks.device)
+    x = (points[..., 0] * width).long().clamp(0, width - 1)
+    y = (points[..., 1] * height).long().clamp(0, height - 1)
+    return masks.reshape(-1)[(rows * (height * width))[:, None] + y * width + x]
+
+
 def random_points(
     count: int, num_points: int, device: torch.device, seeds: Sequence[int] | None = None
 ) -> Tensor:

@@ -1,0 +1,52 @@
+"""Deformable layers: initial offsets worked out by hand, invariants, errors."""
+
+import pytest
+import torch
+
+from mask2former.layers import DeformableAttention, DeformableEncoder
+from mask2former.layers.deformable import pixel_centres
+
+
+def test_pixel_centres_by_hand():
+    expected = torch.tensor([[0.25, 0.5], [0.75, 0.5], [0.5, 0.25], [0.5, 0.75]])
+    torch.testing.assert_close(pixel_centres([(1, 2), (2, 1)], torch.device("cpu")), expected)
+
+
+def test_initial_offsets_by_hand():
+    layer = DeformableAttention(dim=8, num_levels=2, num_heads=4, num_points=3)
+    assert (layer.sampling_offsets.weight == 0).all()
+    offsets = layer.sampling_offsets.bias.view(4, 2, 3, 2)
+    directions = [(1, 0), (0, 1), (-1, 0), (0, -1)]
+    for head, (x, y) in enumerate(directions):
+        expected = torch.tensor([(x * n, y * n) for n in (1.0, 2, 3)]).expand(2, 3, 2)
+        torch.testing.assert_close(offsets[head], expected, rtol=0, atol=1e-6)
+
+
+def test_constant_map_comes_back_inside():
+    """Away from borders the mean of a constant map is that constant, whatever the offsets."""
+    layer = DeformableAttention(dim=8, num_levels=1, num_heads=2, num_points=1)
+    for linear in (layer.value_proj, layer.output_proj):
+        torch.nn.init.eye_(linear.weight)
+    token = torch.arange(8.0)
+    value = token.expand(1, 49, 8)
+    out = layer(torch.randn(1, 1, 8), torch.tensor([[0.5, 0.5]]), value, [(7, 7)])
+    torch.testing.assert_close(out[0, 0], token)
+
+
+def test_images_of_a_batch_do_not_mix():
+    torch.manual_seed(0)
+    sizes = [(2, 3), (4, 5)]
+    encoder = DeformableEncoder(
+        2, dim=8, ffn_dim=16, dropout=0.0, num_levels=2, num_heads=2, num_points=2
+    ).eval()
+    torch.nn.init.normal_(encoder.layers[0].self_attn.sampling_offsets.weight)
+    x, position = torch.randn(3, 26, 8), torch.randn(26, 8)
+    with torch.no_grad():
+        together = encoder(x, position, sizes)
+        alone = torch.cat([encoder(one[None], position, sizes) for one in x])
+    torch.testing.assert_close(together, alone)
+
+
+def test_width_must_split_into_heads():
+    with pytest.raises(ValueError, match="10 channels do not split into 4 heads"):
+        DeformableAttention(10, 1, 4)

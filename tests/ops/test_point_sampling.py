@@ -1,0 +1,85 @@
+"""Point sampling: values worked out by hand, agreement with grid_sample, invariants."""
+
+import torch
+from torch.nn import functional as F
+
+from mask2former.ops.point_sampling import (
+    look_up_masks,
+    random_points,
+    sample_maps,
+    sample_masks,
+    uncertain_points,
+)
+
+# Centre of a pixel, middle of four, half a pixel outside, a corner of the map.
+PLACES = torch.tensor([[0.25, 0.25], [0.5, 0.5], [0.0, 0.25], [1.0, 1.0]])
+
+
+def test_values_by_hand():
+    maps = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    expected = torch.tensor([[1.0, 2.5, 0.5, 1.0]])
+    torch.testing.assert_close(sample_maps(maps, PLACES), expected)
+    torch.testing.assert_close(sample_masks(maps.int(), PLACES), expected)
+
+
+def test_shared_points_equal_own_points():
+    maps = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    points = torch.rand(11, 2, generator=torch.Generator().manual_seed(1))
+    own = points.expand(3, 11, 2)
+    torch.testing.assert_close(sample_maps(maps, points), sample_maps(maps, own))
+    masks = maps > 0.5
+    torch.testing.assert_close(sample_masks(masks, points), sample_masks(masks, own))
+
+
+def test_masks_agree_with_grid_sample():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(4, 6, 9, generator=generator) > 0.5
+    points = torch.rand(4, 50, 2, generator=generator)
+    grid = 2 * points[:, None] - 1
+    expected = F.grid_sample(masks[:, None].float(), grid, align_corners=False)[:, 0, 0]
+    torch.testing.assert_close(sample_masks(masks, points), expected)
+
+
+def test_rows_choose_masks():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(4, 6, 9, generator=generator) > 0.5
+    points = torch.rand(3, 10, 2, generator=generator)
+    rows = torch.tensor([2, 0, 2])
+    got = sample_masks(masks, points, rows)
+    torch.testing.assert_close(got, sample_masks(masks[rows], points))
+
+
+def test_look_up_reads_the_pixel_that_holds_the_point():
+    masks = torch.tensor([[[True, False], [False, True]], [[False, False], [True, False]]])
+    points = torch.tensor([[[0.01, 0.49], [1.0, 1.0]], [[0.49, 0.51], [0.51, 0.49]]])
+    expected = [[True, True], [True, False]]
+    assert look_up_masks(masks, points).tolist() == expected
+    assert look_up_masks(masks, points, torch.tensor([1, 1])).tolist() == [
+        [False, False],
+        [True, False],
+    ]
+
+
+def test_maps_pass_gradients():
+    maps = torch.zeros(1, 2, 2, requires_grad=True)
+    sample_maps(maps, torch.tensor([[0.5, 0.5]])).sum().backward()
+    torch.testing.assert_close(maps.grad, torch.full((1, 2, 2), 0.25))
+
+
+def test_a_seed_fixes_its_set_alone():
+    device = torch.device("cpu")
+    both = random_points(2, 5, device, [3, 4])
+    torch.testing.assert_close(random_points(1, 5, device, [4])[0], both[1])
+    assert not torch.equal(both[0], both[1])
+    assert random_points(0, 5, device).shape == (0, 5, 2)
+
+
+def test_uncertain_points_are_those_nearest_to_zero():
+    logits = torch.tensor([[[-5.0, 0.1], [3.0, -1.0]]])
+    centres = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]])
+    uniform = torch.tensor([[[0.1, 0.1]]])
+    got = uncertain_points(logits, centres, uniform, 2)
+    assert got.shape == (1, 3, 2)
+    kept = {tuple(p) for p in got[0, :2].tolist()}
+    assert kept == {(0.75, 0.25), (0.75, 0.75)}
+    torch.testing.assert_close(got[0, 2], uniform[0, 0])
