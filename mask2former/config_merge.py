@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -72,8 +73,8 @@ def _check_node(
 
 
 def _fit(value: Any, current: Any, key: str, source: str) -> Any:
-    """Returns ``value`` in the type of ``current``."""
-    value = _decode(value, isinstance(current, str))
+    """Returns a copy of ``value`` in the type of ``current``."""
+    value = _decode(copy.deepcopy(value), isinstance(current, str))
     expected, given = type(current), type(value)
     if given is expected or value is None or current is None:
         return value
