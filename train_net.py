@@ -16,13 +16,17 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from typing import Any, NoReturn
+
+# fvcore and detectron2 use it while they are imported, which is why this comes first.
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+# ruff: noqa: E402
 
 from detectron2.engine import default_argument_parser
 from torch.multiprocessing import ProcessExitedException
 
 from mask2former.config import load_config
-from mask2former.data import register_custom
 from mask2former.engine import Trainer, launch
 from mask2former.engine.defaults import only_in_file, setup
 
@@ -34,7 +38,6 @@ USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
 def main(args: argparse.Namespace) -> Any:
     """Runs in every process; returns the results of the evaluation."""
     cfg = load_config(args.config_file, args.opts)
-    register_custom(cfg)
     cfg.freeze()
     setup(cfg, args)
     if args.eval_only:

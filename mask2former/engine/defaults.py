@@ -45,8 +45,10 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     check_output_folder(cfg.OUTPUT_DIR)
     rank = comm.get_rank()
-    for name in ("fvcore", "detectron2", "mask2former"):
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    for name, short in (("fvcore", "fvcore"), ("detectron2", "d2"), ("mask2former", "m2f")):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name, abbrev_name=short)
+    # Warns that there is no CUDA, which is no fault and is said below.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     logger.info("Process %d of %d, output in %s", rank, comm.get_world_size(), cfg.OUTPUT_DIR)
     with only_in_file():
         logger.info("Environment:\n%s", collect_env_info())

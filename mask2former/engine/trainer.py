@@ -11,7 +11,12 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.evaluation import DatasetEvaluator, verify_results
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
@@ -20,7 +25,7 @@ from torch import nn
 from mask2former.engine.build import build_model
 from mask2former.engine.checkpoint import Checkpointer
 from mask2former.engine.data_order import get_sampler_seed, resume_data_order
-from mask2former.engine.defaults import check_num_classes, only_in_file, resolve_device, validate
+from mask2former.engine.defaults import only_in_file, resolve_device, validate
 from mask2former.engine.distributed import wrap_model
 from mask2former.engine.hooks import (
     EvalHook,
@@ -31,7 +36,7 @@ from mask2former.engine.hooks import (
 )
 from mask2former.engine.optimizer import build_lr_scheduler, build_optimizer
 from mask2former.engine.step import TrainStep, choose_autocast_dtype
-from mask2former.evaluation.results import results_table, write_results
+from mask2former.evaluation.results import write_results
 
 __all__ = ["Trainer"]
 
@@ -62,7 +67,6 @@ class Trainer(DefaultTrainer):
         cfg = resolve_device(self.auto_scale_workers(cfg, comm.get_world_size()))
         validate(cfg)
         data_loader = self.build_train_loader(cfg)
-        check_num_classes(cfg, cfg.DATASETS.TRAIN)  # loading may have told the classes
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         model = wrap_model(model)
@@ -243,24 +247,24 @@ class Trainer(DefaultTrainer):
 
         Returns:
             {task: {metric: value}}, for several data sets within {data set: ...}. Empty but in the
-            first process, which also logs them as a table and writes them to results.json.
+            first process, which also logs them and writes them to results.json.
         """
-        if not cfg.DATASETS.TEST:
-            return {}
         folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
+        names = list(cfg.DATASETS.TEST)
         if evaluators is None:
-            evaluators = [cls.build_evaluator(cfg, name, folder) for name in cfg.DATASETS.TEST]
-        # As published: videos are evaluated under autocast, images are not.
-        autocast = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
-        with torch.autocast("cuda", enabled=autocast and torch.cuda.is_available()):
-            results = super().test(cfg, model, evaluators)
-        names = set(cfg.DATASETS.TEST)
-        by_dataset = results if len(names) > 1 else {names.pop(): results}
-        by_dataset = {name: _add_suffix(tasks, suffix) for name, tasks in by_dataset.items()}
-        results = by_dataset if len(by_dataset) > 1 else next(iter(by_dataset.values()))
-        if comm.is_main_process():
-            for name, tasks in by_dataset.items():
-                logger.info("Results on %s:\n%s", name, results_table(tasks))
+            evaluators = [cls.build_evaluator(cfg, name, folder) for name in names]
+        elif isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        found: dict[str, Any] = {}
+        for name, evaluator in zip(names, evaluators, strict=True):
+            loader = cls.build_test_loader(cfg, name)
+            with _autocast_as_published(cfg):
+                metrics = inference_on_dataset(model, loader, evaluator)
+            found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
+            if comm.is_main_process():
+                _log_results(name, found[name])
+        results = found[names[0]] if len(found) == 1 else found
+        if comm.is_main_process() and found:
             write_results(os.path.join(folder, "results.json"), results, cfg=cfg)
         return results
 
@@ -296,5 +300,18 @@ class Trainer(DefaultTrainer):
         return cls.test(cfg, SemanticSegmentorWithTTA(cfg, model), suffix="_TTA")
 
 
-def _add_suffix(tasks: Mapping[str, Any], suffix: str) -> dict[str, Any]:
-    return {f"{task}{suffix}": metrics for task, metrics in tasks.items()}
+def _autocast_as_published(cfg: CfgNode) -> torch.autocast:
+    """Half precision on CUDA for videos; images are evaluated in full precision."""
+    video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    return torch.autocast("cuda", enabled=video and torch.cuda.is_available())
+
+
+def _log_results(name: str, results: Mapping[str, Any]) -> None:
+    """Logs one line for each task, without the metrics of single classes ("AP-dog")."""
+    with only_in_file():
+        print_csv_format(results)  # detectron2's form, which scripts look for in log.txt
+    lines = []
+    for task, metrics in results.items():
+        shown = [f"{k} {v:.2f}" for k, v in metrics.items() if "-" not in k]
+        lines.append(f"  {task}: {'  '.join(shown)}")
+    logger.info("Results on %s:\n%s", name, "\n".join(lines))

@@ -1,0 +1,144 @@
+"""The progress line against what was put in; signals by hand; weights that are not finite."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from mask2former.engine.hooks import ProgressPrinter, StopOnSignal, check_finite
+
+
+def test_progress_line_sums_layers(messages: pytest.LogCaptureFixture) -> None:
+    with EventStorage(19) as storage:
+        losses = {"loss_ce": 1.0, "loss_mask": 2.0, "loss_dice": 3.0}
+        aux = {f"{name}_{i}": value for name, value in losses.items() for i in range(9)}
+        storage.put_scalars(total_loss=60.0, time=0.5, data_time=0.01, lr=1e-4, **losses, **aux)
+        ProgressPrinter(max_iter=120).write()
+        assert storage.latest()["eta_seconds"][0] == 50.0
+    assert messages.messages[0].startswith(
+        "iter 20/120  loss 60 (ce 10  mask 20  dice 30)  0.500 s/iter  data 0.010 s  lr 0.0001"
+    )
+    assert messages.messages[0].endswith("left 0:00:50")
+
+
+def test_progress_line_shows_the_median(messages: pytest.LogCaptureFixture) -> None:
+    with EventStorage(0) as storage:
+        for storage.iter, loss in enumerate([100.0, 1.0, 2.0, 3.0]):
+            storage.put_scalars(total_loss=loss, loss_sem_seg=loss)
+        ProgressPrinter(max_iter=10, window_size=3).write()
+    assert messages.messages == ["iter 4/10  loss 2 (sem_seg 2)"]
+
+
+def test_progress_line_is_not_repeated_at_the_end(messages: pytest.LogCaptureFixture) -> None:
+    with EventStorage(10):
+        ProgressPrinter(max_iter=10).write()
+    assert messages.messages == []
+
+
+class Checkpoints:
+    def __init__(self) -> None:
+        self.saved: list[tuple[str, int]] = []
+
+    def save(self, name: str, iteration: int) -> None:
+        self.saved.append((name, iteration))
+
+    def get_checkpoint_file(self) -> str:
+        return f"folder/{self.saved[-1][0]}.pth" if self.saved else ""
+
+
+@pytest.fixture
+def hook() -> Any:
+    hook = StopOnSignal(Checkpoints())
+    hook.trainer = SimpleNamespace(iter=3, max_iter=10)
+    before = signal.getsignal(signal.SIGINT)
+    hook.before_train()
+    yield hook
+    hook.after_train()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_nothing_happens_without_a_signal(hook: StopOnSignal) -> None:
+    hook.after_step()
+    assert hook._checkpointer.saved == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_saves_after_the_step(hook: StopOnSignal, number: int, code: int) -> None:
+    send(number)
+    assert hook._checkpointer.saved == []
+    with pytest.raises(SystemExit) as stop:
+        hook.after_step()
+    assert stop.value.code == code
+    assert hook._checkpointer.saved == [("model_0000003", 3)]
+
+
+def test_does_not_save_twice(hook: StopOnSignal) -> None:
+    hook._checkpointer.save("model_0000003", 3)
+    send(signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        hook.after_step()
+    assert len(hook._checkpointer.saved) == 1
+
+
+def test_last_iteration_is_saved_as_final_already(hook: StopOnSignal) -> None:
+    hook.trainer.iter = 9
+    send(signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        hook.after_step()
+    assert hook._checkpointer.saved == []
+
+
+def test_evaluation_is_left_at_once(hook: StopOnSignal) -> None:
+    hook.after_step()
+    with pytest.raises(SystemExit) as stop, hook.interruptible():
+        send(signal.SIGINT)
+        pytest.fail("not interrupted")
+    assert stop.value.code == 130
+    assert hook._checkpointer.saved == [("model_0000003", 3)]
+
+
+def test_before_the_first_step_there_is_nothing_to_save(hook: StopOnSignal) -> None:
+    with pytest.raises(SystemExit), hook.interruptible():
+        send(signal.SIGINT)
+    assert hook._checkpointer.saved == []
+
+
+def test_second_ctrl_c_stops_at_once_but_not_a_repeated_one(
+    hook: StopOnSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(signal.SIGINT)
+    send(signal.SIGINT)  # as torchrun repeats it
+    monkeypatch.setattr(hook, "_grace_s", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+    send(signal.SIGTERM)  # waits, as a kill without mercy follows anyway
+
+
+def test_forked_workers_ignore_signals(hook: StopOnSignal) -> None:
+    with hook.interruptible():
+        child = os.fork()
+        if child == 0:
+            send(signal.SIGINT)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_names_weights_that_are_not_finite() -> None:
+    model = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
+    check_finite(model, 5)
+    for parameter in model.parameters():
+        parameter.data.fill_(torch.nan)
+    expected = r"after iteration 5: 0\.weight, 0\.bias, 1\.weight and 3 more; they are not saved"
+    with pytest.raises(FloatingPointError, match=expected):
+        check_finite(model, 5)

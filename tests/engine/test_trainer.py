@@ -1,0 +1,207 @@
+"""Whole short trainings of a tiny model: going on after a stop, bad losses, evaluation, logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mask2former.engine.step import TrainStep, choose_autocast_dtype
+from tests.engine.stub import SIZE, StubTrainer, make_cfg
+
+
+class SignalledTrainer(StubTrainer):
+    """Gets a signal in the middle of iteration 4."""
+
+    number = signal.SIGTERM
+
+    def run_step(self) -> None:
+        if self.iter == 4:
+            os.kill(os.getpid(), self.number)
+        super().run_step()
+
+
+class SpoiltTrainer(StubTrainer):
+    """Has a loss that is not a number at iteration 7."""
+
+    def run_step(self) -> None:
+        model = self.model
+        if self.iter == 7:
+            forward = model.forward
+            model.forward = lambda batch: {**forward(batch), "loss_mask": torch.tensor(torch.nan)}
+        super().run_step()
+
+
+def train(trainer: StubTrainer, resume: bool = False) -> StubTrainer:
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_and_resumed_equals_uninterrupted(
+    tmp_path: Path, messages: pytest.LogCaptureFixture, number: int, code: int
+) -> None:
+    torch.manual_seed(0)
+    stopped = SignalledTrainer(make_cfg(tmp_path / "a"))
+    stopped.number = number
+    straight = StubTrainer(make_cfg(tmp_path / "b"))
+    straight.model.load_state_dict(stopped.model.state_dict())
+    straight.data_loader.dataset.sampler._seed = stopped._sampler_seed
+    straight.train()
+    with pytest.raises(SystemExit) as stop:
+        stopped.train()
+    assert stop.value.code == code
+    assert "after iteration 4. To go on, run the same command with --resume" in messages.text
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    resumed = StubTrainer(make_cfg(tmp_path / "a"))
+    resumed = train(resumed, resume=True)
+    assert resumed.start_iter == 5
+    assert stopped.model.seen + resumed.model.seen == straight.model.seen
+    for ours, theirs in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    rates = [t.optimizer.param_groups[0]["lr"] for t in (resumed, straight)]
+    assert rates[0] == rates[1] > 0
+
+
+def test_signal_cuts_evaluation_short(tmp_path: Path) -> None:
+    class Trainer(StubTrainer):
+        @classmethod
+        def build_test_loader(cls, cfg: Any, name: str) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("evaluation goes on")
+
+    trainer = Trainer(make_cfg(tmp_path, "TEST.EVAL_PERIOD", 5))
+    with pytest.raises(SystemExit) as stop:
+        trainer.train()
+    assert stop.value.code == 143
+    assert trainer.checkpointer.get_checkpoint_file().endswith("model_0000004.pth")
+
+
+def test_loss_that_is_not_finite(tmp_path: Path) -> None:
+    trainer = SpoiltTrainer(make_cfg(tmp_path))
+    weights: list[torch.Tensor] = []
+    trainer.model.register_forward_pre_hook(
+        lambda model, _: weights.append(model.backbone.weight.detach().clone())
+    )
+    with pytest.raises(FloatingPointError) as error:
+        trainer.train()
+    assert "not finite at iteration 7: loss_mask is nan." in str(error.value)
+    assert str(tmp_path / "model_0000005.pth") in str(error.value)
+    assert len(weights) == 8
+    torch.testing.assert_close(trainer.model.backbone.weight.detach(), weights[-1], rtol=0, atol=0)
+    assert trainer.checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000005.pth")
+    assert not list(tmp_path.glob("model_0000006*")) and not list(tmp_path.glob("*final*"))
+    assert not (tmp_path / "inference").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    class Trainer(StubTrainer):
+        def run_step(self) -> None:
+            super().run_step()
+            if self.iter == 5:
+                self.model.backbone.weight.data.fill_(torch.inf)
+
+    trainer = Trainer(make_cfg(tmp_path))
+    with pytest.raises(FloatingPointError, match=r"after iteration 5: backbone\.weight"):
+        trainer.train()
+    assert trainer.checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000002.pth")
+
+
+def test_learns_and_reports(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    schedule = ("SOLVER.MAX_ITER", 60, "SOLVER.STEPS", (50,), "SOLVER.WARMUP_ITERS", 0)
+    results = StubTrainer(make_cfg(tmp_path, "SOLVER.BASE_LR", 0.2, *schedule)).train()
+    assert results["fit"]["error"] < 0.5
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert {"loss_ce", "loss_mask", "loss_mask_0", "total_loss", "lr", "time"} <= set(lines[1])
+    assert [line["iteration"] for line in lines[:3]] == [1, 3, 5]
+    written = json.loads((tmp_path / "inference" / "results.json").read_text())
+    assert written["results"]["fit"] == results["fit"]
+    assert written["weights"]["path"] == str(tmp_path / "model_final.pth")
+    assert "Results on stub:" in messages.text
+
+
+def test_evaluates_periodically_and_once_at_the_end(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Trainer(StubTrainer):
+        @classmethod
+        def test(cls, cfg: Any, model: Any, evaluators: Any = None) -> dict[str, Any]:
+            calls.append(os.path.basename(cfg.MODEL.WEIGHTS))
+            return {}
+
+    Trainer(make_cfg(tmp_path, "TEST.EVAL_PERIOD", 2, "SOLVER.CHECKPOINT_PERIOD", 4)).train()
+    assert calls == ["", "model_0000003.pth", "", "model_0000007.pth", "model_final.pth"]
+
+
+def test_several_data_sets_and_a_suffix(tmp_path: Path) -> None:
+    cfg = make_cfg(tmp_path, "DATASETS.TEST", ("stub", "stub_too"))
+    model = StubTrainer.build_model(cfg)
+    results = StubTrainer.test(cfg, model, suffix="_TTA")
+    assert set(results) == {"stub", "stub_too"} and set(results["stub_too"]) == {"fit_TTA"}
+    cfg.DATASETS.TEST = ("stub",)
+    results = StubTrainer.test(cfg, model, suffix="_TTA")
+    assert set(results) == {"fit_TTA"} and results["fit_TTA"]["n"] == SIZE
+    assert (tmp_path / "inference_TTA" / "results.json").exists()
+
+
+def test_evaluation_alone_loads_the_weights(tmp_path: Path) -> None:
+    trained = StubTrainer(make_cfg(tmp_path / "a"))
+    expected = trained.train()
+    weights = str(tmp_path / "a" / "model_final.pth")
+    cfg = make_cfg(tmp_path / "b", "MODEL.WEIGHTS", weights, "DATASETS.TRAIN", "('missing',)")
+    assert StubTrainer.evaluate(cfg)["fit"] == expected["fit"]
+
+
+def test_resumes_a_state_with_one_group_for_each_parameter(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        SignalledTrainer(make_cfg(tmp_path / "a")).train()
+    path = tmp_path / "a" / "model_0000004.pth"
+    straight = train(StubTrainer(make_cfg(tmp_path / "a")), resume=True)
+    checkpoint = torch.load(path)
+    step, hooks = checkpoint["trainer"]["_trainer"], checkpoint["trainer"]["hooks"]
+    group = step["optimizer"]["param_groups"]
+    assert len(group) == 2
+    step["optimizer"]["param_groups"] = [{**g, "params": [i]} for g in group for i in g["params"]]
+    hooks["LRScheduler"]["base_lrs"] = [0.05] * 4
+    torch.save(checkpoint, path)
+    (tmp_path / "a" / "last_checkpoint").write_text(path.name)
+    resumed = train(StubTrainer(make_cfg(tmp_path / "a")), resume=True)
+    for ours, theirs in zip(resumed.model.parameters(), straight.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("device", "enabled", "bf16", "expected"),
+    [
+        ("cpu", True, True, torch.bfloat16),
+        ("cpu", True, False, None),
+        ("cpu", False, True, None),
+        ("cuda", True, False, torch.float16),
+        ("cuda", False, False, None),
+    ],
+)
+def test_choice_of_precision(
+    monkeypatch: pytest.MonkeyPatch, device: str, enabled: bool, bf16: bool, expected: Any
+) -> None:
+    monkeypatch.setattr("mask2former.engine.step.cpu_has_bf16", lambda: bf16)
+    assert choose_autocast_dtype(device, enabled) == expected
+
+
+def test_autocast_reaches_the_model(tmp_path: Path) -> None:
+    trainer = StubTrainer(make_cfg(tmp_path))
+    kinds: list[torch.dtype] = []
+    trainer.model.backbone.register_forward_hook(lambda *args: kinds.append(args[-1].dtype))
+    trainer._trainer = TrainStep(
+        trainer.model, trainer.data_loader, trainer.optimizer, autocast_dtype=torch.bfloat16
+    )
+    trainer.max_iter = 2
+    trainer.cfg.DATASETS.TEST = ()
+    trainer.train()
+    assert kinds == [torch.bfloat16] * 2
+    assert trainer.model.backbone.weight.dtype == torch.float32
