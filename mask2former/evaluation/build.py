@@ -1,0 +1,125 @@
+"""Which evaluators score a data set."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    DatasetEvaluator,
+    DatasetEvaluators,
+    LVISEvaluator,
+)
+
+from .instance import InstanceSegEvaluator
+from .panoptic import PanopticEvaluator
+from .semantic import SemSegEvaluator
+from .video_instance import YTVISEvaluator
+
+Factory = Callable[[CfgNode, str, str], DatasetEvaluator]
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_folder: str | None = None
+) -> DatasetEvaluator:
+    """Builds what scores a model on a data set.
+
+    Args:
+        cfg: MODEL.MASK_FORMER.TEST says which outputs the model has.
+        dataset_name: its metadata's evaluator_type chooses a row of ``EVALUATORS``.
+        output_folder: where predictions are written; by default ``inference`` in OUTPUT_DIR.
+
+    Raises:
+        NotImplementedError: unknown evaluator_type; lists the known ones.
+        ValueError: the model has none of the outputs that are scored on this data set.
+        ImportError: the data set is scored by a package that is not installed.
+    """
+    if output_folder is None:
+        output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    if kind not in EVALUATORS:
+        raise NotImplementedError(
+            f"{dataset_name}: expected an evaluator_type in its metadata among "
+            f"{', '.join(sorted(EVALUATORS))}, got {kind!r}"
+        )
+    outputs = cfg.MODEL.MASK_FORMER.TEST
+    chosen = [make for flag, make in EVALUATORS[kind] if flag is None or outputs[flag]]
+    if not chosen:
+        flags = " or ".join(flag for flag, _ in EVALUATORS[kind])
+        raise ValueError(
+            f"{dataset_name} ({kind}) needs at least one output to score: set {flags} in "
+            "MODEL.MASK_FORMER.TEST"
+        )
+    evaluators = [make(cfg, dataset_name, output_folder) for make in chosen]
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+
+
+def _panoptic(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    return PanopticEvaluator(name, folder)
+
+
+def _semantic(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    boundary = cfg.MODEL.MASK_FORMER.TEST.BOUNDARY_METRICS
+    return SemSegEvaluator(name, output_dir=folder, boundary_iou=boundary)
+
+
+def _instances(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    boundary = cfg.MODEL.MASK_FORMER.TEST.BOUNDARY_METRICS
+    tasks = ("bbox", "segm", "boundary") if boundary else None
+    return InstanceSegEvaluator(name, tasks, output_dir=folder)
+
+
+def _video(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    return YTVISEvaluator(name, output_dir=folder)
+
+
+def _lvis(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    _require("lvis", "lvis", name)
+    return LVISEvaluator(name, output_dir=folder)
+
+
+def _cityscapes_instances(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    _require("cityscapesscripts", "cityscapesscripts", name)
+    return CityscapesInstanceEvaluator(name)
+
+
+def _cityscapes_semantic(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
+    _require("cityscapesscripts", "cityscapesscripts", name)
+    return CityscapesSemSegEvaluator(name)
+
+
+def _require(module: str, package: str, dataset_name: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(
+            f"{dataset_name} is scored by {module}, which is not installed: pip install {package}"
+        )
+
+
+_PANOPTIC_DATA: list[tuple[str | None, Factory]] = [
+    ("PANOPTIC_ON", _panoptic),
+    ("INSTANCE_ON", _instances),
+    ("SEMANTIC_ON", _semantic),
+]
+
+# evaluator_type: what is scored, each with the flag of MODEL.MASK_FORMER.TEST that it waits for
+EVALUATORS: dict[str, list[tuple[str | None, Factory]]] = {
+    "sem_seg": [(None, _semantic)],
+    "coco": [(None, _instances)],
+    "lvis": [(None, _lvis)],
+    "ytvis": [(None, _video)],
+    "coco_panoptic_seg": _PANOPTIC_DATA,
+    "ade20k_panoptic_seg": _PANOPTIC_DATA,
+    "mapillary_vistas_panoptic_seg": _PANOPTIC_DATA,
+    "cityscapes_instance": [(None, _cityscapes_instances)],
+    "cityscapes_sem_seg": [(None, _cityscapes_semantic)],
+    "cityscapes_panoptic_seg": [
+        ("PANOPTIC_ON", _panoptic),
+        ("SEMANTIC_ON", _cityscapes_semantic),
+        ("INSTANCE_ON", _cityscapes_instances),
+    ],
+}

@@ -1,0 +1,48 @@
+"""Ids of images and categories: those of models, of loaders and of annotation files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def image_key(image_id: Any) -> Any:
+    """One form for image ids, since loaders turn some ids that are text of digits into numbers."""
+    return int(image_id) if str(image_id).isdecimal() else image_id
+
+
+def ids_in_order(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """What ``to_contiguous`` is where metadata lack it: category ids in the order of their size."""
+    return {category: i for i, category in enumerate(sorted(c["id"] for c in categories))}
+
+
+class DatasetIds:
+    """Maps the contiguous categories of a model to the category ids of a data set.
+
+    Args:
+        to_contiguous: ``*_dataset_id_to_contiguous_id`` of the metadata; None where the data set
+            counts its categories from 0 itself.
+        dataset_name, kind: for errors; kind is "thing" or "stuff".
+    """
+
+    def __init__(self, to_contiguous: Mapping[int, int] | None, dataset_name: str, kind: str):
+        self._ids = to_contiguous and {v: k for k, v in to_contiguous.items()}
+        self._name = f"{kind} classes of {dataset_name}"
+
+    def __contains__(self, label: int) -> bool:
+        return self._ids is None or label in self._ids
+
+    def __getitem__(self, label: int) -> int:
+        """The data set's id.
+
+        Raises:
+            ValueError: the data set has no such class.
+        """
+        if self._ids is None:
+            return label
+        if label not in self._ids:
+            raise ValueError(
+                f"output: class {label} is not among the {len(self._ids)} {self._name}; "
+                "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be that of the data set"
+            )
+        return self._ids[label]

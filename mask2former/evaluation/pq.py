@@ -1,0 +1,223 @@
+"""Panoptic quality of segment maps held in memory.
+
+PQ is defined in section 4 of Kirillov et al., "Panoptic Segmentation" (CVPR 2019). Where the paper
+leaves a choice, the rule is that of the COCO panoptic evaluation; docstrings name those places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+VOID = 0  # the id in a panoptic map of pixels without a segment
+
+
+class PanopticQuality:
+    """Matches, misses and their overlaps by category, summed over images.
+
+    Args:
+        categories: ``{"id", "isthing", ...}`` of every category, as in COCO panoptic json.
+    """
+
+    def __init__(self, categories: Sequence[Mapping[str, Any]]):
+        categories = sorted(categories, key=lambda category: category["id"])
+        self.ids = np.array([category["id"] for category in categories], dtype=np.int64)
+        self.isthing = np.array([bool(category["isthing"]) for category in categories])
+        if self.ids.size == 0 or np.unique(self.ids).size != self.ids.size:
+            raise ValueError(f"categories: expected distinct ids, at least one, got {self.ids}")
+        self.iou_sum = np.zeros(self.ids.size)
+        # true positives, false positives and false negatives of each category
+        self.tp, self.fp, self.fn = np.zeros((3, self.ids.size), dtype=np.int64)
+
+    def __iadd__(self, other: PanopticQuality) -> PanopticQuality:
+        for name in ("iou_sum", "tp", "fp", "fn"):
+            getattr(self, name).__iadd__(getattr(other, name))
+        return self
+
+    def add_image(
+        self,
+        gt_map: np.ndarray,
+        gt_segments: Sequence[Mapping[str, Any]],
+        pred_map: np.ndarray,
+        pred_segments: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Counts one image.
+
+        Args:
+            gt_map, pred_map: (H, W) integers >= 0, the segment id of each pixel, 0 = void.
+            gt_segments, pred_segments: ``{"id", "category_id"}`` of each segment; the ground truth
+                may have ``"iscrowd"`` and ``"area"`` too. Where an area is given it stands in for
+                the count of pixels, as in the COCO evaluation.
+
+        Raises:
+            ValueError: the maps differ in size; a segment of the prediction is missing in its map
+                or among ``pred_segments``; an id is listed twice; a category does not exist.
+        """
+        if gt_map.shape != pred_map.shape:
+            raise ValueError(
+                f"size: the ground truth has {_size(gt_map)} pixels, the prediction "
+                f"{_size(pred_map)}; resize the prediction to the size of the ground truth"
+            )
+        gt = _Segments(gt_segments, self.ids, "ground truth")
+        pred = _Segments(pred_segments, self.ids, "prediction")
+        gt_id, pred_id, shared = count_pairs(gt_map, pred_map)
+        gt_row, pred_row = gt.rows(gt_id), pred.rows(pred_id)
+        _check_prediction(pred, pred_id, pred_row)
+
+        pred_area = _sum_by_row(pred_row, shared, len(pred))
+        gt_area = gt.areas(_sum_by_row(gt_row, shared, len(gt)))
+        void_area = _sum_by_row(np.where(gt_id == VOID, pred_row, -1), shared, len(pred))
+
+        both = (gt_row >= 0) & (pred_row >= 0)
+        both[both] = ~gt.crowd[gt_row[both]] & (gt.cat[gt_row[both]] == pred.cat[pred_row[both]])
+        gt_row_b, pred_row_b, shared_b = gt_row[both], pred_row[both], shared[both]
+        union = gt_area[gt_row_b] + pred_area[pred_row_b] - shared_b - void_area[pred_row_b]
+        iou = shared_b / union
+        hit = iou > 0.5  # above one half at most one prediction can match: no assignment needed
+        np.add.at(self.tp, gt.cat[gt_row_b[hit]], 1)
+        np.add.at(self.iou_sum, gt.cat[gt_row_b[hit]], iou[hit])
+
+        missed = ~gt.crowd
+        missed[gt_row_b[hit]] = False
+        np.add.at(self.fn, gt.cat[missed], 1)
+
+        ignored = void_area + _crowd_area(gt, pred, gt_row, pred_row, shared, self.ids.size)
+        wrong = ignored / pred_area <= 0.5
+        wrong[pred_row_b[hit]] = False
+        np.add.at(self.fp, pred.cat[wrong], 1)
+
+    def summary(self) -> dict[str, Any]:
+        """The qualities, as fractions in [0, 1].
+
+        Returns:
+            ``{"All" | "Things" | "Stuff": {"pq", "sq", "rq", "n"},
+            "per_class": {category id: {"pq", "sq", "rq", "tp", "fp", "fn"}}}``. ``n`` counts the
+            categories that occur in ground truth or prediction, over which the means run; without
+            any the means are NaN, and a category that does not occur has zeros.
+        """
+        total = self.tp + (self.fp + self.fn) / 2
+        sq = self.iou_sum / np.maximum(self.tp, 1)
+        rq = self.tp / np.where(total > 0, total, 1)
+        table = np.stack([self.iou_sum / np.where(total > 0, total, 1), sq, rq], axis=1)
+        groups = {"All": total > 0, "Things": self.isthing, "Stuff": ~self.isthing}
+        result: dict[str, Any] = {
+            name: _mean_qualities(table[group & (total > 0)]) for name, group in groups.items()
+        }
+        result["per_class"] = {
+            int(category): dict(zip(("pq", "sq", "rq"), map(float, table[i]), strict=True))
+            | {"tp": int(self.tp[i]), "fp": int(self.fp[i]), "fn": int(self.fn[i])}
+            for i, category in enumerate(self.ids)
+        }
+        return result
+
+
+def count_pairs(gt_map: np.ndarray, pred_map: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Counts the pixels of every pair of ids that meet.
+
+    Segments are compact, so the runs of equal pairs along the rows are a few thousand where the
+    pixels are hundreds of thousands; only the runs get sorted.
+
+    Args:
+        gt_map, pred_map: (H, W) integers in [0, 2^32).
+
+    Returns:
+        ids of the ground truth, ids of the prediction, pixels that have both: three int64 (R,).
+    """
+    gt, pred = gt_map.reshape(-1), pred_map.reshape(-1)
+    changes = np.flatnonzero((gt[1:] != gt[:-1]) | (pred[1:] != pred[:-1])) + 1
+    starts = np.concatenate(([0], changes))[: gt.size]  # no run in a map without pixels
+    lengths = np.diff(starts, append=gt.size)
+    keys = (gt[starts].astype(np.uint64) << np.uint64(32)) | pred[starts].astype(np.uint64)
+    pairs, index = np.unique(keys, return_inverse=True)
+    counts = np.bincount(index, weights=lengths, minlength=pairs.size).astype(np.int64)
+    low = np.uint64(0xFFFFFFFF)
+    return (pairs >> np.uint64(32)).astype(np.int64), (pairs & low).astype(np.int64), counts
+
+
+class _Segments:
+    """The columns of a list of segments, in the order of their ids."""
+
+    def __init__(self, segments: Sequence[Mapping[str, Any]], category_ids: np.ndarray, whose: str):
+        # The order given is kept in `order`: of two crowds of a class the later one counts.
+        given = np.array([segment["id"] for segment in segments], dtype=np.int64)
+        self.order = np.argsort(given, kind="stable")
+        self.ids = given[self.order]
+        self.segments = [segments[i] for i in self.order]
+        twice = self.ids[1:][self.ids[1:] == self.ids[:-1]]
+        if twice.size:
+            raise ValueError(f"{whose}: segment id {twice[0]} is listed more than once")
+        cats = np.array([segment["category_id"] for segment in self.segments], dtype=np.int64)
+        self.cat = np.minimum(np.searchsorted(category_ids, cats), category_ids.size - 1)
+        unknown = np.flatnonzero(category_ids[self.cat] != cats)
+        if unknown.size:
+            raise ValueError(
+                f"{whose}: segment {self.ids[unknown[0]]} has category {cats[unknown[0]]}, "
+                f"which is not among the {category_ids.size} categories of the ground truth"
+            )
+        self.crowd = np.array([bool(s.get("iscrowd", 0)) for s in self.segments], dtype=bool)
+
+    def __len__(self) -> int:
+        return self.ids.size
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """The place of each id in the columns, or -1."""
+        if len(self) == 0:
+            return np.full(ids.shape, -1)
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
+        return np.where(self.ids[places] == ids, places, -1)
+
+    def areas(self, counted: np.ndarray) -> np.ndarray:
+        return np.array(
+            [s.get("area", n) for s, n in zip(self.segments, counted, strict=True)], dtype=float
+        )
+
+
+def _sum_by_row(rows: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:
+    return np.bincount(rows + 1, weights=amounts, minlength=size + 1)[1:]  # row -1 is left out
+
+
+def _crowd_area(
+    gt: _Segments,
+    pred: _Segments,
+    gt_row: np.ndarray,
+    pred_row: np.ndarray,
+    shared: np.ndarray,
+    num_categories: int,
+) -> np.ndarray:
+    """Pixels of each prediction that lie in the crowd segment of its own class.
+
+    The formats have one such segment a class and image; of several the COCO evaluation takes the
+    one that is listed last, and so do we.
+    """
+    rows = np.argsort(gt.order)
+    rows = rows[gt.crowd[rows]]
+    last = np.full(num_categories, -2)
+    last[gt.cat[rows]] = rows  # of repeated indices the last one stays
+    own = last[pred.cat]
+    inside = pred_row >= 0
+    inside[inside] = own[pred_row[inside]] == gt_row[inside]
+    return _sum_by_row(np.where(inside, pred_row, -1), shared, len(pred))
+
+
+def _check_prediction(pred: _Segments, ids: np.ndarray, rows: np.ndarray) -> None:
+    unlisted = ids[(rows < 0) & (ids != VOID)]
+    if unlisted.size:
+        raise ValueError(
+            f"prediction: segment id {unlisted[0]} is in the map (PNG) but not in the json"
+        )
+    absent = np.setdiff1d(pred.ids, ids)
+    if absent.size:
+        raise ValueError(
+            f"prediction: segment id {absent[0]} is in the json but not in the map (PNG)"
+        )
+
+
+def _mean_qualities(table: np.ndarray) -> dict[str, Any]:
+    means = table.mean(axis=0) if len(table) else np.full(3, np.nan)
+    return dict(zip(("pq", "sq", "rq"), map(float, means), strict=True)) | {"n": len(table)}
+
+
+def _size(array: np.ndarray) -> str:
+    return " x ".join(map(str, array.shape))

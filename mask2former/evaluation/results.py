@@ -1,0 +1,115 @@
+"""Results as tables for people, and as json that says which model and versions they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .json_files import write_json
+
+_PACKAGES = ("mask2former", "detectron2", "torch", "torchvision", "numpy", "pycocotools")
+_GROUPS = ("All", "Things", "Stuff")
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in plain text; floats get two decimals, NaN a dash."""
+    cells = [list(header)] + [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def results_table(results: Mapping[str, Any], per_class: bool = False) -> str:
+    """What evaluators return, one line a metric.
+
+    Args:
+        results: ``{task: {metric: score}}`` with scores in percent.
+        per_class: keep the metrics of single classes, which have a dash in their names.
+    """
+    rows = [
+        (task, metric, score)
+        for task, scores in results.items()
+        for metric, score in (scores.items() if isinstance(scores, Mapping) else [("", scores)])
+        if per_class or "-" not in metric
+    ]
+    return text_table(("task", "metric", "score"), rows) if rows else "no results"
+
+
+def quality_table(summary: Mapping[str, Any]) -> str:
+    """The table of what ``pq_compute`` returns, in percent."""
+    rows = [
+        (name, *(100 * summary[name][key] for key in ("pq", "sq", "rq")), str(summary[name]["n"]))
+        for name in _GROUPS
+    ]
+    return text_table(("", "PQ", "SQ", "RQ", "categories"), rows)
+
+
+def write_results(
+    path: str | os.PathLike[str],
+    results: Mapping[str, Any],
+    *,
+    cfg: Any = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> None:
+    """Writes results as json, whole or not at all.
+
+    The file holds ``results`` (NaN as null), ``config`` (all keys, nested), ``weights`` (path and
+    SHA-256 of the file, null where there is no such file) and ``versions``.
+
+    Args:
+        path: json file to write.
+        results: what evaluators return.
+        cfg: detectron2 config, or None.
+        weights: checkpoint that was evaluated; ``cfg.MODEL.WEIGHTS`` where it is None.
+    """
+    if weights is None and cfg is not None:
+        weights = cfg.MODEL.WEIGHTS or None
+    value = {
+        "results": results,
+        "weights": None if weights is None else _weights_facts(weights),
+        "versions": versions(),
+        "config": None if cfg is None else yaml.safe_load(cfg.dump()),
+    }
+    write_json(path, value, indent=1)
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that can move results; None = not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _weights_facts(weights: str | os.PathLike[str]) -> dict[str, str | None]:
+    # A URL or a name of the model zoo is no file: its hash stays unknown.
+    exists = Path(weights).is_file()
+    return {"path": os.fspath(weights), "sha256": file_sha256(weights) if exists else None}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.2f}"
+    return str(value)
