@@ -17,6 +17,7 @@ from .transformer_decoders import (
     StandardTransformerDecoder,
     VideoMultiScaleMaskedTransformerDecoder,
 )
+from .tta import SemanticSegmentorWithTTA
 from .video_meta_arch import VideoMaskFormer
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "MultiScaleMaskedTransformerDecoder",
     "PerPixelBaselineHead",
     "PerPixelBaselinePlusHead",
+    "SemanticSegmentorWithTTA",
     "SetCriterion",
     "StandardTransformerDecoder",
     "TimmBackbone",

@@ -23,7 +23,7 @@ def upsample_logits(logits: Tensor) -> Tensor:
 
 
 def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor:
-    """Mean cross-entropy of class logits over the pixels that have a class.
+    """Mean cross-entropy of class logits over the pixels that have a class; 0 if none has.
 
     Image sides that are no multiple of the stride give logits a little larger than the image.
     What is over is cut off, just as when predicting; the published code fails there.
@@ -36,9 +36,9 @@ def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor
     logits = upsample_logits(logits)
     height = min(logits.shape[-2], targets.shape[-2])
     width = min(logits.shape[-1], targets.shape[-1])
-    return F.cross_entropy(
-        logits[..., :height, :width], targets[..., :height, :width], ignore_index=ignore_value
-    )
+    logits, targets = logits[..., :height, :width], targets[..., :height, :width]
+    total = F.cross_entropy(logits, targets, ignore_index=ignore_value, reduction="sum")
+    return total / (targets != ignore_value).sum().clamp(min=1)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

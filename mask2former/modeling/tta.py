@@ -1,0 +1,127 @@
+"""Test-time augmentation of semantic segmentation: scores averaged over scales and flips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data.detection_utils import read_image
+from detectron2.modeling import DatasetMapperTTA
+from fvcore.transforms import HFlipTransform
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["SemanticSegmentorWithTTA"]
+
+_OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
+
+
+class SemanticSegmentorWithTTA(nn.Module):
+    """Runs a semantic segmentation model on augmented copies of each image and averages.
+
+    Differs from the published code in that the model spends no time on panoptic and instance
+    output, which nothing here averages, and in that `batch_size` counts.
+
+    Args:
+        model: `MaskFormer` with semantic output, or detectron2's SemanticSegmentor.
+        tta_mapper: turns an input dict into one per augmentation, each with its `transforms`;
+            detectron2's `DatasetMapperTTA` over TEST.AUG if built from a config.
+        batch_size: augmented copies that the model sees at once.
+        image_format: channel order of images that are read from files, as INPUT.FORMAT.
+
+    Built as `SemanticSegmentorWithTTA(cfg, model, tta_mapper=None, batch_size=1)` too.
+
+    Raises:
+        ValueError: the model's semantic output is off, or batch_size is not positive.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        tta_mapper: Callable[[dict], list[dict]],
+        batch_size: int = 1,
+        image_format: str = "RGB",
+    ):
+        super().__init__()
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        if not getattr(model, "semantic_on", True):
+            raise ValueError(
+                "SemanticSegmentorWithTTA averages semantic scores, which the model does not "
+                "give: set MODEL.MASK_FORMER.TEST.SEMANTIC_ON, or turn TEST.AUG.ENABLED off."
+            )
+        if batch_size < 1:
+            raise ValueError(f"SemanticSegmentorWithTTA: batch_size is {batch_size}, not positive.")
+        self.model = model
+        self.tta_mapper = tta_mapper
+        self.batch_size = batch_size
+        self.image_format = image_format
+
+    @classmethod
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        tta_mapper: Callable[[dict], list[dict]] | None = None,
+        batch_size: int = 1,
+    ) -> dict:
+        return {
+            "model": model,
+            "tta_mapper": DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper,
+            "batch_size": batch_size,
+            "image_format": cfg.INPUT.FORMAT,
+        }
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict[str, Tensor]]:
+        """Segment images.
+
+        Args:
+            batched_inputs: one dict an image: `image` (3, H, W) or else `file_name`, and
+                optionally `height` and `width` of the output (default: those of the image).
+
+        Returns:
+            one dict an image, with `sem_seg` (K, height, width), mean scores.
+        """
+        with torch.no_grad(), _semantic_output_only(self.model):
+            return [self._segment(self._with_image(x)) for x in batched_inputs]
+
+    def _with_image(self, x: dict) -> dict:
+        if "image" in x:
+            image = x["image"]
+        else:
+            pixels = read_image(x["file_name"], self.image_format)
+            image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        height, width = image.shape[1:]
+        return {"height": height, "width": width, **x, "image": image}
+
+    def _segment(self, x: dict) -> dict[str, Tensor]:
+        copies = self.tta_mapper(x)
+        flipped = [
+            any(isinstance(t, HFlipTransform) for t in copy.pop("transforms").transforms)
+            for copy in copies
+        ]
+        total: Tensor | None = None
+        for start in range(0, len(copies), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            for output, flip in zip(self.model(copies[part]), flipped[part]):
+                scores = output["sem_seg"].flip(-1) if flip else output["sem_seg"]
+                # A copy may have been computed on the CPU because the GPU's memory was short.
+                total = scores if total is None else total + scores.to(total.device)
+        return {"sem_seg": total / len(copies)}
+
+
+@contextmanager
+def _semantic_output_only(model: nn.Module) -> Iterator[None]:
+    switches = {name: getattr(model, name) for name in _OTHER_OUTPUTS if hasattr(model, name)}
+    try:
+        for name in switches:
+            setattr(model, name, False)
+        yield
+    finally:
+        for name, value in switches.items():
+            setattr(model, name, value)
