@@ -1,6 +1,7 @@
 """Data sets, augmentation, mappers and loaders; importing it registers the data sets by name."""
 
 from . import datasets
+from .custom import register, register_custom
 from .loaders import build_test_loader, build_train_loader
 from .mappers import DatasetMapper, build_mapper
 from .published_mappers import (
@@ -22,4 +23,6 @@ __all__ = [
     "build_test_loader",
     "build_train_loader",
     "datasets",
+    "register",
+    "register_custom",
 ]

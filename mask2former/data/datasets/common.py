@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ __all__ = [
     "fill_metadata",
     "hint",
     "instances",
+    "palette",
     "panoptic",
     "panoptic_metadata",
     "read_json",
@@ -78,6 +80,18 @@ def hint(script: str) -> str:
     return f"Make it with: python datasets/prepare_{script}.py (datasets/README.md shows the tree)"
 
 
+def palette(count: int) -> list[list[int]]:
+    """``count`` colours that neighbours in the list tell apart, RGB in 0..255."""
+    golden = (5**0.5 - 1) / 2  # steps of hue that never come back to the same place
+    tones = (
+        colorsys.hsv_to_rgb(
+            index * golden % 1, (0.85, 0.55)[index % 2], (0.95, 0.75, 0.6)[index % 3]
+        )
+        for index in range(count)
+    )
+    return [[round(255 * channel) for channel in tone] for tone in tones]
+
+
 def panoptic_metadata(categories: Iterable[Category]) -> dict[str, Any]:
     """Metadata of a panoptic data set, by the convention of the published model.
 
@@ -109,19 +123,27 @@ def panoptic(
     ignore_label: int = 255,
     hint: str,
     image_id: Callable[[Any], Any] = lambda value: value,
+    names_in_json: bool = False,
     **more: Any,
 ) -> None:
     """Registers a data set in COCO's panoptic form.
 
     Args:
-        metadata: from ``panoptic_metadata``.
+        metadata, names_in_json: as for ``load_panoptic``.
         image_id: makes a record's image id from the one in the json.
         more: further metadata.
     """
 
     def load() -> list[Record]:
         return load_panoptic(
-            panoptic_json, image_root, panoptic_root, sem_seg_root, metadata, hint, image_id
+            panoptic_json,
+            image_root,
+            panoptic_root,
+            sem_seg_root,
+            metadata,
+            hint,
+            image_id,
+            names_in_json,
         )
 
     if sem_seg_root is not None:
@@ -149,11 +171,17 @@ def load_panoptic(
     metadata: Mapping[str, Any],
     hint: str = "",
     image_id: Callable[[Any], Any] = lambda value: value,
+    names_in_json: bool = False,
 ) -> list[Record]:
     """Reads a panoptic json.
 
+    Args:
+        metadata: from ``panoptic_metadata``.
+        names_in_json: take the names of the images from the json, in place of the PNGs' names with
+            the suffix .jpg.
+
     Returns:
-        One record an image: file_name (the PNG's name with the suffix .jpg), image_id,
+        One record an image: file_name, image_id,
         pan_seg_file_name, sem_seg_file_name where there is a ``sem_seg_root``, and segments_info
         with contiguous category_id and isthing.
 
@@ -161,11 +189,16 @@ def load_panoptic(
         FileNotFoundError: the json, or the first image's files, are missing.
         ValueError: a segment's category is unknown, or there is no image.
     """
+    content = read_json(panoptic_json, hint)
+    names = {i["id"]: i["file_name"] for i in content["images"]} if names_in_json else {}
     records = []
-    for annotation in read_json(panoptic_json, hint)["annotations"]:
+    for annotation in content["annotations"]:
         stem = os.path.splitext(annotation["file_name"])[0]
+        if names_in_json and annotation["image_id"] not in names:
+            raise ValueError(f"{panoptic_json}: there is no image {annotation['image_id']!r}")
+        image_name = names.get(annotation["image_id"], f"{stem}.jpg")
         record = {
-            "file_name": os.path.join(image_root, f"{stem}.jpg"),
+            "file_name": os.path.join(image_root, image_name),
             "image_id": image_id(annotation["image_id"]),
             "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
             "segments_info": _contiguous_segments(annotation, metadata, panoptic_json),
@@ -249,8 +282,11 @@ def instances(
 
     def load() -> list[Record]:
         require(image_root, hint)
-        # The ids are for messages about single annotations.
-        return load_coco_json(require(json_file, hint), image_root, name, ["id"])
+        require(json_file, hint)
+        try:  # the ids are for messages about single annotations
+            return load_coco_json(json_file, image_root, name, ["id"])
+        except (AssertionError, KeyError) as error:
+            raise ValueError(f"{json_file}: {error.args[0]}") from error
 
     add(
         name,

@@ -39,12 +39,11 @@ def register_mapillary_vistas(root: str) -> None:
             stuff_classes=metadata["stuff_classes"],
             stuff_colors=metadata["stuff_colors"],
         )
-        instances_json = os.path.join(folder, f"instances_{split}.json")
         common.instances(
             f"mapillary_vistas_instance_{split}",
             things,
             image_root=image_root,
-            json_file=instances_json,
+            json_file=os.path.join(folder, f"instances_{split}.json"),
             hint=common.hint("mapillary_vistas_ins_seg"),
             thing_colors=[c["color"] for c in things],
         )
@@ -55,8 +54,7 @@ def register_mapillary_vistas(root: str) -> None:
             panoptic_root=panoptic_root,
             panoptic_json=os.path.join(panoptic_root, "panoptic_2018.json"),
             sem_seg_root=sem_seg_root,
-            instances_json=None,  # as published; the prepared file is named beside it
-            prepared_json_file=instances_json,
+            instances_json=None,
             evaluator_type="mapillary_vistas_panoptic_seg",
             ignore_label=_IGNORE_LABEL,
             hint=hint,
