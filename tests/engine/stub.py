@@ -1,11 +1,9 @@
-"""A trainer of a very small model on numbers, for tests of everything around the model.
-
-As a script, under torchrun too, it takes the arguments of train_net.py.
-"""
+"""A trainer of a very small model on numbers, for tests of everything around the model."""
 
 from __future__ import annotations
 
-import argparse
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, build_detection_test_loader
 from detectron2.data import build_detection_train_loader as build_loader
-from detectron2.engine import default_argument_parser
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
@@ -21,8 +18,7 @@ from torch import nn
 
 from mask2former.config import get_config
 from mask2former.config_merge import merge_opts
-from mask2former.engine import Trainer, launch
-from mask2former.engine.defaults import setup
+from mask2former.engine import Trainer
 
 SIZE = 12
 DATA = [{"index": i, "x": float(i % 5) - 2} for i in range(SIZE)]
@@ -104,20 +100,13 @@ def make_cfg(folder: Path | str, *opts: Any) -> CfgNode:
     return cfg
 
 
-def main(args: argparse.Namespace) -> None:
-    folder, *opts = args.opts
-    cfg = make_cfg(folder, *opts)
-    setup(cfg, args)
-    trainer = StubTrainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
-    Path(folder, f"seen{comm.get_rank()}.txt").write_text(repr(_unwrap(trainer.model).seen))
+class SignalledTrainer(StubTrainer):
+    """Sends a signal to its process in the middle of an iteration."""
 
+    number = signal.SIGTERM
+    at_iter = 4
 
-def _unwrap(model: nn.Module) -> nn.Module:
-    return getattr(model, "module", model)
-
-
-if __name__ == "__main__":
-    arguments = default_argument_parser().parse_args()
-    launch(main, arguments, device="cpu")
+    def run_step(self) -> None:
+        if self.iter == self.at_iter:
+            os.kill(os.getpid(), self.number)
+        super().run_step()

@@ -12,18 +12,7 @@ import pytest
 import torch
 
 from mask2former.engine.step import TrainStep, choose_autocast_dtype
-from tests.engine.stub import SIZE, StubTrainer, make_cfg
-
-
-class SignalledTrainer(StubTrainer):
-    """Gets a signal in the middle of iteration 4."""
-
-    number = signal.SIGTERM
-
-    def run_step(self) -> None:
-        if self.iter == 4:
-            os.kill(os.getpid(), self.number)
-        super().run_step()
+from tests.engine.stub import SIZE, SignalledTrainer, StubTrainer, make_cfg
 
 
 class SpoiltTrainer(StubTrainer):
