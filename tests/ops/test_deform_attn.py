@@ -60,6 +60,7 @@ def test_chunks_do_not_change_anything(monkeypatch):
     results = []
     for chunk in (2, 100):
         monkeypatch.setattr(deform_attn, "_QUERIES_PER_CHUNK", chunk)
+        monkeypatch.setattr(deform_attn, "_QUERIES_PER_BACKWARD_CHUNK", chunk)
         value, locations, weights = (x.requires_grad_() for x in make_inputs(sizes, queries=7))
         out = deformable_attention(value, sizes, locations, weights)
         out.square().sum().backward()
