@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from .boundary import DILATION_RATIO, boundary_region, boundary_width
 from .ids import image_key
+from .json_files import require_keys
 from .rle import compress, encode_masks
 
 Annotation = dict[str, Any]
@@ -52,6 +53,7 @@ def coco_average_precision(
     """
     if iou_type not in ("bbox", "segm", "boundary"):
         raise ValueError(f"iou_type: expected 'bbox', 'segm' or 'boundary', got {iou_type!r}")
+    require_keys(dataset, ("images", "categories", "annotations"))
     images = _renumber_images(dataset["images"])
     gt = dict(dataset, images=list(images.values()))
     gt["annotations"] = [_ground_truth(ann, images) for ann in dataset["annotations"]]
@@ -168,6 +170,11 @@ def _detection(
     categories: set[int],
     by_mask: bool,
 ) -> Annotation:
+    wanted = "segmentation" if by_mask else "bbox"
+    try:
+        require_keys(result, ("image_id", "category_id", "score", wanted))
+    except ValueError as error:
+        raise ValueError(f"results: {error}, in {result}") from error
     image = images.get(image_key(result["image_id"]))
     if image is None:
         raise ValueError(f"results: image id {result['image_id']} is not in the ground truth")
@@ -176,9 +183,6 @@ def _detection(
             f"results: image {result['image_id']} has category id {result['category_id']}, which "
             "is not in the ground truth"
         )
-    wanted = "segmentation" if by_mask else "bbox"
-    if wanted not in result:
-        raise ValueError(f"results: image {result['image_id']}: expected '{wanted}'")
     new = {key: result[key] for key in ("category_id", "score", wanted)}
     new |= {"image_id": image["id"], "iscrowd": 0}
     if by_mask:

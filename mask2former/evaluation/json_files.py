@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,15 @@ def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = No
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
         json.dump(_finite(value), file, indent=indent, allow_nan=False)
+
+
+def require_keys(entry: Any, keys: Collection[str]) -> None:
+    """Raises a ValueError where ``entry`` is no json object with these keys."""
+    missing = [key for key in keys if key not in entry] if isinstance(entry, Mapping) else keys
+    if missing:
+        raise ValueError(
+            f"expected an object with {', '.join(keys)}; missing: {', '.join(missing)}"
+        )
 
 
 def _finite(value: Any) -> Any:

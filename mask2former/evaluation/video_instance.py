@@ -24,7 +24,7 @@ from detectron2.utils.file_io import PathManager
 
 from .coco_ap import Annotation, PairwiseEval, average_precision, index_coco
 from .ids import DatasetIds, ids_in_order
-from .json_files import read_json, write_json
+from .json_files import read_json, require_keys, write_json
 from .results import results_table
 from .rle import compress, concatenate_frames, encode_masks, run_lengths
 
@@ -59,12 +59,10 @@ def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
     """
     gt = gt_json if isinstance(gt_json, dict) else read_json(gt_json)
     results = results_json if isinstance(results_json, list) else read_json(results_json)
-    if "annotations" not in gt:
-        raise ValueError(
-            f"ground truth: expected 'annotations', got {sorted(gt)}: nothing to score"
-        )
-    truth = _as_wide_images(gt, gt["annotations"], "ground truth: annotation")
-    guess = _as_wide_images(gt, results, "results: entry")
+    require_keys(gt, ("videos", "categories", "annotations"))
+    keys = ("video_id", "category_id", "segmentations")
+    truth = _as_wide_images(gt, gt["annotations"], keys, "ground truth: annotation")
+    guess = _as_wide_images(gt, results, (*keys, "score"), "results: entry")
     evaluation = PairwiseEval(index_coco(truth), index_coco(guess), _tube_iou)
     low, small, medium, high = _AREA_BOUNDS
     evaluation.params.areaRng = [[low, high], [low, small], [small, medium], [medium, high]]
@@ -159,7 +157,10 @@ class YTVISEvaluator(DatasetEvaluator):
 
 
 def _as_wide_images(
-    gt: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], whose: str
+    gt: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    keys: Sequence[str],
+    whose: str,
 ) -> dict[str, Any]:
     """COCO json whose images are the videos of ``gt`` and whose annotations are the entries."""
     videos = {video["id"]: video for video in gt["videos"]}
@@ -167,6 +168,7 @@ def _as_wide_images(
     annotations = []
     for place, entry in enumerate(entries):
         try:
+            require_keys(entry, keys)
             annotations.append(_tube(entry, videos, categories))
         except ValueError as error:
             raise ValueError(f"{whose} {place}: {error}") from error

@@ -9,9 +9,7 @@ from hypothesis.extra import numpy as hnp
 from mask2former.evaluation.boundary import boundary_region, boundary_width
 
 
-@given(
-    hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)), st.integers(1, 4)
-)
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)), st.integers(1, 4))
 def test_pixels_with_background_nearby(mask, width):
     padded = np.pad(mask, width)  # outside the image is background
     expected = np.zeros_like(mask)
