@@ -19,8 +19,9 @@ import sys
 import warnings
 from typing import Any, NoReturn
 
-# fvcore and detectron2 use it while they are imported, which is why this comes first.
+# Used by fvcore and detectron2, in part while they are imported, which is why this comes first.
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+warnings.filterwarnings("ignore", "TypedStorage is deprecated")
 # ruff: noqa: E402
 
 from detectron2.engine import default_argument_parser

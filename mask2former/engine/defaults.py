@@ -115,12 +115,30 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     for name in names:
         check_dataset(name)
     check_num_classes(cfg, names)
+    if not eval_only:
+        check_processes(cfg)
+
+
+def check_processes(cfg: CfgNode) -> None:
+    """Checks that the processes there are can share the training.
+
+    Raises:
+        ValueError: a batch that cannot be shared out equally, or norms that only CUDA can share.
+    """
     batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
-    if not eval_only and batch % processes:
+    if batch % processes:
         raise ValueError(
             f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share equally; "
             f"set it to a multiple of {processes}"
         )
+    if processes == 1 or cfg.MODEL.DEVICE.startswith("cuda"):
+        return
+    for name in ("RESNETS", "SEM_SEG_HEAD"):
+        if cfg.MODEL[name].NORM == "SyncBN":
+            raise ValueError(
+                f"MODEL.{name}.NORM is SyncBN, which several processes can use on CUDA only; on "
+                "CPUs, naiveSyncBN does the same"
+            )
 
 
 def check_output_folder(folder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import os
 import socket
@@ -72,12 +73,17 @@ def is_under_torchrun() -> bool:
 
 
 def wrap_model(model: nn.Module) -> nn.Module:
-    """Wraps ``model`` in DistributedDataParallel if there are several processes."""
+    """Wraps ``model`` in DistributedDataParallel if there are several processes.
+
+    Buffers, such as those of batch norms, are each process's own in training, as in detectron2.
+    """
     if comm.get_world_size() == 1:
         return model
     device = next(model.parameters()).device
     device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(model, device_ids=device_ids, **{flag: False})
 
 
 def _join_torchrun(on_gpu: bool) -> None:

@@ -128,6 +128,16 @@ def test_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyP
         defaults.validate(make_cfg(tmp_path, "SOLVER.IMS_PER_BATCH", 3))
 
 
+def test_synchronised_norms_on_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = make_cfg(tmp_path, "MODEL.SEM_SEG_HEAD.NORM", "SyncBN")
+    defaults.validate(cfg)
+    monkeypatch.setattr(defaults.comm, "get_world_size", lambda: 2)
+    with pytest.raises(
+        ValueError, match=r"SEM_SEG_HEAD\.NORM is SyncBN.*naiveSyncBN does the same"
+    ):
+        defaults.validate(cfg)
+
+
 def test_device_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     cfg = make_cfg(tmp_path, "MODEL.DEVICE", "cuda")
