@@ -6,12 +6,14 @@ a large checkpoint needs no second copy. The format is told by the content, not 
 
 import mmap
 import os
+import pickle
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -87,6 +89,43 @@ def save_safetensors(
         seen.add(memory)
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(separate, temporary, {"format": "pt", **(metadata or {})})
+
+
+def save_weights(
+    weights: Mapping[str, torch.Tensor], path: str | os.PathLike, author: str = "", partial=False
+) -> None:
+    """Writes weights in the format that the suffix asks for, whole or not at all.
+
+    Args:
+        weights: tensors by name.
+        path: ``.safetensors``; ``.pth`` as torch writes it; or ``.pkl``, a pickle of arrays in the
+            form of detectron2's model zoo.
+        author: who made them, kept in the file.
+        partial: they are a part of a model, whose names lack its prefix; detectron2 then looks
+            for the part by the ends of the names.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    path = Path(path)
+    extra = {"__author__": author} if author else {}
+    extra |= {"matching_heuristics": True} if partial else {}
+    if path.suffix == ".safetensors":
+        save_safetensors(weights, path, {key: str(value) for key, value in extra.items()})
+        return
+    if path.suffix not in (".pth", ".pkl"):
+        raise ValueError(f"{path}: expected the suffix .safetensors, .pth or .pkl.")
+    tensors = {name: tensor.detach().cpu() for name, tensor in weights.items()}
+    with atomic_path(path) as temporary:
+        if path.suffix == ".pth":
+            torch.save({"model": {n: t.clone() for n, t in tensors.items()}, **extra}, temporary)
+        else:  # detectron2 takes a pickle without an author for one of Caffe2
+            data = {
+                "model": {n: _to_numpy(t) for n, t in tensors.items()},
+                "__author__": "",
+                **extra,
+            }
+            temporary.write_bytes(pickle.dumps(data))
 
 
 def local_path(path: str | os.PathLike) -> Path:
@@ -211,3 +250,7 @@ def _tensors(weights: dict) -> dict[str, torch.Tensor]:
     for name in [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]:
         del weights[name]
     return weights
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

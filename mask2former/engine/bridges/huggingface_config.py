@@ -6,6 +6,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ...config import get_config
+from .resnet import STAGE_BLOCKS
 
 # config.json -> keys under MODEL
 _SHARED_KEYS = {
@@ -46,13 +47,6 @@ _SWIN_KEYS = {
 _RESNET_KEYS = {
     "embedding_size": "RESNETS.STEM_OUT_CHANNELS",
     "downsample_in_bottleneck": "RESNETS.STRIDE_IN_1X1",
-}
-_RESNET_DEPTHS = {  # of detectron2's ResNets: blocks of the stages
-    18: [2, 2, 2, 2],
-    34: [3, 4, 6, 3],
-    50: [3, 4, 6, 3],
-    101: [3, 4, 23, 3],
-    152: [3, 8, 36, 3],
 }
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 _FEATURES = ["res2", "res3", "res4", "res5"]
@@ -119,7 +113,8 @@ def to_huggingface_config(
 def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]) -> CfgNode:
     """Returns a config for the model of a Hugging Face folder.
 
-    Which of the tasks the model is for is not in the folder: all three outputs are turned on.
+    Which task the model is for, and which classes are things, is not in the folder: semantic and
+    instance output are turned on; panoptic output needs DATASETS.TRAIN besides PANOPTIC_ON.
 
     Args:
         config: content of config.json.
@@ -142,7 +137,7 @@ def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]
     _set_backbone(cfg.MODEL, config.get("backbone_config") or {})
     _check_unconvertible(config)
     test = cfg.MODEL.MASK_FORMER.TEST
-    test.SEMANTIC_ON = test.INSTANCE_ON = test.PANOPTIC_ON = True
+    test.SEMANTIC_ON = test.INSTANCE_ON = True
     test.OBJECT_MASK_THRESHOLD = test.OVERLAP_THRESHOLD = 0.8
     _set_input(cfg, preprocessor)
     return cfg
@@ -186,7 +181,7 @@ def _backbone_config(model: CfgNode) -> dict[str, Any]:
     return {
         "model_type": "resnet",
         "hidden_act": "relu",
-        "depths": _RESNET_DEPTHS[model.RESNETS.DEPTH],
+        "depths": STAGE_BLOCKS[model.RESNETS.DEPTH],
         "layer_type": "basic" if model.RESNETS.DEPTH < 50 else "bottleneck",
         "hidden_sizes": [width * 2**i for i in range(4)],
         "downsample_in_first_stage": False,
@@ -208,7 +203,7 @@ def _set_backbone(model: CfgNode, backbone: dict[str, Any]) -> None:
         model.BACKBONE.NAME = "build_resnet_backbone"
         model.BACKBONE.FREEZE_AT = 0
         layers = (backbone.get("depths"), backbone.get("layer_type", "bottleneck") == "basic")
-        depths = {d: (blocks, d < 50) for d, blocks in _RESNET_DEPTHS.items()}
+        depths = {d: (blocks, d < 50) for d, blocks in STAGE_BLOCKS.items()}
         found = [depth for depth, it in depths.items() if it == layers]
         if not found:
             raise ValueError(f"config.json: detectron2 has no ResNet with stages of {layers[0]}.")

@@ -1,0 +1,17 @@
+#!/usr/bin/env python3
+"""Converts a ResNet of torchvision for use as MODEL.WEIGHTS; see also convert_checkpoint.py.
+
+convert-torchvision-to-d2.py resnet50.pth R-50.pkl
+"""
+
+import sys
+
+from mask2former.engine.bridges.convert import backbone_to_ours
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        backbone_to_ours(sys.argv[1], sys.argv[2], "torchvision")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{error}")
