@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
 from .boundary import DILATION_RATIO, boundary_region, boundary_width
-from .ids import DatasetIds
 from .json_stream import JsonStream
 from .results import results_table
 from .rle import encode_segments
+from .semantic_truth import SemanticTruth
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +28,7 @@ class SemSegEvaluator(DatasetEvaluator):
     processes, which must all call ``evaluate``.
 
     Args:
-        dataset_name: a data set whose records have sem_seg_file_name and whose metadata have
-            stuff_classes, ignore_label and, where labels are not contiguous,
-            stuff_dataset_id_to_contiguous_id.
+        dataset_name: a data set with label maps or panoptic segments (see ``SemanticTruth``).
         distributed: False scores what this process saw alone.
         output_dir: where ``sem_seg_predictions.json`` goes, in COCO's stuff format; None writes
             nothing. All processes must reach it.
@@ -54,15 +49,8 @@ class SemSegEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         self._dilation_ratio = dilation_ratio if boundary_iou else None
-        metadata = MetadataCatalog.get(dataset_name)
-        self._class_names = metadata.stuff_classes
-        self._ignore_label = metadata.ignore_label
-        ids = metadata.get("stuff_dataset_id_to_contiguous_id")
-        self._dataset_ids = DatasetIds(ids, dataset_name, "stuff")
-        self._gt_files = {
-            record["file_name"]: record["sem_seg_file_name"]
-            for record in DatasetCatalog.get(dataset_name)
-        }
+        self._truth = SemanticTruth(dataset_name)
+        self._class_names = self._truth.class_names
 
     def reset(self) -> None:
         self._counts = SemanticCounts(len(self._class_names))
@@ -83,14 +71,11 @@ class SemSegEvaluator(DatasetEvaluator):
         """
         for image, output in zip(inputs, outputs, strict=True):
             labels = self._labels(image, output)
-            gt_file = self._gt_files.get(image["file_name"])
-            if gt_file is None:
-                raise ValueError(f"{image['file_name']} is not an image of {self._name}")
-            gt = read_labels(gt_file, self._ignore_label)
+            gt = self._truth.read(image["file_name"])
             try:
                 self._counts.add(gt, labels, self._dilation_ratio)
             except ValueError as error:
-                raise ValueError(f"{gt_file}: {error}") from error
+                raise ValueError(f"{image['file_name']}: {error}") from error
             if self._stream is not None:
                 for entry in self._entries(image["file_name"], labels):
                     self._stream.write(entry)
@@ -129,8 +114,9 @@ class SemSegEvaluator(DatasetEvaluator):
 
     def _entries(self, file_name: str, labels: np.ndarray) -> list[dict[str, Any]]:
         present = np.unique(labels).tolist()
+        ids = self._truth.dataset_ids
         return [
-            {"file_name": file_name, "category_id": self._dataset_ids[label], "segmentation": mask}
+            {"file_name": file_name, "category_id": ids[label], "segmentation": mask}
             for label, mask in zip(present, encode_segments(labels, present), strict=True)
         ]
 
@@ -167,11 +153,6 @@ class SemanticCounts:
             raise ValueError(
                 f"size: the ground truth has {gt.shape[0]} x {gt.shape[1]} pixels, the prediction "
                 f"{labels.shape[0]} x {labels.shape[1]}; resize it to the size of the ground truth"
-            )
-        if gt.size and gt.max() >= K:
-            raise ValueError(
-                f"label: expected 0 to {K - 1} or the ignore label, got {gt.max()}; the data set "
-                f"has {K} classes"
             )
         truth, guess = np.where(gt < 0, K, gt), np.where(labels < 0, K, labels)
         pairs = (truth * (K + 1) + guess).reshape(-1)
@@ -222,27 +203,6 @@ class SemanticCounts:
             result["mBoundaryIoU"] = _divide(np.nansum(boundary), num_seen)
             result |= {f"BoundaryIoU-{n}": v for n, v in zip(names, boundary.tolist(), strict=True)}
         return {name: 100 * float(value) for name, value in result.items()}
-
-
-def read_labels(path: str, ignore_label: int | Sequence[int]) -> np.ndarray:
-    """Reads a label map of one channel, 8 or 16 bits or a palette.
-
-    Returns:
-        (H, W) int64, -1 = ignore.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, or more than one channel.
-    """
-    with PathManager.open(path, "rb") as file:
-        try:
-            labels = np.asarray(Image.open(file))
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
-            raise ValueError(f"{path}: expected an image of labels: {error}") from error
-    if labels.ndim != 2:
-        raise ValueError(f"{path}: expected one channel of labels, got shape {labels.shape}")
-    labels = labels.astype(np.int64)
-    return np.where(np.isin(labels, ignore_label), -1, labels)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, where: np.ndarray) -> np.ndarray:

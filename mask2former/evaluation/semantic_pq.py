@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .json_files import read_json
 from .pq import VOID, PanopticQuality
 from .rle import compress
-from .semantic import SemanticCounts, read_labels
+from .semantic import SemanticCounts
+from .semantic_truth import SemanticTruth
 
 
 def semantic_pq(
@@ -35,30 +35,28 @@ def semantic_pq(
         ValueError: an image has no entries or is not in the data set, sizes differ, or a category
             does not exist; says which.
     """
-    metadata = MetadataCatalog.get(dataset_name)
-    names = metadata.stuff_classes
-    contiguous = metadata.get("stuff_dataset_id_to_contiguous_id") or {
-        k: k for k in range(len(names))
-    }
-    records = {r["file_name"]: r["sem_seg_file_name"] for r in DatasetCatalog.get(dataset_name)}
+    truth = SemanticTruth(dataset_name)
     entries = _by_file(read_json(json_file))
-    missing, extra = records.keys() - entries.keys(), entries.keys() - records.keys()
+    missing, extra = truth.file_names - entries.keys(), entries.keys() - truth.file_names
     if missing or extra:
         raise ValueError(
-            f"{json_file}: expected predictions for the {len(records)} images of {dataset_name}; "
-            f"missing: {sorted(missing)[:5]}, not in the data set: {sorted(extra)[:5]}"
+            f"{json_file}: expected predictions for the {len(truth.file_names)} images of "
+            f"{dataset_name}; missing: {sorted(missing)[:5]}, not in the data set: "
+            f"{sorted(extra)[:5]}"
         )
-    quality = PanopticQuality([{"id": k, "isthing": 0} for k in range(len(names))])
-    counts = SemanticCounts(len(names))
-    for file_name, gt_file in records.items():
-        gt = read_labels(gt_file, metadata.ignore_label)
+    num_classes = len(truth.class_names)
+    contiguous = {truth.dataset_ids[k]: k for k in range(num_classes)}
+    quality = PanopticQuality([{"id": k, "isthing": 0} for k in range(num_classes)])
+    counts = SemanticCounts(num_classes)
+    for file_name in sorted(truth.file_names):
+        gt = truth.read(file_name)
         try:
             labels = _paint(entries[file_name], gt.shape, contiguous)
             quality.add_image(*_as_segments(gt), *_as_segments(labels))
         except ValueError as error:
             raise ValueError(f"{file_name}: {error}") from error
         counts.add(gt, labels)
-    return quality.summary(), counts.summary(names)
+    return quality.summary(), counts.summary(truth.class_names)
 
 
 def _by_file(entries: Any) -> dict[str, list[dict[str, Any]]]:
