@@ -37,6 +37,10 @@ def shortest_edge(
             this order of channels.
         flip: with probability 0.5.
     """
+    if sampling not in ("choice", "range"):
+        raise ValueError(
+            f"INPUT.MIN_SIZE_TRAIN_SAMPLING: expected 'choice' or 'range', got {sampling!r}"
+        )
     augmentations: list[T.Augmentation | T.Transform] = []
     augmentations.append(T.ResizeShortestEdge(min_size, max_size, sampling))
     if crop is not None:

@@ -21,9 +21,10 @@ __all__ = ["Geometry", "draw", "to_planes"]
 Size = tuple[int, int]  # H, W in pixels
 Axes = tuple[np.ndarray, np.ndarray]  # rows and columns of the source
 
-# Augmentations that look at nothing but the size of the image, and transforms that leave each
-# pixel's row and column independent of each other.
-_DRAWN_BY_SIZE = {T.ResizeShortestEdge, T.ResizeScale, T.Resize, T.RandomCrop, T.RandomFlip}
+# Augmentations that look at the size of the image, and perhaps at labels, but at no pixel; and
+# transforms that leave each pixel's row and column independent of each other.
+_DRAWN_BY_SIZE = {T.Resize, T.ResizeShortestEdge, T.ResizeScale, T.FixedSizeCrop, T.RandomFlip}
+_DRAWN_BY_SIZE |= {T.RandomCrop, T.RandomCrop_CategoryAreaConstraint}
 _SEPARABLE = {T.HFlipTransform, T.VFlipTransform, T.ResizeTransform, T.CropTransform}
 _COLOUR = {T.NoOpTransform, T.BlendTransform, ColorAugSSDTransform}
 
@@ -156,10 +157,7 @@ def to_planes(image: np.ndarray, size: Size, fill: float) -> torch.Tensor:
 
 
 def _needs_no_pixels(augmentation: T.Augmentation | T.Transform) -> bool:
-    kind = type(augmentation)
-    if kind is T.FixedSizeCrop:
-        return not augmentation.pad
-    return kind in _DRAWN_BY_SIZE | _SEPARABLE | _COLOUR | {T.RandomCrop_CategoryAreaConstraint}
+    return type(augmentation) in _DRAWN_BY_SIZE | _SEPARABLE | _COLOUR
 
 
 def _labels_for_crop(
@@ -191,6 +189,8 @@ def _size_after(transform: T.Transform, size: Size) -> Size:
             size = (int(part.new_h), int(part.new_w))
         elif isinstance(part, T.CropTransform):
             size = (min(part.h, size[0] - part.y0), min(part.w, size[1] - part.x0))
+        elif isinstance(part, T.PadTransform):
+            size = (size[0] + part.y0 + part.y1, size[1] + part.x0 + part.x1)
     return size
 
 

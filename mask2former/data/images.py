@@ -76,9 +76,9 @@ def read_labels(path: str) -> np.ndarray:
             f"Label map {path}: expected one channel with a class number in each pixel, got mode "
             f"{image.mode}. If colours stand for classes there, convert them to numbers first."
         )
-    labels = np.asarray(image)
-    if labels.dtype.itemsize == 1:
-        return labels.view(np.uint8)
+    labels = np.asarray(image.convert("L")) // 255 if image.mode == "1" else np.asarray(image)
+    if labels.dtype == np.uint8:
+        return labels
     if labels.dtype.itemsize == 4 and labels.min(initial=0) < 0:
         raise ValueError(f"Label map {path}: expected class numbers from 0 on, got {labels.min()}")
     return labels.astype(np.uint16 if labels.dtype.itemsize == 2 else np.int32, copy=False)

@@ -25,8 +25,11 @@ from .segmentations import describe
 from .targets import (
     Targets,
     compact_ids,
+    ignore_map,
     instance_targets,
+    padding_mask,
     panoptic_targets,
+    relabel,
     semantic_targets,
 )
 
@@ -58,7 +61,7 @@ class DatasetMapper:
 
     A record holds "file_name" and, for training, according to the kind of target:
 
-    - semantic: "sem_seg_file_name", a map of class numbers;
+    - semantic: "sem_seg_file_name", a map of class numbers, and no "annotations";
     - panoptic: "pan_seg_file_name", a COCO panoptic PNG, "segments_info", and perhaps
       "sem_seg_file_name";
     - instance: "annotations", each with "category_id", "segmentation" (polygons, RLE or bitmap)
@@ -88,6 +91,8 @@ class DatasetMapper:
             padding; "ignore" (H, W) bool is True on padding and on ignored, void and crowd pixels
             that no target covers, which the mask losses can leave out; "sem_seg" see above.
         num_classes: K, of the model; None leaves categories unchecked.
+        sem_seg_labels: the numbers that stand for the classes 0, 1, ... in semantic maps, where
+            they are others; numbers that it lacks are ignored.
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
@@ -107,6 +112,7 @@ class DatasetMapper:
         drop: DropPolicy = "none",
         extras: Collection[Extra] = (),
         num_classes: int | None = None,
+        sem_seg_labels: Sequence[int] | None = None,
     ) -> None:
         if target not in _TARGETS:
             raise ValueError(f"target: expected one of {', '.join(_TARGETS)}, got {target!r}")
@@ -119,6 +125,7 @@ class DatasetMapper:
         self.drop = drop
         self.extras = frozenset(extras)
         self.num_classes = num_classes
+        self.sem_seg_labels = sem_seg_labels
         mode = "training" if is_train else "inference"
         logger.info("Augmentations in %s: %s", mode, self.augmentations)
 
@@ -136,8 +143,10 @@ class DatasetMapper:
             "is_train": is_train,
             "target": target,
             "image_format": cfg.INPUT.FORMAT,
-            "ignore_label": _ignore_label(cfg),
+            **_labels_from_config(cfg),
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
+            "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
         }
         if not is_train:
             return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
@@ -150,18 +159,17 @@ class DatasetMapper:
         return settings | {
             "augmentations": augmentations,
             "pad_to": (side, side) if side > 0 else None,
-            "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
-            "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
         }
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Maps one record, which stays as it is; see the class for keys and errors."""
         result = dict(record)
+        if not self.is_train or self.target == "panoptic":
+            result.pop("annotations", None)
         image = read_image(result["file_name"], self.image_format)
         check_size(result, image.shape, result["file_name"])
         result["height"], result["width"] = image.shape[:2]
         if not self.is_train:
-            result.pop("annotations", None)
             image = draw(self.augmentations, image).apply_image(image)
             result["image"] = to_planes(image, image.shape[:2], IMAGE_FILL)
             return result
@@ -195,10 +203,9 @@ class DatasetMapper:
             if "ignore" in self.extras:
                 crowd = instance_targets(annotations, geometry, size, canvas, crowd=True).masks
         if self.extras & {"ignore", "padding_mask"}:
-            padding = _padding_mask(geometry, size, canvas)
+            padding = padding_mask(geometry, size, canvas)
             if "ignore" in self.extras:
-                ignore = _ignore_map(targets.masks, crowd, padding)
-                result["ignore"] = torch.from_numpy(ignore)
+                result["ignore"] = torch.from_numpy(ignore_map(targets.masks, crowd, padding))
             if "padding_mask" in self.extras:
                 result["padding_mask"] = torch.from_numpy(padding)
         result["instances"] = self._to_instances(targets, canvas)
@@ -208,6 +215,11 @@ class DatasetMapper:
         """Takes and reads the semantic map (H, W), where this mapper wants one."""
         if self.target != "semantic" and "sem_seg" not in self.extras:
             return None
+        if self.target == "semantic" and "annotations" in result:
+            raise ValueError(
+                "the record has 'annotations', which targets of kind semantic would pass over; "
+                "choose another data set or INPUT.DATASET_MAPPER_NAME"
+            )
         path = result.pop("sem_seg_file_name", None)
         if path is None:
             if self.target == "semantic":
@@ -215,6 +227,8 @@ class DatasetMapper:
             return None
         labels = read_labels(path)
         check_size(result, labels.shape, path)
+        if self.sem_seg_labels is not None:
+            labels = relabel(labels, self.sem_seg_labels, self.ignore_label)
         return labels
 
     def _read_segments(self, result: dict[str, Any], geometry: Geometry, canvas: Size) -> Targets:
@@ -278,11 +292,16 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper:
     return DatasetMapper(cfg, is_train)
 
 
-def _ignore_label(cfg: CfgNode) -> int:
-    """The ignore label of the first training set, else that of the head."""
-    names = cfg.DATASETS.TRAIN
-    metadata = MetadataCatalog.get(names[0]) if names else None
-    return getattr(metadata, "ignore_label", cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)
+def _labels_from_config(cfg: CfgNode) -> dict[str, Any]:
+    """What the numbers in semantic maps mean, from the metadata of the first training set."""
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
+    ignore_label = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    labels = getattr(metadata, "sem_seg_labels", None)
+    if labels is None:
+        return {"ignore_label": getattr(metadata, "ignore_label", ignore_label)}
+    # The data set's own ignore label may be the new number of a class.
+    is_free = ignore_label >= len(labels)
+    return {"sem_seg_labels": labels, "ignore_label": ignore_label if is_free else 65535}
 
 
 def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:
@@ -290,24 +309,3 @@ def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:
         f"targets of kind {target} need {key!r}, the record has {', '.join(sorted(record))}; "
         "choose another data set or INPUT.DATASET_MAPPER_NAME"
     )
-
-
-def _padding_mask(geometry: Geometry, size: Size, canvas: Size) -> np.ndarray:
-    """Pixels (H, W) of the canvas that no pixel of the file was transformed to."""
-    padding = np.ones(canvas, bool)
-    from_file = geometry.apply_labels(np.ones(geometry.size, np.uint8))
-    padding[: size[0], : size[1]] = from_file == 0
-    return padding
-
-
-def _ignore_map(masks: np.ndarray, crowd: np.ndarray | None, padding: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) that no target covers and that are not known to be background.
-
-    Args:
-        masks: (N, H, W) bool of the targets.
-        crowd: (M, H, W) bool of crowd regions, where all else is background; None where every
-            pixel of the background has a target of its own.
-        padding: (H, W) bool.
-    """
-    uncovered = ~masks.any(axis=0)
-    return uncovered if crowd is None else uncovered & (padding | crowd.any(axis=0))

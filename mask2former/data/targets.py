@@ -15,7 +15,16 @@ import numpy as np
 from .geometry import Geometry
 from .segmentations import decode_bitmap, rasterise, valid_polygons
 
-__all__ = ["Targets", "compact_ids", "instance_targets", "panoptic_targets", "semantic_targets"]
+__all__ = [
+    "Targets",
+    "compact_ids",
+    "ignore_map",
+    "instance_targets",
+    "padding_mask",
+    "panoptic_targets",
+    "relabel",
+    "semantic_targets",
+]
 
 Size = tuple[int, int]  # H, W in pixels
 Annotation = Mapping[str, Any]
@@ -64,6 +73,18 @@ def semantic_targets(labels: np.ndarray, ignore_label: int, canvas: Size) -> Tar
     classes = np.flatnonzero(np.bincount(labels.reshape(-1)))
     classes = classes[classes != ignore_label]
     return _from_codes(labels, classes, classes, canvas)
+
+
+def relabel(labels: np.ndarray, numbers: Sequence[int], ignore_label: int) -> np.ndarray:
+    """Replaces ``numbers[i]`` in a label map (H, W) by ``i`` and all else by ``ignore_label``.
+
+    Returns:
+        (H, W) uint16.
+    """
+    beyond = max(numbers) + 1
+    table = np.full(beyond + 1, ignore_label, np.uint16)
+    table[list(numbers)] = np.arange(len(numbers))
+    return table[np.minimum(labels.astype(np.int64), beyond)]
 
 
 def panoptic_targets(codes: np.ndarray, segments: Sequence[Annotation], canvas: Size) -> Targets:
@@ -162,6 +183,27 @@ def instance_targets(
 
     classes = np.array([annotations[i]["category_id"] for i in kept], np.int64)
     return Targets(classes, masks, inside)
+
+
+def padding_mask(geometry: Geometry, size: Size, canvas: Size) -> np.ndarray:
+    """Pixels (H, W) of the canvas that no pixel of the file was transformed to."""
+    padding = np.ones(canvas, bool)
+    from_file = geometry.apply_labels(np.ones(geometry.size, np.uint8))
+    padding[: size[0], : size[1]] = from_file == 0
+    return padding
+
+
+def ignore_map(masks: np.ndarray, crowd: np.ndarray | None, padding: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) that no target covers and that are not known to be background.
+
+    Args:
+        masks: (N, H, W) bool of the targets.
+        crowd: (M, H, W) bool of crowd regions, where all else is background; None where every
+            pixel of the background has a target of its own.
+        padding: (H, W) bool.
+    """
+    uncovered = ~masks.any(axis=0)
+    return uncovered if crowd is None else uncovered & (padding | crowd.any(axis=0))
 
 
 def _from_codes(

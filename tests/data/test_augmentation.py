@@ -1,0 +1,88 @@
+"""The recipes: which augmentations, in which order, read from which keys."""
+
+from __future__ import annotations
+
+import pytest
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import transforms as T
+from detectron2.projects.deeplab import add_deeplab_config
+from detectron2.projects.point_rend import ColorAugSSDTransform
+
+from mask2former import add_maskformer2_config
+from mask2former.data.augmentation import lsj_from_config, shortest_edge_from_config
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab_config(cfg)
+    add_maskformer2_config(cfg)
+    return cfg
+
+
+def _kinds(augmentations) -> list[type]:
+    return [type(augmentation) for augmentation in augmentations]
+
+
+def test_shortest_edge_resizes_crops_colours_and_flips(cfg: CfgNode) -> None:
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (320, 640), 2560
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE = "absolute", (640, 512)
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
+    cfg.INPUT.COLOR_AUG_SSD, cfg.INPUT.FORMAT = True, "RGB"
+    resize, crop, colour, flip = shortest_edge_from_config(cfg, area_constraint=True)
+    assert (resize.short_edge_length, resize.max_size, resize.is_range) == ((320, 640), 2560, False)
+    assert isinstance(crop, T.RandomCrop_CategoryAreaConstraint)
+    assert (crop.crop_type, crop.crop_size) == ("absolute", (640, 512))
+    assert (crop.single_category_max_area, crop.ignored_category) == (0.75, 255)
+    assert isinstance(colour, ColorAugSSDTransform) and colour.is_rgb
+    assert isinstance(flip, T.RandomFlip) and flip.horizontal and flip.prob == 0.5
+
+
+def test_instance_targets_get_a_plain_crop(cfg: CfgNode) -> None:
+    cfg.INPUT.CROP.ENABLED = True
+    augmentations = shortest_edge_from_config(cfg, area_constraint=False)
+    assert _kinds(augmentations) == [T.ResizeShortestEdge, T.RandomCrop, T.RandomFlip]
+
+
+def test_shortest_edge_flips_whatever_random_flip_says_unless_told_to_heed_it(cfg: CfgNode) -> None:
+    cfg.INPUT.RANDOM_FLIP = "none"
+    kinds = _kinds(shortest_edge_from_config(cfg, area_constraint=True))
+    assert kinds == [T.ResizeShortestEdge, T.RandomFlip]
+    cfg.INPUT.OBEY_RANDOM_FLIP = True
+    kinds = _kinds(shortest_edge_from_config(cfg, area_constraint=True))
+    assert kinds == [T.ResizeShortestEdge]
+
+
+def test_lsj_flips_scales_and_cuts_a_square(cfg: CfgNode) -> None:
+    cfg.INPUT.IMAGE_SIZE, cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE = 512, 0.25, 1.5
+    cfg.INPUT.RANDOM_FLIP = "vertical"
+    cfg.INPUT.COLOR_AUG_SSD = cfg.INPUT.CROP.ENABLED = True  # without effect here, as published
+    flip, scale, crop = lsj_from_config(cfg)
+    assert flip.vertical and not flip.horizontal
+    assert (scale.min_scale, scale.max_scale) == (0.25, 1.5)
+    assert (scale.target_height, scale.target_width) == (512, 512)
+    assert (tuple(crop.crop_size), crop.pad) == ((512, 512), False)
+    cfg.INPUT.RANDOM_FLIP = "none"
+    assert _kinds(lsj_from_config(cfg)) == [T.ResizeScale, T.FixedSizeCrop]
+
+
+# Errors
+
+
+def test_unknown_flip_is_named(cfg: CfgNode) -> None:
+    cfg.INPUT.RANDOM_FLIP = "flip_by_clip"
+    with pytest.raises(ValueError, match=r"RANDOM_FLIP: expected 'horizontal'.*'flip_by_clip'"):
+        lsj_from_config(cfg)
+
+
+def test_unknown_crop_is_named(cfg: CfgNode) -> None:
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.TYPE = True, "square"
+    with pytest.raises(ValueError, match=r"CROP\.TYPE: expected one of relative_range.*'square'"):
+        shortest_edge_from_config(cfg, area_constraint=True)
+
+
+def test_unknown_sampling_is_named(cfg: CfgNode) -> None:
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice_by_clip"
+    with pytest.raises(ValueError, match=r"SAMPLING: expected 'choice' or 'range'.*'choice_by"):
+        shortest_edge_from_config(cfg, area_constraint=True)

@@ -1,0 +1,124 @@
+"""Loaders over detectron2's, and the checks of a data set that come before them."""
+# ruff: noqa: NPY002 (the workers draw from NumPy's global generator)
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.projects.deeplab import add_deeplab_config
+from PIL import Image
+
+from mask2former import add_maskformer2_config
+from mask2former.data import build_test_loader, build_train_loader
+from mask2former.data.loaders import check_num_classes
+
+SQUARE = [[2.0, 2.0, 9.0, 2.0, 9.0, 9.0, 2.0, 9.0]]
+
+
+@pytest.fixture
+def records(tmp_path: Path, empty_catalogs: None) -> list[dict[str, Any]]:
+    """Four images registered as "squares" with classes 0 and 1; the last has no object."""
+    records = []
+    for i in range(4):
+        name = str(tmp_path / f"{i}.png")
+        Image.fromarray(np.full((20, 30, 3), i, np.uint8)).save(name)
+        annotation = {"id": i, "category_id": i % 2, "segmentation": SQUARE, "iscrowd": 0}
+        record = {"file_name": name, "image_id": i, "height": 20, "width": 30}
+        records.append(record | {"annotations": [annotation] if i < 3 else []})
+    DatasetCatalog.register("squares", lambda: records)
+    MetadataCatalog.get("squares").thing_classes = ["even", "odd"]
+    return records
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab_config(cfg)
+    add_maskformer2_config(cfg)
+    cfg.DATASETS.TRAIN = ("squares",)
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.SOLVER.IMS_PER_BATCH = 2
+    cfg.INPUT.DATASET_MAPPER_NAME, cfg.INPUT.IMAGE_SIZE = "coco_instance_lsj", 32
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    return cfg
+
+
+def _images(loader, batches: int) -> list[int]:
+    return [x["image_id"] for batch in itertools.islice(loader, batches) for x in batch]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_batches_never_end(cfg: CfgNode, records, workers: int) -> None:
+    cfg.DATALOADER.NUM_WORKERS = workers
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    loader = iter(build_train_loader(cfg))
+    batches = [next(loader) for _ in range(8)]
+    assert {len(batch) for batch in batches} == {2}
+    assert {x["image_id"] for batch in batches for x in batch} == {0, 1, 2, 3}
+    assert all(x["instances"].gt_masks.shape[1:] == (32, 32) for batch in batches for x in batch)
+
+
+def test_images_without_objects_are_left_out_as_the_config_says(cfg: CfgNode, records) -> None:
+    assert set(_images(build_train_loader(cfg), 12)) == {0, 1, 2}
+
+
+def test_every_worker_draws_numbers_of_its_own(cfg: CfgNode, records) -> None:
+    cfg.DATALOADER.NUM_WORKERS = 2
+    loader = build_train_loader(cfg, mapper=lambda x: x | {"drawn": np.random.rand()})
+    drawn = [x["drawn"] for batch in itertools.islice(loader, 6) for x in batch]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_testing_gives_every_image_once_in_order(cfg: CfgNode, records) -> None:
+    loader = build_test_loader(cfg, "squares")
+    assert len(loader) == 4
+    assert [len(batch) for batch in loader] == [1, 1, 1, 1]
+    assert _images(loader, 9) == [0, 1, 2, 3]
+    assert "instances" not in next(iter(loader))[0]
+
+
+def test_a_mapper_of_ones_own_is_used(cfg: CfgNode, records) -> None:
+    batch = next(iter(build_test_loader(cfg, "squares", mapper=lambda x: x["image_id"])))
+    assert batch == [0]
+
+
+def test_either_number_of_classes_will_do(cfg: CfgNode, records) -> None:
+    MetadataCatalog.get("squares").stuff_classes = ["even", "odd", "ground"]
+    for number in (2, 3):
+        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = number
+        check_num_classes(cfg, "squares")
+
+
+# Errors
+
+
+@pytest.mark.parametrize("build", [build_train_loader, lambda c: build_test_loader(c, "squares")])
+def test_another_number_of_classes_is_an_error_with_both(cfg: CfgNode, records, build) -> None:
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 80
+    with pytest.raises(ValueError, match="NUM_CLASSES is 80, the data set squares has 2 classes"):
+        build(cfg)
+
+
+def test_an_unknown_category_is_named_before_training_starts(cfg: CfgNode, records) -> None:
+    records[1]["annotations"][0]["category_id"] = 2
+    with pytest.raises(ValueError, match=r"1\.png: annotation 1 has class 2, .* classes 0 to 1"):
+        build_train_loader(cfg)
+
+
+def test_a_set_without_any_object_says_how_to_go_on(cfg: CfgNode, records) -> None:
+    for record in records:
+        record["annotations"] = []
+    with pytest.raises(ValueError, match="FILTER_EMPTY_ANNOTATIONS False"):
+        build_train_loader(cfg)
+
+
+def test_no_training_set_is_an_error(cfg: CfgNode) -> None:
+    cfg.DATASETS.TRAIN = ()
+    with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):
+        build_train_loader(cfg)

@@ -1,0 +1,70 @@
+"""The published mapper classes: built from a config and from their published arguments."""
+
+from __future__ import annotations
+
+import pytest
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import transforms as T
+from detectron2.projects.deeplab import add_deeplab_config
+
+import mask2former
+from mask2former import add_maskformer2_config
+from mask2former.data.mappers import MAPPERS, DatasetMapper, build_mapper
+
+CLASSES = {
+    "mask_former_semantic": mask2former.MaskFormerSemanticDatasetMapper,
+    "mask_former_panoptic": mask2former.MaskFormerPanopticDatasetMapper,
+    "mask_former_instance": mask2former.MaskFormerInstanceDatasetMapper,
+    "coco_panoptic_lsj": mask2former.COCOPanopticNewBaselineDatasetMapper,
+    "coco_instance_lsj": mask2former.COCOInstanceNewBaselineDatasetMapper,
+}
+
+
+@pytest.fixture
+def cfg() -> CfgNode:
+    cfg = get_cfg()
+    add_deeplab_config(cfg)
+    add_maskformer2_config(cfg)
+    return cfg
+
+
+def _state(mapper: DatasetMapper) -> dict:
+    return vars(mapper) | {"augmentations": str(mapper.augmentations)}
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+@pytest.mark.parametrize("name", MAPPERS)
+def test_a_class_does_what_its_name_in_the_config_does(cfg, name: str, is_train: bool) -> None:
+    cfg.INPUT.SIZE_DIVISIBILITY, cfg.MODEL.MASK_FORMER.IGNORE_VOID = 320, True
+    cfg.INPUT.DATASET_MAPPER_NAME = name
+    expected = build_mapper(cfg, is_train)
+    cfg.INPUT.DATASET_MAPPER_NAME = "mask_former_semantic"  # which a class does not heed
+    mapper = CLASSES[name](cfg, is_train)
+    assert isinstance(mapper, DatasetMapper)
+    assert _state(mapper) == _state(expected)
+
+
+@pytest.mark.parametrize("name", ["mask_former_semantic", "mask_former_panoptic"])
+def test_published_arguments_with_labels(name: str) -> None:
+    flip = T.RandomFlip()
+    mapper = CLASSES[name](
+        False, augmentations=[flip], image_format="BGR", ignore_label=65, size_divisibility=512
+    )
+    assert (mapper.target, mapper.augmentations) == (MAPPERS[name][0], [flip])
+    assert (mapper.is_train, mapper.image_format) == (False, "BGR")
+    assert (mapper.ignore_label, mapper.pad_to) == (65, (512, 512))
+
+
+def test_published_arguments_of_the_instance_mapper() -> None:
+    mapper = CLASSES["mask_former_instance"](augmentations=[], image_format="RGB")
+    assert (mapper.target, mapper.pad_to, mapper.drop) == ("instance", None, "none")
+    with pytest.raises(TypeError, match="size_divisor"):
+        CLASSES["mask_former_instance"](augmentations=[], image_format="RGB", size_divisor=32)
+
+
+@pytest.mark.parametrize("name", ["coco_panoptic_lsj", "coco_instance_lsj"])
+def test_published_arguments_of_the_lsj_mappers(name: str) -> None:
+    chain = [T.ResizeScale(0.1, 2.0, 64, 64), T.FixedSizeCrop((64, 64))]
+    mapper = CLASSES[name](True, tfm_gens=chain, image_format="RGB")
+    assert (mapper.target, mapper.augmentations) == (MAPPERS[name][0], chain)
+    assert set(mapper.extras) == set(MAPPERS[name][2])
