@@ -119,9 +119,8 @@ class _Loader(yaml.SafeLoader):
     yaml_multi_constructors: ClassVar[dict[str, Any]] = {}
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        # Deep construction, so that an alias to what surrounds it is an error and not a cycle.
         try:
-            return super().construct_object(node, deep=True)
+            return super().construct_object(node, deep)
         except (ValueError, KeyError, IndexError) as error:  # "!!int x" and the like
             problem = f"cannot read {node.value!r} as {_short(node.tag)}"
             raise _error(node, problem) from error
@@ -137,6 +136,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.value in seen:
                 raise _error(key_node, f"the key {key_node.value} is there twice")
             seen.add(key_node.value)
+        # Deep, so that an alias to what surrounds it is an error and not a cycle.
         return super().construct_mapping(node, deep=True)
 
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
@@ -226,7 +226,7 @@ def _evaluate_number(node: ast.expr, variables: dict[str, int]) -> int | float:
         value = int(_evaluate_number(argument, variables))
     else:
         raise ValueError(f"it holds {ast.unparse(node)}")
-    if not abs(value) <= _LARGEST_NUMBER:  # not a number is refused too
+    if abs(value) > _LARGEST_NUMBER:
         raise ValueError("a number in it is too large")
     return value
 

@@ -222,6 +222,12 @@ def test_circles(write, first: str):
         read_chain(write(f"_BASE_: {first}\n", "first.yaml"))
 
 
+def test_circles_through_links(write, tmp_path: Path):
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(ValueError, match="_BASE_ goes round in a circle"):
+        read_chain(write("_BASE_: link/test.yaml\n"))
+
+
 @pytest.mark.parametrize("base", ["3", "[a.yaml, 3]", "{a: b}"])
 def test_a_base_is_a_file_name(write, base: str):
     write("a: 1\n", "a.yaml")
