@@ -31,7 +31,6 @@ INPUTS = (
     "tools/install_detectron2.py",
     "tools/detectron2_mends.py",
     "setup.py",
-    "pyproject.toml",
 )
 
 
