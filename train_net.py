@@ -28,6 +28,7 @@ from detectron2.engine import default_argument_parser
 from torch.multiprocessing import ProcessExitedException
 
 from mask2former.config import load_config
+from mask2former.data import register_custom
 from mask2former.engine import Trainer, launch
 from mask2former.engine.defaults import only_in_file, setup
 
@@ -39,6 +40,7 @@ USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
 def main(args: argparse.Namespace) -> Any:
     """Runs in every process; returns the results of the evaluation."""
     cfg = load_config(args.config_file, args.opts)
+    register_custom(cfg)
     cfg.freeze()
     setup(cfg, args)
     if args.eval_only:

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -66,12 +67,11 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
 def only_in_file() -> Iterator[None]:
     """Keeps messages below warnings off the screen, for those that only log.txt should hold."""
     loggers = [logging.getLogger(name) for name in ("detectron2", "mask2former")]
-    # setup_logger writes to files through StreamHandlers too; a terminal has no name to open.
     screens = {
         handler
         for log in loggers
         for handler in log.handlers
-        if getattr(getattr(handler, "stream", None), "name", "") in ("<stdout>", "<stderr>")
+        if getattr(handler, "stream", None) in (sys.stdout, sys.stderr)
     }
     levels = {handler: handler.level for handler in screens}
     for handler in screens:

@@ -83,7 +83,7 @@ def wrap_model(model: nn.Module) -> nn.Module:
     device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(model, device_ids=device_ids, **{flag: False})
+    return DistributedDataParallel(model, device_ids=device_ids, **{flag: False})  # type: ignore[arg-type]
 
 
 def _join_torchrun(on_gpu: bool) -> None:

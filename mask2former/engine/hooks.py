@@ -79,14 +79,18 @@ class ProgressPrinter(EventWriter):
 
 
 class LRScheduler(hooks.LRScheduler):
-    """detectron2's hook; also resumes schedules that were saved with one group per parameter."""
+    """detectron2's hook; of a saved schedule, it takes how far it was, and not its form.
+
+    So a resumed run may have another SOLVER.MAX_ITER, and states with one group per parameter fit.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        base_lrs = self.scheduler.base_lrs
-        if len(state_dict.get("base_lrs", base_lrs)) != len(base_lrs):
-            kept = {k: v for k, v in state_dict.items() if k not in ("base_lrs", "_last_lr")}
-            state_dict = {**kept, "base_lrs": base_lrs}
-        super().load_state_dict(state_dict)
+        kept: dict[str, Any] = {
+            k: state_dict[k] for k in ("last_epoch", "_step_count") if k in state_dict
+        }
+        if len(state_dict.get("base_lrs", ())) == len(self.scheduler.base_lrs):
+            kept["base_lrs"] = state_dict["base_lrs"]
+        super().load_state_dict(kept)
 
 
 class EvalHook(hooks.EvalHook):

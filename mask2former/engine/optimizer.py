@@ -158,7 +158,7 @@ def _clip_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any, *, max_n
     scale = getattr(optimizer, "grad_scale", None)
     parameters = itertools.chain.from_iterable(g["params"] for g in optimizer.param_groups)
     limit = max_norm if scale is None else max_norm * scale
-    torch.nn.utils.clip_grad_norm_(parameters, limit)  # type: ignore[arg-type]
+    torch.nn.utils.clip_grad_norm_(parameters, limit)
 
 
 def _regroup_saved_state(

@@ -11,17 +11,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.evaluation import (
-    DatasetEvaluator,
-    inference_on_dataset,
-    print_csv_format,
-    verify_results,
-)
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify_results
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
+from mask2former.data import loaders
 from mask2former.engine.build import build_model
 from mask2former.engine.checkpoint import Checkpointer
 from mask2former.engine.data_order import get_sampler_seed, resume_data_order
@@ -36,6 +32,14 @@ from mask2former.engine.hooks import (
 )
 from mask2former.engine.optimizer import build_lr_scheduler, build_optimizer
 from mask2former.engine.step import TrainStep, choose_autocast_dtype
+from mask2former.engine.testing import (
+    log_results,
+    published_autocast,
+    semantic_only,
+    with_augmentation,
+    with_weights,
+)
+from mask2former.evaluation import build_evaluator
 from mask2former.evaluation.results import write_results
 
 __all__ = ["Trainer"]
@@ -147,7 +151,8 @@ class Trainer(DefaultTrainer):
 
         def evaluate() -> dict[str, Any]:
             with stop.interruptible():
-                self._last_eval_results = self.test(self._cfg_of_now(), self.model)
+                cfg = with_weights(self.cfg, self._checkpoint_of_now())
+                self._last_eval_results = self.test(cfg, self.model)
             return self._last_eval_results
 
         found: list[HookBase] = [
@@ -162,15 +167,11 @@ class Trainer(DefaultTrainer):
             found.append(hooks.PeriodicWriter(writers, period=cfg.SOLVER.LOG_PERIOD))
         return found
 
-    def _cfg_of_now(self) -> CfgNode:
-        """Returns the config that evaluates the model as it is, for the results file."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
+    def _checkpoint_of_now(self) -> str:
+        """Returns the file that holds the model as it is, "" if it was not saved."""
         done = min(self.iter + 1, self.max_iter)
-        saved = done == self.max_iter or done % cfg.SOLVER.CHECKPOINT_PERIOD == 0
-        cfg.MODEL.WEIGHTS = self.checkpointer.get_checkpoint_file() if saved else ""
-        cfg.freeze()
-        return cfg
+        saved = done == self.max_iter or done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
+        return self.checkpointer.get_checkpoint_file() if saved else ""
 
     def build_writers(self) -> list[EventWriter]:
         """Returns the writers of the progress line, of metrics.json and of TensorBoard."""
@@ -209,15 +210,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
-        from mask2former.data.loaders import build_train_loader
-
-        return build_train_loader(cfg)
+        return loaders.build_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        from mask2former.data.loaders import build_test_loader
-
-        return build_test_loader(cfg, dataset_name)
+        return loaders.build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(
@@ -227,8 +224,6 @@ class Trainer(DefaultTrainer):
 
         Where several data sets are tested, each has a folder of its name in there.
         """
-        from mask2former.evaluation import build_evaluator
-
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
@@ -258,11 +253,11 @@ class Trainer(DefaultTrainer):
         found: dict[str, Any] = {}
         for name, evaluator in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
-            with _autocast_as_published(cfg):
+            with published_autocast(cfg):
                 metrics = inference_on_dataset(model, loader, evaluator)
             found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
             if comm.is_main_process():
-                _log_results(name, found[name])
+                log_results(name, found[name])
         results = found[names[0]] if len(found) == 1 else found
         if comm.is_main_process() and found:
             write_results(os.path.join(folder, "results.json"), results, cfg=cfg)
@@ -270,48 +265,33 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def evaluate(cls, cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
-        """Builds the model, loads MODEL.WEIGHTS and evaluates, with TEST.AUG.ENABLED also on
-        augmented images.
+        """Builds the model, loads MODEL.WEIGHTS and evaluates.
 
         Args:
             resume: evaluate the last checkpoint in OUTPUT_DIR, where there is one, instead.
 
         Returns:
-            As `test`.
+            As `test`; with TEST.AUG.ENABLED also "sem_seg_TTA", from the averages of flipped and
+            resized copies.
+
+        Raises:
+            NotImplementedError, ValueError: TEST.AUG.ENABLED with a model that it is not for.
         """
         cfg = resolve_device(cfg)
         validate(cfg, eval_only=True)
         model = cls.build_model(cfg)
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH)
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        if resume and checkpointer.has_checkpoint():
+            cfg = with_weights(cfg, checkpointer.get_checkpoint_file())
+        checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
+        augmented = with_augmentation(cfg, model) if cfg.TEST.AUG.ENABLED else None
         results = cls.test(cfg, model)
-        if cfg.TEST.AUG.ENABLED:
-            results = {**results, **cls.test_with_tta(cfg, model)}
+        if augmented is not None:
+            logger.info("Evaluating averages over TEST.AUG")
+            added = cls.test(semantic_only(cfg), augmented, suffix="_TTA")
+            several = len(cfg.DATASETS.TEST) > 1
+            for name, tasks in added.items() if several else [("", added)]:
+                (results[name] if several else results).update(tasks)
         if comm.is_main_process():
             verify_results(cfg, results)
         return results
-
-    @classmethod
-    def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
-        """Evaluates averages over flips and the sizes TEST.AUG.MIN_SIZES, as "<task>_TTA"."""
-        from mask2former.modeling.tta import SemanticSegmentorWithTTA
-
-        logger.info("Evaluating with test-time augmentation")
-        return cls.test(cfg, SemanticSegmentorWithTTA(cfg, model), suffix="_TTA")
-
-
-def _autocast_as_published(cfg: CfgNode) -> torch.autocast:
-    """Half precision on CUDA for videos; images are evaluated in full precision."""
-    video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
-    return torch.autocast("cuda", enabled=video and torch.cuda.is_available())
-
-
-def _log_results(name: str, results: Mapping[str, Any]) -> None:
-    """Logs one line for each task, without the metrics of single classes ("AP-dog")."""
-    with only_in_file():
-        print_csv_format(results)  # detectron2's form, which scripts look for in log.txt
-    lines = []
-    for task, metrics in results.items():
-        shown = [f"{k} {v:.2f}" for k, v in metrics.items() if "-" not in k]
-        lines.append(f"  {task}: {'  '.join(shown)}")
-    logger.info("Results on %s:\n%s", name, "\n".join(lines))

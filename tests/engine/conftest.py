@@ -8,6 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def restore_loggers() -> Iterator[None]:
+    """Undoes what detectron2's setup_logger does to loggers, which all tests share."""
+    logs = [logging.getLogger(name) for name in ("fvcore", "detectron2", "mask2former")]
+    before = [(log.level, log.propagate, list(log.handlers)) for log in logs]
+    yield
+    for log, (level, propagate, handlers) in zip(logs, before, strict=True):
+        log.setLevel(level)
+        log.propagate, log.handlers = propagate, handlers
+
+
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """caplog for the package's messages, whether or not detectron2 has set its loggers up."""

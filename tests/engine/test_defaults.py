@@ -150,13 +150,14 @@ def test_device_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_setup_keeps_the_config_in_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     defaults.setup(make_cfg(tmp_path, "SEED", 1), argparse.Namespace(eval_only=True))
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["SOLVER"]["MAX_ITER"] == 10
+    assert "MAX_ITER" not in capsys.readouterr().out
     logged = (tmp_path / "log.txt").read_text()
     assert "Process 0 of 1" in logged and "MAX_ITER: 10" in logged and "PyTorch" in logged
 
 
 def test_only_in_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     log = logging.getLogger("mask2former")
-    screen = logging.StreamHandler(sys.__stdout__)
+    screen = logging.StreamHandler(sys.stdout)
     monkeypatch.setattr(log, "handlers", [screen])
     with defaults.only_in_file():
         assert screen.level == logging.WARNING

@@ -1,0 +1,124 @@
+"""The training script from start to end on a few drawn images, and how it reports errors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import default_argument_parser
+
+import train_net
+from mask2former.data.datasets.shapes import register_shapes
+from mask2former.data.synthetic.images import write_shapes
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    *("MODEL.DEVICE", "cpu", "MODEL.TIMM.PRETRAINED", "", "INPUT.IMAGE_SIZE", "64"),
+    *("MODEL.MASK_FORMER.HIDDEN_DIM", "32", "MODEL.MASK_FORMER.DEC_LAYERS", "2"),
+    *("MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "10", "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "64"),
+    *("MODEL.SEM_SEG_HEAD.CONVS_DIM", "32", "MODEL.SEM_SEG_HEAD.MASK_DIM", "32"),
+    *("INPUT.MIN_SIZE_TEST", "64", "DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2"),
+    *("SOLVER.MAX_ITER", "2", "TEST.AUG.MIN_SIZES", "(64,)", "SEED", "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a small shapes data set, registered in place of the usual one."""
+    root = tmp_path_factory.mktemp("datasets")
+    write_shapes(root, seed=5, train=6, val=3, size=64, workers=1)
+    before = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
+    for name in [name for name in DatasetCatalog.data if name.startswith("shapes_")]:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_shapes(str(root))
+    yield root
+    for catalog, data in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
+        catalog.data.clear()
+        catalog.data.update(data)
+
+
+def arguments(task: str, *flags: str, **opts: object) -> argparse.Namespace:
+    config = str(ROOT / f"configs/shapes/{task}/maskformer2_lite0.yaml")
+    words = [str(word) for pair in opts.items() for word in pair]
+    return default_argument_parser().parse_args(["--config-file", config, *flags, *SMALL, *words])
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("panoptic", {"panoptic_seg", "bbox", "segm", "sem_seg"}),
+        ("instance", {"bbox", "segm"}),
+        ("semantic", {"sem_seg"}),
+    ],
+)
+def test_trains_and_evaluates(shapes: Path, tmp_path: Path, task: str, expected: set[str]) -> None:
+    results = train_net.run(arguments(task, OUTPUT_DIR=tmp_path))
+    assert set(results) == expected
+    metrics = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    names = {f"loss_{kind}{layer}" for kind in ("ce", "mask", "dice") for layer in ("", "_0")}
+    assert names <= set(metrics[0])
+
+
+def test_resumes_and_evaluates_averages(shapes: Path, tmp_path: Path) -> None:
+    trained = train_net.run(arguments("panoptic", OUTPUT_DIR=tmp_path))
+    results = train_net.run(
+        arguments(
+            "panoptic", "--eval-only", "--resume", OUTPUT_DIR=tmp_path, **{"TEST.AUG.ENABLED": True}
+        )
+    )
+    assert set(results) == {"panoptic_seg", "bbox", "segm", "sem_seg", "sem_seg_TTA"}
+    assert json.dumps({**trained, "sem_seg_TTA": results["sem_seg_TTA"]}) == json.dumps(results)
+    written = json.loads((tmp_path / "inference_TTA" / "results.json").read_text())
+    assert set(written["results"]) == {"sem_seg_TTA"}
+    longer = {"SOLVER.MAX_ITER": 3, "OUTPUT_DIR": tmp_path}
+    train_net.run(arguments("panoptic", "--resume", **longer))
+    last = torch.load(tmp_path / "model_final.pth")
+    assert last["trainer"]["hooks"]["LRScheduler"]["max_iters"] == 3
+    assert last["iteration"] == 2 and last["trainer"]["_trainer"]["optimizer"]["state"]
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (
+            {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": 133},
+            "NUM_CLASSES is 133 but shapes_train_panoptic has",
+        ),
+        ({"SOLVER.OPTIMISER": "SGD"}, "there is no config key SOLVER.OPTIMISER"),
+        ({"MODEL.WEIGHTS": "/missing/model.pth"}, "/missing/model.pth"),
+        ({"SOLVER.OPTIMIZER": "LION"}, 'must be "ADAMW" or "SGD"'),
+    ],
+)
+def test_errors_end_with_one_line(
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    opts: dict[str, object],
+    message: str,
+) -> None:
+    monkeypatch.delenv("MASK2FORMER_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        train_net.run(arguments("panoptic", OUTPUT_DIR=tmp_path, **opts))
+    assert ended.value.code == 2
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("train_net.py: error: ") and message in last
+    monkeypatch.setenv("MASK2FORMER_DEBUG", "1")
+    with pytest.raises((ValueError, OSError)):
+        train_net.run(arguments("panoptic", OUTPUT_DIR=tmp_path, **opts))
+
+
+def test_error_in_a_loader_worker_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ValueError(
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "a.py", line 1\nValueError: a.jpg cannot be read: truncated'
+    )
+    with pytest.raises(SystemExit):
+        train_net.fail(error)
+    assert capsys.readouterr().err == "train_net.py: error: a.jpg cannot be read: truncated\n"
