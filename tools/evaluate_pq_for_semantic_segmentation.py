@@ -19,7 +19,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         quality, scores = semantic_pq(args.dataset_name, args.json_file)
-    except (FileNotFoundError, KeyError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     print(quality_table(quality))
     print(results_table({"sem_seg": scores}))

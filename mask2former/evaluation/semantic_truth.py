@@ -26,6 +26,8 @@ class SemanticTruth:
 
     def __init__(self, dataset_name: str):
         metadata = MetadataCatalog.get(dataset_name)
+        if dataset_name not in DatasetCatalog or not metadata.get("stuff_classes"):
+            raise ValueError(f"no semantic segmentation data set is called {dataset_name}")
         self.dataset_name = dataset_name
         self.class_names: list[str] = metadata.stuff_classes
         self._ignore_label = metadata.ignore_label
