@@ -109,6 +109,8 @@ class MaskClassificationModel(nn.Module):
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
+        if images.device.type == "cpu":  # where convolutions are faster with channels last
+            images = images.contiguous(memory_format=torch.channels_last)
         features = self.backbone(images)
         if self.training or not accepts_keyword(self.sem_seg_head.forward, "aux_outputs"):
             return self.sem_seg_head(features)

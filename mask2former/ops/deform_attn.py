@@ -115,14 +115,39 @@ def _bordered_table(value: Tensor, sizes: Sizes) -> Tensor:
     return torch.cat(maps, 1)
 
 
-def _level_constants(sizes: Sizes, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """(W, H) of the levels, their row lengths with border and their first rows, (L, 1) each."""
+def _level_constants(
+    sizes: Sizes, heads: int, points: int, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Widths and heights of the levels, strides of a row and first rows in the bordered table.
+
+    Returns:
+        four (M, L, P), the first two of the type of `like`, the others int64. They are spelt out
+        over heads and points, since broadcasting along short axes is slow on CPUs.
+    """
     starts, _ = _level_starts(sizes)
-    wh = torch.tensor([(w, h) for h, w in sizes], device=device, dtype=dtype)[:, None]
-    pitch = torch.tensor([[w + 2] for _, w in sizes], device=device)
-    # The border shifts a pixel by one row and one column.
-    first = torch.tensor([[s] for s in starts], device=device) + pitch + 1
-    return wh, pitch, first
+    device = like.device
+
+    def spread(per_level: list[int], dtype: torch.dtype) -> Tensor:
+        column = torch.tensor(per_level, device=device, dtype=dtype)[:, None]
+        return column.expand(heads, -1, points).contiguous()
+
+    # The border shifts a pixel by one row and one column; a pixel has a table row for each head.
+    first = [(start + w + 3) * heads for start, (_, w) in zip(starts, sizes)]
+    head = torch.arange(heads, device=device)[:, None, None]
+    return (
+        spread([w for _, w in sizes], like.dtype),
+        spread([h for h, _ in sizes], like.dtype),
+        spread([(w + 2) * heads for _, w in sizes], torch.int64),
+        spread(first, torch.int64) + head,
+    )
+
+
+def _place(location: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixel before each location on one axis, distance from it, and whether it was not clamped."""
+    raw = location * length - 0.5
+    pixel = raw.clamp(min=-1).minimum(length)
+    corner = pixel.floor().minimum(length - 1)
+    return corner.long(), pixel - corner, raw == pixel
 
 
 def _corners(
@@ -135,26 +160,22 @@ def _corners(
 
     Returns:
         index (B, q, M, L, P, 4), rows of the (B*rows*M, D) table, in the order top left, top
-        right, bottom left, bottom right; fraction (B, q, M, L, P, 2), distances (x, y) from the
+        right, bottom left, bottom right; fraction (2, B, q, M, L, P), distances x and y from the
         top left pixel, in 0..1; inside (same shape), False where the location was clamped.
     """
-    wh, pitch, first = _level_constants(sizes, locations.device, locations.dtype)
-    raw = locations * wh - 0.5
-    pixel = raw.clamp(min=-1).minimum(wh)
-    corner = pixel.floor().minimum(wh - 1)
-    fraction = pixel - corner
-    x, y = corner.long().unbind(-1)
-    batch = torch.arange(locations.shape[0], device=locations.device).view(-1, 1, 1, 1, 1) * rows
-    head = torch.arange(heads, device=locations.device).view(-1, 1, 1)
-    index = (y * pitch + x + (first + batch)) * heads + head
-    below = index + pitch * heads
+    width, height, pitch, first = _level_constants(sizes, heads, locations.shape[4], locations)
+    x, fraction_x, inside_x = _place(locations[..., 0], width)
+    y, fraction_y, inside_y = _place(locations[..., 1], height)
+    batch = torch.arange(locations.shape[0], device=locations.device).view(-1, 1, 1, 1, 1)
+    index = y * pitch + x * heads + first + batch * (rows * heads)
+    below = index + pitch
     index = torch.stack([index, index + heads, below, below + heads], -1)
-    return index, fraction, raw == pixel
+    return index, torch.stack([fraction_x, fraction_y]), torch.stack([inside_x, inside_y])
 
 
 def _bilinear(fraction: Tensor) -> Tensor:
-    """Weights of the four pixels, (..., 4), from the sample's place (..., 2) between them."""
-    x, y = fraction.unbind(-1)
+    """Weights of the four pixels, (..., 4), from the sample's place (2, ...) between them."""
+    x, y = fraction
     right, bottom = x, y
     left, top = 1 - x, 1 - y
     return torch.stack([left * top, right * top, left * bottom, right * bottom], -1)
@@ -225,13 +246,13 @@ def _backward_chunk(
 
     dots = _dot_with_rows(bags, flat_table, grad_out).view(index.shape)
     grad_att = (dots * corner_weights).sum(-1)
-    x, y = fraction.unbind(-1)
+    x, y = fraction
     top_left, top_right, bottom_left, bottom_right = dots.unbind(-1)
     d_x = (top_right - top_left) * (1 - y) + (bottom_right - bottom_left) * y
     d_y = (bottom_left - top_left) * (1 - x) + (bottom_right - top_right) * x
-    wh = _level_constants(sizes, loc.device, loc.dtype)[0]
-    grad_loc = torch.stack([d_x, d_y], -1) * att[..., None] * wh * inside
-    return grad_loc, grad_att
+    width, height, _, _ = _level_constants(sizes, heads, loc.shape[4], loc)
+    d_x, d_y = d_x * att * width * inside[0], d_y * att * height * inside[1]
+    return torch.stack([d_x, d_y], -1), grad_att
 
 
 def _sum_by_row(bags: Tensor, weights: Tensor, values: Tensor, num_rows: int) -> Tensor:

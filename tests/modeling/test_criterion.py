@@ -106,9 +106,7 @@ def test_seeded_images_add_up_whatever_their_batch():
     targets = [make_target([0, 1], point_seed=3), make_target([2], seed=1, point_seed=4)]
     criterion = make_criterion()
     together = criterion(outputs, targets)
-    parts = [
-        criterion({k: v[b : b + 1] for k, v in outputs.items()}, [targets[b]]) for b in (0, 1)
-    ]
+    parts = [criterion({k: v[b : b + 1] for k, v in outputs.items()}, [targets[b]]) for b in (0, 1)]
     for name in ("loss_mask", "loss_dice"):  # divided by 3 targets together, by 2 and 1 alone
         total = parts[0][name] * 2 + parts[1][name]
         torch.testing.assert_close(together[name] * 3, total)

@@ -16,11 +16,11 @@ from mask2former.data.synthetic.things import (
     random_thing,
 )
 
-__all__ = ["Backdrop", "Scene", "random_backdrop", "random_scene", "render"]
+__all__ = ["Backdrop", "Scene", "find_owners", "random_backdrop", "random_scene", "render"]
 
 Array = np.ndarray
 
-_MAX_THINGS = 8
+_MAX_THINGS = 6
 _SHARE_WITHOUT_THINGS = 0.05
 # A thing with less to see of it than this is left out: nobody could name its class.
 _LEAST_VISIBLE_SHARE = 0.25
@@ -161,13 +161,13 @@ def _random_pose(
 def _recognisable(things: list[Thing], poses: list[Pose], size: int, unit: float) -> list[int]:
     """Indices of the things that show enough of themselves."""
     prints = [footprint(thing, pose, size, size) for thing, pose in zip(things, poses)]
-    owner = _owners(prints, (size, size))
+    owner = find_owners(prints, (size, size))
     visible = np.bincount(owner.ravel(), minlength=len(things) + 1)[1:]
     least = [max(_LEAST_VISIBLE_SHARE * p.area, _LEAST_VISIBLE_PIXELS * unit**2) for p in prints]
     return [i for i in range(len(things)) if visible[i] >= least[i]]
 
 
-def _owners(prints: list[Footprint], shape: tuple[int, int]) -> Array:
+def find_owners(prints: list[Footprint], shape: tuple[int, int]) -> Array:
     """Which thing each pixel shows, (H, W) uint8: 0 for none, i + 1 for thing i."""
     owner = np.zeros(shape, np.uint8)
     for index, where in enumerate(prints, start=1):
@@ -191,7 +191,7 @@ def render(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
     image *= _lamp(height, width, scene.light)
     image += rng.standard_normal(image.shape, np.float32) * np.float32(scene.grain)
     pixels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
-    return pixels, _owners(prints, (height, width))
+    return pixels, find_owners(prints, (height, width))
 
 
 def _lamp(height: int, width: int, light: Array) -> Array:
