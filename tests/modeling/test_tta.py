@@ -64,6 +64,7 @@ def test_flips_are_undone_and_scores_averaged(cfg):
 def test_mean_by_hand():
     """Two copies, one flipped, with other scores: (1 + 4) / 2 and (2 + 3) / 2."""
     scores = iter([torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]])])
+
     def mapper(x):
         return [
             {**x, "transforms": TransformList([t])} for t in (NoOpTransform(), HFlipTransform(2))
