@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from detectron2.data import Metadata
 from detectron2.structures import Instances
-from detectron2.utils.visualizer import ColorMode, Visualizer
+from detectron2.utils.colormap import colormap
+from detectron2.utils.visualizer import Visualizer
 from torch import Tensor
 
 KINDS = ("panoptic", "instance", "semantic")
@@ -18,6 +19,7 @@ _KEYS = {"panoptic": "panoptic_seg", "instance": "instances", "semantic": "sem_s
 # Small images are drawn larger, since labels have a least size: shorter side in pixels.
 _LEAST_SIDE = 384
 _ALPHA = 0.55
+_NO_LABEL = 255
 
 
 def choose_kind(prediction: Mapping[str, Any], kind: str | None = None) -> str:
@@ -65,38 +67,71 @@ def draw(
     """
     kind = choose_kind(prediction, kind)
     scale = max(1.0, _LEAST_SIDE / min(image.shape[:2]))
-    # detectron2 draws colours from NumPy's global generator: the same picture every time.
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        # Colours of classes for a panoptic picture, of objects for instances.
-        visualizer = Visualizer(image, metadata, scale, ColorMode.IMAGE)
-        drawn = _DRAW[kind](visualizer, prediction[_KEYS[kind]], threshold)
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-    return drawn.get_image()
+    visualizer = Visualizer(image, metadata, scale)
+    _DRAW[kind](visualizer, prediction[_KEYS[kind]], threshold)
+    return visualizer.get_output().get_image()
 
 
-def _draw_panoptic(visualizer: Visualizer, result: tuple[Tensor, list[dict]], threshold: float):
-    ids, segments = result
-    # A segment without a visible pixel would have no place for its label.
-    there = set(ids.unique().tolist())
-    segments = [s for s in segments if s["id"] in there]
-    return visualizer.draw_panoptic_seg_predictions(ids.cpu(), segments, alpha=_ALPHA)
+def _draw_panoptic(
+    visualizer: Visualizer, result: tuple[Tensor, list[dict]], threshold: float
+) -> None:
+    """Stuff in the colour of its class, things each in its own."""
+    ids, segments = result[0].cpu().numpy(), result[1]
+    things = [s for s in segments if s["isthing"]]
+    for segment in (s for s in segments if not s["isthing"]):
+        label, mask = segment["category_id"], ids == segment["id"]
+        colour = _class_colour(visualizer.metadata, label)
+        _draw_mask(visualizer, mask, colour, _class_name(visualizer.metadata, label, "stuff"))
+    masks = [ids == s["id"] for s in things]
+    names = [_class_name(visualizer.metadata, s["category_id"], "thing") for s in things]
+    _draw_objects(visualizer, masks, names)
 
 
-def _draw_instances(visualizer: Visualizer, instances: Instances, threshold: float):
-    instances = instances.to("cpu")
-    instances = instances[instances.scores >= threshold]
-    kept = Instances(instances.image_size)  # without boxes: the masks say where
-    for name in ("scores", "pred_classes"):
-        kept.set(name, instances.get(name))
-    kept.pred_masks = instances.pred_masks.numpy() > 0.5
-    return visualizer.draw_instance_predictions(kept)
+def _draw_instances(visualizer: Visualizer, instances: Instances, threshold: float) -> None:
+    instances = instances[instances.scores >= threshold].to("cpu")
+    names = [
+        f"{_class_name(visualizer.metadata, label, 'thing')} {score:.0%}"
+        for label, score in zip(instances.pred_classes.tolist(), instances.scores.tolist())
+    ]
+    _draw_objects(visualizer, list(instances.pred_masks.numpy() > 0.5), names)
 
 
-def _draw_semantic(visualizer: Visualizer, scores: Tensor, threshold: float):
-    return visualizer.draw_sem_seg(semantic_labels(scores, threshold), alpha=_ALPHA)
+def _draw_objects(visualizer: Visualizer, masks: list[np.ndarray], names: list[str]) -> None:
+    """Large objects first, so that small ones stay visible; a colour for each."""
+    colours = colormap(rgb=True, maximum=1)
+    for place, i in enumerate(sorted(range(len(masks)), key=lambda i: -masks[i].sum())):
+        _draw_mask(visualizer, masks[i], colours[place * 7 % len(colours)], names[i])
+
+
+def _draw_mask(visualizer: Visualizer, mask: np.ndarray, colour: np.ndarray, name: str) -> None:
+    if mask.any():  # an empty mask has no place for its label
+        visualizer.draw_binary_mask(mask, tuple(colour), text=name, alpha=_ALPHA, area_threshold=0)
+
+
+def _class_colour(metadata: Metadata, label: int) -> np.ndarray:
+    colours = metadata.get("stuff_colors")
+    if colours is None or label >= len(colours):
+        return colormap(rgb=True, maximum=1)[label % 74]
+    return np.asarray(colours[label]) / 255
+
+
+def _class_name(metadata: Metadata, label: int, kind: str) -> str:
+    """Name of a contiguous class; panoptic data sets list all classes among the stuff."""
+    names = metadata.get("stuff_classes") or []
+    things = (metadata.get("thing_dataset_id_to_contiguous_id") or {}).values()
+    if kind == "thing" and max(things, default=label) >= len(names):
+        names = metadata.get("thing_classes") or []
+    return names[label] if label < len(names) else str(label)
+
+
+def _draw_semantic(visualizer: Visualizer, scores: Tensor, threshold: float) -> None:
+    labels = semantic_labels(scores, threshold).numpy()
+    present, areas = np.unique(labels, return_counts=True)
+    for label in present[np.argsort(-areas)].tolist():
+        if label != _NO_LABEL:
+            colour = _class_colour(visualizer.metadata, label)
+            name = _class_name(visualizer.metadata, label, "stuff")
+            _draw_mask(visualizer, labels == label, colour, name)
 
 
 def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
@@ -113,7 +148,7 @@ def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
         return scores.long().cpu()
     best, labels = scores.max(0)
     if threshold > 0:
-        labels = torch.where(best < threshold * scores.sum(0), 255, labels)
+        labels = torch.where(best < threshold * scores.sum(0), _NO_LABEL, labels)
     return labels.cpu()
 
 
