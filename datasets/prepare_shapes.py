@@ -1,31 +1,37 @@
 #!/usr/bin/env python
-"""Draws the shapes data set, on which a small model can be trained in minutes on a CPU."""
+"""Draws the shapes data set, on which a small model can be trained in minutes on a CPU.
+
+With --video, clips of moving shapes in place of pictures.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from mask2former.data.preparation.script import add_common_arguments, call, default_root
+from mask2former.data.synthetic.clips import write_shapes_video
 from mask2former.data.synthetic.images import write_shapes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    root = os.environ.get("DETECTRON2_DATASETS", "datasets")
-    parser.add_argument("--output", type=Path, default=root, help="shapes/ is made in this folder")
+    parser.add_argument("--output", type=Path, default=default_root(), help="where shapes/ is made")
+    parser.add_argument("--video", action="store_true", help="clips, in shapes_video/")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--train", type=int, default=2000, help="training images")
-    parser.add_argument("--val", type=int, default=200, help="validation images")
+    parser.add_argument("--train", type=int, help="training images (2000) or clips (200)")
+    parser.add_argument("--val", type=int, help="validation images (200) or clips (40)")
     parser.add_argument("--size", type=int, default=128, help="side of an image, pixels")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    arguments = vars(parser.parse_args())
-    try:
-        made = write_shapes(**arguments)
-    except (ValueError, FileExistsError) as error:
-        raise SystemExit(f"prepare_shapes.py: {error}") from None
-    print(f"{arguments['output'] / 'shapes'}: {'drawn' if made else 'there already'}")
+    parser.add_argument("--frames", type=int, help="of a clip (24)")
+    add_common_arguments(parser)
+    # What is not given has its default in the functions below.
+    arguments = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
+    video = arguments.pop("video")
+    if "frames" in arguments and not video:
+        parser.error("--frames needs --video")
+    made = call(write_shapes_video if video else write_shapes, arguments)
+    folder = arguments["output"] / ("shapes_video" if video else "shapes")
+    print(f"{folder}: {'drawn' if made else 'there already'}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""ADE20K of 2021 with all its classes: 16-bit label maps of the 847 most frequent ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from mask2former.data.categories import load_categories
+from mask2former.data.images import read_segment_ids
+from mask2former.data.preparation import common
+from mask2former.data.preparation.segments import look_up
+
+__all__ = ["SPLITS", "prepare"]
+
+SPLITS = ("train", "val")
+
+_FOLDERS = {"train": "training", "val": "validation"}
+_VOID = 65535
+
+
+def prepare(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+    """Makes images_detectron2/ and annotations_detectron2/ from images/ADE/.
+
+    The photos lie in a folder a scene there, each with a PNG of segments and a json of objects.
+    They are linked where the file system can do it, else copied.
+
+    Raises:
+        FileNotFoundError: the photos are missing, or one lacks its PNG or json.
+        ValueError: a json cannot be read; names the file.
+    """
+    folder = Path(root) / "ADE20K_2021_17_01"
+    source = folder / "images" / "ADE" / _FOLDERS[split]
+    photos = common.list_files(source, "**/*.jpg")
+    labels = folder / "annotations_detectron2" / _FOLDERS[split]
+    images = folder / "images_detectron2" / _FOLDERS[split]
+    images.mkdir(parents=True, exist_ok=True)
+    for photo in photos:
+        common.link_file(photo, images / photo.name)
+    jobs = [(photo, labels / f"{photo.stem}.tif") for photo in photos]
+    text = f"ADE20K full labels, {split}"
+    common.convert_files(_convert, jobs, workers=workers, overwrite=overwrite, label=text)
+
+
+def _convert(job: tuple[Path, Path]) -> None:
+    photo, target = job
+    # Red / 10 counts steps of 256 classes, green is the rest; blue tells instances apart.
+    codes = read_segment_ids(os.fspath(photo.with_name(f"{photo.stem}_seg.png")))
+    classes = (codes & 255) // 10 * 256 + (codes >> 8 & 255)
+    table = _class_table(photo.with_suffix(".json"))
+    common.write_image(target, look_up(classes, table, _VOID, np.uint16))
+
+
+def _class_table(path: Path) -> dict[int, int]:
+    """The contiguous class of each number in an image, for the classes that are among the 847.
+
+    The json beside an image says which number stands for which name.
+    """
+    known = {c["name"]: index for index, c in enumerate(load_categories("ade20k_full"))}
+    return {number: known[name] for number, name in _objects(path) if name in known}
+
+
+def _objects(path: Path) -> Iterable[tuple[int, str]]:
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # so are some of the files that are published
+    try:
+        objects = json.loads(text, strict=False)["annotation"]["object"]
+        return [(int(o["name_ndx"]), o["name"]) for o in objects]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected annotation.object with name and name_ndx: {error!r}"
+        ) from error

@@ -1,0 +1,100 @@
+"""COCO: semantic label maps from panoptic annotations, and COCO-Stuff 10k."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from mask2former.data.categories import load_categories
+from mask2former.data.datasets.common import read_json
+from mask2former.data.images import read_segment_ids
+from mask2former.data.preparation import common
+from mask2former.data.preparation.segments import check_segments, look_up
+
+__all__ = ["SPLITS", "STUFF_SPLITS", "prepare_semantic", "prepare_stuff_10k"]
+
+SPLITS = ("train", "val")
+STUFF_SPLITS = ("train", "test")
+
+_VOID = 255
+_HINT = "datasets/README.md shows what has to be there."
+
+
+def prepare_semantic(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+    """Makes coco/panoptic_semseg_SPLIT2017/ from the panoptic annotations.
+
+    Labels are the contiguous ids 0..132 of all classes, 255 where there is no segment.
+
+    Raises:
+        FileNotFoundError: the panoptic annotations are missing.
+        ValueError: a PNG has other segments than the json says, or an unknown category.
+    """
+    folder = Path(root) / "coco"
+    content = read_json(str(folder / "annotations" / f"panoptic_{split}2017.json"), _HINT)
+    source = folder / f"panoptic_{split}2017"
+    target = folder / f"panoptic_semseg_{split}2017"
+    jobs = []
+    for annotation in content["annotations"]:
+        name = Path(annotation["file_name"]).name
+        categories = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
+        jobs.append(((source / name, categories), target / name))
+    label = f"COCO labels, {split}"
+    common.convert_files(_draw_classes, jobs, workers=workers, overwrite=overwrite, label=label)
+
+
+def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
+    """Job: ((panoptic PNG, category of each of its segments), label map to make)."""
+    (source, categories), target = job
+    classes = {c["id"]: index for index, c in enumerate(COCO_CATEGORIES)}
+    unknown = set(categories.values()) - classes.keys()
+    if unknown:
+        raise ValueError(f"{source}: unknown category ids {sorted(unknown)} in the json")
+    ids = read_segment_ids(os.fspath(source))
+    check_segments(ids, categories, source)
+    table = {segment: classes[category] for segment, category in categories.items()}
+    common.write_image(target, look_up(ids, table, _VOID, np.uint8))
+
+
+def prepare_stuff_10k(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+    """Makes images_detectron2/ and annotations_detectron2/ in coco/coco_stuff_10k/.
+
+    Labels are the contiguous ids 0..170, 255 where the Matlab files say unlabeled.
+
+    Raises:
+        FileNotFoundError: a photo, its Matlab file, or the list of the split is missing.
+        ValueError: a Matlab file has no label map S, or an unknown label; names the file.
+    """
+    folder = Path(root) / "coco" / "coco_stuff_10k"
+    names_file = folder / "imageLists" / f"{split}.txt"
+    if not names_file.exists():
+        raise FileNotFoundError(f"{names_file} is missing. {_HINT}")
+    names = [Path(name).name for name in names_file.read_text(encoding="utf-8").split()]
+    images = folder / "images_detectron2" / split
+    images.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        common.link_file(folder / "images" / f"{name}.jpg", images / f"{name}.jpg")
+    labels = folder / "annotations_detectron2" / split
+    jobs = [(folder / "annotations" / f"{name}.mat", labels / f"{name}.png") for name in names]
+    text = f"COCO-Stuff 10k labels, {split}"
+    common.convert_files(_convert_mat, jobs, workers=workers, overwrite=overwrite, label=text)
+
+
+def _convert_mat(job: tuple[Path, Path]) -> None:
+    source, target = job
+    try:
+        labels = loadmat(source, variable_names=["S"])["S"]
+    except (KeyError, MatReadError, NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{source}: expected a Matlab file with a label map S: {error!r}"
+        ) from error
+    table = {c["id"]: index for index, c in enumerate(load_categories("coco_stuff_10k"))}
+    unknown = set(np.unique(labels).tolist()) - table.keys() - {0}
+    if unknown:
+        raise ValueError(f"{source}: unknown labels {sorted(unknown)}")
+    common.write_image(target, look_up(labels, table, _VOID, np.uint8))

@@ -1,0 +1,274 @@
+"""What the scripts that prepare data sets share: workers, progress bars, whole folders."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mask2former.files import atomic_path
+
+__all__ = [
+    "build_folder",
+    "collect_records",
+    "convert_files",
+    "link_file",
+    "list_files",
+    "map_parallel",
+    "whole_folder",
+    "write_annotations",
+    "write_image",
+    "write_json",
+]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Job = tuple[Any, Path]
+
+PARAMETERS_FILE = "parameters.json"
+
+
+def map_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, label: str
+) -> Iterator[Result]:
+    """Calls ``function`` on every item and yields the results in the order of the items.
+
+    The results do not depend on the number of workers. A progress bar runs on standard error.
+
+    Args:
+        function: has to be importable by name (or a ``functools.partial`` of one that is).
+        workers: processes; 1 or less works in this one.
+        label: what the progress bar says.
+    """
+    bar = {"total": len(items), "desc": label, "unit": " files", "dynamic_ncols": True}
+    if workers <= 1:
+        yield from tqdm(map(function, items), **bar)
+        return
+    chunk = max(1, min(16, len(items) // (workers * 4)))
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+        try:
+            yield from tqdm(pool.map(function, items, chunksize=chunk), **bar)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # report the first error without doing the rest
+            raise
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(0)  # the processes share the cores already
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
+
+
+def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = None) -> None:
+    """Writes ``content`` as json to ``path``, whole or not at all; missing folders are made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(content, indent=indent, separators=separators, ensure_ascii=False)
+    with atomic_path(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a new folder that takes the place of ``path`` when the block ends without an error.
+
+    What stood at ``path`` before is deleted then, and only then.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = _beside(path), _beside(path)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder that nobody else uses."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def build_folder(
+    target: Path, parameters: dict[str, Any], fill: Callable[[Path], None], *, overwrite: bool
+) -> bool:
+    """Makes the folder ``target`` with ``fill``, whole or not at all, unless it is there already.
+
+    Args:
+        parameters: all that the content depends on; kept in the folder, so that a second call with
+            the same ones does nothing.
+        fill: writes the content into the folder that it is given.
+        overwrite: replace a folder that is there.
+
+    Returns:
+        Whether the folder was made now.
+
+    Raises:
+        FileExistsError: ``target`` holds something else, and ``overwrite`` is False.
+    """
+    found = _read_parameters(target)
+    if found == parameters and not overwrite:
+        return False
+    if target.exists() and not overwrite:
+        what = f"with other parameters ({found})" if found else "by something else"
+        raise FileExistsError(
+            f"{target} was made {what} and is left as it is; "
+            f"asked for: {parameters}. Choose another folder, or overwrite it (--overwrite)."
+        )
+    with whole_folder(target) as partial:
+        fill(partial)
+        write_json(partial / PARAMETERS_FILE, parameters, indent=1)
+    return True
+
+
+def _read_parameters(folder: Path) -> dict[str, Any] | None:
+    """The parameters that ``folder`` was made with; None where that is not known."""
+    try:
+        return json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder whose names fit ``pattern``, such as ``"*.png"``, in their order.
+
+    Raises:
+        FileNotFoundError: the folder is missing, or has no such file.
+    """
+    files = [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
+    if not files:
+        raise FileNotFoundError(
+            f"{folder} has no {pattern}; datasets/README.md shows what has to be there"
+        )
+    return files
+
+
+def convert_files(
+    convert: Callable[[Job], None],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    overwrite: bool,
+    label: str,
+) -> None:
+    """Makes the targets that are not there yet.
+
+    Args:
+        convert: makes one target, whole or not at all.
+        jobs: (what the target is made from, target path).
+        overwrite: make those that are there again.
+    """
+    for folder in {target.parent for _, target in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    left = [job for job in jobs if overwrite or not job[1].exists()]
+    for _ in map_parallel(convert, left, workers=workers, label=label):
+        pass
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Makes ``target`` the same file as ``source``, or a copy, unless it is there."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        with atomic_path(target) as partial:
+            shutil.copyfile(source, partial)
+
+
+def write_image(path: Path, array: np.ndarray) -> None:
+    """Writes an image (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, whole or not at all."""
+    with atomic_path(path) as partial:
+        Image.fromarray(array).save(partial)
+
+
+def collect_records(
+    describe: Callable[[Item], Any],
+    items: Sequence[Item],
+    target: Path,
+    *,
+    workers: int,
+    label: str,
+) -> list[Any]:
+    """Calls ``describe`` on every item, and after an interruption goes on where it stopped.
+
+    What is done is kept in a journal beside ``target``, one line of json an item, until
+    ``forget_records`` deletes it.
+
+    Args:
+        describe: returns something that json can hold.
+        items: the same ones in the same order as before, else the journal is begun anew.
+        target: the file that the records are for.
+    """
+    journal = _journal(target)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(repr(item).encode())
+    head = {"items": digest.hexdigest()}
+    done = _read_journal(journal, head)
+    # Rewritten, since an interruption may have cut the last line short.
+    with atomic_path(journal) as partial:
+        partial.write_text("".join(json.dumps(line) + "\n" for line in (head, *done)))
+    with open(journal, "a") as file:
+        left = items[len(done) :]
+        for record in map_parallel(describe, left, workers=workers, label=label):
+            line = json.dumps(record)
+            file.write(line + "\n")
+            file.flush()
+            done.append(json.loads(line))
+    return done
+
+
+def forget_records(target: Path) -> None:
+    """Deletes the journal of ``collect_records``, once ``target`` is written."""
+    _journal(target).unlink(missing_ok=True)
+
+
+def _journal(target: Path) -> Path:
+    return target.with_name(f".{target.name}.journal")
+
+
+def _read_journal(journal: Path, head: Any) -> list[Any]:
+    """The records of an interrupted run over the same items."""
+    if not journal.exists():
+        return []
+    lines = []
+    for text in journal.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break  # cut short
+    return lines[1:] if lines and lines[0] == head else []
+
+
+def write_annotations(path: Path, content: dict[str, Any]) -> None:
+    """Writes an annotation file after a look at what it says.
+
+    Raises:
+        ValueError: it lacks images or annotations, or ids are there twice.
+    """
+    for key in ("images", "annotations", "categories"):
+        if not content[key]:
+            raise ValueError(f"{path} would have no {key}: is the data set complete?")
+        ids = [row["id"] for row in content[key] if "id" in row]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"{path} would have {key} with the same id")
+    write_json(path, content)
+    forget_records(path)

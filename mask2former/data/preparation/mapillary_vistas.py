@@ -1,0 +1,74 @@
+"""Mapillary Vistas 1.2: instances in COCO's form, from the panoptic annotations."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mask2former.data.categories import load_categories
+from mask2former.data.datasets.common import read_json
+from mask2former.data.images import read_segment_ids
+from mask2former.data.preparation import common
+from mask2former.data.preparation.segments import check_segments, encode_mask
+
+__all__ = ["SPLITS", "prepare_instances"]
+
+SPLITS = ("train", "val")
+
+_FOLDERS = {"train": "training", "val": "validation"}
+
+
+def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+    """Makes instances_SPLIT.json in mapillary_vistas/{training,validation}/.
+
+    Its category ids and image ids are those of panoptic/panoptic_2018.json, and its masks those
+    segments whose class is a thing.
+
+    Raises:
+        FileNotFoundError: the panoptic annotations are missing.
+        ValueError: a PNG has other segments than the json says.
+    """
+    folder = Path(root) / "mapillary_vistas" / _FOLDERS[split]
+    target = folder / f"instances_{split}.json"
+    if target.exists() and not overwrite:
+        return
+    pngs = folder / "panoptic"
+    hint = "datasets/README.md shows what has to be there."
+    annotations = read_json(str(pngs / "panoptic_2018.json"), hint)["annotations"]
+    describe = functools.partial(_list_instances, pngs)
+    label = f"Mapillary Vistas instances, {split}"
+    records = common.collect_records(describe, annotations, target, workers=workers, label=label)
+    objects = [o for record in records for o in record["annotations"]]
+    content = {
+        "images": [record["image"] for record in records],
+        "annotations": [{"id": i, **o} for i, o in enumerate(objects, start=1)],
+        "categories": [c for c in load_categories("mapillary_vistas") if c["isthing"]],
+    }
+    common.write_annotations(target, content)
+
+
+def _list_instances(folder: Path, annotation: Mapping[str, Any]) -> dict[str, Any]:
+    path = folder / Path(annotation["file_name"]).name
+    ids = read_segment_ids(os.fspath(path))
+    segments = {s["id"]: s for s in annotation["segments_info"]}
+    check_segments(ids, segments, path)
+    things = {c["id"] for c in load_categories("mapillary_vistas") if c["isthing"]}
+    image_id = annotation["image_id"]
+    size = {"height": ids.shape[0], "width": ids.shape[1]}
+    objects = [
+        {
+            "image_id": image_id,
+            "category_id": segment["category_id"],
+            "iscrowd": segment.get("iscrowd", 0),
+            **encode_mask(ids == segment_id),
+        }
+        for segment_id, segment in segments.items()
+        if segment["category_id"] in things
+    ]
+    return {
+        "image": {"id": image_id, "file_name": f"{path.stem}.jpg", **size},
+        "annotations": objects,
+    }

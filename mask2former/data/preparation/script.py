@@ -1,0 +1,50 @@
+"""The command line that the preparation scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_common_arguments", "call", "run"]
+
+
+def run(description: str, splits: tuple[str, ...], prepare: Callable[..., None]) -> None:
+    """Reads the arguments of a script and calls ``prepare(root, split, workers=, overwrite=)``.
+
+    Args:
+        description: what the script says about itself; its docstring.
+        splits: those there are; all are prepared unless --splits chooses.
+    """
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=formatter)
+    parser.add_argument("--root", type=Path, default=default_root(), help="folder of the data sets")
+    parser.add_argument("--splits", nargs="+", choices=splits, default=splits)
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    for split in arguments.splits:
+        options = {"workers": arguments.workers, "overwrite": arguments.overwrite}
+        call(prepare, {"root": arguments.root, "split": split, **options})
+
+
+def default_root() -> str:
+    """The folder in which detectron2 looks for data sets."""
+    return os.environ.get("DETECTRON2_DATASETS", "datasets")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --workers and --overwrite."""
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+
+
+def call(prepare: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Calls ``prepare`` and ends the script with one line where the user has to do something."""
+    try:
+        return prepare(**arguments)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\ninterrupted; the same command goes on from here") from None

@@ -1,0 +1,269 @@
+"""Preparation of fakes of the published data sets, read back through their registered names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+from pycocotools import mask as mask_util
+
+import mask2former.data.datasets as datasets
+from mask2former.data.categories import load_categories
+from mask2former.data.preparation import ade20k, ade20k_full, coco, mapillary_vistas
+from tests.data import fakes
+
+
+@pytest.fixture
+def root(tmp_path, empty_catalogs):
+    """Where the registered data sets are looked for."""
+    datasets.register_all(str(tmp_path))
+    return tmp_path
+
+
+def _read(path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def _ids(path) -> np.ndarray:
+    return _read(path).astype(int) @ (1, 256, 65536)
+
+
+# ADE20K
+
+
+def test_ade20k_labels(root):
+    fakes.ade20k(root)
+    for split in ade20k.SPLITS:
+        ade20k.prepare_semantic(root, split)
+    folder = root / "ADEChallengeData2016" / "annotations_detectron2"
+    labels = _read(folder / "validation" / "ADE_val_00000001.png")
+    assert (labels == fakes.quarters(0, 255, 3, 7)).all() and labels.dtype == np.uint8
+    assert (folder / "training" / "ADE_train_00000001.png").exists()
+
+
+def test_ade20k_panoptic(root):
+    fakes.ade20k(root)
+    for split in ade20k.SPLITS:
+        ade20k.prepare_semantic(root, split)
+        ade20k.prepare_panoptic(root, split)
+    (record,) = DatasetCatalog.get("ade20k_panoptic_val")
+    assert record["image_id"] == "ADE_val_00000001"
+    ids = _ids(record["pan_seg_file_name"])
+    expected = fakes.quarters(0, 255, 3, 255)
+    expected[6:, 8:11] = expected[6:, 12:] = 7
+    expected[1:3, 2:6] = 36
+    found = np.full(expected.shape, 255)
+    for segment in record["segments_info"]:
+        mask = ids == segment["id"]
+        assert segment["area"] == mask.sum() > 0
+        found[mask] = segment["category_id"]
+    assert (found == expected).all()
+    rows = sorted((s["category_id"], s["isthing"], s["area"]) for s in record["segments_info"])
+    assert rows == [(0, False, 40), (3, False, 48), (7, True, 18), (7, True, 24), (36, True, 8)]
+    lamp = next(s for s in record["segments_info"] if s["category_id"] == 36)
+    assert lamp["bbox"] == [2, 1, 4, 2]
+    assert MetadataCatalog.get("ade20k_panoptic_val").stuff_classes[36] == "lamp"
+
+
+def test_ade20k_instances(root):
+    fakes.ade20k(root)
+    for split in ade20k.SPLITS:
+        ade20k.prepare_instances(root, split)
+    (record,) = DatasetCatalog.get("ade20k_instance_train")
+    names = MetadataCatalog.get("ade20k_instance_train").thing_classes
+    rows = [(names[a["category_id"]], a["bbox"]) for a in record["annotations"]]
+    assert sorted(rows) == [("bed", [8, 6, 3, 6]), ("bed", [12, 6, 4, 6]), ("lamp", [2, 1, 4, 2])]
+    assert record["image_id"] == "ADE_train_00000001"
+    assert (record["height"], record["width"]) == (12, 16)
+    assert sorted(a["id"] for a in record["annotations"]) == [1, 2, 3]
+    masks = sum(mask_util.decode(a["segmentation"]) for a in record["annotations"])
+    assert masks.sum() == 8 + 18 + 24 and masks.max() == 1
+
+
+def test_things_may_hide_stuff(root):
+    fakes.ade20k(root)
+    folder = root / "ADEChallengeData2016" / "annotations_instance" / "training"
+    everywhere = np.broadcast_to(np.uint8([1, 1, 0]), (12, 16, 3))
+    fakes.save(folder / "ADE_train_00000001.png", everywhere)
+    ade20k.prepare_panoptic(root, "train")
+    content = json.loads((root / "ADEChallengeData2016/ade20k_panoptic_train.json").read_text())
+    (segment,) = content["annotations"][0]["segments_info"]
+    assert (segment["category_id"], segment["area"]) == (7, 192)
+
+
+def test_ade20k_out_of_range(root):
+    fakes.ade20k(root)
+    folder = root / "ADEChallengeData2016"
+    name = "training/ADE_train_00000001.png"
+    fakes.save(folder / "annotations" / name, fakes.quarters(1, 2, 3, 151))
+    with pytest.raises(ValueError, match=rf"{name}: expected labels 0 to 150, found 151"):
+        ade20k.prepare_semantic(root, "train")
+    fakes.save(folder / "annotations" / name, fakes.quarters(1, 2, 3, 4)[:6])
+    with pytest.raises(ValueError, match=r"\(12, 16\) pixels \(H, W\), but .*: \(6, 16\)"):
+        ade20k.prepare_panoptic(root, "train")
+    codes = np.full((12, 16, 3), 101, np.uint8)
+    fakes.save(folder / "annotations_instance" / name, codes)
+    with pytest.raises(ValueError, match=r"expected classes 1 to 100, found 101"):
+        ade20k.prepare_instances(root, "train")
+    assert not list(folder.glob("*.json"))
+
+
+# ADE20K with all classes
+
+
+def test_ade20k_full(root):
+    fakes.ade20k_full(root)
+    for split in ade20k_full.SPLITS:
+        ade20k_full.prepare(root, split)
+    (record,) = DatasetCatalog.get("ade20k_full_sem_seg_val")
+    labels = _read(record["sem_seg_file_name"])
+    assert labels.dtype == np.uint16
+    assert (labels == fakes.quarters(0, 1, 65535, 65535, np.uint16)).all()
+    assert _read(record["file_name"]).shape == (12, 16, 3)
+
+
+def test_ade20k_full_json_in_latin_1_and_broken(root):
+    fakes.ade20k_full(root)
+    (path,) = root.glob("**/training/**/*.json")
+    path.write_bytes(path.read_text().replace("nobody", "\u00e9").encode("latin-1"))
+    ade20k_full.prepare(root, "train")
+    path.write_text('{"annotation": {}}')
+    with pytest.raises(ValueError, match=r"ADE_train_00000001.json: expected annotation.object"):
+        ade20k_full.prepare(root, "train", overwrite=True)
+
+
+# COCO
+
+
+def test_coco_semantic(root):
+    fakes.coco_panoptic(root)
+    for split in coco.SPLITS:
+        coco.prepare_semantic(root, split)
+    (record,) = DatasetCatalog.get("coco_2017_val_panoptic_with_sem_seg")
+    assert record["image_id"] == 7
+    labels = _read(record["sem_seg_file_name"])
+    classes = MetadataCatalog.get("coco_2017_val_panoptic_with_sem_seg").stuff_classes
+    grass = classes.index("grass-merged")
+    assert (labels == fakes.quarters(0, classes.index("dog"), grass, 255)).all()
+    rows = [(s["category_id"], s["isthing"]) for s in record["segments_info"]]
+    assert rows == [(0, True), (16, True), (grass, False)]
+
+
+def test_coco_semantic_errors(root):
+    fakes.coco_panoptic(root)
+    path = root / "coco" / "annotations" / "panoptic_train2017.json"
+    content = json.loads(path.read_text())
+    segments = content["annotations"][0]["segments_info"]
+    segments[0]["category_id"] = 12
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"000000000007.png: unknown category ids \[12\]"):
+        coco.prepare_semantic(root, "train")
+    segments[0].update(category_id=1, id=77)
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"\[197121\] are only in the PNG, \[77\] only in the json"
+    ):
+        coco.prepare_semantic(root, "train")
+
+
+def test_real_coco_panoptic_annotations(shared, tmp_path):
+    """The label map has the class of every segment of two real images."""
+    folder = tmp_path / "coco"
+    shutil.copytree(shared / "data/panoptic2/panoptic", folder / "panoptic_val2017")
+    (folder / "annotations").mkdir()
+    source = shared / "data/panoptic2/panoptic.json"
+    shutil.copy(source, folder / "annotations/panoptic_val2017.json")
+    coco.prepare_semantic(tmp_path, "val")
+    content = json.loads(source.read_text())
+    position = {c["id"]: i for i, c in enumerate(content["categories"])}
+    for annotation in content["annotations"]:
+        labels = _read(folder / "panoptic_semseg_val2017" / annotation["file_name"])
+        ids = _ids(folder / "panoptic_val2017" / annotation["file_name"])
+        assert (labels[ids == 0] == 255).all()
+        for segment in annotation["segments_info"]:
+            found = np.unique(labels[ids == segment["id"]])
+            assert found.tolist() == [position[segment["category_id"]]]
+
+
+def test_coco_stuff_10k(root):
+    fakes.coco_stuff_10k(root)
+    for split in coco.STUFF_SPLITS:
+        coco.prepare_stuff_10k(root, split)
+    (record,) = DatasetCatalog.get("coco_2017_test_stuff_10k_sem_seg")
+    assert (_read(record["sem_seg_file_name"]) == fakes.quarters(0, 1, 170, 255)).all()
+    assert record["file_name"].endswith("images_detectron2/test/COCO_train2014_78.jpg")
+
+
+def test_coco_stuff_10k_errors(root):
+    fakes.coco_stuff_10k(root)
+    folder = root / "coco" / "coco_stuff_10k"
+    path = folder / "annotations" / "COCO_train2014_78.mat"
+    fakes.savemat(path, {"S": fakes.quarters(12, 1, 1, 1)})  # there is no class 12
+    with pytest.raises(ValueError, match=r"COCO_train2014_78.mat: unknown labels \[12\]"):
+        coco.prepare_stuff_10k(root, "test")
+    fakes.savemat(path, {"T": fakes.quarters(1, 1, 1, 1)})
+    with pytest.raises(ValueError, match=r"78.mat: expected a Matlab file with a label map S"):
+        coco.prepare_stuff_10k(root, "test")
+    path.write_bytes(b"not from Matlab")
+    with pytest.raises(ValueError, match=r"78.mat: expected a Matlab file with a label map S"):
+        coco.prepare_stuff_10k(root, "test")
+    shutil.rmtree(folder / "imageLists")
+    with pytest.raises(FileNotFoundError, match=r"test.txt is missing. datasets/README.md"):
+        coco.prepare_stuff_10k(root, "test")
+
+
+# Mapillary Vistas
+
+
+def test_mapillary_vistas(root):
+    fakes.mapillary_vistas(root)
+    for split in mapillary_vistas.SPLITS:
+        mapillary_vistas.prepare_instances(root, split)
+    (record,) = DatasetCatalog.get("mapillary_vistas_instance_val")
+    names = MetadataCatalog.get("mapillary_vistas_instance_val").thing_classes
+    rows = [(names[a["category_id"]], a["bbox"]) for a in record["annotations"]]
+    assert rows == [("Bird", [0, 0, 8, 6]), ("Car", [0, 6, 8, 6]), ("Car", [8, 6, 8, 6])]
+    (panoptic,) = DatasetCatalog.get("mapillary_vistas_panoptic_val")
+    assert panoptic["image_id"] == record["image_id"] == "aBc-1"
+    assert [s["category_id"] for s in panoptic["segments_info"]] == [0, 27, 55, 55]
+    assert len(DatasetCatalog.get("mapillary_vistas_sem_seg_train")) == 1
+    # The ids in the file are those of the panoptic annotations, for evaluating panoptic models.
+    content = json.loads((root / "mapillary_vistas/validation/instances_val.json").read_text())
+    assert [a["category_id"] for a in content["annotations"]] == [1, 56, 56]
+    assert [c["id"] for c in content["categories"]] == [
+        c["id"] for c in load_categories("mapillary_vistas") if c["isthing"]
+    ]
+
+
+# All
+
+
+@pytest.mark.parametrize(
+    ("fake", "prepare", "target"),
+    [
+        (fakes.ade20k, ade20k.prepare_semantic, "**/annotations_detectron2/training/*.png"),
+        (fakes.ade20k, ade20k.prepare_panoptic, "*/ade20k_panoptic_train.json"),
+        (fakes.ade20k, ade20k.prepare_instances, "*/ade20k_instance_train.json"),
+        (fakes.ade20k_full, ade20k_full.prepare, "**/annotations_detectron2/training/*.tif"),
+        (fakes.coco_panoptic, coco.prepare_semantic, "coco/panoptic_semseg_train2017/*.png"),
+        (fakes.coco_stuff_10k, coco.prepare_stuff_10k, "**/annotations_detectron2/train/*.png"),
+        (fakes.mapillary_vistas, mapillary_vistas.prepare_instances, "**/instances_train.json"),
+    ],
+)
+def test_a_second_run_keeps_what_is_there_unless_told(tmp_path, fake, prepare, target):
+    with pytest.raises(FileNotFoundError, match=r"datasets/README.md"):
+        prepare(tmp_path, "train")
+    fake(tmp_path)
+    prepare(tmp_path, "train")
+    (path,) = tmp_path.glob(target)
+    whole = path.read_bytes()
+    path.write_bytes(b"mine")
+    prepare(tmp_path, "train")
+    assert path.read_bytes() == b"mine"
+    prepare(tmp_path, "train", overwrite=True, workers=2)
+    assert path.read_bytes() == whole
+    assert not list(tmp_path.rglob(".*"))  # neither journals nor partial files
