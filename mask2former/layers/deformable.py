@@ -5,6 +5,7 @@ Source: Deformable DETR, Zhu et al. 2021, sections 4.1 and A.4.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start from fixed offsets: head h looks along the angle 2*pi*h/M, point p at p+1 pixels."""
+        """Start from fixed offsets: head h looks along 2*pi*h/M, its point p at p+1 pixels."""
         nn.init.zeros_(self.sampling_offsets.weight)
         angle = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
         direction = torch.stack([angle.cos(), angle.sin()], -1)
@@ -113,7 +114,7 @@ class DeformableEncoderLayer(nn.Module):
 class DeformableEncoder(nn.Module):
     """A stack of deformable encoder layers without a final norm."""
 
-    def __init__(self, num_layers: int, **layer_args):
+    def __init__(self, num_layers: int, **layer_args: Any):
         super().__init__()
         self.layers = nn.ModuleList(DeformableEncoderLayer(**layer_args) for _ in range(num_layers))
 

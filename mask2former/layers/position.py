@@ -14,8 +14,8 @@ def _sine_features(length: int, num_feats: int, temperature: float, scale: float
     """Encode the positions 1..length of one axis as interleaved sines and cosines.
 
     Returns:
-        (length, num_feats), float32. Feature k has the divisor temperature^(2*floor(k/2)/num_feats);
-        even k are sines, odd k cosines.
+        (length, num_feats), float32. Feature k is a sine (k even) or cosine (k odd) of the position
+        divided by temperature^(2*floor(k/2)/num_feats).
     """
     position = torch.arange(1, length + 1, dtype=torch.float32)
     if scale is not None:

@@ -9,6 +9,7 @@ Shapes: S is the sum of H*W over the levels, D = C/M the channels of a head.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,8 +66,8 @@ def deformable_attention_grid_sample(
         grid = grid.transpose(1, 2).reshape(batch * heads, queries, points, 2)
         sampled.append(F.grid_sample(maps, grid, align_corners=False))
     samples = torch.stack(sampled, 3)  # (B*M, D, Q, L, P)
-    w = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels, points)
-    out = (samples * w).sum((-1, -2)).view(batch, heads * dim, queries)
+    summands = samples * weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels, points)
+    out = summands.sum((-1, -2)).view(batch, heads * dim, queries)
     return out.transpose(1, 2)
 
 
@@ -209,14 +210,16 @@ class _BagAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, table, locations, weights, sizes):
+    def forward(
+        ctx: Any, table: Tensor, locations: Tensor, weights: Tensor, sizes: Sizes
+    ) -> Tensor:
         ctx.save_for_backward(table, locations, weights)
         ctx.sizes = sizes
         return _forward(table, locations, weights, sizes)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_out):
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         table, locations, weights = ctx.saved_tensors
         dim = table.shape[-1]
         grad_table = torch.zeros_like(table)

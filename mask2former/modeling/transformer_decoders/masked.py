@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import configurable
-from detectron2.layers import Conv2d
-from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +18,7 @@ from ...layers import (
     SelfAttentionLayer,
     SinePositionEncoding,
 )
+from ..pixel_decoders.common import c2_xavier_conv
 from .registry import TRANSFORMER_DECODER_REGISTRY
 
 NUM_LEVELS = 3  # maps of strides 32, 16 and 8, taken in turn
@@ -87,7 +86,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         self.level_embed = nn.Embedding(NUM_LEVELS, hidden_dim)
         project = enforce_input_project or in_channels != hidden_dim
         self.input_proj = nn.ModuleList(
-            _projection(in_channels, hidden_dim) if project else nn.Identity()
+            c2_xavier_conv(in_channels, hidden_dim, kernel_size=1) if project else nn.Identity()
             for _ in range(NUM_LEVELS)
         )
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
@@ -230,12 +229,6 @@ class VideoMultiScaleMaskedTransformerDecoder(MultiScaleMaskedTransformerDecoder
 
     def _output_shape(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return {**prediction, "pred_masks": prediction["pred_masks"].transpose(1, 2)}
-
-
-def _projection(in_channels: int, hidden_dim: int) -> Conv2d:
-    conv = Conv2d(in_channels, hidden_dim, kernel_size=1)
-    c2_xavier_fill(conv)
-    return conv
 
 
 def _resize_clips(maps: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
