@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import (
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, LVISEvaluator
+
+from .cityscapes import (
     CityscapesInstanceEvaluator,
     CityscapesSemSegEvaluator,
-    DatasetEvaluator,
-    DatasetEvaluators,
-    LVISEvaluator,
+    require_package,
 )
-
 from .instance import InstanceSegEvaluator
 from .panoptic import PanopticEvaluator
 from .semantic import SemSegEvaluator
@@ -79,25 +77,16 @@ def _video(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
 
 
 def _lvis(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
-    _require("lvis", "lvis", name)
+    require_package("lvis", name)
     return LVISEvaluator(name, output_dir=folder)
 
 
 def _cityscapes_instances(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
-    _require("cityscapesscripts", "cityscapesscripts", name)
     return CityscapesInstanceEvaluator(name)
 
 
 def _cityscapes_semantic(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
-    _require("cityscapesscripts", "cityscapesscripts", name)
     return CityscapesSemSegEvaluator(name)
-
-
-def _require(module: str, package: str, dataset_name: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise ImportError(
-            f"{dataset_name} is scored by {module}, which is not installed: pip install {package}"
-        )
 
 
 _PANOPTIC_DATA: list[tuple[str | None, Factory]] = [

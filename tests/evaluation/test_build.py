@@ -4,7 +4,7 @@ import importlib.util
 import json
 
 import pytest
-from detectron2.evaluation import CityscapesSemSegEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluators
 
 from mask2former.config import get_config
 from mask2former.evaluation import build
@@ -118,14 +118,6 @@ def test_boundary_metrics_reach_the_evaluators(register, files):
     instances, semantic = build_evaluator(cfg, name)._evaluators
     assert instances._tasks == ("bbox", "segm", "boundary")
     assert semantic._dilation_ratio == 0.02
-
-
-def test_cityscapes_needs_no_gpu(register, tmp_path):
-    pytest.importorskip("cityscapesscripts")
-    name = register(evaluator_type="cityscapes_sem_seg", gt_dir=str(tmp_path))
-    evaluator = build_evaluator(config([S]), name)
-    assert type(evaluator) is CityscapesSemSegEvaluator
-    evaluator.reset()
 
 
 @pytest.mark.parametrize("kind", ["cityscapes_sem_seg", "cityscapes_instance", "lvis"])

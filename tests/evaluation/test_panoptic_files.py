@@ -103,6 +103,12 @@ def test_other_images_than_the_ground_truth(dataset):
         pq_compute(dataset / "gt.json", dataset / "pred.json")
 
 
+def test_more_images_than_the_ground_truth(dataset):
+    edit(dataset / "gt.json", lambda value: value["annotations"].pop())
+    with pytest.raises(ValueError, match="missing: none; not in the ground truth: 69$"):
+        pq_compute(dataset / "gt.json", dataset / "pred.json")
+
+
 def test_two_predictions_for_an_image(dataset):
     edit(dataset / "pred.json", lambda v: v["annotations"].append(v["annotations"][0]))
     with pytest.raises(ValueError, match="more than one prediction"):

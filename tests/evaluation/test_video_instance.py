@@ -141,7 +141,7 @@ def slow_scores(tubes, results, num_videos):
     }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1))
 def test_against_the_slow_oracle(seed):
     rng = np.random.default_rng(seed)
