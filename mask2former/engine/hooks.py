@@ -79,18 +79,16 @@ class ProgressPrinter(EventWriter):
 
 
 class LRScheduler(hooks.LRScheduler):
-    """detectron2's hook; of a saved schedule, it takes how far it was, and not its form.
+    """detectron2's hook; of a saved schedule it takes how far it was, but not its form.
 
-    So a resumed run may have another SOLVER.MAX_ITER, and states with one group per parameter fit.
+    So a resumed run may have another SOLVER.MAX_ITER or BASE_LR, and what was saved with one group
+    for each parameter fits.
     """
 
+    _form = ("base_lrs", "max_iters", "_last_lr")
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        kept: dict[str, Any] = {
-            k: state_dict[k] for k in ("last_epoch", "_step_count") if k in state_dict
-        }
-        if len(state_dict.get("base_lrs", ())) == len(self.scheduler.base_lrs):
-            kept["base_lrs"] = state_dict["base_lrs"]
-        super().load_state_dict(kept)
+        super().load_state_dict({k: v for k, v in state_dict.items() if k not in self._form})
 
 
 class EvalHook(hooks.EvalHook):

@@ -129,8 +129,11 @@ def test_forked_workers_ignore_signals(hook: StopOnSignal) -> None:
     with hook.interruptible():
         child = os.fork()
         if child == 0:
-            send(signal.SIGINT)
-            os._exit(7)
+            try:
+                send(signal.SIGINT)
+                os._exit(7)
+            finally:
+                os._exit(8)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 

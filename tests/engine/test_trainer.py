@@ -16,11 +16,13 @@ from tests.engine.stub import SIZE, SignalledTrainer, StubTrainer, make_cfg
 
 
 class SpoiltTrainer(StubTrainer):
-    """Has a loss that is not a number at iteration 7."""
+    """Has a loss that is not a number at one iteration."""
+
+    at_iter = 7
 
     def run_step(self) -> None:
         model = self.model
-        if self.iter == 7:
+        if self.iter == self.at_iter:
             forward = model.forward
             model.forward = lambda batch: {**forward(batch), "loss_mask": torch.tensor(torch.nan)}
         super().run_step()
@@ -86,6 +88,14 @@ def test_loss_that_is_not_finite(tmp_path: Path) -> None:
     torch.testing.assert_close(trainer.model.backbone.weight.detach(), weights[-1], rtol=0, atol=0)
     assert trainer.checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000005.pth")
     assert not list(tmp_path.glob("model_0000006*")) and not list(tmp_path.glob("*final*"))
+    assert not (tmp_path / "inference").exists()
+
+
+def test_no_evaluation_after_a_failure_of_the_last_iteration(tmp_path: Path) -> None:
+    trainer = SpoiltTrainer(make_cfg(tmp_path))
+    trainer.at_iter = 9
+    with pytest.raises(FloatingPointError, match="iteration 9"):
+        trainer.train()
     assert not (tmp_path / "inference").exists()
 
 
