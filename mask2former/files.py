@@ -32,8 +32,8 @@ def atomic_path(target: str | os.PathLike) -> Iterator[Path]:
     )
     os.close(handle)
     try:
-        os.chmod(name, _mode_of_new_files())
         yield Path(name)
+        os.chmod(name, _mode_of_new_files())  # at the end: writers may have made the file anew
         os.replace(name, target)
     except BaseException:
         with suppress(FileNotFoundError):

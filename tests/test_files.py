@@ -29,7 +29,8 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_permissions_are_those_of_ordinary_files(tmp_path):
     with atomic_path(tmp_path / "ours") as path:
-        path.write_text("")
+        path.unlink()  # as writers do that rename a file of their own
+        path.touch(0o600)
     (tmp_path / "ordinary").write_text("")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
 

@@ -7,16 +7,16 @@ are called, so their arguments need not be trusted either.
 """
 
 import io
-import math
 import pickle
-import re
+import pickletools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import IO, Any, Self
+from typing import IO, Any
 
-import numpy as np
 import torch
+
+from .pickle_standins import Array, Dtype, Settings, UnsafePickleError, plain, text
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of what torch.save wrote before 1.6
 _STORAGE_DTYPES = {
@@ -42,10 +42,6 @@ _SETTINGS = (
 )
 
 
-class UnsafePickleError(ValueError):
-    """A pickle asks for something that is no array, tensor or plain container."""
-
-
 def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None = None) -> Any:
     """Reads the next pickle of ``file`` without running code from it.
 
@@ -63,15 +59,26 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         ValueError: it is damaged, or no pickle.
     """
     try:
-        return _plain(_Unpickler(file, storage).load())
+        _check_opcodes(file)
+        return plain(_Unpickler(file, storage).load())
     except UnsafePickleError:
         raise
     except RecursionError as error:
-        raise ValueError("the pickle is nested too deeply, or holds itself") from error
-    except (pickle.UnpicklingError, EOFError, ArithmeticError, LookupError, MemoryError) as error:
+        raise ValueError("the pickle is nested too deeply") from error
+    except (
+        *(pickle.UnpicklingError, EOFError, ArithmeticError, AttributeError, LookupError),
+        *(MemoryError, RuntimeError, TypeError, ValueError),
+    ) as error:
         raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
-    except (AttributeError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
+
+
+def _check_opcodes(file: IO[bytes]) -> None:
+    """Reads the pickle once without building anything, as damage may ask for endless memory."""
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if "PUT" in opcode.name and argument > count:  # a place in the memo, numbered from 0
+            raise ValueError(f"place {argument} of the memo used after {count} steps")
+    file.seek(start)
 
 
 def read_legacy(file: IO[bytes], size: int) -> Any:
@@ -118,52 +125,12 @@ def tensor_from_buffer(buffer: Any, dtype: torch.dtype, count: int, offset: int 
         return torch.frombuffer(buffer, dtype=dtype, count=count, offset=offset)
 
 
-class _Dtype:
-    """Stands in for numpy's dtype: a code like "f4", and a byte order set afterwards."""
-
-    def __init__(self, code: Any, *_: Any) -> None:
-        self.code = _text(code)
-        self.order = "="
-        if not re.fullmatch(r"[biufcSU]\d+|\?|O\d?", self.code):
-            raise UnsafePickleError(f"an array of type {self.code!r}")
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = _text(state[1])
-
-    def numbers(self, data: Any) -> np.ndarray:
-        """Returns the 1-D array in native byte order whose bytes are ``data``."""
-        dtype = np.dtype(self.code).newbyteorder(self.order)
-        values = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
-        return values.astype(dtype.newbyteorder("="), copy=False)
-
-
-class _Array:
-    """Stands in for a numpy array; `value` is a tensor, or a list where it held no numbers."""
-
-    value: Any = None
-
-    def __setstate__(self, state: tuple) -> None:
-        shape, dtype, fortran, data = state[-4:]
-        self.fill(data, dtype, shape, "F" if fortran else "C")
-
-    def fill(self, data: Any, dtype: _Dtype, shape: tuple, order: str) -> Self:
-        if dtype.code.startswith("O"):
-            self.value = data  # a list, unpickled under the same rules
-            return self
-        values = dtype.numbers(data)
-        if min(shape, default=0) < 0 or math.prod(shape) != values.size:
-            raise ValueError(f"an array of shape {shape} with {values.size} numbers")
-        values = values.reshape(shape, order=order)
-        self.value = values.tolist() if values.dtype.kind in "SU" else _from_numpy(values)
-        return self
-
-
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
         super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
         self._storage = storage
         # A class of this load alone, as a pickle may set attributes of the classes that it names.
-        settings = type("Settings", (_Settings,), {})
+        settings = type("Settings", (Settings,), {})
         self._allowed: dict[str, Any] = dict.fromkeys(_SETTINGS, settings)
         self._allowed |= {
             "collections.OrderedDict": OrderedDict,
@@ -179,6 +146,7 @@ class _Unpickler(pickle.Unpickler):
             "torch.storage._load_from_bytes": self._load_from_bytes,
         }
         for module in ("builtins", "__builtin__"):
+            self._allowed[f"{module}.bytes"] = self._empty_bytes
             for kind in (set, frozenset, list, tuple, dict, complex):
                 self._allowed[f"{module}.{kind.__name__}"] = kind
         for module in ("numpy.core", "numpy._core"):
@@ -202,7 +170,7 @@ class _Unpickler(pickle.Unpickler):
         return self._allowed[asked]
 
     def persistent_load(self, reference: Any) -> torch.Tensor:
-        reference = _plain(reference)
+        reference = plain(reference)
         if self._storage is None or not isinstance(reference, tuple) or len(reference) < 5:
             raise pickle.UnpicklingError(f"unknown reference {reference!r}")
         return self._storage(reference)
@@ -216,23 +184,27 @@ class _Unpickler(pickle.Unpickler):
         return tuple(values)
 
     def _text(self, *values: Any) -> str:
-        return ":".join(str(_text(value)) for value in values)
+        return ":".join(str(text(value)) for value in values)
+
+    def _empty_bytes(self) -> bytes:
+        return b""
 
     def _encode(self, text: str, encoding: str) -> bytes:
         if encoding != "latin1":  # what numpy's arrays need in protocols 0 to 2
             raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
+        self._forget(text)
         return text.encode("latin1")
 
-    def _dtype(self, *args: Any) -> _Dtype:
-        return _Dtype(*args)
+    def _dtype(self, *args: Any) -> Dtype:
+        return Dtype(*args)
 
-    def _reconstruct(self, *_: Any) -> _Array:
-        return _Array()
+    def _reconstruct(self, *_: Any) -> Array:
+        return Array()
 
-    def _frombuffer(self, data: Any, dtype: _Dtype, shape: tuple, order: str) -> _Array:
-        return _Array().fill(data, dtype, shape, order)
+    def _frombuffer(self, data: Any, dtype: Dtype, shape: tuple, order: str) -> Array:
+        return Array().fill(data, dtype, shape, order)
 
-    def _scalar(self, dtype: _Dtype, data: Any = b"") -> Any:
+    def _scalar(self, dtype: Dtype, data: Any = b"") -> Any:
         return data if dtype.code.startswith("O") else dtype.numbers(data)[0].item()
 
     def _rebuild_tensor(self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *_: Any):
@@ -250,66 +222,13 @@ class _Unpickler(pickle.Unpickler):
         return rebuild(*args)  # one of ours: a pickle has no other functions
 
     def _load_from_bytes(self, data: bytes) -> Any:
+        self._forget(data)
         file = io.BytesIO(data)
         if load_pickle(file) != LEGACY_MAGIC:
             raise ValueError("a storage in an unknown format")
         return read_legacy(file, len(data))
 
-
-class _Settings(dict):
-    """Stands in for a Namespace or CfgNode."""
-
-    def __new__(cls, *_: Any) -> Self:
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__()
-
-    def __setstate__(self, state: dict) -> None:
-        self.update(state)
-
-
-def _plain(value: Any, seen: dict[int, tuple] | None = None) -> Any:
-    """Returns ``value`` with stand-ins resolved and Python 2's strings decoded.
-
-    Dicts and lists change in place, so that a state_dict keeps its ``_metadata``. ``seen`` maps
-    ids to what was there and what it became: nothing is walked twice, and no id is used again.
-    """
-    seen = {} if seen is None else seen
-    if id(value) in seen:
-        return seen[id(value)][1]
-    if isinstance(value, list | dict):
-        plain = {} if isinstance(value, _Settings) else value
-        seen[id(value)] = (value, plain)  # before its items, as it may hold itself
-        if isinstance(value, list):
-            plain[:] = [_plain(item, seen) for item in value]
-        else:
-            items = [(_plain(key, seen), _plain(item, seen)) for key, item in value.items()]
-            plain.clear()
-            plain.update(items)
-        return plain
-    plain = _plain_leaf(value, seen)
-    seen[id(value)] = (value, plain)
-    return plain
-
-
-def _plain_leaf(value: Any, seen: dict[int, tuple]) -> Any:
-    if isinstance(value, _Array):
-        return _plain(value.value, seen)
-    if isinstance(value, tuple | set | frozenset):
-        return type(value)(_plain(item, seen) for item in value)
-    if isinstance(value, _Dtype):
-        return value.code
-    if callable(value):  # named but not called
-        return getattr(value, "__name__", str(value))
-    return _text(value)
-
-
-def _text(value: Any) -> Any:
-    return value.decode("latin1") if isinstance(value, bytes | bytearray) else value
-
-
-def _from_numpy(values: np.ndarray) -> torch.Tensor:
-    with warnings.catch_warnings():  # bytes are read-only, but nobody else sees these
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        return torch.from_numpy(values)
+    def _forget(self, data: bytes | str) -> None:
+        """Takes a large ``data`` out of the memo, which would keep it up to the end."""
+        if len(data) > 2**16:
+            self.memo = {i: v for i, v in self.memo.copy().items() if v is not data}

@@ -21,6 +21,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..files import atomic_path
 from . import safe_pickle
+from .pickle_standins import UnsafePickleError
 
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # where others keep the weights
 
@@ -58,8 +59,8 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     local = local_path(path)
     try:
         content = _read(local)
-    except safe_pickle.UnsafePickleError as error:
-        raise safe_pickle.UnsafePickleError(
+    except UnsafePickleError as error:
+        raise UnsafePickleError(
             f"{path} asks for {error}, which is no array, tensor or plain container. To build it "
             "could run code from the file, so the file is refused. Save the weights alone, as a "
             "dict of tensors or as .safetensors, where it was made."

@@ -1,0 +1,112 @@
+"""What a pickle's arrays and settings are built as, and how they become plain values."""
+
+import math
+import re
+import warnings
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+
+class UnsafePickleError(ValueError):
+    """A pickle asks for something that is no array, tensor or plain container."""
+
+
+class Dtype:
+    """Stands in for numpy's dtype: a code like "f4", and a byte order set afterwards."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code = text(code)
+        self.order = "="
+        if not re.fullmatch(r"[biufcSU]\d+|\?|O\d?", self.code):
+            raise UnsafePickleError(f"an array of type {self.code!r}")
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = text(state[1])
+
+    def numbers(self, data: Any) -> np.ndarray:
+        """Returns the 1-D array in native byte order whose bytes are ``data``."""
+        dtype = np.dtype(self.code).newbyteorder(self.order)
+        values = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
+        return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+class Array:
+    """Stands in for a numpy array; `value` is a tensor, or a list where it held no numbers."""
+
+    value: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        shape, dtype, fortran, data = state[-4:]
+        self.fill(data, dtype, shape, "F" if fortran else "C")
+
+    def fill(self, data: Any, dtype: Dtype, shape: tuple, order: str) -> Self:
+        if dtype.code.startswith("O"):
+            self.value = data  # a list, unpickled under the same rules
+            return self
+        values = dtype.numbers(data)
+        if min(shape, default=0) < 0 or math.prod(shape) != values.size:
+            raise ValueError(f"an array of shape {shape} with {values.size} numbers")
+        values = values.reshape(shape, order=order)
+        self.value = values.tolist() if values.dtype.kind in "SU" else _from_numpy(values)
+        return self
+
+
+class Settings(dict):
+    """Stands in for a Namespace or CfgNode."""
+
+    def __new__(cls, *_: Any) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: dict) -> None:
+        self.update(state)
+
+
+def plain(value: Any, seen: dict[int, tuple] | None = None) -> Any:
+    """Returns ``value`` with stand-ins resolved and Python 2's strings decoded.
+
+    Dicts and lists change in place, so that a state_dict keeps its ``_metadata``. ``seen`` maps
+    ids to what was there and what it became: nothing is walked twice, and no id is used again.
+    """
+    seen = {} if seen is None else seen
+    if id(value) in seen:
+        return seen[id(value)][1]
+    if isinstance(value, list | dict):
+        result = {} if isinstance(value, Settings) else value
+        seen[id(value)] = (value, result)  # before its items, as it may hold itself
+        if isinstance(value, list):
+            result[:] = [plain(item, seen) for item in value]
+        else:
+            items = [(plain(key, seen), plain(item, seen)) for key, item in value.items()]
+            result.clear()
+            result.update(items)
+        return result
+    result = _plain_leaf(value, seen)
+    seen[id(value)] = (value, result)
+    return result
+
+
+def _plain_leaf(value: Any, seen: dict[int, tuple]) -> Any:
+    if isinstance(value, Array):
+        return plain(value.value, seen)
+    if isinstance(value, tuple | set | frozenset):
+        return type(value)(plain(item, seen) for item in value)
+    if isinstance(value, Dtype):
+        return value.code
+    if callable(value):  # named but not called
+        return getattr(value, "__name__", str(value))
+    return text(value)
+
+
+def text(value: Any) -> Any:
+    return value.decode("latin1") if isinstance(value, bytes | bytearray) else value
+
+
+def _from_numpy(values: np.ndarray) -> torch.Tensor:
+    with warnings.catch_warnings():  # bytes are read-only, but nobody else sees these
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(values)
