@@ -7,14 +7,10 @@ from collections.abc import Callable
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, LVISEvaluator
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from .cityscapes import (
-    CityscapesInstanceEvaluator,
-    CityscapesSemSegEvaluator,
-    require_package,
-)
 from .instance import InstanceSegEvaluator
+from .official import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator, LVISEvaluator
 from .panoptic import PanopticEvaluator
 from .semantic import SemSegEvaluator
 from .video_instance import YTVISEvaluator
@@ -77,7 +73,6 @@ def _video(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
 
 
 def _lvis(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
-    require_package("lvis", name)
     return LVISEvaluator(name, output_dir=folder)
 
 

@@ -1,4 +1,4 @@
-"""detectron2's Cityscapes evaluators, on a CPU and with the numpy of today."""
+"""detectron2's evaluators that call the official scripts of a data set, with the numpy of today."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class CityscapesInstanceEvaluator(detectron2_evaluation.CityscapesInstanceEvalua
     """
 
     def __init__(self, dataset_name: str):
-        require_package("cityscapesscripts", dataset_name)
+        _require("cityscapesscripts", dataset_name)
         super().__init__(dataset_name)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        _mend("evalInstanceLevelSemanticLabeling")
+        _mend_cityscapes("evalInstanceLevelSemanticLabeling")
         return super().evaluate() or {}
 
 
@@ -40,24 +40,38 @@ class CityscapesSemSegEvaluator(detectron2_evaluation.CityscapesSemSegEvaluator)
     """
 
     def __init__(self, dataset_name: str):
-        require_package("cityscapesscripts", dataset_name)
+        _require("cityscapesscripts", dataset_name)
         super().__init__(dataset_name)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        _mend("evalPixelLevelSemanticLabeling")
+        _mend_cityscapes("evalPixelLevelSemanticLabeling")
         return super().evaluate() or {}
 
 
-def require_package(package: str, dataset_name: str) -> None:
-    """Raises an ImportError that says how to get a package that is not installed."""
-    if importlib.util.find_spec(package) is None:
-        raise ImportError(
-            f"{dataset_name} is scored by {package}, which is not installed: pip install {package}"
-        )
+class LVISEvaluator(detectron2_evaluation.LVISEvaluator):
+    """AP by LVIS's own API, in percent, also for rare, common and frequent classes.
+
+    Args:
+        dataset_name: a data set with LVIS json as json_file in its metadata.
+        tasks, distributed, output_dir, max_dets_per_image: as detectron2 has them.
+
+    Raises:
+        ImportError: lvis is not installed.
+    """
+
+    def __init__(self, dataset_name: str, *args: Any, **kwargs: Any):
+        _require("lvis", dataset_name)
+        super().__init__(dataset_name, *args, **kwargs)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        importlib.import_module("lvis.eval").np = _NumpyOfOld()  # type: ignore[attr-defined]
+        return super().evaluate() or {}
 
 
-class _NumpyWithIn1d:
-    """numpy, and the function ``in1d`` that numpy 2.4 dropped and the scripts call."""
+class _NumpyOfOld:
+    """numpy, and names that it dropped (in 1.24 and 2.4) and the scripts still use."""
+
+    float = float
 
     @staticmethod
     def in1d(array: Any, values: Any, invert: bool = False) -> np.ndarray:
@@ -67,10 +81,16 @@ class _NumpyWithIn1d:
         return getattr(np, name)
 
 
-def _mend(script: str) -> None:
+def _mend_cityscapes(script: str) -> None:
     module: Any = importlib.import_module(f"cityscapesscripts.evaluation.{script}")
-    if not hasattr(np, "in1d"):
-        module.np = _NumpyWithIn1d()
+    module.np = _NumpyOfOld()
     # It writes caches that nobody reads here, one into the current folder, and fails on the numbers
     # of today's numpy while doing so.
     module.writeDict2JSON = lambda value, path: None
+
+
+def _require(package: str, dataset_name: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ImportError(
+            f"{dataset_name} is scored by {package}, which is not installed: pip install {package}"
+        )
