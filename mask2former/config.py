@@ -12,6 +12,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from .config_custom import drop_inherited_num_classes
 from .config_merge import merge_keys, merge_opts
 from .yaml_reader import read_chain
 
@@ -42,6 +43,7 @@ def load_config(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> CfgNo
     cfg = get_config()
     merge_file(cfg, path)
     merge_opts(cfg, opts)
+    drop_inherited_num_classes(cfg, opts)
     return cfg
 
 
@@ -64,6 +66,7 @@ def merge_file(cfg: CfgNode, path: str | os.PathLike[str]) -> None:
     """Sets what a config file says in ``cfg``; raises as ``load_config`` does."""
     for source, keys in read_chain(path):
         merge_keys(cfg, keys, source)
+        drop_inherited_num_classes(cfg, keys)
 
 
 def add_maskformer2_config(cfg: CfgNode) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mask2former.config_custom import CLASSES_FROM_DATA
 from mask2former.data.datasets import common, label_maps
 from mask2former.data.datasets.ytvis import video_instances
 
@@ -24,7 +25,6 @@ Classes = Sequence[str] | Mapping[int, str]
 # Registered here, with what they were registered with.
 _REGISTERED: dict[str, dict[str, Any]] = {}
 
-_NOT_SET = -1  # as NUM_CLASSES: take the number from the data
 _HINT = "Check the paths that the data set was registered with (DATASETS.CUSTOM)."
 
 
@@ -189,7 +189,8 @@ def register_custom(cfg: CfgNode) -> None:
 
     Each entry is a mapping of the arguments of `register`, its name and task included. NUM_CLASSES
     counts as not set where it is -1 or detectron2's default; then it is taken from the data sets
-    of DATASETS.TRAIN and DATASETS.TEST.
+    of DATASETS.TRAIN and DATASETS.TEST. ``load_config`` makes it -1 where a config that names data
+    sets of one's own inherits the number from one that does not.
 
     Args:
         cfg: not frozen; NUM_CLASSES may be changed.
@@ -201,8 +202,8 @@ def register_custom(cfg: CfgNode) -> None:
     custom = [_register_entry(entry, index) for index, entry in enumerate(cfg.DATASETS.CUSTOM)]
     head = cfg.MODEL.SEM_SEG_HEAD
     used = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
-    counted = [name for name in used if name in custom or head.NUM_CLASSES == _NOT_SET]
-    not_set = (_NOT_SET, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
+    not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     if counted and head.NUM_CLASSES in not_set:
         head.NUM_CLASSES = len(_classes(counted[0]))
     for name in counted:
@@ -211,7 +212,7 @@ def register_custom(cfg: CfgNode) -> None:
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {name} has "
                 f"{len(classes)} classes ({', '.join(classes[:5])}{', ...' * (len(classes) > 5)}); "
-                f"set it to {len(classes)}, or to {_NOT_SET} to take the number from the data"
+                f"set it to {len(classes)}, or to {CLASSES_FROM_DATA} for the number in the data"
             )
 
 
