@@ -23,7 +23,7 @@ Array = np.ndarray
 _MAX_THINGS = 6
 _SHARE_WITHOUT_THINGS = 0.05
 # A thing with less to see of it than this is left out: nobody could name its class.
-_LEAST_VISIBLE_SHARE = 0.25
+_LEAST_VISIBLE_SHARE = 0.4
 _LEAST_VISIBLE_PIXELS = 20  # of an image of 128 x 128
 
 
