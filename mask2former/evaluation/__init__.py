@@ -9,6 +9,7 @@ from .pq import PanopticQuality
 from .results import quality_table, results_table, write_results
 from .semantic import SemSegEvaluator
 from .semantic_pq import semantic_pq
+from .track_quality import track_quality
 from .video_instance import YTVISEvaluator, evaluate_ytvis
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "read_panoptic_png",
     "results_table",
     "semantic_pq",
+    "track_quality",
     "write_panoptic_png",
     "write_results",
 ]

@@ -82,12 +82,12 @@ def compress(segmentation: Any, height: int, width: int) -> RLE:
         if isinstance(counts, str) and _TEXT.fullmatch(counts):
             _check_size(segmentation, height, width)
             return {"size": [height, width], "counts": counts}  # no need to look into it
-        return _from_runs(run_lengths(segmentation, height, width), height, width)
+        return from_runs(run_lengths(segmentation, height, width), height, width)
     if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
         # A polygon needs three corners; pycocotools would take four numbers for a box.
         polygons = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
         if not polygons:
-            return _from_runs(np.array([height * width]), height, width)
+            return from_runs(np.array([height * width]), height, width)
         return _as_text(mask_util.merge(mask_util.frPyObjects(polygons, height, width)))
     raise ValueError(
         "segmentation: expected an RLE {'size', 'counts'} or a list of polygons, "
@@ -184,9 +184,10 @@ def concatenate_frames(
 def _from_flips(places: np.ndarray, height: int, width: int) -> RLE:
     """An RLE from where foreground begins, ends, begins, ... in the order of pixels."""
     runs = np.diff(places, prepend=0, append=height * width)
-    return _from_runs(runs[: runs.size - (runs[-1] == 0)], height, width)
+    return from_runs(runs[: runs.size - (runs[-1] == 0)], height, width)
 
 
-def _from_runs(runs: np.ndarray, height: int, width: int) -> RLE:
+def from_runs(runs: np.ndarray, height: int, width: int) -> RLE:
+    """The compressed RLE of run lengths, background first; undoes ``run_lengths``."""
     rle = {"size": [height, width], "counts": runs}
     return _as_text(mask_util.frPyObjects(rle, height, width))

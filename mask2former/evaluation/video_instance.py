@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from detectron2.utils.file_io import PathManager
 
 from .coco_ap import Annotation, PairwiseEval, average_precision, index_coco
 from .ids import DatasetIds, ids_in_order
-from .json_files import read_json, require_keys, write_json
+from .json_files import read_json, write_json
 from .results import results_table
-from .rle import compress, concatenate_frames, encode_masks, run_lengths
+from .rle import concatenate_frames, encode_masks
+from .video_entries import Tube, num_frames, result_tubes, truth_tubes
 
 logger = logging.getLogger(__name__)
 
@@ -57,17 +58,24 @@ def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
         ValueError: the ground truth has no annotations; a video or category is unknown; a list is
             not as long as its video; a mask does not fit the frames. Says where.
     """
-    gt = gt_json if isinstance(gt_json, dict) else read_json(gt_json)
-    results = results_json if isinstance(results_json, list) else read_json(results_json)
-    require_keys(gt, ("videos", "categories", "annotations"))
-    keys = ("video_id", "category_id", "segmentations")
-    truth = _as_wide_images(gt, gt["annotations"], keys, "ground truth: annotation")
-    guess = _as_wide_images(gt, results, (*keys, "score"), "results: entry")
+    gt, results = read_truth_and_results(gt_json, results_json)
+    truth, guess = (
+        _as_wide_images(gt, tubes) for tubes in (truth_tubes(gt), result_tubes(gt, results))
+    )
     evaluation = PairwiseEval(index_coco(truth), index_coco(guess), _tube_iou)
     low, small, medium, high = _AREA_BOUNDS
     evaluation.params.areaRng = [[low, high], [low, small], [small, medium], [medium, high]]
     scores = average_precision(evaluation)
     return {k: v for k, v in scores.items() if k in _METRICS or k.startswith("AP-")}
+
+
+def read_truth_and_results(
+    gt_json: Json, results_json: Json
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The two files, or what is in memory of them already."""
+    gt = gt_json if isinstance(gt_json, dict) else read_json(gt_json)
+    results = results_json if isinstance(results_json, list) else read_json(results_json)
+    return gt, results
 
 
 class YTVISEvaluator(DatasetEvaluator):
@@ -156,72 +164,26 @@ class YTVISEvaluator(DatasetEvaluator):
         return scores
 
 
-def _as_wide_images(
-    gt: Mapping[str, Any],
-    entries: Sequence[Mapping[str, Any]],
-    keys: Sequence[str],
-    whose: str,
-) -> dict[str, Any]:
-    """COCO json whose images are the videos of ``gt`` and whose annotations are the entries."""
-    videos = {video["id"]: video for video in gt["videos"]}
-    categories = {category["id"] for category in gt["categories"]}
-    annotations = []
-    for place, entry in enumerate(entries):
-        try:
-            require_keys(entry, keys)
-            annotations.append(_tube(entry, videos, categories))
-        except ValueError as error:
-            raise ValueError(f"{whose} {place}: {error}") from error
+def _as_wide_images(gt: Mapping[str, Any], tubes: Iterable[Tube]) -> dict[str, Any]:
+    """COCO json whose images are the videos of ``gt`` and whose annotations are the tubes."""
     images = [
-        {"id": v["id"], "height": v["height"], "width": v["width"] * _num_frames(v)}
-        for v in videos.values()
+        {"id": v["id"], "height": v["height"], "width": v["width"] * num_frames(v)}
+        for v in gt["videos"]
+    ]
+    annotations = [
+        {
+            "image_id": tube.video["id"],
+            "category_id": tube.entry["category_id"],
+            "score": tube.entry.get("score"),
+            "iscrowd": tube.entry.get("iscrowd", 0),
+            "segmentation": concatenate_frames(
+                tube.runs, tube.video["height"], tube.video["width"]
+            ),
+            "area": float(np.mean(tube.areas() or [0.0])),
+        }
+        for tube in tubes
     ]
     return {"images": images, "categories": gt["categories"], "annotations": annotations}
-
-
-def _tube(
-    entry: Mapping[str, Any], videos: Mapping[Any, Mapping[str, Any]], categories: set[int]
-) -> Annotation:
-    """One annotation or result as a mask over the frames of its video side by side."""
-    video = videos.get(entry["video_id"])
-    if video is None:
-        raise ValueError(f"video id {entry['video_id']} is not in the ground truth")
-    if entry["category_id"] not in categories:
-        raise ValueError(f"category id {entry['category_id']} is not in the ground truth")
-    num_frames = _num_frames(video)
-    frames = entry["segmentations"]
-    if len(frames) != num_frames:
-        raise ValueError(
-            f"segmentations: expected one for each of the {num_frames} frames of video "
-            f"{video['id']}, got {len(frames)}"
-        )
-    height, width = video["height"], video["width"]
-    runs = [
-        run_lengths(compress(mask, height, width), height, width) if mask else None
-        for mask in frames
-    ]
-    return {
-        "image_id": video["id"],
-        "category_id": entry["category_id"],
-        "score": entry.get("score"),
-        "iscrowd": entry.get("iscrowd", 0),
-        "segmentation": concatenate_frames(runs, height, width),
-        "area": _mean_area(entry.get("areas"), runs),
-    }
-
-
-def _num_frames(video: Mapping[str, Any]) -> int:
-    return len(video["file_names"]) if "file_names" in video else video["length"]
-
-
-def _mean_area(given: Sequence[float | None] | None, runs: Sequence[np.ndarray | None]) -> float:
-    """Mean over the frames that show the object; areas in the file go before those of the masks."""
-    if given is None:
-        given = [float(r[1::2].sum()) if r is not None else None for r in runs]
-    elif len(given) != len(runs):
-        raise ValueError(f"areas: expected one for each of {len(runs)} frames, got {len(given)}")
-    shown = [area for area in given if area]
-    return float(np.mean(shown)) if shown else 0.0
 
 
 def _tube_iou(dts: list[Annotation], gts: list[Annotation]) -> np.ndarray:

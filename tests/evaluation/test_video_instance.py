@@ -238,7 +238,7 @@ def test_no_result_scores_zero():
         ({"category_id": 2}, "results: entry 0: category id 2 is not in the ground truth"),
         ({"segmentations": [None] * 2}, "one for each of the 3 frames of video 0, got 2"),
         ({"segmentations": [None] * 4}, "one for each of the 3 frames of video 0, got 4"),
-        ({"areas": [1.0]}, "areas: expected one for each of 3 frames, got 1"),
+        ({"areas": [1.0]}, "areas: expected one for each of the 3 frames of video 0, got 1"),
         (
             {"segmentations": [{"size": [9, 8], "counts": [72]}, None, None]},
             r"results: entry 0: RLE size: expected \[8, 8\], got \[9, 8\]",

@@ -126,3 +126,17 @@ def test_unknown_dataset_is_one_line(call, capsys, tmp_path):
         call("evaluate_pq_for_semantic_segmentation", dataset_name="nowhere", json_file=tmp_path)
     error = capsys.readouterr().err
     assert "no semantic segmentation data set is called nowhere" in error
+
+
+def test_tracks(call, tmp_path):
+    pytest.importorskip("trackeval")
+    mask = encode_masks(np.ones((1, 4, 4), bool))
+    annotation = {"video_id": 1, "category_id": 2, "segmentations": mask}
+    video = {"id": 1, "height": 4, "width": 4, "length": 1}
+    gt = {"videos": [video], "categories": [{"id": 2, "name": "cat"}], "annotations": [annotation]}
+    (tmp_path / "gt.json").write_text(json.dumps(gt))
+    (tmp_path / "results.json").write_text(json.dumps([{**annotation, "score": 0.4}]))
+    files = {"gt_json_file": tmp_path / "gt.json", "results_json_file": tmp_path / "results.json"}
+    assert ["segm", "HOTA", "0.00"] in call("evaluate_ytvis", **files, tracks=True)
+    rows = call("evaluate_ytvis", **files, tracks=True, score_threshold=0.3)
+    assert ["segm", "HOTA", "100.00"] in rows
