@@ -15,11 +15,13 @@ except ModuleNotFoundError as error:
 
 from .config import add_maskformer2_config, add_maskformer2_video_config, load_config
 from .data import (
+    CocoClipDatasetMapper,
     COCOInstanceNewBaselineDatasetMapper,
     COCOPanopticNewBaselineDatasetMapper,
     MaskFormerInstanceDatasetMapper,
     MaskFormerPanopticDatasetMapper,
     MaskFormerSemanticDatasetMapper,
+    YTVISDatasetMapper,
 )
 from .modeling import MaskFormer, VideoMaskFormer
 
@@ -27,11 +29,13 @@ __version__ = "0.1.0"
 __all__ = [
     "COCOInstanceNewBaselineDatasetMapper",
     "COCOPanopticNewBaselineDatasetMapper",
+    "CocoClipDatasetMapper",
     "MaskFormer",
     "MaskFormerInstanceDatasetMapper",
     "MaskFormerPanopticDatasetMapper",
     "MaskFormerSemanticDatasetMapper",
     "VideoMaskFormer",
+    "YTVISDatasetMapper",
     "add_maskformer2_config",
     "add_maskformer2_video_config",
     "load_config",

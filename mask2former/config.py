@@ -95,6 +95,16 @@ def add_maskformer2_video_config(cfg: CfgNode) -> None:
         "AUGMENTATIONS": [],  # any of "brightness", "contrast", "saturation", "rotation"
     }
     _fill(cfg.INPUT, defaults)
+    # Ours: clips made of images, where DATASETS.TRAIN has data sets of images.
+    pseudo_clip = {
+        # Share of the clips where there are videos too; -1: by the numbers of both.
+        "RATIO": -1.0,
+        # The most that the camera leaves the image by: degrees, factor, share of the sides.
+        "ROTATION": 10.0,
+        "SCALE": 1.2,
+        "SHIFT": 0.1,
+    }
+    _fill(_child(cfg.INPUT, "PSEUDO_CLIP"), pseudo_clip)
 
 
 def _add_input(node: CfgNode) -> None:

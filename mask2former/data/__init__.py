@@ -1,6 +1,7 @@
 """Data sets, augmentation, mappers and loaders; importing it registers the data sets by name."""
 
 from . import datasets
+from .clips import ClipMapper, CocoClipDatasetMapper, YTVISDatasetMapper
 from .custom import register, register_custom
 from .loaders import build_test_loader, build_train_loader
 from .mappers import DatasetMapper, build_mapper
@@ -15,10 +16,13 @@ from .published_mappers import (
 __all__ = [
     "COCOInstanceNewBaselineDatasetMapper",
     "COCOPanopticNewBaselineDatasetMapper",
+    "ClipMapper",
+    "CocoClipDatasetMapper",
     "DatasetMapper",
     "MaskFormerInstanceDatasetMapper",
     "MaskFormerPanopticDatasetMapper",
     "MaskFormerSemanticDatasetMapper",
+    "YTVISDatasetMapper",
     "build_mapper",
     "build_test_loader",
     "build_train_loader",

@@ -1,15 +1,21 @@
-"""The two published augmentation recipes for images, made of detectron2's augmentations."""
+"""The published augmentation recipes, made of detectron2's augmentations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 
-__all__ = ["Crop", "lsj", "lsj_from_config", "shortest_edge", "shortest_edge_from_config"]
+__all__ = [
+    "clip_from_config",
+    "lsj",
+    "lsj_from_config",
+    "shortest_edge",
+    "shortest_edge_from_config",
+]
 
 Flip = Literal["horizontal", "vertical", "none"]
 Crop = T.RandomCrop | T.RandomCrop_CategoryAreaConstraint
@@ -78,21 +84,14 @@ def shortest_edge_from_config(
         area_constraint: crops heed CROP.SINGLE_CATEGORY_MAX_AREA, which takes a semantic map.
     """
     settings = cfg.INPUT
-    crop: Crop | None = None
-    if settings.CROP.ENABLED:
-        if settings.CROP.TYPE not in _CROP_TYPES:
-            raise ValueError(
-                f"INPUT.CROP.TYPE: expected one of {', '.join(_CROP_TYPES)}, "
-                f"got {settings.CROP.TYPE!r}"
-            )
-        crop = T.RandomCrop(settings.CROP.TYPE, settings.CROP.SIZE)
-        if area_constraint:
-            crop = T.RandomCrop_CategoryAreaConstraint(
-                settings.CROP.TYPE,
-                settings.CROP.SIZE,
-                settings.CROP.SINGLE_CATEGORY_MAX_AREA,
-                cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            )
+    crop = _crop_from_config(cfg)
+    if crop is not None and area_constraint:
+        crop = T.RandomCrop_CategoryAreaConstraint(
+            settings.CROP.TYPE,
+            settings.CROP.SIZE,
+            settings.CROP.SINGLE_CATEGORY_MAX_AREA,
+            cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        )
     return shortest_edge(
         settings.MIN_SIZE_TRAIN,
         settings.MAX_SIZE_TRAIN,
@@ -109,6 +108,49 @@ def lsj_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
     return lsj(
         settings.IMAGE_SIZE, settings.MIN_SCALE, settings.MAX_SCALE, flip=settings.RANDOM_FLIP
     )
+
+
+def clip_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
+    """Reads the published recipe for clips from INPUT: crop, resize, flip, colours, rotation.
+
+    "..._by_clip" and the plain values of MIN_SIZE_TRAIN_SAMPLING and RANDOM_FLIP mean the same,
+    since all frames of a clip are augmented alike anyway.
+    """
+    settings = cfg.INPUT
+    unknown = set(settings.AUGMENTATIONS) - _CLIP_AUGMENTATIONS.keys()
+    if unknown:
+        raise ValueError(
+            f"INPUT.AUGMENTATIONS: expected any of {', '.join(_CLIP_AUGMENTATIONS)}, "
+            f"got {', '.join(sorted(unknown))}"
+        )
+    flip = "horizontal" if settings.RANDOM_FLIP == "flip_by_clip" else settings.RANDOM_FLIP
+    sampling = settings.MIN_SIZE_TRAIN_SAMPLING.removesuffix("_by_clip")
+    crop = _crop_from_config(cfg)
+    resize = shortest_edge(
+        settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, sampling=sampling, flip=flip
+    )
+    more = [make() for n, make in _CLIP_AUGMENTATIONS.items() if n in settings.AUGMENTATIONS]
+    return [*([] if crop is None else [crop]), *resize, *more]
+
+
+# In the order in which they apply.
+_CLIP_AUGMENTATIONS: dict[str, Callable[[], T.Augmentation]] = {
+    "brightness": lambda: T.RandomBrightness(0.9, 1.1),
+    "contrast": lambda: T.RandomContrast(0.9, 1.1),
+    "saturation": lambda: T.RandomSaturation(0.9, 1.1),
+    "rotation": lambda: T.RandomRotation([-15, 15], expand=False, center=[(0.4, 0.4), (0.6, 0.6)]),
+}
+
+
+def _crop_from_config(cfg: CfgNode) -> T.RandomCrop | None:
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return None
+    if crop.TYPE not in _CROP_TYPES:
+        raise ValueError(
+            f"INPUT.CROP.TYPE: expected one of {', '.join(_CROP_TYPES)}, got {crop.TYPE!r}"
+        )
+    return T.RandomCrop(crop.TYPE, crop.SIZE)
 
 
 def _flips(flip: str) -> list[T.Augmentation | T.Transform]:

@@ -14,8 +14,10 @@ from detectron2.data import (
     print_instances_class_histogram,
 )
 from detectron2.data.build import filter_images_with_only_crowd_annotations
+from torch.utils.data import ConcatDataset
 
 from .mappers import build_mapper
+from .mixing import mix_clips, take_over_classes
 from .segmentations import describe
 
 __all__ = ["build_test_loader", "build_train_loader", "check_num_classes"]
@@ -30,18 +32,33 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     Reads DATALOADER (workers, sampler, FILTER_EMPTY_ANNOTATIONS, grouping by aspect ratio) and
     SOLVER.IMS_PER_BATCH as detectron2 does. Each worker has a seed of its own, drawn from torch's.
 
+    VideoMaskFormer trains on data sets of videos, of images with instances, which become clips, or
+    of both, see ``mixing``.
+
     Args:
         mapper: what maps a record; None for the one that the config names.
 
     Raises:
-        ValueError: NUM_CLASSES does not fit a data set, a category does not exist, or no image is
-            left; says where.
+        ValueError: NUM_CLASSES does not fit a data set, a category does not exist, the data sets
+            have different classes, or no image is left; says where.
     """
-    records = _load(cfg, cfg.DATASETS.TRAIN)
+    if not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one data set")
+    parts = [_load(name) for name in cfg.DATASETS.TRAIN]
+    check_num_classes(cfg, cfg.DATASETS.TRAIN[0])
+    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    sampler = None
+    if is_video:
+        records = take_over_classes(cfg.DATASETS.TRAIN, parts)
+    else:
+        _check_same_classes(cfg.DATASETS.TRAIN)
+        records = parts[0] if len(parts) == 1 else _join(parts)
     if isinstance(records, list) and "annotations" in records[0]:
         records = _check_annotations(cfg, records)
+    if is_video:
+        records, sampler = mix_clips(records, cfg.INPUT.PSEUDO_CLIP.RATIO)
     return build_detection_train_loader(
-        cfg, mapper=mapper or build_mapper(cfg, is_train=True), dataset=records
+        cfg, mapper=mapper or build_mapper(cfg, is_train=True), dataset=records, sampler=sampler
     )
 
 
@@ -56,8 +73,10 @@ def build_test_loader(
     Raises:
         ValueError: NUM_CLASSES does not fit the data set.
     """
+    records = _load(dataset_name)
+    check_num_classes(cfg, dataset_name)
     return build_detection_test_loader(
-        _load(cfg, [dataset_name]),
+        records,
         mapper=mapper or build_mapper(cfg, is_train=False),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
@@ -83,14 +102,31 @@ def check_num_classes(cfg: CfgNode, dataset_name: str) -> None:
         )
 
 
-def _load(cfg: CfgNode, names: Sequence[str]) -> Any:
-    """The records of the data sets, or what else is registered for them, with fitting classes."""
-    if not names:
-        raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one data set")
-    records = get_detection_dataset_dicts(names, filter_empty=False, check_consistency=False)
-    for name in names:
-        check_num_classes(cfg, name)
-    return records
+def _load(name: str) -> Any:
+    """The records of a data set, or what else is registered for it."""
+    return get_detection_dataset_dicts([name], filter_empty=False, check_consistency=False)
+
+
+def _join(parts: Sequence[Any]) -> Any:
+    if all(isinstance(part, list) for part in parts):
+        return [record for part in parts for record in part]
+    return ConcatDataset(parts)
+
+
+def _check_same_classes(names: Sequence[str]) -> None:
+    for key in ("thing_classes", "stuff_classes"):
+        lists = [getattr(MetadataCatalog.get(name), key, None) for name in names]
+        for name, classes in zip(names, lists):
+            if classes != lists[0]:
+                raise ValueError(
+                    f"DATASETS.TRAIN: {name} has other {key} than {names[0]}: {_short(classes)} "
+                    f"and {_short(lists[0])}; data sets that train together need the same"
+                )
+
+
+def _short(classes: Sequence[str] | None) -> str:
+    names = list(classes or ["none"])
+    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
 
 
 def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
@@ -100,7 +136,7 @@ def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
         for i, annotation in enumerate(record["annotations"]):
             if not 0 <= annotation["category_id"] < num_classes:
                 raise ValueError(
-                    f"{record['file_name']}: {describe(annotation, i)} has class "
+                    f"{_name(record)}: {describe(annotation, i)} has class "
                     f"{annotation['category_id']}, the model has classes 0 to {num_classes - 1} "
                     "(MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
                 )
@@ -115,3 +151,7 @@ def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
     if classes:
         print_instances_class_histogram(records, classes)
     return records
+
+
+def _name(record: Record) -> str:
+    return record["file_name"] if "file_name" in record else f"video {record['video_id']}"

@@ -19,6 +19,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
 from .augmentation import lsj_from_config, shortest_edge_from_config
+from .clips import ClipMapper
 from .geometry import Geometry, draw, to_planes
 from .images import check_size, read_image, read_labels, read_segment_ids
 from .segmentations import describe
@@ -283,12 +284,15 @@ class DatasetMapper:
         return instances
 
 
-def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper:
-    """Builds the mapper that INPUT.DATASET_MAPPER_NAME chooses.
+def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMapper:
+    """Builds the mapper for a config: of clips for VideoMaskFormer, else of images.
 
     Raises:
-        ValueError: there is none of that name. (The published scripts fall back on detectron2's.)
+        ValueError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
+            published scripts fall back on detectron2's mapper.)
     """
+    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+        return ClipMapper(cfg, is_train)
     return DatasetMapper(cfg, is_train)
 
 

@@ -8,8 +8,12 @@ from detectron2.data import transforms as T
 from detectron2.projects.deeplab import add_deeplab_config
 from detectron2.projects.point_rend import ColorAugSSDTransform
 
-from mask2former import add_maskformer2_config
-from mask2former.data.augmentation import lsj_from_config, shortest_edge_from_config
+from mask2former import add_maskformer2_config, add_maskformer2_video_config
+from mask2former.data.augmentation import (
+    clip_from_config,
+    lsj_from_config,
+    shortest_edge_from_config,
+)
 
 
 @pytest.fixture
@@ -17,6 +21,7 @@ def cfg() -> CfgNode:
     cfg = get_cfg()
     add_deeplab_config(cfg)
     add_maskformer2_config(cfg)
+    add_maskformer2_video_config(cfg)
     return cfg
 
 
@@ -67,6 +72,29 @@ def test_lsj_flips_scales_and_cuts_a_square(cfg: CfgNode) -> None:
     assert _kinds(lsj_from_config(cfg)) == [T.ResizeScale, T.FixedSizeCrop]
 
 
+@pytest.mark.parametrize("suffix", ["", "_by_clip"])
+def test_clips_are_cropped_resized_flipped_coloured_and_rotated(cfg: CfgNode, suffix: str) -> None:
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = (360, 480), f"range{suffix}"
+    cfg.INPUT.RANDOM_FLIP = "flip_by_clip" if suffix else "horizontal"
+    cfg.INPUT.AUGMENTATIONS = ["rotation", "saturation", "contrast", "brightness"]
+    augmentations = clip_from_config(cfg)
+    assert _kinds(augmentations) == [
+        T.RandomCrop, T.ResizeShortestEdge, T.RandomFlip,
+        T.RandomBrightness, T.RandomContrast, T.RandomSaturation, T.RandomRotation,
+    ]  # fmt: skip
+    _, resize, flip, *colours, rotation = augmentations
+    assert resize.is_range and tuple(resize.short_edge_length) == (360, 480)
+    assert flip.horizontal and not flip.vertical
+    assert {(c.intensity_min, c.intensity_max) for c in colours} == {(0.9, 1.1)}
+    assert (rotation.angle, rotation.expand) == ([-15, 15], False)
+    assert rotation.center == [(0.4, 0.4), (0.6, 0.6)]
+
+
+def test_clips_are_only_resized_and_flipped_unless_more_is_asked_for(cfg: CfgNode) -> None:
+    assert _kinds(clip_from_config(cfg)) == [T.ResizeShortestEdge, T.RandomFlip]
+
+
 # Errors
 
 
@@ -86,3 +114,9 @@ def test_unknown_sampling_is_named(cfg: CfgNode) -> None:
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice_by_clip"
     with pytest.raises(ValueError, match=r"SAMPLING: expected 'choice' or 'range'.*'choice_by"):
         shortest_edge_from_config(cfg, area_constraint=True)
+
+
+def test_unknown_augmentations_of_clips_are_named(cfg: CfgNode) -> None:
+    cfg.INPUT.AUGMENTATIONS = ["brightness", "blur"]
+    with pytest.raises(ValueError, match=r"AUGMENTATIONS: expected any of brightness, .*got blur"):
+        clip_from_config(cfg)

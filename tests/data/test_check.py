@@ -375,7 +375,8 @@ def test_videos(folder: Folder, capsys, spoil, code: int, finding: str) -> None:
     folder.write()
     report = folder.run(capsys, entry)
     assert report.startswith(f"{code} mine: video, 1 classes")
-    assert finding in report
+    (line,) = (line for line in report.splitlines() if finding in line)
+    assert line.startswith("  FAILS") == bool(code)
 
 
 # Configs and names
@@ -404,6 +405,20 @@ def test_a_number_of_classes_that_does_not_fit_is_found(coco: Folder, capsys) ->
     assert check.main([_config(coco), *opts, "--samples", "0"]) == 1
     out = capsys.readouterr().out
     assert "NUM_CLASSES is 3" in out and "2 classes" in out
+
+
+def test_a_number_of_classes_that_does_not_fit_what_is_registered_is_found(
+    coco: Folder, capsys
+) -> None:
+    assert check.main([_config(coco), "--samples", "0"]) == 0
+    text = (coco.root / "c.yaml").read_text()
+    lines = [line for line in text.splitlines() if "CUSTOM" not in line]
+    lines += ["MODEL:", "  SEM_SEG_HEAD:", "    NUM_CLASSES: 3"]
+    (coco.root / "c.yaml").write_text("\n".join(lines))  # "mine" stays registered
+    capsys.readouterr()
+    assert check.main([str(coco.root / "c.yaml"), "--samples", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILS  config: MODEL.SEM_SEG_HEAD.NUM_CLASSES is 3, the data set mine has 2" in out
 
 
 def test_data_that_somebody_else_registered_are_checked(

@@ -14,7 +14,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.projects.deeplab import add_deeplab_config
 from PIL import Image
 
-from mask2former import add_maskformer2_config
+from mask2former import add_maskformer2_config, add_maskformer2_video_config
 from mask2former.data import build_test_loader, build_train_loader
 from mask2former.data.loaders import check_num_classes
 
@@ -95,6 +95,31 @@ def test_either_number_of_classes_will_do(cfg: CfgNode, records) -> None:
         check_num_classes(cfg, "squares")
 
 
+def test_data_sets_of_the_same_classes_train_together(cfg: CfgNode, records) -> None:
+    DatasetCatalog.register("others", lambda: [records[0] | {"image_id": 77}])
+    MetadataCatalog.get("others").thing_classes = ["even", "odd"]
+    cfg.DATASETS.TRAIN = ("squares", "others")
+    assert set(_images(build_train_loader(cfg), 20)) == {0, 1, 2, 77}
+
+
+def test_images_and_videos_become_clips_for_the_video_model(cfg: CfgNode, records) -> None:
+    names = [record["file_name"] for record in records]
+    track = {"id": 1, "category_id": 0, "segmentations": [SQUARE] * 4}
+    video = {"file_names": names, "video_id": 5, "height": 20, "width": 30, "annotations": [track]}
+    DatasetCatalog.register("clips", lambda: [video])
+    MetadataCatalog.get("clips").thing_classes = ["odd", "car"]
+    add_maskformer2_video_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE, cfg.DATASETS.TRAIN = "VideoMaskFormer", ("clips", "squares")
+    cfg.INPUT.PSEUDO_CLIP.RATIO = 0.5
+    loader = build_train_loader(cfg)
+    clips = [clip for batch in itertools.islice(loader, 12) for clip in batch]
+    # Of the squares, only image 1 has a class of the videos.
+    assert {clip["video_id"] for clip in clips} == {5, 1}
+    assert all(len(clip["image"]) == 2 for clip in clips)
+    (clip,) = next(iter(build_test_loader(cfg, "clips")))
+    assert len(clip["image"]) == 4
+
+
 # Errors
 
 
@@ -115,6 +140,14 @@ def test_a_set_without_any_object_says_how_to_go_on(cfg: CfgNode, records) -> No
     for record in records:
         record["annotations"] = []
     with pytest.raises(ValueError, match="FILTER_EMPTY_ANNOTATIONS False"):
+        build_train_loader(cfg)
+
+
+def test_data_sets_of_other_classes_do_not_train_together(cfg: CfgNode, records) -> None:
+    DatasetCatalog.register("others", lambda: records)
+    MetadataCatalog.get("others").thing_classes = ["odd", "even"]
+    cfg.DATASETS.TRAIN = ("squares", "others")
+    with pytest.raises(ValueError, match="others has other thing_classes than squares: odd, even"):
         build_train_loader(cfg)
 
 

@@ -1,0 +1,268 @@
+"""The mapper of clips: samples frames of a video, or makes a clip of a photo.
+
+All frames of a clip are augmented alike, since each starts from the same state of the random number
+generators; so this holds for every augmentation, whatever it draws.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
+from detectron2.structures import BitMasks, Instances
+
+from .augmentation import clip_from_config
+from .drift import Drift
+from .frames import Frames
+from .geometry import Geometry, draw, to_planes
+from .images import check_size, read_image
+from .segmentations import describe
+from .targets import instance_targets
+
+__all__ = ["ClipMapper", "CocoClipDatasetMapper", "YTVISDatasetMapper"]
+
+Augmentations = Sequence[T.Augmentation | T.Transform]
+Size = tuple[int, int]  # H, W in pixels
+Track = Mapping[str, Any]
+
+ABSENT = -1  # as an id
+
+
+class ClipMapper:
+    """Maps a record of a video, or of an image with instances, to a clip.
+
+    A video's record is that of ``datasets.ytvis.load_ytvis``. For training, T of its frames are
+    drawn: a reference frame, uniformly, and the others, with replacement, from those not farther
+    than the range; where there are no others, the reference frame is repeated. Of an image, T views
+    are made that differ by a drift of the camera.
+
+    The result is the record without its annotations, and
+
+    - "image": T tensors (C, H, W) uint8 in [0, 255]; for inference ``Frames`` that gives them;
+    - "file_names": T paths; "length": frames of the video; "height", "width": of its files;
+    - "instances" in training: T ``Instances`` with a row for each object that is annotated, and no
+      crowd, in one of the frames: ``gt_ids`` (N,) int64, -1 where it is not to be seen;
+      ``gt_classes`` (N,) int64, K where it is not annotated; ``gt_masks`` BitMasks; ``gt_boxes``.
+
+    Args:
+        is_train: whether to draw frames and make targets.
+        augmentations: of detectron2; drawn once for a clip.
+        image_format: channels, "RGB" or "BGR".
+        sampling_frame_num: T.
+        sampling_frame_range: the farthest that a frame may lie from the reference frame.
+        sampling_frame_shuffle: put frames in random order and not in that of time.
+        num_classes: K.
+        drift: the motion in clips of images.
+
+    Raises:
+        FileNotFoundError: on a call, a file is missing.
+        ValueError: on a call, a file or annotation cannot be used; names it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool = True,
+        *,
+        augmentations: Augmentations,
+        image_format: str,
+        sampling_frame_num: int = 2,
+        sampling_frame_range: int = 5,
+        sampling_frame_shuffle: bool = False,
+        num_classes: int = 40,
+        drift: Drift | None = None,
+    ) -> None:
+        if sampling_frame_num < 1 or sampling_frame_range < 0:
+            raise ValueError(
+                "INPUT: expected SAMPLING_FRAME_NUM >= 1 and SAMPLING_FRAME_RANGE >= 0, got "
+                f"{sampling_frame_num} and {sampling_frame_range}"
+            )
+        self.is_train = is_train
+        self.augmentations = list(augmentations)
+        self.image_format = image_format
+        self.num_frames = sampling_frame_num
+        self.frame_range = sampling_frame_range
+        self.shuffle = sampling_frame_shuffle
+        self.num_classes = num_classes
+        self.drift = drift or Drift()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        settings = {
+            "is_train": is_train,
+            "image_format": cfg.INPUT.FORMAT,
+            "sampling_frame_num": cfg.INPUT.SAMPLING_FRAME_NUM,
+            "sampling_frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
+            "sampling_frame_shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        }
+        if not is_train:
+            return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
+        pseudo = cfg.INPUT.PSEUDO_CLIP
+        return settings | {
+            "augmentations": clip_from_config(cfg),
+            "drift": Drift(pseudo.ROTATION, pseudo.SCALE, pseudo.SHIFT),
+        }
+
+    def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Maps one record, which stays as it is; see the class."""
+        result = dict(record)
+        annotations = result.pop("annotations", None) or []
+        is_video = "file_names" in record
+        paths = record["file_names"] if is_video else [record["file_name"]]
+        result["length"] = len(paths)
+        if not self.is_train:
+            return result | {"file_names": paths} | self._lazy_frames(record, paths)
+        try:
+            if is_video:
+                return result | self._video_clip(record, annotations)
+            return result | self._image_clip(record, annotations)
+        except ValueError as error:
+            name = f"video {record['video_id']}" if is_video else record["file_name"]
+            raise ValueError(f"{name}: {error}") from error
+
+    def _lazy_frames(self, record: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+        if "height" in record:
+            size = (record["height"], record["width"])
+        else:
+            size = read_image(paths[0]).shape[:2]
+        geometry = draw(self.augmentations, np.broadcast_to(np.uint8(0), (*size, 3)))
+        frames = Frames(paths, geometry, self.image_format)
+        return {"image": frames, "height": size[0], "width": size[1]}
+
+    def _video_clip(
+        self, record: Mapping[str, Any], annotations: Sequence[Track]
+    ) -> dict[str, Any]:
+        paths = record["file_names"]
+        chosen = self._sample_frames(len(paths))
+        tracks = [
+            track
+            for track in annotations
+            if not track.get("iscrowd", 0) and any(track["segmentations"][i] for i in chosen)
+        ]
+        self._check_classes(tracks)
+        frames = {}
+        with _same_randomness() as restart:
+            for i in sorted(set(chosen)):  # a repeated frame is made once
+                restart()
+                image = read_image(paths[i], self.image_format)
+                check_size(record, image.shape, paths[i])
+                geometry = draw(self.augmentations, image)
+                masks = [track["segmentations"][i] for track in tracks]
+                frames[i] = self._finish_frame(geometry.apply_image(image), geometry, tracks, masks)
+        height, width = geometry.size
+        return {
+            "image": [frames[i][0] for i in chosen],
+            "instances": [frames[i][1] for i in chosen],
+            "file_names": [paths[i] for i in chosen],
+            "height": height,
+            "width": width,
+        }
+
+    def _sample_frames(self, length: int) -> list[int]:
+        """The T frames of a clip, as published but for videos of one frame, which failed there."""
+        reference = random.randrange(length)
+        low, high = max(0, reference - self.frame_range), reference + self.frame_range + 1
+        others = [i for i in range(low, min(high, length)) if i != reference] or [reference]
+        drawn = np.random.choice(others, self.num_frames - 1)  # noqa: NPY002 (as detectron2)
+        chosen = sorted([reference, *drawn.tolist()])
+        if self.shuffle:
+            random.shuffle(chosen)
+        return chosen
+
+    def _image_clip(
+        self, record: Mapping[str, Any], annotations: Sequence[Track]
+    ) -> dict[str, Any]:
+        path = record["file_name"]
+        image = read_image(path, self.image_format)
+        check_size(record, image.shape, path)
+        objects = [a for a in annotations if not a.get("iscrowd", 0)]
+        self._check_classes(objects)
+        masks = [a.get("segmentation") for a in objects]
+        base = draw(self.augmentations, image)
+        whole = base.apply_image(image)
+        images, instances = [], []
+        for pose in self.drift.draw(self.num_frames, whole.shape[:2]):
+            geometry = Geometry([*base.transforms, pose], base.size)
+            frame = self._finish_frame(pose.apply_image(whole), geometry, objects, masks)
+            images.append(frame[0])
+            instances.append(frame[1])
+        height, width = base.size
+        return {
+            "image": images,
+            "instances": instances,
+            "file_names": [path] * self.num_frames,
+            "height": height,
+            "width": width,
+            "length": self.num_frames,
+            "video_id": record.get("image_id", path),
+        }
+
+    def _finish_frame(
+        self, image: np.ndarray, geometry: Geometry, tracks: Sequence[Track], masks: Sequence[Any]
+    ) -> tuple[torch.Tensor, Instances]:
+        """The tensor and the targets of a transformed frame."""
+        size = (image.shape[0], image.shape[1])
+        annotated = [  # with the row in the place of the class
+            {"id": track.get("id", row), "category_id": row, "segmentation": mask}
+            for row, (track, mask) in enumerate(zip(tracks, masks))
+            if mask
+        ]
+        targets = instance_targets(annotated, geometry, size, size)
+        bitmaps = np.zeros((len(tracks), *size), bool)
+        bitmaps[targets.classes] = targets.masks
+        ids = np.full(len(tracks), ABSENT)
+        classes = np.full(len(tracks), self.num_classes)
+        for annotation in annotated:
+            row = annotation["category_id"]
+            classes[row] = tracks[row]["category_id"]
+            if bitmaps[row].any():
+                ids[row] = annotation["id"] if isinstance(annotation["id"], int) else row
+        instances = Instances(size)
+        instances.gt_ids = torch.from_numpy(ids)
+        instances.gt_classes = torch.from_numpy(classes)
+        instances.gt_masks = BitMasks(torch.from_numpy(bitmaps))
+        instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        return to_planes(image, size, 0), instances
+
+    def _check_classes(self, tracks: Sequence[Track]) -> None:
+        for i, track in enumerate(tracks):
+            if not 0 <= track["category_id"] < self.num_classes:
+                raise ValueError(
+                    f"{describe(track, i)} has class {track['category_id']}; "
+                    f"MODEL.SEM_SEG_HEAD.NUM_CLASSES {self.num_classes} allows 0 to "
+                    f"{self.num_classes - 1}"
+                )
+
+
+class YTVISDatasetMapper(ClipMapper):
+    """The published mapper of videos. ``use_instance_mask`` is there for old calls; it is True."""
+
+    @configurable
+    def __init__(
+        self, is_train: bool = True, *, use_instance_mask: bool = True, **settings: Any
+    ) -> None:
+        ClipMapper.__init__(self, is_train, **settings)
+
+
+class CocoClipDatasetMapper(YTVISDatasetMapper):
+    """The published mapper of images to clips, which augmented each view on its own."""
+
+
+@contextmanager
+def _same_randomness() -> Iterator[Any]:
+    """Lends a function that sets the generators back to where they were at the start."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (as detectron2)
+
+    def restart() -> None:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+    yield restart
