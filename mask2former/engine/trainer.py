@@ -97,6 +97,14 @@ class Trainer(DefaultTrainer):
         (see `data_order`); random numbers go on with a new seed. Otherwise MODEL.WEIGHTS are loaded
         and training starts at iteration 0.
         """
+        if resume and not self.checkpointer.has_checkpoint():
+            logger.info("There is no checkpoint in %s to resume from", self.cfg.OUTPUT_DIR)
+        elif self.checkpointer.has_checkpoint() and not resume:
+            logger.warning(
+                "%s holds checkpoints of an earlier run, which are overwritten; with --resume, it "
+                "would go on",
+                self.cfg.OUTPUT_DIR,
+            )
         super().resume_or_load(resume=resume)
         if self.start_iter == 0:
             return

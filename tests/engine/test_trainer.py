@@ -60,6 +60,19 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert rates[0] == rates[1] > 0
 
 
+def test_says_what_becomes_of_earlier_checkpoints(
+    tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    trainer = StubTrainer(make_cfg(tmp_path))
+    trainer.resume_or_load(resume=True)
+    assert f"no checkpoint in {tmp_path} to resume from" in messages.text
+    assert trainer.start_iter == 0
+    trainer.checkpointer.save("model_0000002", iteration=2)
+    messages.clear()
+    trainer.resume_or_load(resume=False)
+    assert "holds checkpoints of an earlier run, which are overwritten" in messages.text
+
+
 def test_signal_cuts_evaluation_short(tmp_path: Path) -> None:
     class Trainer(StubTrainer):
         @classmethod
