@@ -201,7 +201,10 @@ def register_custom(cfg: CfgNode) -> None:
     """
     custom = [_register_entry(entry, index) for index, entry in enumerate(cfg.DATASETS.CUSTOM)]
     head = cfg.MODEL.SEM_SEG_HEAD
-    used = dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
+    train = cfg.DATASETS.TRAIN
+    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+        train = train[:1]  # others are trained on by the classes of the first
+    used = dict.fromkeys((*train, *cfg.DATASETS.TEST))
     counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
     not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     if counted and head.NUM_CLASSES in not_set:

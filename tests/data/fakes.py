@@ -13,8 +13,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from PIL import Image
 from scipy.io import savemat
+
+from mask2former.data.categories import load_categories
 
 HEIGHT, WIDTH = 12, 16
 
@@ -90,14 +93,14 @@ def coco_panoptic(root: Path) -> None:
         image = {"id": 7, "file_name": "000000000007.jpg", "height": HEIGHT, "width": WIDTH}
         content = {"images": [image], "annotations": [{"image_id": 7, **annotation}]}
         path = folder / "annotations" / f"panoptic_{split}2017.json"
-        save_json(path, {**content, "categories": []})
+        save_json(path, {**content, "categories": COCO_CATEGORIES})
         objects = [
             {"id": i, "image_id": 7, "category_id": c, "iscrowd": 0, "area": 48}
             | {"bbox": [x, 0, 8, 6], "segmentation": [[x, 0, x + 8, 0, x + 8, 6, x, 6]]}
             for i, c, x in ((1, 1, 0), (2, 18, 8))
         ]
         path = folder / "annotations" / f"instances_{split}2017.json"
-        categories = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
+        categories = [c for c in COCO_CATEGORIES if c["isthing"]]
         save_json(path, {"images": [image], "annotations": objects, "categories": categories})
 
 
@@ -122,4 +125,28 @@ def mapillary_vistas(root: Path) -> None:
         annotation = _panoptic(folder / "panoptic", "aBc-1", rows)
         image = {"id": "aBc-1", "file_name": "aBc-1.jpg", "height": HEIGHT, "width": WIDTH}
         content = {"images": [image], "annotations": [{"image_id": "aBc-1", **annotation}]}
-        save_json(folder / "panoptic" / "panoptic_2018.json", {**content, "categories": []})
+        content["categories"] = load_categories("mapillary_vistas")
+        save_json(folder / "panoptic" / "panoptic_2018.json", content)
+
+
+def ytvis(root: Path, folder: str = "ytvis_2019", classes: str = "ytvis_2019") -> None:
+    """Two frames with an object in the upper left quarter, of category 3, hidden in the second."""
+    categories = [{"id": c["id"], "name": c["name"]} for c in load_categories(classes)]
+    for split in ("train", "valid"):
+        names = [f"clip/{frame:05d}.jpg" for frame in range(2)]
+        for name in names:
+            save_photo(root / folder / split / "JPEGImages" / name)
+        size = {"height": HEIGHT, "width": WIDTH, "length": 2}
+        annotation = {
+            "id": 1,
+            "video_id": 1,
+            "category_id": 3,
+            "iscrowd": 0,
+            "bboxes": [[0, 0, 8, 6], None],
+            "segmentations": [[[0, 0, 8, 0, 8, 6, 0, 6]], None],
+            "areas": [48, None],
+            **size,
+        }
+        videos = [{"id": 1, "file_names": names, **size}]
+        content = {"videos": videos, "annotations": [annotation], "categories": categories}
+        save_json(root / folder / f"{split}.json", content)

@@ -284,6 +284,16 @@ def test_train_and_test_have_to_agree(instance, sem_seg):
         register_custom(cfg)
 
 
+def test_videos_may_be_mixed_with_data_of_other_classes(video, instance):
+    cfg = _config(video, instance)
+    cfg.DATASETS.TRAIN = ("mine_video", "mine_instance")
+    with pytest.raises(ValueError, match="NUM_CLASSES is 2, but mine_instance has 6 classes"):
+        register_custom(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "VideoMaskFormer"
+    register_custom(cfg)
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 2
+
+
 def test_other_data_sets_keep_their_number(instance):
     """54 is detectron2's default, which a config may mean."""
     MetadataCatalog.get("other").set(thing_classes=["a"])

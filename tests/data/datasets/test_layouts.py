@@ -1,0 +1,126 @@
+"""Fakes of the published layouts go all the way: preparation, a training step, evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data.datasets import builtin
+from detectron2.evaluation import inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+import mask2former.data.datasets as datasets
+from mask2former.config import load_config
+from mask2former.data import build_test_loader, build_train_loader, register_custom
+from mask2former.data.preparation import ade20k, ade20k_full, coco, mapillary_vistas
+from mask2former.evaluation import build_evaluator
+from tests.data import fakes
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "shapes"
+SMALL = [
+    *("MODEL.DEVICE", "cpu", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", -1, "MODEL.TIMM.PRETRAINED", ""),
+    *("MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", 1, "MODEL.MASK_FORMER.DEC_LAYERS", 2),
+    *("MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", 6, "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", 20),
+    *("MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", 0.0, "TEST.DETECTIONS_PER_IMAGE", 5),
+    *("INPUT.IMAGE_SIZE", 64, "INPUT.MIN_SIZE_TRAIN", (32,), "INPUT.MIN_SIZE_TEST", 32),
+    *("SOLVER.IMS_PER_BATCH", 1, "DATALOADER.NUM_WORKERS", 0),
+    *("DATALOADER.FILTER_EMPTY_ANNOTATIONS", True),
+]
+
+ADE = (ade20k.prepare_semantic, ade20k.prepare_panoptic, ade20k.prepare_instances)
+SEMANTIC = ("semantic", "mask_former_semantic", {"sem_seg"})
+INSTANCE = ("instance", "mask_former_instance", {"bbox", "segm"})
+PANOPTIC = ("panoptic", "mask_former_panoptic", {"panoptic_seg", "bbox", "segm", "sem_seg"})
+COCO_INSTANCE = ("instance", "coco_instance_lsj", {"bbox", "segm"})
+COCO_PANOPTIC = ("panoptic", "coco_panoptic_lsj", {"panoptic_seg", "bbox", "segm", "sem_seg"})
+
+
+LAYOUTS = [
+    ("ade20k_sem_seg_train", "ade20k_sem_seg_val", fakes.ade20k, ADE[:1], SEMANTIC),
+    ("ade20k_panoptic_train", "ade20k_panoptic_val", fakes.ade20k, ADE, PANOPTIC),
+    ("ade20k_instance_train", "ade20k_instance_val", fakes.ade20k, ADE[2:], INSTANCE),
+    (
+        "ade20k_full_sem_seg_train",
+        "ade20k_full_sem_seg_val",
+        fakes.ade20k_full,
+        (ade20k_full.prepare,),
+        SEMANTIC,
+    ),
+    (
+        "coco_2017_train_panoptic_with_sem_seg",
+        "coco_2017_val_panoptic_with_sem_seg",
+        fakes.coco_panoptic,
+        (coco.prepare_semantic,),
+        COCO_PANOPTIC,
+    ),
+    (
+        "coco_2017_train_panoptic",
+        "coco_2017_val_panoptic_with_sem_seg",
+        fakes.coco_panoptic,
+        (coco.prepare_semantic,),
+        COCO_PANOPTIC,
+    ),
+    (
+        "coco_2017_train_stuff_10k_sem_seg",
+        "coco_2017_test_stuff_10k_sem_seg",
+        fakes.coco_stuff_10k,
+        (coco.prepare_stuff_10k,),
+        SEMANTIC,
+    ),
+    (
+        "mapillary_vistas_sem_seg_train",
+        "mapillary_vistas_sem_seg_val",
+        fakes.mapillary_vistas,
+        (),
+        SEMANTIC,
+    ),
+    (
+        "mapillary_vistas_panoptic_train",
+        "mapillary_vistas_panoptic_val",
+        fakes.mapillary_vistas,
+        (),
+        PANOPTIC,
+    ),
+    (
+        "mapillary_vistas_instance_train",
+        "mapillary_vistas_instance_val",
+        fakes.mapillary_vistas,
+        (mapillary_vistas.prepare_instances,),
+        COCO_INSTANCE,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "fake", "preparations", "task"), LAYOUTS, ids=[row[0] for row in LAYOUTS]
+)
+def test_layout(tmp_path, empty_catalogs, train, val, fake, preparations, task):
+    fake(tmp_path)
+    splits = ("train", "test" if "_test_" in val else "val")
+    for prepare in preparations:
+        for split in splits:
+            prepare(tmp_path, split)
+    builtin.register_all_coco(str(tmp_path))
+    builtin.register_all_ade20k(str(tmp_path))
+    datasets.register_all(str(tmp_path))
+    folder, mapper, expected = task
+    names = ["DATASETS.TRAIN", (train,), "DATASETS.TEST", (val,), "OUTPUT_DIR", str(tmp_path)]
+    (config,) = (CONFIGS / folder).glob("*.yaml")
+    cfg = load_config(config, [*SMALL, *names, "INPUT.DATASET_MAPPER_NAME", mapper])
+    register_custom(cfg)
+
+    torch.manual_seed(0)
+    model = build_model(cfg).train()
+    batch = next(iter(build_train_loader(cfg)))
+    with EventStorage():
+        losses = model(batch)
+    total = sum(losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+    evaluator = build_evaluator(cfg, val, str(tmp_path / "inference"))
+    results = inference_on_dataset(model.eval(), build_test_loader(cfg, val), evaluator)
+    assert set(results) == expected
