@@ -28,6 +28,10 @@ SMALL = [
     *("SOLVER.IMS_PER_BATCH", 1, "DATALOADER.NUM_WORKERS", 0),
     *("DATALOADER.FILTER_EMPTY_ANNOTATIONS", True),
 ]
+VIDEO = [
+    *("MODEL.META_ARCHITECTURE", "VideoMaskFormer"),
+    *("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", "VideoMultiScaleMaskedTransformerDecoder"),
+]
 
 ADE = (ade20k.prepare_semantic, ade20k.prepare_panoptic, ade20k.prepare_instances)
 SEMANTIC = ("semantic", "mask_former_semantic", {"sem_seg"})
@@ -106,11 +110,28 @@ def test_layout(tmp_path, empty_catalogs, train, val, fake, preparations, task):
     builtin.register_all_ade20k(str(tmp_path))
     datasets.register_all(str(tmp_path))
     folder, mapper, expected = task
-    names = ["DATASETS.TRAIN", (train,), "DATASETS.TEST", (val,), "OUTPUT_DIR", str(tmp_path)]
-    (config,) = (CONFIGS / folder).glob("*.yaml")
-    cfg = load_config(config, [*SMALL, *names, "INPUT.DATASET_MAPPER_NAME", mapper])
-    register_custom(cfg)
+    options = [*SMALL, "INPUT.DATASET_MAPPER_NAME", mapper]
+    assert set(_train_and_evaluate(folder, options, train, val, tmp_path)) == expected
 
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("ytvis_2019", "ytvis_2019"), ("ytvis_2021", "ytvis_2021"), ("ytvis_2022", "ytvis_2021")],
+)
+def test_video_layout(tmp_path, empty_catalogs, name, table):
+    fakes.ytvis(tmp_path, name, table)
+    datasets.register_all(str(tmp_path))
+    options = [*SMALL, *VIDEO]
+    results = _train_and_evaluate("instance", options, f"{name}_train", f"{name}_val", tmp_path)
+    assert set(results) == {"segm"}
+
+
+def _train_and_evaluate(folder: str, options: list, train: str, val: str, output: Path) -> dict:
+    """Takes one training step, and evaluates the model that is left."""
+    names = ["DATASETS.TRAIN", (train,), "DATASETS.TEST", (val,), "OUTPUT_DIR", str(output)]
+    (config,) = (CONFIGS / folder).glob("*.yaml")
+    cfg = load_config(config, [*options, *names])
+    register_custom(cfg)
     torch.manual_seed(0)
     model = build_model(cfg).train()
     batch = next(iter(build_train_loader(cfg)))
@@ -120,7 +141,5 @@ def test_layout(tmp_path, empty_catalogs, train, val, fake, preparations, task):
     total.backward()
     assert torch.isfinite(total)
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-
-    evaluator = build_evaluator(cfg, val, str(tmp_path / "inference"))
-    results = inference_on_dataset(model.eval(), build_test_loader(cfg, val), evaluator)
-    assert set(results) == expected
+    evaluator = build_evaluator(cfg, val, str(output / "inference"))
+    return inference_on_dataset(model.eval(), build_test_loader(cfg, val), evaluator)
