@@ -1,7 +1,13 @@
 """Mask2Former for images and video, as an extension of detectron2.
 
-Importing it registers its models and data sets, as detectron2 plugins do.
+Importing it registers its models and data sets, as detectron2 plugins do. What takes long to import
+(training, evaluation, the model zoo) is imported when one of its names is asked for.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 try:
     import detectron2  # noqa: F401
@@ -13,30 +19,66 @@ except ModuleNotFoundError as error:
         "mask2former, or build it from https://github.com/facebookresearch/detectron2"
     ) from error
 
+# The three loader functions are among the published video package's names.
+from detectron2.data import (
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+
 from .config import add_maskformer2_config, add_maskformer2_video_config, load_config
 from .data import (
-    CocoClipDatasetMapper,
     COCOInstanceNewBaselineDatasetMapper,
     COCOPanopticNewBaselineDatasetMapper,
     MaskFormerInstanceDatasetMapper,
     MaskFormerPanopticDatasetMapper,
     MaskFormerSemanticDatasetMapper,
-    YTVISDatasetMapper,
 )
-from .modeling import MaskFormer, VideoMaskFormer
+from .data.clips import YTVISDatasetMapper
+from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
+
+if TYPE_CHECKING:
+    from . import model_zoo
+    from .engine import Predictor
+    from .evaluation import InstanceSegEvaluator, YTVISEvaluator
 
 __version__ = "0.1.0"
 __all__ = [
     "COCOInstanceNewBaselineDatasetMapper",
     "COCOPanopticNewBaselineDatasetMapper",
-    "CocoClipDatasetMapper",
+    "InstanceSegEvaluator",
     "MaskFormer",
     "MaskFormerInstanceDatasetMapper",
     "MaskFormerPanopticDatasetMapper",
     "MaskFormerSemanticDatasetMapper",
+    "Predictor",
+    "SemanticSegmentorWithTTA",
     "VideoMaskFormer",
     "YTVISDatasetMapper",
+    "YTVISEvaluator",
     "add_maskformer2_config",
     "add_maskformer2_video_config",
+    "build_detection_test_loader",
+    "build_detection_train_loader",
+    "get_detection_dataset_dicts",
     "load_config",
+    "model_zoo",
 ]
+
+_MODULE_OF = {
+    "InstanceSegEvaluator": ".evaluation",
+    "Predictor": ".engine",
+    "YTVISEvaluator": ".evaluation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "model_zoo":
+        return importlib.import_module(".model_zoo", __name__)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,9 @@
-"""The package as users get it: what its wheel holds, and what it says without detectron2."""
+"""The package as users get it: its names, what importing it does, what its wheel holds."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import shutil
 import subprocess
 import sys
@@ -9,8 +11,135 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import mask2former
+from mask2former.config import get_config
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What the two published packages, mask2former and mask2former_video, export.
+PUBLISHED = (
+    "COCOInstanceNewBaselineDatasetMapper",
+    "COCOPanopticNewBaselineDatasetMapper",
+    "InstanceSegEvaluator",
+    "MaskFormer",
+    "MaskFormerInstanceDatasetMapper",
+    "MaskFormerPanopticDatasetMapper",
+    "MaskFormerSemanticDatasetMapper",
+    "SemanticSegmentorWithTTA",
+    "VideoMaskFormer",
+    "YTVISDatasetMapper",
+    "YTVISEvaluator",
+    "add_maskformer2_config",
+    "add_maskformer2_video_config",
+    "build_detection_test_loader",
+    "build_detection_train_loader",
+    "get_detection_dataset_dicts",
+)
+
+# Imports the package in a fresh process, beside a data set of somebody else, and again.
+IMPORT = """
+import importlib, json, sys
+import detectron2.data, detectron2.engine, detectron2.modeling
+catalog = detectron2.data.DatasetCatalog
+catalog.register("ytvis_2019_train", lambda: ["mine"])
+detectron2.data.MetadataCatalog.get("ytvis_2019_train").thing_classes = ["mine"]
+before = set(sys.modules)
+import mask2former
+modules = sorted(set(sys.modules) - before)
+names = catalog.list()
+importlib.reload(mask2former)
+importlib.reload(mask2former.data.datasets)
+print(json.dumps({
+    "modules": modules,
+    "data": catalog.get("ytvis_2019_train"),
+    "classes": detectron2.data.MetadataCatalog.get("ytvis_2019_train").thing_classes,
+    "dir": dir(mask2former),
+    "before": names,
+    "after": catalog.list(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict:
+    """What importing the package did in a fresh process."""
+    found = subprocess.run(
+        [sys.executable, "-c", IMPORT], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def test_importing_loads_no_package_that_detectron2_does_not(imported):
+    assert {name.partition(".")[0] for name in imported["modules"]} <= {"mask2former", "detectron2"}
+
+
+def test_importing_leaves_training_and_evaluation_for_later(imported):
+    parts = {".".join(name.split(".")[:2]) for name in imported["modules"]}
+    assert "mask2former.modeling" in parts
+    assert not parts & {f"mask2former.{p}" for p in ("engine", "evaluation", "model_zoo")}
+
+
+def test_a_data_set_that_is_there_already_stays(imported):
+    assert imported["data"] == ["mine"]
+    assert imported["classes"] == ["mine"]
+    assert {"ytvis_2021_val", "shapes_train_panoptic"} <= set(imported["before"])
+
+
+def test_reloading_changes_nothing(imported):
+    assert imported["after"] == imported["before"]
+
+
+def test_names_are_listed_before_they_are_loaded(imported):
+    assert {*PUBLISHED, "Predictor", "load_config", "model_zoo"} <= set(imported["dir"])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_name_is_exported(name):
+    assert getattr(mask2former, name).__name__ == name
+    assert name in mask2former.__all__
+
+
+def test_every_exported_name_can_be_had():
+    for name in mask2former.__all__:
+        assert getattr(mask2former, name) is not None
+    assert mask2former.model_zoo is importlib.import_module("mask2former.model_zoo")
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'mask2former' has no attribute 'Mask3Former'"):
+        _ = mask2former.Mask3Former
+
+
+@pytest.fixture
+def clips():
+    """The name of a data set of two videos, one of them with nothing but a crowd."""
+    name = "package_test_clips"
+    track = {"category_id": 0, "segmentations": [None], "iscrowd": 0}
+    DatasetCatalog.register(
+        name,
+        lambda: [
+            {"video_id": 1, "file_names": ["a"], "annotations": [track]},
+            {"video_id": 2, "file_names": ["b"], "annotations": [track | {"iscrowd": 1}]},
+        ],
+    )
+    MetadataCatalog.get(name).thing_classes = ["thing"]
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def test_loaders_of_the_video_package_take_clips(clips):
+    cfg = get_config()
+    cfg.DATALOADER.NUM_WORKERS, cfg.SOLVER.IMS_PER_BATCH = 0, 1
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
+    records = mask2former.get_detection_dataset_dicts(clips, filter_empty=True)
+    assert [record["video_id"] for record in records] == [1]
+    train = mask2former.build_detection_train_loader(cfg, mapper=dict, dataset=records)
+    assert [x["video_id"] for x in next(iter(train))] == [1]
+    test = mask2former.build_detection_test_loader(cfg, clips, mapper=dict)
+    assert [x["video_id"] for batch in test for x in batch] == [1, 2]
 
 
 def test_without_detectron2_the_import_says_how_to_get_it():

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -26,6 +25,8 @@ def assign(costs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         For every matrix the chosen rows, ascending, and their columns: two int64 tensors of
         min(Q, N) entries on the CPU.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and for training only
+
     if not costs:
         return []
     flat = torch.cat([c.detach().float().flatten() for c in costs]).cpu()
