@@ -126,6 +126,36 @@ def test_video_layout(tmp_path, empty_catalogs, name, table):
     assert set(results) == {"segm"}
 
 
+def test_own_label_maps_with_labels_of_any_number(tmp_path, empty_catalogs):
+    fakes.save_photo(tmp_path / "images" / "1.jpg")
+    fakes.save(tmp_path / "labels" / "1.png", fakes.quarters(7, 70, 9, 0))
+    entry = {
+        "name": "mine",
+        "task": "sem_seg",
+        "image_root": str(tmp_path / "images"),
+        "sem_seg_root": str(tmp_path / "labels"),
+        "classes": {7: "road", 70: "car", 9: "sky"},
+        "ignore_label": 0,
+    }
+    options = [*SMALL, "DATASETS.CUSTOM", [entry]]
+    results = _train_and_evaluate("semantic", options, "mine", "mine", tmp_path)
+    assert {"IoU-road", "IoU-car", "IoU-sky"} <= set(results["sem_seg"])
+
+
+def test_own_panoptic_data_without_label_maps(shapes_root, tmp_path, empty_catalogs):
+    folder = shapes_root / "shapes"
+    entry = {
+        "name": "mine",
+        "task": "panoptic",
+        "image_root": str(folder / "images" / "val"),
+        "annotations": str(folder / "annotations" / "panoptic_val.json"),
+        "panoptic_root": str(folder / "panoptic_val"),
+    }
+    options = [*SMALL, "DATASETS.CUSTOM", [entry]]
+    results = _train_and_evaluate("panoptic", options, "mine", "mine", tmp_path)
+    assert set(results) == {"panoptic_seg", "bbox", "segm", "sem_seg"}
+
+
 def _train_and_evaluate(folder: str, options: list, train: str, val: str, output: Path) -> dict:
     """Takes one training step, and evaluates the model that is left."""
     names = ["DATASETS.TRAIN", (train,), "DATASETS.TEST", (val,), "OUTPUT_DIR", str(output)]
