@@ -16,6 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former.config_custom import CLASSES_FROM_DATA
 from mask2former.data.datasets import common, label_maps
+from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
 from mask2former.data.datasets.ytvis import video_instances
 
 __all__ = ["register", "register_custom"]
@@ -116,9 +117,9 @@ def _add_panoptic(
             raise ValueError(f"{annotations}: category {category['id']} has to have isthing 0 or 1")
     # Things first, as in COCO: then instance results have the classes 0 to the number of things.
     ordered = sorted(categories, key=lambda c: not c["isthing"])
-    common.panoptic(
+    register_panoptic(
         name,
-        common.panoptic_metadata(ordered),
+        panoptic_metadata(ordered),
         image_root=image_root,
         panoptic_root=panoptic_root,
         panoptic_json=annotations,

@@ -6,6 +6,7 @@ import os
 
 from mask2former.data.categories import load_categories
 from mask2former.data.datasets import common
+from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
 
 __all__ = ["register_ade20k", "register_ade20k_full"]
 
@@ -21,7 +22,7 @@ def register_ade20k(root: str) -> None:
     categories = load_categories("ade20k")
     # The instance files spell the names of their classes differently.
     things = [{**c, "name": c["instance_name"]} for c in categories if c["isthing"]]
-    metadata = common.panoptic_metadata(categories)
+    metadata = panoptic_metadata(categories)
     for split, long_split in _SPLITS.items():
         image_root = os.path.join(folder, "images", long_split)
         instances_json = os.path.join(folder, f"ade20k_instance_{split}.json")
@@ -33,7 +34,7 @@ def register_ade20k(root: str) -> None:
             json_file=instances_json,
             hint=common.hint("ade20k_ins_seg"),
         )
-        common.panoptic(
+        register_panoptic(
             f"ade20k_panoptic_{split}",
             metadata,
             image_root=image_root,

@@ -9,6 +9,7 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
 from mask2former.data.categories import load_categories
 from mask2former.data.datasets import common
+from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
 
 __all__ = ["register_coco_panoptic", "register_coco_stuff_10k"]
 
@@ -20,11 +21,11 @@ def register_coco_panoptic(root: str) -> None:
     80 things, where detectron2 lists all 133 classes.
     """
     folder = os.path.join(root, "coco")
-    metadata = common.panoptic_metadata(COCO_CATEGORIES)
+    metadata = panoptic_metadata(COCO_CATEGORIES)
     for split in ("train", "val"):
         name = f"coco_2017_{split}_panoptic"
         _narrow_to_things(name, metadata)
-        common.panoptic(
+        register_panoptic(
             f"{name}_with_sem_seg",
             metadata,
             image_root=os.path.join(folder, f"{split}2017"),

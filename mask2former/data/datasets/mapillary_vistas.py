@@ -6,6 +6,7 @@ import os
 
 from mask2former.data.categories import load_categories
 from mask2former.data.datasets import common
+from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
 
 __all__ = ["register_mapillary_vistas"]
 
@@ -20,7 +21,7 @@ def register_mapillary_vistas(root: str) -> None:
     """
     categories = load_categories("mapillary_vistas")
     things = [c for c in categories if c["isthing"]]
-    metadata = common.panoptic_metadata(categories)
+    metadata = panoptic_metadata(categories)
     # As published: thing_classes lists all classes, so that contiguous ids index it.
     metadata["thing_classes"] = metadata["stuff_classes"]
     metadata["thing_colors"] = metadata["stuff_colors"]
@@ -47,7 +48,7 @@ def register_mapillary_vistas(root: str) -> None:
             hint=common.hint("mapillary_vistas_ins_seg"),
             thing_colors=[c["color"] for c in things],
         )
-        common.panoptic(
+        register_panoptic(
             f"mapillary_vistas_panoptic_{split}",
             metadata,
             image_root=image_root,

@@ -6,6 +6,7 @@ import os
 
 from mask2former.data.categories import load_categories
 from mask2former.data.datasets import common
+from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
 
 __all__ = ["register_shapes"]
 
@@ -16,7 +17,7 @@ def register_shapes(root: str) -> None:
     categories = load_categories("shapes")
     things = [c for c in categories if c["isthing"]]
     hint = f"Make it with: python datasets/prepare_shapes.py --output {root}"
-    metadata = common.panoptic_metadata(categories)
+    metadata = panoptic_metadata(categories)
     for split in ("train", "val"):
         image_root = os.path.join(folder, "images", split)
         instances_json = os.path.join(folder, "annotations", f"instances_{split}.json")
@@ -29,7 +30,7 @@ def register_shapes(root: str) -> None:
             hint=hint,
             thing_colors=[c["color"] for c in things],
         )
-        common.panoptic(
+        register_panoptic(
             f"shapes_{split}_panoptic",
             metadata,
             image_root=image_root,
