@@ -20,7 +20,7 @@ __all__ = ["Backdrop", "Scene", "find_owners", "random_backdrop", "random_scene"
 
 Array = np.ndarray
 
-_MAX_THINGS = 6
+_MAX_THINGS = 5
 _SHARE_WITHOUT_THINGS = 0.05
 # A thing with less to see of it than this is left out: nobody could name its class.
 _LEAST_VISIBLE_SHARE = 0.4

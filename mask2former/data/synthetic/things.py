@@ -145,7 +145,7 @@ def random_thing(rng: np.random.Generator, unit: float) -> Thing:
     hue, saturation, value = rng.uniform(0, 360), rng.uniform(0.35, 0.9), rng.uniform(0.55, 1.0)
     other = (hue + rng.choice([0, 30, 180, 210])) % 360
     contrast = 0.55 if value > 0.75 else 1.6
-    radius = np.exp(rng.uniform(np.log(11), np.log(30))) * unit
+    radius = np.exp(rng.uniform(np.log(14), np.log(32))) * unit
     return Thing(
         kind=str(rng.choice(list(OUTLINES))),
         radius=radius,
