@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from detectron2.utils.file_io import PathManager
 
 from .coco_ap import coco_average_precision
 from .ids import DatasetIds, ids_in_order
-from .json_files import read_json, write_json
+from .json_files import read_json, write_json_list
 from .panoptic_files import read_panoptic_png
 from .results import results_table
 from .rle import encode_masks, encode_segments
@@ -105,7 +106,8 @@ class InstanceSegEvaluator(DatasetEvaluator):
             results = list(itertools.chain.from_iterable(part for part, _ in parts))
             num_images = sum(count for _, count in parts)
         if self._output_dir:
-            write_json(self._output_dir / "coco_instances_results.json", results)
+            path = self._output_dir / "coco_instances_results.json"
+            write_json_list(path, map(json.dumps, results))
         if "annotations" not in self._gt_json:
             logger.info("%s has no annotations: results are written, but not scored", self._name)
             return {}

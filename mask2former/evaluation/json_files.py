@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,18 @@ def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = No
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
         json.dump(_finite(value), file, indent=indent, allow_nan=False)
+
+
+def write_json_list(path: str | os.PathLike[str], entries: Iterable[str]) -> None:
+    """Writes entries that are json text already as a list, a line each, and makes the folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
+        separator = "[\n"
+        for entry in entries:
+            file.write(separator + entry)
+            separator = ",\n"
+        file.write("\n]\n" if separator == ",\n" else "[]\n")
 
 
 def require_keys(entry: Any, keys: Collection[str]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from detectron2.utils import comm
 
-from ..files import atomic_path
+from .json_files import write_json_list
 
 
 class JsonStream:
@@ -49,14 +50,8 @@ class JsonStream:
         return self._path.with_name(f".{self._path.name}.part{rank}")
 
     def _join(self, parts: list[Path]) -> None:
-        with atomic_path(self._path) as whole, open(whole, "w", encoding="utf-8") as file:
-            file.write("[")
-            separator = "\n"
-            for part in parts:
-                with open(part, encoding="utf-8") as lines:
-                    for line in lines:
-                        file.write(separator + line.rstrip("\n"))
-                        separator = ",\n"
-            file.write("\n]\n")
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(part, encoding="utf-8")) for part in parts]
+            write_json_list(self._path, (line.rstrip("\n") for file in files for line in file))
         for part in parts:
             part.unlink()

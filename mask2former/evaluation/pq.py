@@ -67,25 +67,16 @@ class PanopticQuality:
         _check_prediction(pred, pred_id, pred_row)
 
         pred_area = _sum_by_row(pred_row, shared, len(pred))
-        gt_area = gt.areas(_sum_by_row(gt_row, shared, len(gt)))
         void_area = _sum_by_row(np.where(gt_id == VOID, pred_row, -1), shared, len(pred))
-
-        both = (gt_row >= 0) & (pred_row >= 0)
-        both[both] = ~gt.crowd[gt_row[both]] & (gt.cat[gt_row[both]] == pred.cat[pred_row[both]])
-        gt_row_b, pred_row_b, shared_b = gt_row[both], pred_row[both], shared[both]
-        union = gt_area[gt_row_b] + pred_area[pred_row_b] - shared_b - void_area[pred_row_b]
-        iou = shared_b / union
-        hit = iou > 0.5  # above one half at most one prediction can match: no assignment needed
-        np.add.at(self.tp, gt.cat[gt_row_b[hit]], 1)
-        np.add.at(self.iou_sum, gt.cat[gt_row_b[hit]], iou[hit])
-
+        crowd_area = _crowd_area(gt, pred, gt_row, pred_row, shared, self.ids.size)
+        hit_gt, hit_pred, iou = _match(gt, pred, gt_row, pred_row, shared, pred_area - void_area)
+        np.add.at(self.tp, gt.cat[hit_gt], 1)
+        np.add.at(self.iou_sum, gt.cat[hit_gt], iou)
         missed = ~gt.crowd
-        missed[gt_row_b[hit]] = False
+        missed[hit_gt] = False
         np.add.at(self.fn, gt.cat[missed], 1)
-
-        ignored = void_area + _crowd_area(gt, pred, gt_row, pred_row, shared, self.ids.size)
-        wrong = ignored / pred_area <= 0.5
-        wrong[pred_row_b[hit]] = False
+        wrong = (void_area + crowd_area) / pred_area <= 0.5
+        wrong[hit_pred] = False
         np.add.at(self.fp, pred.cat[wrong], 1)
 
     def summary(self) -> dict[str, Any]:
@@ -172,6 +163,24 @@ class _Segments:
         return np.array(
             [s.get("area", n) for s, n in zip(self.segments, counted, strict=True)], dtype=float
         )
+
+
+def _match(
+    gt: _Segments,
+    pred: _Segments,
+    gt_row: np.ndarray,
+    pred_row: np.ndarray,
+    shared: np.ndarray,
+    pred_area: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the pairs that match, and their IoU; ``pred_area`` is without void pixels."""
+    gt_area = gt.areas(_sum_by_row(gt_row, shared, len(gt)))
+    both = (gt_row >= 0) & (pred_row >= 0)
+    both[both] = ~gt.crowd[gt_row[both]] & (gt.cat[gt_row[both]] == pred.cat[pred_row[both]])
+    gt_row, pred_row, shared = gt_row[both], pred_row[both], shared[both]
+    iou = shared / (gt_area[gt_row] + pred_area[pred_row] - shared)
+    hit = iou > 0.5  # above one half at most one prediction can match: no assignment needed
+    return gt_row[hit], pred_row[hit], iou[hit]
 
 
 def _sum_by_row(rows: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ becomes one mask, and pycocotools does the rest.
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from detectron2.utils.file_io import PathManager
 
 from .coco_ap import Annotation, PairwiseEval, average_precision, index_coco
 from .ids import DatasetIds, ids_in_order
-from .json_files import read_json, write_json
+from .json_files import read_json, write_json_list
 from .results import results_table
 from .rle import concatenate_frames, encode_masks
 from .video_entries import Tube, num_frames, result_tubes, truth_tubes
@@ -155,7 +156,7 @@ class YTVISEvaluator(DatasetEvaluator):
             if not comm.is_main_process():
                 return {}
         if self._output_dir:
-            write_json(self._output_dir / "results.json", results)
+            write_json_list(self._output_dir / "results.json", map(json.dumps, results))
         if "annotations" not in self._gt_json:
             logger.info("%s has no annotations: there is no score", self._name)
             return {}

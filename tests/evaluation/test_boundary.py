@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mask2former.evaluation.boundary import boundary_region, boundary_width
 
 
+@settings(max_examples=40)
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)), st.integers(1, 4))
 def test_pixels_with_background_nearby(mask, width):
     padded = np.pad(mask, width)  # outside the image is background

@@ -1,8 +1,10 @@
 """Json files: NaN, wholeness, errors."""
 
+import json
+
 import pytest
 
-from mask2former.evaluation.json_files import read_json, write_json
+from mask2former.evaluation.json_files import read_json, require_keys, write_json, write_json_list
 
 
 def test_nan_and_infinities_become_null(tmp_path):
@@ -26,3 +28,18 @@ def test_what_is_no_json_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="broken.json: expected a json file"):
         read_json(path)
+
+
+@pytest.mark.parametrize("entries", [[], [1], [{"a": 1}, None]])
+def test_lists_entry_by_entry(tmp_path, entries):
+    write_json_list(tmp_path / "new" / "list.json", map(json.dumps, entries))
+    assert read_json(tmp_path / "new" / "list.json") == entries
+    assert len((tmp_path / "new" / "list.json").read_text().splitlines()) <= len(entries) + 2
+
+
+def test_required_keys():
+    require_keys({"a": 1, "b": None}, ("a", "b"))
+    with pytest.raises(ValueError, match="missing: b$"):
+        require_keys({"a": 1}, ("a", "b"))
+    with pytest.raises(ValueError, match="missing: a, b$"):
+        require_keys([1], ("a", "b"))

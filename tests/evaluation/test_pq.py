@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mask2former.evaluation.pq import PanopticQuality, count_pairs
@@ -175,6 +175,7 @@ def segmentations(draw, max_segments):
     return segment_map, segments
 
 
+@settings(max_examples=60)
 @given(segmentations(6), segmentations(6), st.randoms())
 def test_against_the_slow_oracle(gt, pred, random):
     gt_map, gt_segments = gt

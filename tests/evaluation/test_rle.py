@@ -4,7 +4,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -23,6 +23,7 @@ def decode(rle):
     return mask_util.decode(rle).astype(bool)
 
 
+@settings(max_examples=40)
 @given(masks)
 def test_encode_then_decode_with_pycocotools(mask):
     for one, rle in zip(mask, encode_masks(mask), strict=True):
@@ -36,6 +37,7 @@ def test_encode_takes_bool_float_and_int_tensors():
     assert encode_masks(mask * 0.4) != expected  # half and less is background
 
 
+@settings(max_examples=40)
 @given(masks)
 def test_run_lengths_of_text(mask):
     height, width = mask.shape[1:]
@@ -61,6 +63,7 @@ def test_run_lengths_of_large_masks_have_long_codes():
     assert runs.tolist() == [2345 * 3000 + 1234, 3000 - 1234, 1654 * 3000]
 
 
+@settings(max_examples=40)
 @given(masks, st.data())
 def test_frames_side_by_side(mask, data):
     num_frames, height, width = mask.shape
@@ -82,6 +85,7 @@ def test_too_many_pixels_for_pycocotools():
         concatenate_frames([None] * 3000, 1080, 1920)
 
 
+@settings(max_examples=40)
 @given(hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 4)))
 def test_segments_of_a_map(segment_map):
     ids = [3, 0, 7, 1]
