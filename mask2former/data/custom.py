@@ -21,7 +21,7 @@ from mask2former.data.datasets.ytvis import video_instances
 
 __all__ = ["register", "register_custom"]
 
-Classes = Sequence[str] | Mapping[int, str]
+Classes = Sequence[str] | Mapping[int | str, str]
 
 # Registered here, with what they were registered with.
 _REGISTERED: dict[str, dict[str, Any]] = {}
@@ -51,9 +51,9 @@ def register(
         panoptic_root: folder of the PNGs; for panoptic.
         sem_seg_root: folder of one-channel label maps under the names of the images; for sem_seg.
             Optional for panoptic, where semantic results are scored by them.
-        classes: for sem_seg, the names of the labels 0, 1, ..., or a mapping of label to name,
-            where labels that it lacks are ignored. Elsewhere the names come from the json; given
-            here, in the order of the category ids, they have to agree.
+        classes: for sem_seg, the names of the labels 0, 1, ..., or a mapping of label (7 or "7") to
+            name, where labels that it lacks are ignored. Elsewhere the names come from the json;
+            given here, in the order of the category ids, they have to agree.
         ignore_label: of pixels that belong to no class, in label maps.
 
     Raises:
@@ -61,6 +61,7 @@ def register(
         ValueError: an argument is missing or does not fit the task, the name is taken, or the
             annotations are not of the form.
     """
+    classes = _as_in_file(classes)
     given = {key: value for key, value in locals().items() if key not in ("name", "task")}
     if _is_registered(name, {"task": task, **given}):
         return
@@ -79,6 +80,13 @@ def register(
             common.require(given[key], f"{key} of the data set {name} has to exist.")
     add(name, **{key: given[key] for key in inspect.signature(add).parameters if key in given})
     _REGISTERED[name] = {"task": task, **given}
+
+
+def _as_in_file(classes: Classes | None) -> list[str] | dict[str, str] | None:
+    """The same classes as a config file has them, in which keys are text."""
+    if isinstance(classes, Mapping):
+        return {str(label): text for label, text in classes.items()}
+    return classes and list(classes)
 
 
 def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
@@ -135,8 +143,9 @@ def _add_panoptic(
 def _add_sem_seg(
     name: str, image_root: str, sem_seg_root: str, classes: Classes, ignore_label: int
 ) -> None:
-    names = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
-    if not names or not all(isinstance(label, int) and label >= 0 for label in names):
+    pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
+    names = {int(label) if str(label).isdecimal() else -1: text for label, text in pairs}
+    if not names or min(names) < 0:
         raise ValueError(
             f"{name}: classes has to be a list of names, or a mapping of labels (0 or more) to "
             f"names, not {classes!r}"
@@ -201,6 +210,8 @@ def register_custom(cfg: CfgNode) -> None:
             another data set, differs from that of a custom one.
     """
     custom = [_register_entry(entry, index) for index, entry in enumerate(cfg.DATASETS.CUSTOM)]
+    for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
+        entry.update({k: _as_in_file(v) for k, v in entry.items() if k == "classes"})
     head = cfg.MODEL.SEM_SEG_HEAD
     train = cfg.DATASETS.TRAIN
     if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":

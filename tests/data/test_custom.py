@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from mask2former.config import get_config
+from mask2former.config import get_config, load_config
 from mask2former.data import register, register_custom
 
 SHAPES = ["disc", "square", "triangle", "star", "ring", "cross", "sky", "grass", "water", "wall"]
@@ -253,6 +253,18 @@ def test_the_same_call_again_does_nothing_and_another_is_refused(instance, panop
     DatasetCatalog.register("theirs", list)
     with pytest.raises(ValueError, match="'theirs' is taken: .* by detectron2 or a plugin"):
         register(**{**instance, "name": "theirs"})
+
+
+def test_labels_survive_the_config_file(sem_seg, tmp_path):
+    entry = {**sem_seg, "classes": {7: "road", 9: "sky"}, "ignore_label": 0}
+    cfg = _config(entry)
+    register_custom(cfg)
+    path = tmp_path / "config.yaml"
+    path.write_text(cfg.dump())
+    again = load_config(path)
+    register_custom(again)
+    assert MetadataCatalog.get("mine_sem_seg").sem_seg_labels == [7, 9]
+    assert again.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 2
 
 
 # NUM_CLASSES
