@@ -34,7 +34,7 @@ from .data import (
     MaskFormerPanopticDatasetMapper,
     MaskFormerSemanticDatasetMapper,
 )
-from .data.clips import YTVISDatasetMapper
+from .data.clips import CocoClipDatasetMapper, YTVISDatasetMapper
 from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "COCOInstanceNewBaselineDatasetMapper",
     "COCOPanopticNewBaselineDatasetMapper",
+    "CocoClipDatasetMapper",
     "InstanceSegEvaluator",
     "MaskFormer",
     "MaskFormerInstanceDatasetMapper",

@@ -23,7 +23,7 @@ from .drift import Drift
 from .frames import Frames
 from .geometry import Geometry, draw, to_planes
 from .images import check_size, read_image
-from .segmentations import describe
+from .segmentations import check_classes, describe
 from .targets import instance_targets
 
 __all__ = ["ClipMapper", "CocoClipDatasetMapper", "YTVISDatasetMapper"]
@@ -145,7 +145,8 @@ class ClipMapper:
         tracks = [
             track
             for track in annotations
-            if not track.get("iscrowd", 0) and any(track["segmentations"][i] for i in chosen)
+            if not track.get("iscrowd", 0)
+            and any(_is_there(track["segmentations"][i]) for i in chosen)
         ]
         self._check_classes(tracks)
         frames = {}
@@ -213,7 +214,7 @@ class ClipMapper:
         annotated = [  # with the row in the place of the class
             {"id": track.get("id", row), "category_id": row, "segmentation": mask}
             for row, (track, mask) in enumerate(zip(tracks, masks))
-            if mask
+            if _is_there(mask)
         ]
         targets = instance_targets(annotated, geometry, size, size)
         bitmaps = np.zeros((len(tracks), *size), bool)
@@ -233,13 +234,8 @@ class ClipMapper:
         return to_planes(image, size, 0), instances
 
     def _check_classes(self, tracks: Sequence[Track]) -> None:
-        for i, track in enumerate(tracks):
-            if not 0 <= track["category_id"] < self.num_classes:
-                raise ValueError(
-                    f"{describe(track, i)} has class {track['category_id']}; "
-                    f"MODEL.SEM_SEG_HEAD.NUM_CLASSES {self.num_classes} allows 0 to "
-                    f"{self.num_classes - 1}"
-                )
+        classes = [track["category_id"] for track in tracks]
+        check_classes(classes, self.num_classes, lambda i: describe(tracks[i], i))
 
 
 class YTVISDatasetMapper(ClipMapper):
@@ -254,6 +250,11 @@ class YTVISDatasetMapper(ClipMapper):
 
 class CocoClipDatasetMapper(YTVISDatasetMapper):
     """The published mapper of images to clips, which augmented each view on its own."""
+
+
+def _is_there(mask: Any) -> bool:
+    """Whether an object is annotated: neither None nor a list without polygons."""
+    return mask is not None and len(mask) > 0
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -18,7 +19,7 @@ from torch.utils.data import ConcatDataset
 
 from .mappers import build_mapper
 from .mixing import mix_clips, take_over_classes
-from .segmentations import describe
+from .segmentations import check_classes, describe
 
 __all__ = ["build_test_loader", "build_train_loader", "check_num_classes"]
 
@@ -131,15 +132,9 @@ def _short(classes: Sequence[str] | None) -> str:
 
 def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
     """Checks categories and drops images without objects where DATALOADER says so."""
-    num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     for record in records:
-        for i, annotation in enumerate(record["annotations"]):
-            if not 0 <= annotation["category_id"] < num_classes:
-                raise ValueError(
-                    f"{_name(record)}: {describe(annotation, i)} has class "
-                    f"{annotation['category_id']}, the model has classes 0 to {num_classes - 1} "
-                    "(MODEL.SEM_SEG_HEAD.NUM_CLASSES)"
-                )
+        classes = [annotation["category_id"] for annotation in record["annotations"]]
+        check_classes(classes, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, partial(_describe, record))
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         records = filter_images_with_only_crowd_annotations(records)
         if not records:
@@ -153,5 +148,7 @@ def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
     return records
 
 
-def _name(record: Record) -> str:
-    return record["file_name"] if "file_name" in record else f"video {record['video_id']}"
+def _describe(record: Record, place: int) -> str:
+    """How messages call an annotation of a record."""
+    name = record["file_name"] if "file_name" in record else f"video {record['video_id']}"
+    return f"{name}: {describe(record['annotations'][place], place)}"

@@ -22,7 +22,7 @@ from .augmentation import lsj_from_config, shortest_edge_from_config
 from .clips import ClipMapper
 from .geometry import Geometry, draw, to_planes
 from .images import check_size, read_image, read_labels, read_segment_ids
-from .segmentations import describe
+from .segmentations import check_classes, describe
 from .targets import (
     Targets,
     compact_ids,
@@ -195,7 +195,7 @@ class DatasetMapper:
         crowd = None
         if self.target == "semantic":
             targets = semantic_targets(labels, self.ignore_label, canvas)
-            self._check_classes(targets.classes, lambda _: "the label map")
+            self._check_classes(targets.classes, lambda i: "the label map")
         elif self.target == "panoptic":
             targets = self._read_segments(result, geometry, canvas)
         else:
@@ -237,10 +237,8 @@ class DatasetMapper:
             if key not in result:
                 raise ValueError(_missing_key(key, result, "panoptic"))
         segments = result["segments_info"]
-        self._check_classes(
-            [segment["category_id"] for segment in segments],
-            lambda i: f"segment {segments[i]['id']}",
-        )
+        classes = [segment["category_id"] for segment in segments]
+        self._check_classes(classes, lambda i: f"segment {segments[i]['id']}")
         path = result.pop("pan_seg_file_name")
         ids = read_segment_ids(path)
         check_size(result, ids.shape, path)
@@ -254,22 +252,13 @@ class DatasetMapper:
         if "annotations" not in result:
             raise ValueError(_missing_key("annotations", result, "instance"))
         annotations = result.pop("annotations")
-        self._check_classes(
-            [annotation["category_id"] for annotation in annotations],
-            lambda i: describe(annotations[i], i),
-        )
+        classes = [annotation["category_id"] for annotation in annotations]
+        self._check_classes(classes, lambda i: describe(annotations[i], i))
         return annotations
 
     def _check_classes(self, classes: Sequence[int], name: Callable[[int], str]) -> None:
-        """Raises ValueError where the model has no such class; ``name(i)`` says where it stands."""
-        if self.num_classes is None:
-            return
-        for i, category in enumerate(classes):
-            if not 0 <= category < self.num_classes:
-                raise ValueError(
-                    f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES "
-                    f"{self.num_classes} allows 0 to {self.num_classes - 1}"
-                )
+        if self.num_classes is not None:
+            check_classes(classes, self.num_classes, name)
 
     def _to_instances(self, targets: Targets, canvas: Size) -> Instances:
         if self.drop == "outside":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.utils.logger import log_first_n
 
-__all__ = ["decode_bitmap", "describe", "rasterise", "valid_polygons"]
+__all__ = ["check_classes", "decode_bitmap", "describe", "rasterise", "valid_polygons"]
 
 Annotation = Mapping[str, Any]
 
@@ -20,6 +20,23 @@ _FARTHEST = 1e6  # pixels; pycocotools takes memory in proportion to the length 
 def describe(annotation: Annotation, place: int) -> str:
     """How messages call an annotation: by its id, else by its place in the list of its image."""
     return f"annotation {annotation['id']}" if "id" in annotation else f"annotation number {place}"
+
+
+def check_classes(classes: Sequence[int], num_classes: int, name: Callable[[int], str]) -> None:
+    """Compares contiguous classes with those of the model.
+
+    Args:
+        name: how to call the one at a place.
+
+    Raises:
+        ValueError: one is not in 0 to ``num_classes`` - 1; names it.
+    """
+    for i, category in enumerate(classes):
+        if not 0 <= category < num_classes:
+            raise ValueError(
+                f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES {num_classes} "
+                f"allows 0 to {num_classes - 1}"
+            )
 
 
 def valid_polygons(annotation: Annotation, place: int) -> list[np.ndarray] | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pycocotools.mask as mask_util
 import pytest
 import torch
 from detectron2.data import transforms as T
+from detectron2.projects.point_rend import ColorAugSSDTransform
 from detectron2.structures import BitMasks
 from PIL import Image
 
@@ -167,6 +169,28 @@ def test_masks_and_boxes(video, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not without.gt_masks.tensor[1].any()
 
 
+def test_masks_of_every_form_work(video) -> None:
+    bitmap = np.zeros((H, W), np.uint8)
+    bitmap[6:14, 4:12] = 1
+    counted = {"size": [H, W], "counts": [4 * H + 6, *[8, H - 8] * 7, 8, W * H - 11 * H - 14]}
+    forms = [SIDE, _rle(bitmap), counted, bitmap]
+    video["annotations"] = [_track(i, 0, [form] * LENGTH) for i, form in enumerate(forms)]
+    video["annotations"].append(_track(9, 0, [[]] * LENGTH))  # no polygon: not annotated
+    for instances in _mapper(2)(video)["instances"]:
+        assert instances.gt_ids.tolist() == [0, 1, 2, 3]
+        assert (instances.gt_masks.tensor.numpy() == (bitmap > 0)).all()
+
+
+def test_rows_stay_with_their_objects(video, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapper = _mapper(2)
+    monkeypatch.setattr(mapper, "_sample_frames", lambda length: [2, 3])
+    first, second = [None] * LENGTH, [None] * LENGTH
+    first[2], second[3] = SIDE, SIDE
+    video["annotations"] = [_track(11, 0, first), _track(12, 1, second)]
+    frames = [instances.gt_masks.tensor.any(2).any(1) for instances in mapper(video)["instances"]]
+    assert [rows.tolist() for rows in frames] == [[True, False], [False, True]]
+
+
 def test_an_object_that_the_crop_removes_keeps_its_class_and_loses_its_id(video) -> None:
     clip = _mapper(2, [T.CropTransform(20, 0, 16, H)])(video)
     for instances in clip["instances"]:
@@ -212,6 +236,7 @@ CHAINS = {
     "crop": [T.RandomCrop("relative_range", (0.5, 0.5)), T.Resize((20, 30))],
     "sizes": [T.ResizeShortestEdge((20, 30, 40), sample_style="choice"), T.RandomFlip()],
     "rotation": [T.RandomRotation([-40, 40], expand=False)],
+    "colours by another generator": [ColorAugSSDTransform("RGB")],
     "colours": [T.RandomBrightness(0.2, 1.8), T.RandomFlip(), T.RandomLighting(20.0)],
 }
 
@@ -299,6 +324,11 @@ def test_inference_gives_frames_that_are_read_when_asked_for(video) -> None:
         frames[4]
 
 
+def test_frames_can_be_sent_to_another_process(video) -> None:
+    frames = _mapper(is_train=False, chain=[T.Resize((12, 18))])(video)["image"]
+    torch.testing.assert_close(pickle.loads(pickle.dumps(frames))[3], frames[3])
+
+
 def test_size_of_a_video_is_read_from_its_first_frame_where_the_record_has_none(video) -> None:
     del video["height"], video["width"]
     clip = _mapper(is_train=False)(video)
@@ -352,6 +382,14 @@ def test_a_damaged_frame_is_named(video) -> None:
         Path(path).write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"video 5: Cannot read .*\.png: not an image"):
         _mapper()(video)
+
+
+def test_photos_of_another_size_than_the_json_says_are_named(video, photo) -> None:
+    video["height"], photo["width"] = H + 1, W + 1
+    with pytest.raises(ValueError, match=r"video 5: .*\.png: expected 36x25 pixels"):
+        _mapper()(video)
+    with pytest.raises(ValueError, match=r"a\.png: expected 37x24 pixels"):
+        _mapper()(photo)
 
 
 def test_a_damaged_mask_is_named(video) -> None:

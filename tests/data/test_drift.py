@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from mask2former.data import drift
 from mask2former.data.drift import AffineTransform, Drift
 
 MOVE = np.array([[1.0, 0.0, 3.0], [0.0, 1.0, -2.0]])  # 3 to the right, 2 up
@@ -48,6 +49,12 @@ def test_poses_go_from_start_to_end_in_equal_steps() -> None:
     assert abs(angles[-1] - angles[0]) > 1 and max(map(abs, angles)) <= 20
     for pose in poses:  # about the centre
         np.testing.assert_allclose(pose.apply_coords(np.array([[30.0, 20.0]])), [[30, 20]])
+
+
+def test_rotation_goes_counterclockwise_and_about_the_centre() -> None:
+    quarter = drift._pose(90, math.log(2), 0.1, 0, (40, 60))
+    points = np.array([[30.0, 20.0], [35.0, 20.0]])  # the centre, and 5 pixels right of it
+    np.testing.assert_allclose(quarter.apply_coords(points), [[36, 20], [36, 10]], atol=1e-9)
 
 
 # Invariants

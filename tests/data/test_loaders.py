@@ -116,6 +116,9 @@ def test_images_and_videos_become_clips_for_the_video_model(cfg: CfgNode, record
     # Of the squares, only image 1 has a class of the videos.
     assert {clip["video_id"] for clip in clips} == {5, 1}
     assert all(len(clip["image"]) == 2 for clip in clips)
+    cfg.INPUT.PSEUDO_CLIP.RATIO = 1.0
+    batches = itertools.islice(build_train_loader(cfg), 6)
+    assert {clip["video_id"] for batch in batches for clip in batch} == {1}
     (clip,) = next(iter(build_test_loader(cfg, "clips")))
     assert len(clip["image"]) == 4
 
@@ -132,7 +135,7 @@ def test_another_number_of_classes_is_an_error_with_both(cfg: CfgNode, records, 
 
 def test_an_unknown_category_is_named_before_training_starts(cfg: CfgNode, records) -> None:
     records[1]["annotations"][0]["category_id"] = 2
-    with pytest.raises(ValueError, match=r"1\.png: annotation 1 has class 2, .* classes 0 to 1"):
+    with pytest.raises(ValueError, match=r"1\.png: annotation 1 has class 2; .* allows 0 to 1"):
         build_train_loader(cfg)
 
 
