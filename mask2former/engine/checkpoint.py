@@ -145,7 +145,7 @@ def _mismatch(
     lines = [
         f"{source} fits this model to {report.share:.0%} only ({len(report.loaded)} of "
         f"{report._weights_in_file} weights; at least {min_match:.0%} is expected).",
-        str(report),
+        str(report).replace("loaded", "would load", 1),
     ]
     if any(name.startswith("model.pixel_level_module.") for name in weights):
         lines.append("It has Hugging Face's names: convert it with tools/convert_checkpoint.py.")

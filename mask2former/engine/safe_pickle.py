@@ -129,9 +129,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
         super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
         self._storage = storage
-        # A class of this load alone, as a pickle may set attributes of the classes that it names.
-        settings = type("Settings", (Settings,), {})
-        self._allowed: dict[str, Any] = dict.fromkeys(_SETTINGS, settings)
+        self._allowed: dict[str, Any] = dict.fromkeys(_SETTINGS, Settings)
         self._allowed |= {
             "collections.OrderedDict": OrderedDict,
             "collections.defaultdict": self._default_dict,
@@ -175,7 +173,7 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"unknown reference {reference!r}")
         return self._storage(reference)
 
-    # The stand-ins are methods, not functions: a pickle cannot set attributes of a method.
+    # The stand-ins are methods, not functions: a pickle may set attributes of a function.
 
     def _default_dict(self, *_: Any) -> dict:
         return {}
