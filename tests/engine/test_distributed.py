@@ -60,6 +60,10 @@ def test_a_signal_to_one_process_stops_both(two: Path) -> None:
         assert report["saved"] == ["model_0000002.pth", "model_0000004.pth"]
 
 
+def test_processes_know_their_place_on_the_machine(two: Path) -> None:
+    assert [report["local"] for report in reports(two)] == [[0, 2], [1, 2]]
+
+
 def test_resumed_processes_share_the_data_as_one_would_have_gone_on(
     two: Path, one: StubTrainer
 ) -> None:

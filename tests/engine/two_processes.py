@@ -93,6 +93,7 @@ def stop_and_resume(folder: Path, opts: list[str], args: argparse.Namespace) -> 
     resumed.train()
     report = {
         "code": code,
+        "local": [comm.get_local_rank(), comm.get_local_size()],
         "saved": saved,
         "start": resumed.start_iter,
         "seen": resumed.model.module.seen,
