@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mask2former.data.segmentations import decode_bitmap, describe, rasterise, valid_polygons
+from mask2former.data.segmentations import (
+    check_classes,
+    decode_bitmap,
+    describe,
+    rasterise,
+    valid_polygons,
+)
 
 H, W = 20, 30
 SQUARE = [2.0, 3.0, 6.0, 3.0, 6.0, 8.0, 2.0, 8.0]  # x from 2 to 6, y from 3 to 8
@@ -162,3 +168,10 @@ def test_damaged_masks_name_the_annotation(segmentation, message: str) -> None:
 def test_annotations_are_called_by_their_id_if_they_have_one() -> None:
     assert describe({"id": 5}, 2) == "annotation 5"
     assert describe({}, 2) == "annotation number 2"
+
+
+@pytest.mark.parametrize("category", [-1, 3])
+def test_classes_that_the_model_lacks_are_named(category: int) -> None:
+    check_classes([0, 1, 2], 3, str)
+    with pytest.raises(ValueError, match=rf"no\. 1 has class {category}; .* allows 0 to 2"):
+        check_classes([2, category, 0], 3, "no. {}".format)
