@@ -17,7 +17,7 @@ from mask2former.published import available
 ROOT = Path(__file__).resolve().parent.parent / "configs"
 ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-PUBLISHED = [name for name in ALL if not name.startswith("shapes/")]
+PUBLISHED = [name for name in ALL if not name.startswith(("shapes/", "custom/"))]
 
 
 def load_as_detectron2_does(name: str) -> CfgNode:

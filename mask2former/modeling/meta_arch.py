@@ -109,7 +109,7 @@ class MaskClassificationModel(nn.Module):
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
-        if images.device.type == "cpu":  # where convolutions are faster with channels last
+        if _channels_last_pays(images):
             images = images.contiguous(memory_format=torch.channels_last)
         features = self.backbone(images)
         if self.training or not accepts_keyword(self.sem_seg_head.forward, "aux_outputs"):
@@ -309,6 +309,13 @@ def _current_iteration() -> int:
         return get_event_storage().iter
     except AssertionError:  # detectron2's way of saying that there is none
         return 0
+
+
+def _channels_last_pays(images: Tensor) -> bool:
+    """Whether convolutions are faster with channels last, and safe: in a training on one thread,
+    PyTorch 2.14's fallback for strided 1x1 convolutions writes past its memory then."""
+    many_threads = torch.get_num_threads() > 1
+    return images.device.type == "cpu" and (many_threads or not torch.is_grad_enabled())
 
 
 def mask_tensor(masks) -> Tensor:
