@@ -110,7 +110,7 @@ def test_images_and_videos_become_clips_for_the_video_model(cfg: CfgNode, record
     MetadataCatalog.get("clips").thing_classes = ["odd", "car"]
     add_maskformer2_video_config(cfg)
     cfg.MODEL.META_ARCHITECTURE, cfg.DATASETS.TRAIN = "VideoMaskFormer", ("clips", "squares")
-    cfg.INPUT.PSEUDO_CLIP.RATIO = 0.5
+    cfg.INPUT.PSEUDO_CLIP.RATIO, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = 0.5, (20,), 20
     loader = build_train_loader(cfg)
     clips = [clip for batch in itertools.islice(loader, 12) for clip in batch]
     # Of the squares, only image 1 has a class of the videos.
