@@ -190,7 +190,6 @@ class _Unpickler(pickle.Unpickler):
     def _encode(self, text: str, encoding: str) -> bytes:
         if encoding != "latin1":  # what numpy's arrays need in protocols 0 to 2
             raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
-        self._forget(text)
         return text.encode("latin1")
 
     def _dtype(self, *args: Any) -> Dtype:
@@ -219,14 +218,13 @@ class _Unpickler(pickle.Unpickler):
             raise UnsafePickleError(f"a tensor of type {kind!r}")
         return rebuild(*args)  # one of ours: a pickle has no other functions
 
-    def _load_from_bytes(self, data: bytes) -> Any:
-        self._forget(data)
+    def _load_from_bytes(self, data: bytes) -> torch.Tensor:
+        """Stands in for the reading of a storage; shares memory with ``data`` (see the memo)."""
         file = io.BytesIO(data)
         if load_pickle(file) != LEGACY_MAGIC:
             raise ValueError("a storage in an unknown format")
-        return read_legacy(file, len(data))
-
-    def _forget(self, data: bytes | str) -> None:
-        """Takes a large ``data`` out of the memo, which would keep it up to the end."""
-        if len(data) > 2**16:
-            self.memo = {i: v for i, v in self.memo.copy().items() if v is not data}
+        references: list[tuple] = []
+        for _ in range(4):  # version, machine, the storage itself, its key; then count and bytes
+            load_pickle(file, lambda reference: references.append(reference) or torch.empty(0))
+        [(_, dtype, _, _, count, *_)] = references
+        return tensor_from_buffer(data, dtype, count, file.tell() + 8)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 
+from mask2former.engine import safe_pickle
 from mask2former.engine.pickle_standins import Array, Dtype, UnsafePickleError
 from mask2former.engine.safe_pickle import load_pickle
 
@@ -71,6 +72,30 @@ def test_tensors_in_a_plain_pickle():
     for name in value:
         torch.testing.assert_close(result[name], value[name].data, rtol=0, atol=0)
         assert not result[name].requires_grad
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_large_tensors_and_arrays_in_a_plain_pickle(protocol):
+    torch.manual_seed(0)
+    value = {str(i): torch.randn(200, 200) for i in range(4)}
+    arrays = {name: tensor.numpy() for name, tensor in value.items()}
+    result = reload([value, arrays, ["more"], value], protocol)
+    for read in result[:2]:
+        assert all(torch.equal(read[name], value[name]) for name in value)
+    assert result[2] == ["more"] and result[3] is result[0]
+
+
+def test_tensors_in_a_plain_pickle_need_no_second_copy():
+    """The unpickler keeps the bytes that it read up to the end, so the tensors share them."""
+    numbers = torch.arange(1000.0)
+    storage = torch.storage.TypedStorage(
+        wrap_storage=numbers.untyped_storage(), dtype=numbers.dtype, _internal=True
+    )
+    _, (data,) = storage.__reduce__()
+    tensor = safe_pickle._Unpickler(io.BytesIO(), None)._load_from_bytes(data)
+    assert torch.equal(tensor, numbers)
+    start = np.frombuffer(data, "u1").ctypes.data
+    assert start < tensor.data_ptr() < start + len(data)
 
 
 def test_strings_and_arrays_of_python_2():

@@ -44,8 +44,14 @@ def test_the_first_layout_of_the_head():
 
 
 def test_a_new_layout_gets_no_second_pixel_decoder():
-    other = {**MODEL, "sem_seg_head.loss_scale": (1,)}
-    assert renamed(other) == ({}, [])
+    beside = {**MODEL, "sem_seg_head.layer_1.weight": (8, 8, 3, 3)}
+    assert renamed(beside) == ({}, [])
+
+
+def test_heads_of_others_keep_their_names():
+    model = {"sem_seg_head.conv.weight": (8, 8, 1, 1), **MODEL}
+    names, _ = rename_to_fit({"sem_seg_head.conv.weight": (8, 8, 1, 1)}, model)
+    assert names == {"sem_seg_head.conv.weight": "sem_seg_head.conv.weight"}
 
 
 @pytest.mark.parametrize("queries", [5, 9])
