@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from tqdm import tqdm
 from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.data.images import read_image
+from mask2former.engine.defaults import check_dataset
 from mask2former.engine.predictor import Predictor
 from mask2former.evaluation.prediction_files import PredictionFiles
 from mask2former.visualization import (
@@ -38,8 +40,8 @@ from mask2former.visualization import (
     draw,
     ground_truth,
     has_kind,
+    semantic_labels,
 )
-from mask2former.visualization.draw import semantic_labels
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -71,6 +73,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not args.input and not args.dataset:
         parser.error("give --input, or --dataset to take its images")
+    if args.max_images is not None and args.max_images < 1:
+        parser.error(f"--max-images is 1 or more, got {args.max_images}")
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
     return args
@@ -86,9 +90,11 @@ def find_images(inputs: Sequence[str]) -> list[str]:
     for item in inputs:
         path = Path(item)
         if path.is_dir():
-            names = sorted(str(p) for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            names = sorted(str(p) for p in path.iterdir() if _is_image(p))
+        elif path.is_file():
+            names = [item]
         else:
-            names = [item] if path.is_file() else sorted(glob.glob(item, recursive=True))
+            names = sorted(name for name in glob.glob(item, recursive=True) if os.path.isfile(name))
         if not names:
             raise FileNotFoundError(
                 f"--input {item}: no such file, no folder with images "
@@ -98,7 +104,31 @@ def find_images(inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def load_records(dataset: str | None) -> dict[str, dict[str, Any]]:
+    """Records of a data set by the path of their image, resolved.
+
+    Raises:
+        ValueError, OSError: it is not registered, or its files are missing or damaged.
+    """
+    if not dataset:
+        return {}
+    try:
+        check_dataset(dataset)
+    except ValueError as error:
+        raise ValueError(f"--dataset: {error}") from error
+    return {resolved(record["file_name"]): record for record in DatasetCatalog.get(dataset)}
+
+
+def resolved(file: str) -> str:
+    return str(Path(file).resolve())
+
+
 def setup_config(args: argparse.Namespace) -> CfgNode:
+    """The config of the model; registers the data sets of one's own that it names."""
     cfg = load_config(args.config_file, args.opts)
     register_custom(cfg)
     if args.confidence_threshold is not None:  # of panoptic segments
@@ -108,29 +138,29 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
 
 
 class Demo:
-    """Predicts, draws and collects, one image at a time."""
+    """Predicts, draws and collects, one image at a time.
+
+    Raises:
+        ValueError, OSError: the config, the model, an input or the output folder cannot be used.
+    """
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.records = self._records()
+        cfg = setup_config(args)
+        self.records = load_records(args.dataset)
         self.images = find_images(args.input) or [r["file_name"] for r in self.records.values()]
         self.images = self.images[: args.max_images]
         columns = ["Input", "Prediction"] + (["Ground truth"] if args.dataset else [])
         self.sheet = ContactSheet(args.output, "Mask2Former", columns)
-        self.predictor = Predictor(setup_config(args))
+        self.predictor = Predictor(cfg, array_format="RGB")
         self.metadata = self.predictor.metadata
         self.files = PredictionFiles(args.output, self.metadata) if args.save_json else None
+        # Results are scored by the data set's ids, which images from elsewhere lack.
+        self.with_ids = all("image_id" in (self.record(file) or {}) for file in self.images)
 
-    def _records(self) -> dict[str, dict[str, Any]]:
-        """Records of the data set by the name of their file, resolved."""
-        if not self.args.dataset:
-            return {}
-        register_custom(load_config(self.args.config_file, self.args.opts))
-        if self.args.dataset not in DatasetCatalog:
-            names = ", ".join(sorted(DatasetCatalog.list()))
-            raise ValueError(f"--dataset {self.args.dataset} is not registered; there are: {names}")
-        records = DatasetCatalog.get(self.args.dataset)
-        return {str(Path(r["file_name"]).resolve()): r for r in records}
+    def record(self, file: str) -> dict[str, Any] | None:
+        """What the data set says about an image."""
+        return self.records.get(resolved(file))
 
     def threshold(self, kind: str) -> float:
         """What the threshold option means for a kind of result."""
@@ -138,57 +168,71 @@ class Demo:
             return self.args.confidence_threshold
         return 0.5 if kind == "instance" else 0.0
 
-    def show(self, file: str) -> None:
-        """Predict and draw one image."""
-        image = read_image(file, "RGB")
-        prediction = self.predictor(file)
+    def read(self, file: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """The image (H, W, 3), RGB, and its ground truth, which may be empty.
+
+        Raises:
+            ValueError, OSError: the image, or its annotations, cannot be read.
+        """
+        image, record = read_image(file, "RGB"), self.record(file)
+        if record is None:
+            return image, {}
+        metadata = MetadataCatalog.get(self.args.dataset)
+        return image, ground_truth(record, metadata, image.shape[:2])
+
+    def show(self, file: str, image: np.ndarray, truth: dict[str, Any]) -> None:
+        """Predict and draw one image, and its ground truth: of the same kind if there is one."""
+        prediction = self.predictor(image)
         kind = choose_kind(prediction, self.args.draw)
         pictures = {
             "Input": image,
             "Prediction": draw(image, prediction, self.metadata, kind, self.threshold(kind)),
         }
-        record = self.records.get(str(Path(file).resolve()))
-        if record is not None:
-            pictures["Ground truth"] = self.draw_truth(image, record, kind)
+        if truth:
+            metadata = MetadataCatalog.get(self.args.dataset)
+            true_kind = kind if has_kind(truth, kind) else None
+            pictures["Ground truth"] = draw(image, truth, metadata, true_kind)
         self.sheet.add(Path(file).stem, pictures)
         if self.files:
-            labels = None
-            if "sem_seg" in prediction:
-                labels = semantic_labels(prediction["sem_seg"], self.threshold("semantic")).numpy()
-            self.files.add(file, prediction, labels, self.threshold("instance"))
+            self.collect(file, prediction)
 
-    def draw_truth(self, image: np.ndarray, record: dict[str, Any], kind: str) -> np.ndarray:
-        """Draw the annotations of an image: of the kind wanted, or of what kind there are."""
-        truth = ground_truth(record)
-        metadata = MetadataCatalog.get(self.args.dataset)
-        if not truth:
-            return image
-        return draw(image, truth, metadata, kind if has_kind(truth, kind) else None)
+    def collect(self, file: str, prediction: dict[str, Any]) -> None:
+        """Keep the results of one image for the json files."""
+        labels = None
+        if "sem_seg" in prediction:
+            labels = semantic_labels(prediction["sem_seg"], self.threshold("semantic")).numpy()
+        image_id = self.record(file)["image_id"] if self.with_ids else None
+        self.files.add(file, prediction, labels, self.threshold("instance"), image_id)
 
     def run(self) -> int:
         """Go through all images; returns how many could not be read."""
-        failed = []
+        failed = 0
         for file in tqdm(self.images, unit="image", disable=None):
             try:
-                self.show(file)
+                image, truth = self.read(file)
             except (OSError, ValueError) as error:
                 tqdm.write(f"demo.py: left out {file}: {error}", file=sys.stderr)
-                failed.append(file)
+                failed += 1
+            else:
+                self.show(file, image, truth)
         weights = self.predictor.cfg.MODEL.WEIGHTS or "random weights"
         page = self.sheet.write(f"{self.args.config_file}, {weights}")
         if self.files:
             for path in self.files.write():
                 print(f"results: {path}")
-        print(f"{len(self.images) - len(failed)} of {len(self.images)} images drawn: {page}")
-        return len(failed)
+        print(f"{len(self.images) - failed} of {len(self.images)} images drawn: {page}")
+        return failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, 1 where images were left out, 2 after an error."""
     args = parse_args(argv)
     setup_logger(name="mask2former", abbrev_name="m2f")
     try:
         return 1 if Demo(args).run() else 0
     except (OSError, ValueError, ImportError) as error:
+        if os.environ.get("MASK2FORMER_DEBUG"):
+            raise
         print(f"demo.py: error: {error}", file=sys.stderr)
         return 2
 

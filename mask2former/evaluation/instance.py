@@ -87,7 +87,8 @@ class InstanceSegEvaluator(DatasetEvaluator):
                     f"output: expected 'instances', got {sorted(output)}; set "
                     "MODEL.MASK_FORMER.TEST.INSTANCE_ON"
                 )
-            self._results += self._to_json(output["instances"].to("cpu"), image["image_id"])
+            results = instances_to_json(output["instances"].to("cpu"), self._dataset_ids)
+            self._results += [{"image_id": image["image_id"]} | result for result in results]
             self._num_images += 1
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -129,24 +130,34 @@ class InstanceSegEvaluator(DatasetEvaluator):
         has_masks = all("segmentation" in result for result in results)
         return ("bbox", "segm") if has_masks else ("bbox",)
 
-    def _to_json(self, instances: Instances, image_id: Any) -> list[dict[str, Any]]:
-        classes = instances.pred_classes.tolist()
-        columns: dict[str, list[Any]] = {
-            "category_id": [self._dataset_ids[label] for label in classes],
-            "score": instances.scores.tolist(),
-        }
-        if instances.has("pred_masks"):
-            columns["segmentation"] = encode_masks(instances.pred_masks)
-        if instances.has("pred_boxes"):
-            boxes = instances.pred_boxes.tensor.detach()
-            boxes = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-            columns["bbox"] = boxes.tolist()
-        elif "segmentation" in columns:
-            columns["bbox"] = [mask_util.toBbox(m).tolist() for m in columns["segmentation"]]
-        return [
-            {"image_id": image_id} | dict(zip(columns, row, strict=True))
-            for row in zip(*columns.values(), strict=True)
-        ]
+
+def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, Any]]:
+    """Turns the N instances of an image into COCO results, which still lack the image.
+
+    Args:
+        instances: on the CPU; see `InstanceSegEvaluator.process`.
+        ids: maps their classes.
+
+    Returns:
+        N dicts with category_id, score, bbox (x, y, width, height in pixels) and segmentation, the
+        latter two where the instances have boxes or masks.
+
+    Raises:
+        ValueError: a class that the data set lacks.
+    """
+    columns: dict[str, list[Any]] = {
+        "category_id": [ids[label] for label in instances.pred_classes.tolist()],
+        "score": instances.scores.tolist(),
+    }
+    if instances.has("pred_masks"):
+        columns["segmentation"] = encode_masks(instances.pred_masks)
+    if instances.has("pred_boxes"):
+        boxes = instances.pred_boxes.tensor.detach()
+        boxes = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+        columns["bbox"] = boxes.tolist()
+    elif "segmentation" in columns:
+        columns["bbox"] = [mask_util.toBbox(m).tolist() for m in columns["segmentation"]]
+    return [dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)]
 
 
 def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, Any]:

@@ -1,7 +1,18 @@
 """Pictures of results: segmentations drawn over images, and contact sheets of many of them."""
 
+from .annotations import ground_truth
 from .contact_sheet import ContactSheet
-from .draw import KINDS, choose_kind, draw, has_kind
-from .ground_truth import ground_truth
+from .drawing import KINDS, choose_kind, draw, has_kind, semantic_labels
+from .paint import Region, paint
 
-__all__ = ["KINDS", "ContactSheet", "choose_kind", "draw", "ground_truth", "has_kind"]
+__all__ = [
+    "KINDS",
+    "ContactSheet",
+    "Region",
+    "choose_kind",
+    "draw",
+    "ground_truth",
+    "has_kind",
+    "paint",
+    "semantic_labels",
+]

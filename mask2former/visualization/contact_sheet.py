@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -32,12 +33,19 @@ class ContactSheet:
         columns: names of the pictures of a row.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be made or written; of the kind that the system reports.
     """
 
     def __init__(self, folder: str | os.PathLike[str], title: str, columns: Sequence[str]):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise type(error)(
+                f"folder {os.fspath(folder)!r} cannot be written ({error.strerror}); choose another"
+            ) from error
         self.title = title
         self.columns = list(columns)
         self._rows: list[tuple[str, dict[str, str]]] = []
@@ -53,7 +61,7 @@ class ContactSheet:
         Returns:
             the files, by column.
         """
-        stem = self._unused(name)
+        stem = self._unused(name.replace(os.sep, "_"))
         files = {}
         for column, picture in pictures.items():
             file = f"{stem}_{column.lower().replace(' ', '_')}.jpg"
@@ -74,18 +82,18 @@ class ContactSheet:
             f"<div class=rows>\n{rows}\n</div></body></html>\n"
         )
         target = self.folder / "index.html"
-        with atomic_path(target) as path:
-            path.write_text(page, encoding="utf-8")
+        with atomic_path(target) as path:  # names of files need not be Unicode
+            path.write_text(page, encoding="utf-8", errors="replace")
         return target
 
     def _row_html(self, name: str, files: Mapping[str, str]) -> str:
         figures = []
         for column in self.columns:
+            caption = html.escape(f"{column}: {name}" if column == self.columns[0] else column)
             picture = ""
             if column in files:
-                link = quote(files[column])
-                picture = f'<a href="{link}"><img loading="lazy" src="{link}" alt=""></a>'
-            caption = html.escape(f"{column}: {name}" if column == self.columns[0] else column)
+                link = quote(os.fsencode(files[column]))
+                picture = f'<a href="{link}"><img loading="lazy" src="{link}" alt="{caption}"></a>'
             figures.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
         return f"<div class=row>{''.join(figures)}</div>"
 

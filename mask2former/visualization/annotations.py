@@ -1,0 +1,104 @@
+"""A data set's annotations in the form of a prediction, so that both are drawn alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import Metadata
+from detectron2.structures import Instances
+from torch import Tensor
+
+from ..data.images import check_size, read_labels, read_segment_ids
+from ..data.segmentations import decode_bitmap, rasterise, valid_polygons
+from ..data.targets import relabel
+
+_NO_CLASS = 65535  # in a map of 16 bits
+
+
+def ground_truth(
+    record: Mapping[str, Any], metadata: Metadata, size: tuple[int, int]
+) -> dict[str, Any]:
+    """Turn a record's annotations into what a model would return for a perfect prediction.
+
+    Crowd is left out, as models do not predict it.
+
+    Args:
+        record: in detectron2's format; see `mask2former.data.DatasetMapper`.
+        metadata: of the data set; read are ignore_label and sem_seg_labels.
+        size: (H, W) of the image, in pixels.
+
+    Returns:
+        those that the record has of `panoptic_seg`, `instances` (without scores and boxes) and
+        `sem_seg`, int64 labels (H, W) with -1 for none; see `MaskFormer.forward`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file or annotation is damaged, or of another size; names it.
+    """
+    check_size(record, size, record["file_name"])
+    truth: dict[str, Any] = {}
+    if "pan_seg_file_name" in record:
+        ids = _read(read_segment_ids, record["pan_seg_file_name"], size)
+        truth["panoptic_seg"] = _panoptic(ids, record["segments_info"])
+    if "annotations" in record:
+        truth["instances"] = _instances(record["annotations"], size)
+    if "sem_seg_file_name" in record:
+        labels = _read(read_labels, record["sem_seg_file_name"], size)
+        truth["sem_seg"] = _semantic(labels, metadata)
+    return truth
+
+
+def _read(reader: Callable[[str], np.ndarray], path: str, size: tuple[int, int]) -> np.ndarray:
+    pixels = reader(path)
+    check_size({"height": size[0], "width": size[1]}, pixels.shape, path)
+    return pixels
+
+
+def _panoptic(
+    ids: np.ndarray, segments: Sequence[Mapping[str, Any]]
+) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Segments numbered from 1; crowd becomes void."""
+    kept = [segment for segment in segments if not segment.get("iscrowd", 0)]
+    numbered = np.zeros(ids.shape, np.int32)
+    for number, segment in enumerate(kept, start=1):
+        numbered[ids == segment["id"]] = number
+    infos = [
+        {
+            "id": number,
+            "isthing": bool(segment.get("isthing", True)),
+            "category_id": segment["category_id"],
+        }
+        for number, segment in enumerate(kept, start=1)
+    ]
+    return torch.from_numpy(numbered), infos
+
+
+def _instances(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Instances:
+    kept = [(i, a) for i, a in enumerate(annotations) if not a.get("iscrowd", 0)]
+    masks = np.array([_mask(a, i, size) for i, a in kept], bool).reshape(-1, *size)
+    instances = Instances(size)
+    instances.pred_masks = torch.from_numpy(masks)
+    instances.pred_classes = torch.tensor([a["category_id"] for _, a in kept], dtype=torch.int64)
+    return instances
+
+
+def _mask(annotation: Mapping[str, Any], place: int, size: tuple[int, int]) -> np.ndarray:
+    polygons = valid_polygons(annotation, place)
+    if polygons is None:
+        return decode_bitmap(annotation, place, size) > 0
+    mask = np.zeros(size, bool)
+    if polygons:
+        rasterise(polygons, mask)
+    return mask
+
+
+def _semantic(labels: np.ndarray, metadata: Metadata) -> Tensor:
+    ignored = np.isin(labels, metadata.get("ignore_label", 255))
+    numbers = metadata.get("sem_seg_labels")
+    if numbers:
+        labels = relabel(labels, numbers, _NO_CLASS)
+    none = ignored | (labels == _NO_CLASS)
+    return torch.from_numpy(np.where(none, -1, labels.astype(np.int64)))

@@ -1,0 +1,139 @@
+"""Draws panoptic, semantic and instance results over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import Metadata
+from detectron2.structures import Instances
+from detectron2.utils.colormap import colormap
+from torch import Tensor
+
+from ..evaluation.class_names import class_name
+from .paint import Region, paint
+
+KINDS = ("panoptic", "instance", "semantic")
+_KEYS = {"panoptic": "panoptic_seg", "instance": "instances", "semantic": "sem_seg"}
+
+_COLOURS = colormap(rgb=True, maximum=1)  # (74, 3)
+_STEP = 7  # neighbours in the colour map are alike, and 7 has no factor in common with 74
+
+
+def choose_kind(prediction: Mapping[str, Any], kind: str | None = None) -> str:
+    """Say what to draw of a prediction: the kind wanted, or the richest one that it has.
+
+    Raises:
+        ValueError: an unknown kind, or one that the prediction lacks.
+    """
+    there = [k for k in KINDS if has_kind(prediction, k)]
+    if kind is None and there:
+        return there[0]
+    if kind not in there:
+        raise ValueError(
+            f"cannot draw {kind or 'anything'}: the model gives {', '.join(there) or 'nothing'}. "
+            "Turn outputs on with MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON."
+        )
+    return kind
+
+
+def has_kind(prediction: Mapping[str, Any], kind: str) -> bool:
+    """Whether a prediction, or ground truth in its form, has that kind of result."""
+    return _KEYS[kind] in prediction
+
+
+def draw(
+    image: np.ndarray,
+    prediction: Mapping[str, Any],
+    metadata: Metadata,
+    kind: str | None = None,
+    threshold: float = 0.0,
+) -> np.ndarray:
+    """Draw one result over its image.
+
+    Args:
+        image: (H, W, 3), uint8, RGB.
+        prediction: what the model returns for the image; see `MaskFormer.forward`. As ground truth
+            has it, instances may lack scores, and a semantic result may be labels (H, W), with -1
+            for none.
+        metadata: names and colours of the classes.
+        kind: one of `KINDS`; the richest if not given.
+        threshold: instances below this score are left out, and pixels whose best class has less
+            than this share of the scores; in 0..1. A panoptic result has no scores.
+
+    Returns:
+        (nH, nW, 3), uint8, RGB, enlarged n times where the image is small.
+
+    Raises:
+        ValueError: the prediction has no such kind, or another size than the image.
+    """
+    kind = choose_kind(prediction, kind)
+    result = prediction[_KEYS[kind]]
+    if kind == "panoptic":
+        return paint(image, _segments(*result, metadata))
+    if kind == "instance":
+        return paint(image, _instances(result, metadata, threshold))
+    return paint(image, _areas(semantic_labels(result, threshold), metadata))
+
+
+def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
+    """Best class of every pixel.
+
+    Args:
+        scores: (K, H, W), or labels (H, W), which are returned as they are.
+        threshold: least share of the best class in a pixel's scores, in 0..1.
+
+    Returns:
+        (H, W), int64, -1 where the best class has less.
+    """
+    if scores.dim() == 2:
+        return scores.long().cpu()
+    best, labels = scores.max(0)
+    if threshold > 0:
+        labels = torch.where(best < threshold * scores.sum(0), -1, labels)
+    return labels.cpu()
+
+
+def _segments(ids: Tensor, segments: Sequence[Mapping], metadata: Metadata) -> Iterator[Region]:
+    """Stuff in the colour of its class, then things, each in its own."""
+    ids = ids.cpu().numpy()
+    things = [segment for segment in segments if segment["isthing"]]
+    for segment in segments:
+        if not segment["isthing"]:
+            yield _area(ids == segment["id"], segment["category_id"], metadata)
+    names = [class_name(metadata, segment["category_id"], True) for segment in things]
+    yield from _objects([ids == segment["id"] for segment in things], names)
+
+
+def _instances(instances: Instances, metadata: Metadata, threshold: float) -> Iterator[Region]:
+    if instances.has("scores"):
+        instances = instances[instances.scores >= threshold]
+    names = [class_name(metadata, label, True) for label in instances.pred_classes.tolist()]
+    if instances.has("scores"):
+        names = [f"{name} {score:.0%}" for name, score in zip(names, instances.scores.tolist())]
+    yield from _objects(list((instances.pred_masks > 0.5).cpu().numpy()), names)
+
+
+def _objects(masks: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Region]:
+    """Large objects first, so that small ones stay visible; a colour for each."""
+    by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
+    for place, i in enumerate(by_area):
+        yield Region(masks[i], _COLOURS[place * _STEP % len(_COLOURS)], names[i])
+
+
+def _areas(labels: Tensor, metadata: Metadata) -> Iterator[Region]:
+    labels = labels.numpy()
+    for label in np.unique(labels).tolist():
+        if label >= 0:
+            yield _area(labels == label, label, metadata)
+
+
+def _area(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
+    """A region in the colour of its class."""
+    colours = metadata.get("stuff_colors") or []
+    colour = _COLOURS[label % len(_COLOURS)]
+    if label < len(colours):
+        colour = np.array(colours[label]) / 255
+    return Region(mask, colour, class_name(metadata, label, False))

@@ -1,0 +1,125 @@
+"""Painting: pixel values worked out by hand, sizes, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mask2former.visualization import Region, paint
+
+RED = np.array([1.0, 0.0, 0.0])
+BLUE = np.array([0.0, 0.0, 1.0])
+GREY = 100
+SIDE = 400  # large enough not to be enlarged
+TINTED = [0.45 * GREY + 0.55 * 255, 0.45 * GREY, 0.45 * GREY]
+
+
+def grey(height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def box(top: int, bottom: int, left: int, right: int, shape: tuple[int, int] = (SIDE, SIDE)):
+    mask = np.zeros(shape, bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_colours_inside_border_and_outside() -> None:
+    mask = box(20, 220, 40, 240)
+    picture = paint(grey(), [Region(mask, RED, "")])
+    assert picture.shape == (SIDE, SIDE, 3) and picture.dtype == np.uint8
+    inner = box(21, 219, 41, 239)
+    np.testing.assert_allclose(picture[inner], np.broadcast_to(TINTED, (198 * 198, 3)), atol=0.5)
+    assert (picture[mask & ~inner] == [255, 0, 0]).all()
+    assert (picture[~mask] == GREY).all()
+
+
+def test_holes_stay_and_have_a_border() -> None:
+    mask = box(20, 320, 20, 320)
+    mask[100:200, 100:200] = False
+    picture = paint(grey(), [Region(mask, RED, "")])
+    assert (picture[100:200, 100:200] == GREY).all()
+    assert (picture[99, 100:200] == [255, 0, 0]).all()
+
+
+def test_later_regions_lie_on_top() -> None:
+    regions = [Region(box(0, 300, 0, 300), RED, ""), Region(box(100, 200, 100, 200), BLUE, "")]
+    picture = paint(grey(), regions)
+    expected = np.array([0.45 * round(TINTED[0]), 0.45 * 45, 0.45 * 45 + 0.55 * 255])
+    np.testing.assert_allclose(picture[150, 150], expected, atol=0.5)
+    np.testing.assert_allclose(picture[50, 50], TINTED, atol=0.5)
+
+
+def test_the_image_stays_as_it_was() -> None:
+    image = grey()
+    paint(image, [Region(box(0, 300, 0, 300), RED, "")])
+    assert (image == GREY).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "times"),
+    [
+        ((384, 500), 1),
+        ((383, 500), 2),
+        ((128, 100), 4),
+        ((1, 1), 384),
+        ((2, 1000), 2),
+        ((1, 3000), 1),
+    ],
+)
+def test_small_images_are_enlarged_unless_they_get_too_long(
+    size: tuple[int, int], times: int
+) -> None:
+    assert paint(grey(*size), []).shape == (times * size[0], times * size[1], 3)
+
+
+def test_enlarged_pixels_are_squares() -> None:
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    np.testing.assert_array_equal(
+        paint(image, []), np.kron(image, np.ones((192, 192, 1), np.uint8))
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (128, 2), (100, 128)])
+def test_a_region_of_one_pixel_is_seen(size: tuple[int, int]) -> None:
+    mask = box(0, 1, size[1] - 1, size[1], size)
+    picture = paint(grey(*size), [Region(mask, RED, "")])
+    times = len(picture) // size[0]
+    painted = (picture != GREY).any(-1)
+    assert painted[:times, -times:].all() and painted.sum() == times * times
+
+
+def test_names_stand_below_the_middle_of_the_widest_part() -> None:
+    mask = box(20, 120, 20, 120) | box(60, 70, 120, 390)  # a square with a long handle
+    without = paint(grey(), [Region(mask, RED, "")])
+    picture = paint(grey(), [Region(mask, RED, "kettle")])
+    rows, columns = np.nonzero((picture != without).any(-1))
+    assert abs((columns.min() + columns.max()) / 2 - 70) < 3
+    assert 68 <= rows.min() < rows.max() < 95
+
+
+def test_empty_regions_and_no_regions_change_nothing() -> None:
+    empty = Region(np.zeros((SIDE, SIDE), bool), RED, "nothing")
+    np.testing.assert_array_equal(paint(grey(), [empty]), grey())
+    np.testing.assert_array_equal(paint(grey(), []), grey())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_other_images_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected \(H, W, 3\) uint8, got") as info:
+        paint(image, [])
+    assert str(image.shape) in str(info.value)
+
+
+def test_masks_of_another_size_are_refused() -> None:
+    region = Region(np.ones((4, 5), bool), RED, "cat")
+    with pytest.raises(ValueError, match=r"cat: expected .* \(5, 4\) .*, got \(4, 5\)"):
+        paint(grey(5, 4), [region])
