@@ -30,7 +30,6 @@ STUFF = {"stuff_classes": ["sky", "sea"]}
         (SEPARATED, 0, True, "cat"),
         (SEPARATED, 1, True, "dog"),
         (SEPARATED, 1, False, "sky"),
-        (SEPARATED | {"stuff_classes": ["things"]}, 1, True, "dog"),
         (THINGS, 1, True, "dog"),
         (THINGS, 0, False, "cat"),
         (STUFF, 1, False, "sea"),
