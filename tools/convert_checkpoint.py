@@ -22,7 +22,7 @@ from mask2former import load_config
 from mask2former.data.images import read_image
 from mask2former.engine.bridges import check, convert
 from mask2former.engine.checkpoint import load_into
-from mask2former.engine.weights_io import load_weights, save_weights
+from mask2former.storage.weights_io import load_weights, save_weights
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet
 

@@ -14,8 +14,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from ..files import atomic_path
+from ..storage.weights_io import load_weights, read_checkpoint, save_safetensors
 from .weight_renames import is_classifier, is_derived, rename_to_fit
-from .weights_io import load_weights, read_checkpoint, save_safetensors
 
 __all__ = [
     "CheckpointMismatchError",

@@ -11,7 +11,7 @@ from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
 from mask2former.engine.checkpoint import Checkpointer, CheckpointMismatchError, load_into
-from mask2former.engine.weights_io import save_weights
+from mask2former.storage.weights_io import save_weights
 
 
 class Model(nn.Module):

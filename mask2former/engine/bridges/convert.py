@@ -16,8 +16,8 @@ from torch import nn
 
 from ...config import get_config
 from ...files import atomic_path
+from ...storage.weights_io import load_weights, save_safetensors, save_weights
 from ..checkpoint import load_into
-from ..weights_io import load_weights, save_safetensors, save_weights
 from .huggingface import from_huggingface, to_huggingface
 from .huggingface_config import from_huggingface_config, to_huggingface_config
 from .resnet import from_torchvision

@@ -15,7 +15,7 @@ from mask2former.engine.bridges.huggingface_config import (
     to_huggingface_config,
 )
 from mask2former.engine.checkpoint import CheckpointMismatchError, load_into
-from mask2former.engine.weights_io import load_weights, save_weights
+from mask2former.storage.weights_io import load_weights, save_weights
 
 transformers = pytest.importorskip("transformers")
 BACKBONES = ["swin", "resnet"]

@@ -15,9 +15,9 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 
-from mask2former.engine import safe_pickle
-from mask2former.engine.pickle_standins import Array, Dtype, UnsafePickleError
-from mask2former.engine.safe_pickle import load_pickle
+from mask2former.storage import safe_pickle
+from mask2former.storage.pickle_standins import Array, Dtype, UnsafePickleError
+from mask2former.storage.safe_pickle import load_pickle
 
 
 def reload(value, protocol=4):

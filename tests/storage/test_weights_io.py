@@ -8,8 +8,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from mask2former.engine.pickle_standins import UnsafePickleError
-from mask2former.engine.weights_io import (
+from mask2former.storage.pickle_standins import UnsafePickleError
+from mask2former.storage.weights_io import (
     load_weights,
     read_checkpoint,
     save_safetensors,
