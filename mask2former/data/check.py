@@ -36,6 +36,8 @@ from .mappers import build_mapper
 
 __all__ = ["check_dataset", "main"]
 
+OUTPUT = Path("output", "check")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code."""
@@ -67,7 +69,7 @@ def check_dataset(
     name: str,
     *,
     cfg: CfgNode | None = None,
-    output: Path = Path(),
+    output: Path = OUTPUT,
     samples: int = 16,
     workers: int = 1,
     limit: int = 20,
@@ -76,7 +78,7 @@ def check_dataset(
 
     Args:
         cfg: a config that the data set has to fit; None for the data set alone.
-        output: folder of the contact sheet ``<name>.png``.
+        output: folder in which the contact sheet gets a folder called after the data set.
         samples: pictures on the sheet; 0 for no sheet.
         workers: processes that read.
         limit: findings to print, of those that fail and of the others.
@@ -100,11 +102,9 @@ def check_dataset(
         total.findings += _check_config(cfg, name, sound)
     print("\n".join(_report(source, total, empty, limit)))
     if sound and samples:
-        output.mkdir(parents=True, exist_ok=True)
-        path = output / f"{name}.png"
-        step = max(1, len(sound) // samples)
-        write_sheet(path, sound[::step][:samples], source.kind, source.classes, source.meaning)
-        print(f"  pictures: {path}")
+        chosen = sound[:: max(1, len(sound) // samples)][:samples]
+        page = write_sheet(output / name, name, chosen, source.kind, source.classes, source.meaning)
+        print(f"  pictures: {page}")
     return not total.fails
 
 
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("data", metavar="CONFIG_OR_NAME", help="yaml file, or a data set's name")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys to set")
-    parser.add_argument("--output", type=Path, default=Path(), help="folder of the pictures")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the pictures")
     parser.add_argument("--samples", type=int, default=16, help="pictures to draw; 0 for none")
     parser.add_argument("--workers", type=int, default=1, help="processes that read")
     parser.add_argument("--limit", type=int, default=20, help="findings of a kind to print")

@@ -1,9 +1,8 @@
 """Pictures of results: segmentations drawn over images, and contact sheets of many of them."""
 
+from ..pictures import ContactSheet, Region, paint
 from .annotations import ground_truth
-from .contact_sheet import ContactSheet
 from .drawing import KINDS, choose_kind, draw, has_kind, semantic_labels
-from .paint import Region, paint
 
 __all__ = [
     "KINDS",

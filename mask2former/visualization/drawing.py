@@ -13,7 +13,7 @@ from detectron2.utils.colormap import colormap
 from torch import Tensor
 
 from ..evaluation.class_names import class_name
-from .paint import Region, paint
+from ..pictures import Region, paint
 
 KINDS = ("panoptic", "instance", "semantic")
 _KEYS = {"panoptic": "panoptic_seg", "instance": "instances", "semantic": "sem_seg"}

@@ -65,6 +65,10 @@ def _square(i: int, image: int, category: int, **more: Any) -> dict[str, Any]:
     return {"id": i, "image_id": image, "category_id": category} | common | more
 
 
+def _picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
 def _check_coco(coco: Folder, capsys, *options: str) -> str:
     return coco.run(capsys, {"task": "instance", "annotations": coco.write()}, *options)
 
@@ -82,9 +86,30 @@ def test_sound_instances_pass_and_are_counted_and_drawn(coco: Folder, capsys) ->
     assert "object sizes: 2 small, 0 medium, 0 large" in report
     assert "ball                            2 ####" in report
     assert "without any: box" in report
-    sheet = np.asarray(Image.open(coco.root / "out" / "mine.png"))
-    assert sheet.shape == (240 + 18, 4 * 320, 3)
-    assert sheet[50, 50].max() > 0 and (sheet[:240, :213] != 0).any()  # a black photo, painted
+    page = coco.root / "out" / "mine" / "index.html"
+    assert f"pictures: {page}" in report and page.read_text().count("<img") == 2 * 3
+    photo, drawn = (_picture(page.parent / f"0_{part}.jpg") for part in ("photo", "annotations"))
+    assert photo.shape == (*SIZE, 3) and not photo.any()  # it is black
+    assert drawn.shape == (400, 600, 3)  # enlarged 20 times, so that there is room for names
+    assert (drawn[50:80, 50:170].max(2) > 100).all()  # above the name, which is in the middle
+    assert not drawn[200:, :].max() > 30 and not drawn[:, 250:].max() > 30  # blur of the JPEG
+
+
+def test_large_photos_are_drawn_small_and_clips_by_their_middle_frame(folder, capsys) -> None:
+    folder.photos = {f"{i}.png": np.full((960, 1000, 3), 60 * i, np.uint8) for i in range(3)}
+    folder.content = {
+        "categories": [{"id": 1, "name": "box"}],
+        "videos": [{"id": 1, "file_names": [f"{i}.png" for i in range(3)], "length": 3}],
+        "annotations": [
+            {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [None, SQUARE, None]}
+        ],
+    }
+    folder.run(capsys, {"task": "video", "annotations": folder.write()})
+    assert [path.name for path in sorted((folder.root / "out" / "mine").glob("*.jpg"))] == [
+        "1_annotations.jpg",
+        "1_photo.jpg",
+    ]
+    assert _picture(folder.root / "out" / "mine" / "1_photo.jpg").shape == (480, 500, 3)
 
 
 def test_nothing_is_drawn_if_not_asked_for(coco: Folder, capsys) -> None:
@@ -116,7 +141,7 @@ def test_real_data_pass(shared, folder, capsys, task, folder_name, rest, counts)
     report = folder.run(capsys, entry, "--samples", "2")
     assert report.startswith("0 ") and "0 on which training fails, 0 others" in report
     assert re.search(counts, report)
-    assert (folder.root / "out" / "mine.png").stat().st_size > 10000
+    assert len(list((folder.root / "out" / "mine").glob("*_annotations.jpg"))) == 2
 
 
 # Instances: what fails

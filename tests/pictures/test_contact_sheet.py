@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.visualization import ContactSheet
+from mask2former.pictures import ContactSheet
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
 

@@ -1,4 +1,4 @@
-"""A page of pictures: each row an image, what the model made of it, and perhaps the truth."""
+"""A page of pictures: each row an image, and beside it what was drawn over it."""
 
 from __future__ import annotations
 
