@@ -13,6 +13,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 
 from .config_custom import drop_inherited_num_classes
+from .config_masks import mask_keys
 from .config_merge import merge_keys, merge_opts
 from .yaml_reader import read_chain
 
@@ -82,6 +83,8 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     _add_mask_former(_child(cfg.MODEL, "MASK_FORMER"))
     _add_swin(_child(cfg.MODEL, "SWIN"))
     _add_timm(_child(cfg.MODEL, "TIMM"))
+    for (parent, name), defaults in mask_keys().items():
+        _fill(_child(cfg[parent], name), defaults)
     # Ours: least share of the weights in MODEL.WEIGHTS that must fit the model.
     _fill(cfg.MODEL, {"WEIGHTS_MIN_MATCH": 0.75})
 
@@ -216,6 +219,10 @@ def _add_inference(node: CfgNode) -> None:
         "OVERLAP_THRESHOLD": 0.0,  # panoptic: least visible share of a query's mask
         "SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": False,  # resize masks before they are merged
         "BOUNDARY_METRICS": False,  # ours: evaluate boundary AP and boundary IoU as well
+        # Ours: videos are cut into windows of so many frames (0, published: one of the whole clip),
+        # of which each shares so many with the one before.
+        "VIDEO_WINDOW": 0,
+        "VIDEO_OVERLAP": 4,
     }
     _fill(node, defaults)
 

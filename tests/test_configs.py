@@ -17,6 +17,7 @@ from mask2former.published import available
 ROOT = Path(__file__).resolve().parent.parent / "configs"
 ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+VIDEO = [name for name in ALL if name.startswith(("youtubevis", "shapes/video/"))]
 PUBLISHED = [name for name in ALL if not name.startswith(("shapes/", "custom/"))]
 
 
@@ -25,7 +26,7 @@ def load_as_detectron2_does(name: str) -> CfgNode:
     cfg = get_cfg()
     add_deeplab_config(cfg)
     add_maskformer2_config(cfg)
-    if name.startswith("youtubevis"):
+    if name in VIDEO:
         add_maskformer2_video_config(cfg)
     cfg.merge_from_file(str(ROOT / name))
     return cfg
@@ -86,7 +87,7 @@ def test_any_reader_can_read_it(name: str, caplog: pytest.LogCaptureFixture):
 @pytest.mark.parametrize("name", [name for name in ALL if "/Base-" not in name])
 def test_names_a_model_and_data(name: str):
     cfg = load_config(ROOT / name)
-    model = "VideoMaskFormer" if name.startswith("youtubevis") else "MaskFormer"
+    model = "VideoMaskFormer" if name in VIDEO else "MaskFormer"
     assert model == cfg.MODEL.META_ARCHITECTURE
     assert cfg.DATASETS.TRAIN
     assert cfg.DATASETS.TEST

@@ -157,10 +157,14 @@ def best_pairs(class_logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]
     Returns:
         probabilities, queries and classes, in no particular order.
     """
-    num_classes = class_logits.shape[-1] - 1
-    probs = class_logits.softmax(-1)[:, :-1].flatten()
-    scores, index = probs.topk(min(topk, len(probs)), sorted=False)
-    return scores, index.div(num_classes, rounding_mode="floor"), index % num_classes
+    return top_pairs(class_logits.softmax(-1)[:, :-1], topk)
+
+
+def top_pairs(probs: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest entries of probabilities (Q, K), as `best_pairs`."""
+    flat = probs.flatten()
+    scores, index = flat.topk(min(topk, len(flat)), sorted=False)
+    return scores, index.div(probs.shape[1], rounding_mode="floor"), index % probs.shape[1]
 
 
 class InstanceMerger:

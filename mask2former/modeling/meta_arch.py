@@ -109,9 +109,16 @@ class MaskClassificationModel(nn.Module):
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
+        return self.decode(self.extract(images))
+
+    def extract(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's features of a canvas (B, 3, H, W), by name."""
         if _channels_last_pays(images):
             images = images.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(images)
+        return self.backbone(images)
+
+    def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The head's outputs, in eval without the auxiliary ones."""
         if self.training or not accepts_keyword(self.sem_seg_head.forward, "aux_outputs"):
             return self.sem_seg_head(features)
         return self.sem_seg_head(features, aux_outputs=False)

@@ -3,8 +3,6 @@
 Source: Mask2Former for Video Instance Segmentation, Cheng et al. 2021.
 """
 
-from collections.abc import Sequence
-
 import torch
 from detectron2.config import configurable
 from detectron2.data import MetadataCatalog
@@ -13,11 +11,13 @@ from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-from .inference import Canvas, best_pairs
+from .clip_inference import Windows, run_windows
+from .clip_tracks import clip_result, joined_result
 from .meta_arch import MaskClassificationModel, mask_tensor, pad_mask
+from .track_linking import TrackLinker
 
-MAX_TRACKS = 10  # of a clip, as published
 CLIP_LABELS = ("last_frame", "any_frame")
+WHOLE_CLIP = Windows()
 
 
 @META_ARCH_REGISTRY.register()
@@ -29,6 +29,7 @@ class VideoMaskFormer(MaskClassificationModel):
         num_frames: T, frames of a training clip.
         clip_label: where an object's class is read: "last_frame" (published: objects that are
             absent there are trained as no-object) or "any_frame" (the first in which it appears).
+        windows: how clips are cut in eval; by default they are not, as published.
         metadata: of the training set; kept for code that reads it.
 
     The others are those of `MaskClassificationModel`.
@@ -39,7 +40,14 @@ class VideoMaskFormer(MaskClassificationModel):
 
     @configurable
     def __init__(
-        self, *, num_queries: int, num_frames: int, clip_label: str, metadata=None, **common
+        self,
+        *,
+        num_queries: int,
+        num_frames: int,
+        clip_label: str,
+        windows: Windows = WHOLE_CLIP,
+        metadata=None,
+        **common,
     ):
         super().__init__(**common)
         if clip_label not in CLIP_LABELS:
@@ -50,15 +58,18 @@ class VideoMaskFormer(MaskClassificationModel):
         self.num_queries = num_queries
         self.num_frames = num_frames
         self.clip_label = clip_label
+        self.windows = windows
         self.metadata = metadata
 
     @classmethod
     def from_config(cls, cfg):
+        test = cfg.MODEL.MASK_FORMER.TEST
         return {
             **cls.common_args(cfg),
             "num_queries": cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES,
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "clip_label": cfg.MODEL.MASK_FORMER.CLIP_LABEL,
+            "windows": Windows(test.VIDEO_WINDOW, test.VIDEO_OVERLAP),
             "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
         }
 
@@ -118,44 +129,10 @@ class VideoMaskFormer(MaskClassificationModel):
 
     def segment_clip(self, clip: dict) -> dict:
         """The result of one clip; see `forward`."""
-        images = self.preprocess(list(clip["image"]))
-        outputs = self.predict(images.tensor)
-        size = tuple(int(n) for n in images.image_sizes[0])
-        output = (int(clip.get("height", size[0])), int(clip.get("width", size[1])))
-        canvas = Canvas(tuple(images.tensor.shape[-2:]), size, output)
-        return retry_if_cuda_oom(clip_result)(
-            outputs["pred_logits"][0], outputs["pred_masks"][0], canvas
-        )
-
-
-def clip_result(class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
-    """The best tracks of a clip.
-
-    Args:
-        class_logits: (Q, K+1).
-        mask_logits: (Q, T, h, w), over the padded canvas.
-        canvas: says what the masks are resized to.
-
-    Returns:
-        see `VideoMaskFormer.forward`; scores are class probabilities alone.
-    """
-    scores, queries, labels = best_pairs(class_logits.float(), MAX_TRACKS)
-    masks = _track_masks(mask_logits, queries.tolist(), canvas)
-    return {
-        "image_size": canvas.output,
-        "pred_scores": scores.tolist(),
-        "pred_labels": labels.tolist(),
-        "pred_masks": masks,
-    }
-
-
-def _track_masks(mask_logits: Tensor, queries: Sequence[int], canvas: Canvas) -> list[Tensor]:
-    """Binary masks (T, H, W) of the queries, on the CPU, worked on frame by frame."""
-    masks = {}
-    for query in queries:
-        if query not in masks:  # a query may stand for several classes
-            frames = mask_logits[query].float()
-            masks[query] = torch.cat(
-                [(canvas.resize_to_output(frame[None]) > 0).cpu() for frame in frames]
-            )
-    return [masks[query] for query in queries]
+        frames = clip["image"]
+        output = (int(clip["height"]), int(clip["width"])) if "height" in clip else None
+        windows = run_windows(self, frames, self.windows, output)
+        if self.windows.length and len(frames) > self.windows.length:
+            return joined_result(windows, TrackLinker())
+        (whole,) = windows
+        return retry_if_cuda_oom(clip_result)(whole.class_logits, whole.mask_logits, whole.canvas)

@@ -138,7 +138,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
 
         Returns:
             `pred_logits` (B, Q, K+1), `pred_masks` (B, Q, H/4, W/4) as logits and, if wanted,
-            `aux_outputs`, a list of dicts with these two, one a layer, first prediction first.
+            `aux_outputs`, a list of dicts with these two, one a layer, first prediction first;
+            else `pred_embeddings` (B, Q, C), the queries, by which objects are told in video.
 
         Raises:
             ValueError: there are not exactly three maps.
@@ -173,6 +174,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         out = predictions.pop()
         if aux_outputs:
             out["aux_outputs"] = predictions
+        else:
+            out["pred_embeddings"] = self.decoder_norm(queries)
         return out
 
     def _level_tokens(

@@ -1,0 +1,143 @@
+"""Tracks of a clip that was cut into windows, as a stream or as the result of the whole clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .clip_inference import Window
+from .inference import Canvas, best_pairs, top_pairs
+from .track_linking import Objects, Track, TrackLinker
+
+__all__ = ["MAX_TRACKS", "TrackedWindow", "clip_result", "joined_result", "track_windows"]
+
+MAX_TRACKS = 10  # of a clip, as published
+MAX_OBJECTS = 2 * MAX_TRACKS  # queries of a window that are followed
+
+# A track is left out of a window in which its class has less than this share of its probability:
+# windows give a query a mask even where its object is not to be seen.
+_LEAST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class TrackedWindow:
+    """The objects of a window, N queries, and the tracks that they belong to.
+
+    Attributes:
+        window: what the model says.
+        queries: (N,).
+        tracks: N, as they are up to this window.
+        shown: N, whether the object is to be seen at all.
+    """
+
+    window: Window
+    queries: Tensor
+    tracks: list[Track]
+    shown: list[bool]
+
+    def masks(self, t: int, chosen: Sequence[int]) -> Tensor:
+        """Masks (n, *output), bool, on the CPU, of the chosen objects in frame t of the window."""
+        logits = self.window.mask_logits[self.queries[list(chosen)], t]
+        return output_masks(logits, self.window.canvas)
+
+
+def track_windows(
+    windows: Iterable[Window], linker: TrackLinker, max_objects: int = MAX_OBJECTS
+) -> Iterator[TrackedWindow]:
+    """Join the objects of windows to tracks.
+
+    Args:
+        windows: of one clip, in order.
+        linker: a new one.
+        max_objects: queries of a window that are followed, those of highest class probability.
+    """
+    for window in windows:
+        probs = window.class_logits.float().softmax(-1)[:, :-1]
+        best = probs.max(-1).values
+        queries = best.topk(min(max_objects, len(best))).indices.sort().values
+        embeddings = None if window.embeddings is None else window.embeddings[queries].float()
+        objects = Objects(window.mask_logits[queries] > 0, probs[queries], embeddings)
+        tracks = linker.update(objects, window.shared)
+        labels = torch.stack([t.class_probs for t in tracks])
+        top, label = labels.max(1)
+        now = objects.class_probs.gather(1, label[:, None])[:, 0]
+        yield TrackedWindow(window, queries, tracks, (now >= _LEAST_SHARE * top).tolist())
+
+
+def clip_result(class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
+    """The best tracks of a clip that is one window, as published.
+
+    Args:
+        class_logits: (Q, K+1).
+        mask_logits: (Q, T, h, w), over the padded canvas.
+        canvas: says what the masks are resized to.
+
+    Returns:
+        see `VideoMaskFormer.forward`; scores are class probabilities alone.
+    """
+    scores, queries, labels = best_pairs(class_logits.float(), MAX_TRACKS)
+    masks = {}
+    for query in set(queries.tolist()):  # a query may stand for several classes
+        frames = mask_logits[query].float()
+        masks[query] = torch.cat([output_masks(frame[None], canvas) for frame in frames])
+    return _result(canvas, scores, labels, [masks[query] for query in queries.tolist()])
+
+
+def joined_result(windows: Iterable[Window], linker: TrackLinker) -> dict:
+    """The best tracks of a clip that is several windows, in the form of `clip_result`.
+
+    Scores are those of `Track`; masks are those of the first window that has the frame.
+    """
+    masks: dict[Track, _Masks] = {}
+    for tracked in track_windows(windows, linker):
+        window = tracked.window
+        chosen = [i for i, shown in enumerate(tracked.shown) if shown]
+        for t in range(window.shared, window.length):
+            for i, mask in zip(chosen, tracked.masks(t, chosen)):
+                masks.setdefault(tracked.tracks[i], _Masks()).add(window.start + t, mask)
+    tracks, length = list(masks), window.start + window.length
+    probs = torch.stack([track.class_probs for track in tracks])
+    scores, rows, labels = top_pairs(probs, MAX_TRACKS)
+    size = window.canvas.output
+    whole = {i: masks[tracks[i]].stack(length, size) for i in set(rows.tolist())}
+    return _result(window.canvas, scores, labels, [whole[i] for i in rows.tolist()])
+
+
+def output_masks(mask_logits: Tensor, canvas: Canvas) -> Tensor:
+    """Binary masks (N, *canvas.output) on the CPU, of logits (N, h, w)."""
+    if not len(mask_logits):
+        return torch.zeros(0, *canvas.output, dtype=torch.bool)
+    return (canvas.resize_to_output(mask_logits.float()) > 0).cpu()
+
+
+def _result(canvas: Canvas, scores: Tensor, labels: Tensor, masks: list[Tensor]) -> dict:
+    return {
+        "image_size": canvas.output,
+        "pred_scores": scores.tolist(),
+        "pred_labels": labels.tolist(),
+        "pred_masks": masks,
+    }
+
+
+class _Masks:
+    """The masks of a track, an eighth of a byte a pixel."""
+
+    def __init__(self) -> None:
+        self._bits: dict[int, np.ndarray] = {}
+
+    def add(self, frame: int, mask: Tensor) -> None:
+        """Keep the mask (H, W) of a frame, unless it is empty."""
+        if mask.any():
+            self._bits[frame] = np.packbits(mask.numpy(), axis=None)
+
+    def stack(self, length: int, size: tuple[int, int]) -> Tensor:
+        """All masks, (length, H, W), bool; empty where there are none."""
+        masks = torch.zeros(length, *size, dtype=torch.bool)
+        for frame, bits in self._bits.items():
+            flat = np.unpackbits(bits, count=size[0] * size[1]).view(bool)
+            masks[frame] = torch.from_numpy(flat).view(size)
+        return masks
