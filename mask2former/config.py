@@ -82,6 +82,7 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     _add_sem_seg_head(cfg.MODEL.SEM_SEG_HEAD)
     _add_mask_former(_child(cfg.MODEL, "MASK_FORMER"))
     _add_swin(_child(cfg.MODEL, "SWIN"))
+    _add_dat(_child(cfg.MODEL, "DAT"))
     _add_timm(_child(cfg.MODEL, "TIMM"))
     for (parent, name), defaults in mask_keys().items():
         _fill(_child(cfg[parent], name), defaults)
@@ -248,6 +249,28 @@ def _add_swin(node: CfgNode) -> None:
         # Ours: 1 freezes the patch embedding, n the first n - 1 stages too. BACKBONE.FREEZE_AT
         # is not read, as in the published code.
         "FREEZE_AT": 0,
+    }
+    _fill(node, defaults)
+
+
+def _add_dat(node: CfgNode) -> None:
+    """Ours: the backbone ``D2DAT``; the defaults are those of DAT-T."""
+    defaults = {
+        "EMBED_DIM": 96,
+        "DEPTHS": [2, 2, 6, 2],
+        "NUM_HEADS": [3, 6, 12, 24],
+        # Groups of heads that sample keys of their own; -1: a stage of shifted windows instead.
+        "GROUPS": [-1, -1, 3, 6],
+        "WINDOW_SIZE": 7,
+        "MLP_RATIO": 4.0,
+        # The most that a sampled key moves, in halves of a pixel's side.
+        "OFFSET_RANGE_FACTOR": 2.0,
+        # Side of the images of the pretraining, a multiple of 32; fits the tables of positions.
+        "PRETRAIN_IMG_SIZE": 224,
+        "DROP_PATH_RATE": 0.2,
+        "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "OUT_NORM": False,  # a LayerNorm behind each stage, as in Swin
+        "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
     }
     _fill(node, defaults)
 
