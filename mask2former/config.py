@@ -12,6 +12,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from .config_backbones import backbone_keys
 from .config_custom import drop_inherited_num_classes
 from .config_masks import mask_keys
 from .config_merge import merge_keys, merge_opts
@@ -81,9 +82,8 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     _add_solver(cfg.SOLVER)
     _add_sem_seg_head(cfg.MODEL.SEM_SEG_HEAD)
     _add_mask_former(_child(cfg.MODEL, "MASK_FORMER"))
-    _add_swin(_child(cfg.MODEL, "SWIN"))
-    _add_dat(_child(cfg.MODEL, "DAT"))
-    _add_timm(_child(cfg.MODEL, "TIMM"))
+    for backbone, defaults in backbone_keys().items():
+        _fill(_child(cfg.MODEL, backbone), defaults)
     for (parent, name), defaults in mask_keys().items():
         _fill(_child(cfg[parent], name), defaults)
     # Ours: least share of the weights in MODEL.WEIGHTS that must fit the model.
@@ -224,67 +224,6 @@ def _add_inference(node: CfgNode) -> None:
         # of which each shares so many with the one before.
         "VIDEO_WINDOW": 0,
         "VIDEO_OVERLAP": 4,
-    }
-    _fill(node, defaults)
-
-
-def _add_swin(node: CfgNode) -> None:
-    defaults = {
-        "PRETRAIN_IMG_SIZE": 224,  # side of the images of the pretraining; read with APE only
-        "PATCH_SIZE": 4,
-        "EMBED_DIM": 96,
-        "DEPTHS": [2, 2, 6, 2],
-        "NUM_HEADS": [3, 6, 12, 24],
-        "WINDOW_SIZE": 7,
-        "MLP_RATIO": 4.0,
-        "QKV_BIAS": True,
-        "QK_SCALE": None,  # None: (channels of a head) ** -0.5
-        "DROP_RATE": 0.0,
-        "ATTN_DROP_RATE": 0.0,
-        "DROP_PATH_RATE": 0.3,
-        "APE": False,  # absolute position embedding
-        "PATCH_NORM": True,
-        "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
-        "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
-        # Ours: 1 freezes the patch embedding, n the first n - 1 stages too. BACKBONE.FREEZE_AT
-        # is not read, as in the published code.
-        "FREEZE_AT": 0,
-    }
-    _fill(node, defaults)
-
-
-def _add_dat(node: CfgNode) -> None:
-    """Ours: the backbone ``D2DAT``; the defaults are those of DAT-T."""
-    defaults = {
-        "EMBED_DIM": 96,
-        "DEPTHS": [2, 2, 6, 2],
-        "NUM_HEADS": [3, 6, 12, 24],
-        # Groups of heads that sample keys of their own; -1: a stage of shifted windows instead.
-        "GROUPS": [-1, -1, 3, 6],
-        "WINDOW_SIZE": 7,
-        "MLP_RATIO": 4.0,
-        # The most that a sampled key moves, in halves of a pixel's side.
-        "OFFSET_RANGE_FACTOR": 2.0,
-        # Side of the images of the pretraining, a multiple of 32; fits the tables of positions.
-        "PRETRAIN_IMG_SIZE": 224,
-        "DROP_PATH_RATE": 0.2,
-        "OUT_FEATURES": ["res2", "res3", "res4", "res5"],
-        "OUT_NORM": False,  # a LayerNorm behind each stage, as in Swin
-        "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
-    }
-    _fill(node, defaults)
-
-
-def _add_timm(node: CfgNode) -> None:
-    """Ours: the backbone ``build_timm_backbone``."""
-    defaults = {
-        "NAME": "",  # of the model in timm
-        "OUT_INDICES": [1, 2, 3, 4],  # of the stages, as in timm's features_only
-        # "", "timm" (timm's own download), a file, or "package:NAME" for a file inside an
-        # installed package.
-        "PRETRAINED": "",
-        "NORMALIZE": "config",  # or "timm", for the mean and std that the model was trained with
-        "FREEZE_BN": False,  # keep the statistics and weights of all batch norms as they are
     }
     _fill(node, defaults)
 
