@@ -19,7 +19,9 @@ _CAFFE2 = re.compile(r"_(w|b|s|bn_(s|b|gamma|beta|rm|riv|running_mean|running_va
 # What a checkpoint may have, or lack, without loss: buffers that follow from the architecture.
 _DERIVED = re.compile(r"(num_batches_tracked|attn_mask|relative_position_index|pixel_(mean|std))$")
 # The classifier and last norm of ImageNet models, for which a backbone has no use.
-_CLASSIFIER = re.compile(r"^(stem\.fc|fc\d*|head|head_dist|classifier|linear|norm|pred)\b")
+_CLASSIFIER = re.compile(
+    r"^(stem\.fc|fc\d*|head|head_dist|classifier|linear|norm|pred|cls_norm|cls_head)\b"
+)
 
 
 def rename_to_fit(

@@ -4,7 +4,7 @@ Source: Swin Transformer, Liu et al. 2021, section 3.2. Maps are channels last, 
 """
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class WindowAttention(nn.Module):
         dim: channels, divisible by num_heads.
         window: side of a window in pixels.
         num_heads: attention heads.
+        shift: pixels by which the windows are shifted down and right; 0 for none.
         qkv_bias: whether the query, key and value projections have a bias.
         qk_scale: factor of the dot products; (dim / num_heads) ** -0.5 if not given.
         attn_drop: probability of dropping an attention weight while training.
@@ -55,12 +56,16 @@ class WindowAttention(nn.Module):
     """
 
     relative_position_index: Tensor
+    shift_masks: Tensor | None
+    # The attributes that are the two projections; subclasses name them as published weights do.
+    projections: ClassVar[tuple[str, str]] = ("qkv", "proj")
 
     def __init__(
         self,
         dim: int,
         window: int,
         num_heads: int,
+        shift: int = 0,
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         attn_drop: float = 0.0,
@@ -72,15 +77,20 @@ class WindowAttention(nn.Module):
                 f"WindowAttention: {dim} channels do not split into {num_heads} heads; choose a "
                 "width that is a multiple of the number of heads."
             )
+        self.window = window
         self.num_heads = num_heads
+        self.shift = shift
         self.qk_scale = qk_scale
         self.attn_drop = attn_drop
         self.relative_position_bias_table = nn.Parameter(
             torch.empty((2 * window - 1) ** 2, num_heads)
         )
         self.register_buffer("relative_position_index", _relative_position_index(window))
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        masks = _shift_masks(window, shift) if shift else None
+        self.register_buffer("shift_masks", masks, persistent=False)
+        to_qkv, to_output = self.projections
+        self.add_module(to_qkv, nn.Linear(dim, 3 * dim, bias=qkv_bias))
+        self.add_module(to_output, nn.Linear(dim, dim))
         self.proj_drop = nn.Dropout(drop)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
@@ -89,9 +99,10 @@ class WindowAttention(nn.Module):
         bias = F.embedding(self.relative_position_index, self.relative_position_bias_table)
         return bias.permute(2, 0, 1).contiguous()
 
-    def forward(self, windows: Tensor, bias: Tensor) -> Tensor:
+    def attend(self, windows: Tensor, bias: Tensor) -> Tensor:
         """Map windows (G, w*w, C), with a bias (M, w*w, w*w) of the logits, to (G, w*w, C)."""
-        qkv = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1))
+        to_qkv, to_output = (getattr(self, name) for name in self.projections)
+        qkv = to_qkv(windows).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.transpose(1, 3).unbind(2)  # (G, M, w*w, C/M) each
         out = F.scaled_dot_product_attention(
             query,
@@ -101,7 +112,39 @@ class WindowAttention(nn.Module):
             dropout_p=self.attn_drop if self.training else 0.0,
             scale=self.qk_scale,
         )
-        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+        return self.proj_drop(to_output(out.transpose(1, 2).flatten(2)))
+
+    def _attend_inside(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attend inside every window of x (B, R, w, S, w, C), R by S of them; the same shape."""
+        windows = x.transpose(2, 3)  # (B, R, S, w, w, C)
+        out = self.attend(windows.flatten(3, 4).flatten(0, 2), bias)
+        return out.view(windows.shape).transpose(2, 3)
+
+    def _attend_shifted(self, x: Tensor, bias: Tensor, masks: Tensor) -> Tensor:
+        """Like `_attend_inside`, with the last row and column apart: theirs are other masks."""
+        rows = []
+        for last_row, row in enumerate(x.tensor_split([-1], dim=1)):
+            parts = []
+            for last_column, part in enumerate(row.tensor_split([-1], dim=3)):
+                parts.append(self._attend_inside(part, bias + masks[last_row, last_column]))
+            rows.append(torch.cat(parts, dim=3))
+        return torch.cat(rows, dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C), zero-padded to whole windows, to (B, H, W, C); H and W are any."""
+        (height, width), window, shift = x.shape[1:3], self.window, self.shift
+        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+        x, bias = x.unflatten(2, (-1, window)).unflatten(1, (-1, window)), self.position_bias()
+        if self.shift_masks is None:
+            x = self._attend_inside(x, bias)
+        else:
+            x = self._attend_shifted(x, bias, self.shift_masks)
+        x = x.flatten(3, 4).flatten(1, 2)
+        if shift:
+            x = x.roll((shift, shift), (1, 2))
+        return x[:, :height, :width]
 
 
 class SwinBlock(nn.Module):
@@ -117,8 +160,6 @@ class SwinBlock(nn.Module):
         **attention: other arguments of `WindowAttention`.
     """
 
-    shift_masks: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -130,10 +171,8 @@ class SwinBlock(nn.Module):
         **attention: Any,
     ):
         super().__init__()
-        self.window = window
-        self.shift = shift
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, window, drop=drop, **attention)
+        self.attn = WindowAttention(dim, window, shift=shift, drop=drop, **attention)
         self.drop_path = StochasticDepth(drop_path, mode="row")
         self.norm2 = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
@@ -146,39 +185,8 @@ class SwinBlock(nn.Module):
                 drop2=nn.Dropout(drop),
             )
         )
-        if shift:
-            self.register_buffer("shift_masks", _shift_masks(window, shift), persistent=False)
-
-    def _attend(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attend inside every window of x (B, R, w, S, w, C), R by S of them; the same shape."""
-        windows = x.transpose(2, 3)  # (B, R, S, w, w, C)
-        out = self.attn(windows.flatten(3, 4).flatten(0, 2), bias)
-        return out.view(windows.shape).transpose(2, 3)
-
-    def _attend_shifted(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Like `_attend`, with the last row and column apart: theirs are other masks."""
-        rows = []
-        for last_row, row in enumerate(x.tensor_split([-1], dim=1)):
-            parts = []
-            for last_column, part in enumerate(row.tensor_split([-1], dim=3)):
-                parts.append(self._attend(part, bias + self.shift_masks[last_row, last_column]))
-            rows.append(torch.cat(parts, dim=3))
-        return torch.cat(rows, dim=1)
-
-    def _window_attention(self, x: Tensor) -> Tensor:
-        """Pad, shift, attend inside windows, and undo the two: (B, H, W, C) to (B, H, W, C)."""
-        (height, width), window, shift = x.shape[1:3], self.window, self.shift
-        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
-        if shift:
-            x = x.roll((-shift, -shift), (1, 2))
-        x = x.unflatten(2, (-1, window)).unflatten(1, (-1, window))
-        attend = self._attend_shifted if shift else self._attend
-        x = attend(x, self.attn.position_bias()).flatten(3, 4).flatten(1, 2)
-        if shift:
-            x = x.roll((shift, shift), (1, 2))
-        return x[:, :height, :width]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C); H and W are any."""
-        x = x + self.drop_path(self._window_attention(self.norm1(x)))
+        x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))

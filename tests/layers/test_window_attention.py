@@ -42,7 +42,7 @@ def test_attends_as_dense_attention_does(window, shift, size):
     torch.nn.init.normal_(block.attn.relative_position_bias_table)
     x = torch.randn(2, *size, 8)
     with torch.no_grad():
-        got = block._window_attention(x)
+        got = block.attn(x)
         want = torch.stack([dense_window_attention(block.attn, i, window, shift) for i in x])
     torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
@@ -70,7 +70,7 @@ def test_query_scale_replaces_the_usual_one():
     x, bias = torch.randn(3, 4, 8), torch.zeros(2, 4, 4)
     plain.qkv.weight.data[:8] *= 0.5  # queries by half: 0.5 at the usual scale of 4 ** -0.5
     plain.qkv.bias.data[:8] *= 0.5
-    torch.testing.assert_close(plain(x, bias), scaled(x, bias))
+    torch.testing.assert_close(plain.attend(x, bias), scaled.attend(x, bias))
 
 
 def test_drop_path_skips_both_branches_of_an_image():
