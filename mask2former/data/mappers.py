@@ -210,6 +210,12 @@ class DatasetMapper:
             if "padding_mask" in self.extras:
                 result["padding_mask"] = torch.from_numpy(padding)
         result["instances"] = self._to_instances(targets, canvas)
+        return self._finish(result, targets, geometry)
+
+    def _finish(
+        self, result: dict[str, Any], targets: Targets, geometry: Geometry
+    ) -> dict[str, Any]:
+        """A place for subclasses to make more of the targets."""
         return result
 
     def _read_sem_seg(self, result: dict[str, Any]) -> np.ndarray | None:
@@ -274,7 +280,8 @@ class DatasetMapper:
 
 
 def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMapper:
-    """Builds the mapper for a config: of clips for VideoMaskFormer, else of images.
+    """Builds the mapper for a config: of clips for VideoMaskFormer, of images and masks for
+    MaskClassifier, else of images.
 
     Raises:
         ValueError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
@@ -282,6 +289,10 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMap
     """
     if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
         return ClipMapper(cfg, is_train)
+    if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":
+        from .mask_mapper import MaskDatasetMapper  # which builds on this module
+
+        return MaskDatasetMapper(cfg, is_train)
     return DatasetMapper(cfg, is_train)
 
 

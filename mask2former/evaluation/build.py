@@ -10,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from .instance import InstanceSegEvaluator
+from .mask_accuracy import MaskAccuracyEvaluator
 from .official import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator, LVISEvaluator
 from .panoptic import PanopticEvaluator
 from .semantic import SemSegEvaluator
@@ -50,6 +51,8 @@ def build_evaluator(
             "MODEL.MASK_FORMER.TEST"
         )
     evaluators = [make(cfg, dataset_name, output_folder) for make in chosen]
+    if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":  # its masks are given, with their classes
+        evaluators.insert(0, MaskAccuracyEvaluator(dataset_name))
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 
 

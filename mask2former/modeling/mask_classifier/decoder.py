@@ -1,0 +1,147 @@
+"""The transformer decoder with masked attention, for masks that are given instead of predicted."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from detectron2.config import configurable
+from torch import Tensor, nn
+
+from ..transformer_decoders import (
+    TRANSFORMER_DECODER_REGISTRY,
+    MultiScaleMaskedTransformerDecoder,
+)
+from ..transformer_decoders.masked import NUM_LEVELS
+from .pooling import cells_inside, pool, pooled_features
+
+
+class Memory(NamedTuple):
+    """What queries look at, worked out once for all masks of an image.
+
+    Attributes:
+        fine: (B, h*w, D), mask features as tokens.
+        fine_size: (h, w) of the mask features.
+        values, keys: (B, H*W, C) of every level, coarse to fine; keys carry positions.
+        sizes: (H, W) of every level.
+    """
+
+    fine: Tensor
+    fine_size: tuple[int, int]
+    values: list[Tensor]
+    keys: list[Tensor]
+    sizes: list[tuple[int, int]]
+
+    def of_image(self, index: int) -> "Memory":
+        """The part of one image, with B = 1."""
+        one = slice(index, index + 1)
+        values, keys = [v[one] for v in self.values], [k[one] for k in self.keys]
+        return self._replace(fine=self.fine[one], values=values, keys=keys)
+
+
+@TRANSFORMER_DECODER_REGISTRY.register()
+class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
+    """Classifies given masks: one query per mask, which looks inside its mask only.
+
+    The layers are those of `MultiScaleMaskedTransformerDecoder`, so that its weights fit. In the
+    place of learned queries there are two linear maps, from the features under a mask to its query
+    and from the mean position encoding under it to the query's position. Nothing predicts masks.
+
+    In self-attention a query sees itself alone: what a mask is called does not depend on which
+    other masks are given, nor how many, so that they may come in chunks.
+
+    Args: those of `MultiScaleMaskedTransformerDecoder`; `num_queries` has no effect.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        in_channels: int,
+        mask_classification: bool = True,
+        *,
+        hidden_dim: int,
+        mask_dim: int,
+        **args,
+    ):
+        super().__init__(
+            in_channels, mask_classification, hidden_dim=hidden_dim, mask_dim=mask_dim, **args
+        )
+        del self.query_feat, self.query_embed, self.mask_embed  # the queries come from the masks
+        self.query_init = nn.Linear(mask_dim + NUM_LEVELS * hidden_dim, hidden_dim)
+        self.query_position = nn.Linear(hidden_dim, hidden_dim)
+
+    def new_modules(self) -> list[nn.Module]:
+        """What makes the queries and names them: the rest may come from a model that finds masks
+        and stay as it is."""
+        return [self.query_init, self.query_position, self.class_embed]
+
+    def forward(
+        self,
+        x: Sequence[Tensor],
+        mask_features: Tensor,
+        coverage: Tensor,
+        *,
+        aux_outputs: bool = True,
+    ) -> dict:
+        """Classify masks.
+
+        Args:
+            x: the pixel decoder's maps (B, C', H, W) of strides 32, 16 and 8.
+            mask_features: (B, mask_dim, h, w), of stride 4.
+            coverage: (B, N, h, w), in 0..1; see `mask_coverage`.
+            aux_outputs: also return the predictions of the layers before the last.
+
+        Returns:
+            `pred_logits` (B, N, K+1) and, if wanted, `aux_outputs`, a list of dicts with the same,
+            one a layer, first prediction first.
+
+        Raises:
+            ValueError: there are not exactly three maps.
+        """
+        layers = self.classify(self.encode(x, mask_features), coverage)
+        out = {"pred_logits": layers.pop()}
+        if aux_outputs:
+            out["aux_outputs"] = [{"pred_logits": logits} for logits in layers]
+        return out
+
+    def encode(self, x: Sequence[Tensor], mask_features: Tensor) -> Memory:
+        """What does not depend on the masks; the arguments are those of `forward`."""
+        if len(x) != NUM_LEVELS:
+            raise ValueError(
+                f"{type(self).__name__} takes {NUM_LEVELS} maps (strides 32, 16, 8), got {len(x)}."
+            )
+        values, keys = self._level_tokens(x, 1)
+        height, width = mask_features.shape[-2:]
+        sizes = [(m.shape[-2], m.shape[-1]) for m in x]
+        return Memory(_tokens(mask_features), (height, width), values, keys, sizes)
+
+    def classify(self, memory: Memory, coverage: Tensor) -> list[Tensor]:
+        """Class logits (B, N, K+1) before the first layer and after each; see `forward`."""
+        shares = [pool(coverage, size).flatten(2) for size in memory.sizes]
+        attend = [cells_inside(share)[:, None] for share in shares]
+        queries, position = self._start(memory, coverage.flatten(2), shares)
+        logits = [self.class_embed(self.decoder_norm(queries))]
+        for i in range(self.num_layers):
+            level = i % NUM_LEVELS
+            queries = self.transformer_cross_attention_layers[i](
+                queries, position, memory.keys[level], memory.values[level], attend[level]
+            )
+            alone = self.transformer_self_attention_layers[i](  # each query a batch of its own
+                queries.flatten(0, 1)[:, None], position.flatten(0, 1)[:, None]
+            )
+            queries = self.transformer_ffn_layers[i](alone.view_as(queries))
+            logits.append(self.class_embed(self.decoder_norm(queries)))
+        return logits
+
+    def _start(
+        self, memory: Memory, coverage: Tensor, shares: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Queries and their positions, both (B, N, C), from what lies under the masks."""
+        under = [pooled_features(coverage, memory.fine)]
+        under += [pooled_features(s, v) for s, v in zip(shares, memory.values)]
+        encoding = self.position(*memory.fine_size, 1, device=coverage.device)
+        where = pooled_features(coverage, encoding[None].to(coverage.dtype))
+        return self.query_init(torch.cat(under, -1)), self.query_position(where)
+
+
+def _tokens(maps: Tensor) -> Tensor:
+    return maps.flatten(2).transpose(1, 2)

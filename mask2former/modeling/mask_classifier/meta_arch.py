@@ -1,0 +1,221 @@
+"""The meta-architecture that names masks which come from elsewhere.
+
+Source: Mask2Former (Cheng et al. 2022) tells mask and class of a query apart, so that its class
+branch can be trained alone, on masks of any origin such as Segment Anything (Kirillov et al. 2023).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from torch import Tensor, nn
+
+from ..canvas import Canvas
+from ..meta_arch import MaskFormer
+from .criterion import IGNORED, MaskLabelCriterion
+from .decoder import MaskQueryDecoder, Memory
+from .given import AsLogits, check_masks, discount, no_object
+from .pooling import mask_coverage
+
+PARTS = ("backbone", "pixel_decoder", "decoder")
+
+
+@META_ARCH_REGISTRY.register()
+class MaskClassifier(MaskFormer):
+    """Says which class each of any number of given binary masks is.
+
+    Args:
+        freeze: parts that keep their weights and stay in eval mode: any of "backbone",
+            "pixel_decoder" and "decoder", the latter without what makes queries and names them.
+        masks_per_chunk: masks of an image that are worked on at a time in eval; bounds memory, not
+            the result.
+
+    The others are those of `MaskFormer`; `sem_seg_head` holds a pixel decoder and, as predictor, a
+    `MaskQueryDecoder`.
+
+    Raises:
+        ValueError: an unknown part, or another decoder.
+    """
+
+    @configurable
+    def __init__(self, *, freeze: Sequence[str] = (), masks_per_chunk: int = 64, **args):
+        super().__init__(**args)
+        predictor = getattr(self.sem_seg_head, "predictor", None)
+        if not isinstance(predictor, MaskQueryDecoder):
+            raise ValueError(
+                "MaskClassifier: expected a head whose predictor is a MaskQueryDecoder, got "
+                f"{type(predictor).__name__}; set MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME."
+            )
+        unknown = sorted(set(freeze) - set(PARTS))
+        if unknown or masks_per_chunk < 1:
+            raise ValueError(
+                f"MaskClassifier: freeze takes {', '.join(PARTS)} and masks_per_chunk 1 or more, "
+                f"got {list(freeze)} and {masks_per_chunk} (MODEL.MASK_CLASSIFIER)."
+            )
+        self.freeze = tuple(freeze)
+        self.masks_per_chunk = masks_per_chunk
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict[str, Any]:
+        c = cfg.MODEL.MASK_FORMER
+        layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
+        weights = dict.fromkeys(("loss_ce", *(f"loss_ce_{i}" for i in layers)), c.CLASS_WEIGHT)
+        return {
+            **super().from_config(cfg),
+            "criterion": MaskLabelCriterion(
+                cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, weights, c.NO_OBJECT_WEIGHT
+            ),
+            "freeze": cfg.MODEL.MASK_CLASSIFIER.FREEZE,
+            "masks_per_chunk": cfg.MODEL.MASK_CLASSIFIER.MASKS_PER_CHUNK,
+        }
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        found: list[nn.Module] = []
+        if "backbone" in self.freeze:
+            found.append(self.backbone)
+        if "pixel_decoder" in self.freeze:
+            found.append(self.sem_seg_head.pixel_decoder)
+        if "decoder" in self.freeze:
+            predictor = self.sem_seg_head.predictor
+            new = {id(module) for module in predictor.new_modules()}
+            found += [child for child in predictor.children() if id(child) not in new]
+        return found
+
+    def train(self, mode: bool = True) -> "MaskClassifier":
+        """As `torch.nn.Module.train`, but frozen parts stay in eval mode: their statistics and
+        their dropout rest too."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Train on masks with labels, or name masks.
+
+        Args:
+            batched_inputs: one dict an image: `image` (3, H, W); `masks` (N, h, w) bool, in
+                training of the size of `image`, in eval of the output's; in training `mask_labels`
+                (N,), int64 in 0..K with K for no-object. In eval optionally `height` and `width`
+                of the output, in pixels (default: those of the image), and `mask_scores` (N,) in
+                0..1, how good each mask is in itself, which its class probabilities are multiplied
+                by. In eval `masks` may be anything with a shape (N, h, w) that gives bool masks
+                (n, h, w) when it is indexed by n integers, and is read in chunks. With a backbone
+                that is SAM's, `prompts` may stand for `masks`: see `SamPrompts`.
+
+        Returns:
+            in training the weighted losses by name. In eval one dict an image: `class_logits`
+            (N, K+1), and those wanted of `instances`, `panoptic_seg` and `sem_seg`, merged from
+            the masks as `MaskFormer` merges its own. An empty mask is no-object for certain.
+            Masks that SAM made are there too, as `masks` and `mask_scores`.
+
+        Raises:
+            ValueError: masks are missing, or of another size; says both sizes.
+        """
+        images = self.preprocess([x["image"] for x in batched_inputs])
+        mask_features, maps, features = self.encode(images.tensor)
+        predictor = self.sem_seg_head.predictor
+        if self.training:
+            coverage, labels = self.prepare_masks(batched_inputs, images, mask_features.shape[-2:])
+            losses = self.criterion(predictor(maps, mask_features, coverage), labels)
+            weights = self.criterion.weight_dict
+            return {name: value * weights[name] for name, value in losses.items()}
+        memory = predictor.encode(maps, mask_features)
+        padded = (images.tensor.shape[-2], images.tensor.shape[-1])
+        results = []
+        for i, (x, size) in enumerate(zip(batched_inputs, images.image_sizes)):
+            height, width = int(size[0]), int(size[1])
+            output = (int(x.get("height", height)), int(x.get("width", width)))
+            canvas = Canvas(padded, (height, width), output)
+            made = self.segment_prompts(features, i, x, canvas)
+            results.append(made | self.name_masks(memory.of_image(i), {**x, **made}, canvas))
+        return results
+
+    def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """Mask features, the maps for the decoder, and the backbone's features of a canvas."""
+        features = self.extract(images)
+        mask_features, _, maps = self.sem_seg_head.pixel_decoder.forward_features(features)
+        return mask_features, maps, features
+
+    def prepare_masks(
+        self, batched_inputs: list[dict], images: ImageList, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Coverage (B, N, *size) and labels (B, N) of all masks; N is that of the image that has
+        most, and at least 1."""
+        padded = (images.tensor.shape[-2], images.tensor.shape[-1])
+        most = max(1, *(len(x.get("masks", ())) for x in batched_inputs))
+        coverage = torch.zeros(len(batched_inputs), most, *size, device=self.device)
+        labels = torch.full((len(batched_inputs), most), IGNORED, device=self.device)
+        for i, x in enumerate(batched_inputs):
+            if "masks" not in x or "mask_labels" not in x:
+                raise ValueError(
+                    "MaskClassifier: training needs `masks` and `mask_labels` for every image; "
+                    f"{x.get('file_name', 'an input')} lacks them."
+                )
+            image = (x["image"].shape[-2], x["image"].shape[-1])
+            check_masks(x["masks"], image, x)
+            masks = x["masks"].to(self.device)
+            coverage[i, : len(masks)] = mask_coverage(masks, image, padded, size)
+            labels[i, : len(masks)] = x["mask_labels"].to(self.device)
+        return coverage, labels
+
+    def segment_prompts(
+        self, features: dict[str, Tensor], index: int, x: dict, canvas: Canvas
+    ) -> dict[str, Tensor]:
+        """Masks and their scores where an input has prompts in their place, else nothing."""
+        if "prompts" not in x:
+            return {}
+        segment = getattr(self.backbone, "segment", None)
+        if segment is None:
+            raise ValueError(
+                "MaskClassifier: `prompts` need a backbone that makes masks, MODEL.BACKBONE.NAME "
+                f"build_sam_backbone; this one is {type(self.backbone).__name__}. Give `masks`."
+            )
+        masks, scores = segment(features, index, x["prompts"], canvas)
+        return {"masks": masks, "mask_scores": scores}
+
+    def name_masks(self, memory: Memory, x: dict, canvas: Canvas) -> dict:
+        """The result of one image; see `forward`."""
+        if "masks" not in x:
+            raise ValueError(
+                "MaskClassifier: expected `masks` (N, H, W) to name, as its queries are made of "
+                f"them; the input has {', '.join(sorted(x))}."
+            )
+        masks = x["masks"]
+        check_masks(masks, canvas.output, x)
+        logits = self.classify(memory, masks, canvas)
+        if x.get("mask_scores") is not None:
+            logits = discount(logits, torch.as_tensor(x["mask_scores"], device=logits.device))
+        result = {"class_logits": logits}
+        if len(masks) == 0:  # one that is nowhere stands in, as the mergers want at least one
+            masks = torch.zeros(1, *canvas.output, dtype=torch.bool, device=self.device)
+            logits = no_object(1, logits.shape[-1], self.device)
+        size = canvas.output
+        result |= self.segment(logits, AsLogits(masks, self.device), Canvas(size, size, size))
+        if "instances" in result:  # pairs that are impossible fill up the best ones
+            found = result["instances"]
+            result["instances"] = found[found.scores > 0]
+        return result
+
+    def classify(self, memory: Memory, masks: Any, canvas: Canvas) -> Tensor:
+        """Class logits (N, K+1) of masks over the output, a chunk at a time.
+
+        Args:
+            memory: of one image, from the decoder's `encode`.
+            masks: as `masks` of `forward`.
+            canvas: the sizes of the image.
+        """
+        num_logits = self.sem_seg_head.num_classes + 1
+        logits = [torch.zeros(0, num_logits, device=self.device)]
+        for start in range(0, len(masks), self.masks_per_chunk):
+            chunk = torch.arange(start, min(start + self.masks_per_chunk, len(masks)))
+            masks_now = masks[chunk].to(self.device)
+            coverage = mask_coverage(masks_now, canvas.image, canvas.padded, memory.fine_size)
+            found = self.sem_seg_head.predictor.classify(memory, coverage[None])[-1][0].float()
+            empty = ~masks_now.flatten(1).any(1, keepdim=True)
+            logits.append(torch.where(empty, no_object(1, num_logits, self.device), found))
+        return torch.cat(logits)

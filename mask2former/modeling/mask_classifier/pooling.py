@@ -1,0 +1,67 @@
+"""Given masks on feature maps: how much of a cell they cover, what a query sees, what it starts as.
+
+Masks that are given are exact, other than those that queries predict, so that coverage is measured
+and not read off a logit.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# A query looks at the cells that its mask covers at least half as much as the best covered one.
+_LEAST_SHARE_OF_BEST = 0.5
+
+
+def mask_coverage(
+    masks: Tensor, image: tuple[int, int], padded: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """Share of each cell of a feature map that each mask covers.
+
+    Args:
+        masks: (N, h, w), bool, over the image, at any resolution.
+        image: (H, W) of the image on the canvas, at its upper left.
+        padded: (H, W) of the canvas, which feature maps cover.
+        size: (H, W) of the feature map.
+
+    Returns:
+        (N, *size), float32 in 0..1. A mask with a pixel has a cell above 0, however small it is.
+    """
+    if len(masks) == 0:
+        return torch.zeros(0, *size, device=masks.device)
+    areas = F.interpolate(masks.float()[None], size=image, mode="area")
+    areas = F.pad(areas, (0, padded[1] - image[1], 0, padded[0] - image[0]))
+    return pool(areas[0], size)
+
+
+def pool(coverage: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average coverage (..., h, w) over the cells of a coarser map, to (..., *size)."""
+    return F.adaptive_avg_pool2d(coverage, size)
+
+
+def cells_inside(coverage: Tensor) -> Tensor:
+    """Which cells a mask's query may look at.
+
+    Mask2Former lets a query whose mask vanishes on a coarse map look everywhere. A given mask is
+    never to be left: the cells that it covers best stay, down to a mask of one pixel.
+
+    Args:
+        coverage: (..., S), in 0..1.
+
+    Returns:
+        (..., S), bool, nowhere all False; all True where a mask is empty.
+    """
+    return coverage >= _LEAST_SHARE_OF_BEST * coverage.amax(-1, keepdim=True)
+
+
+def pooled_features(coverage: Tensor, features: Tensor) -> Tensor:
+    """Mean of the features under each mask, weighted by coverage.
+
+    Args:
+        coverage: (B, N, S), in 0..1.
+        features: (B or 1, S, C).
+
+    Returns:
+        (B, N, C); zeros where a mask is empty.
+    """
+    weights = coverage / coverage.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return weights.to(features.dtype) @ features

@@ -1,0 +1,264 @@
+"""Segment Anything as a source of masks, and of features: one pass of its encoder serves both.
+
+Source: Segment Anything, Kirillov et al. 2023. The model itself is transformers', see `load_sam`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import nms
+
+from ...ops.masks import mask_boxes
+from ..canvas import Canvas
+from .prompts import SamPrompts
+from .sam_folder import load_sam
+
+PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # RGB
+_PROMPTS_PER_CHUNK = 64
+_MASKS_PER_CHUNK = 16  # at the size of the image
+_EMBEDDING = "sam_embedding"
+
+
+class SamSegmenter(nn.Module):
+    """Makes masks without classes from points, boxes or a grid.
+
+    Args:
+        model: as `load_sam` reads it; not trained here.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+        self.image_size = int(model.config.vision_config.image_size)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> SamSegmenter:
+        """Read the weights in a folder; see `load_sam`."""
+        return cls(load_sam(folder))
+
+    def train(self, mode: bool = True) -> SamSegmenter:
+        """Stays in eval mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, prompts: SamPrompts) -> tuple[Tensor, Tensor]:
+        """Segment one image.
+
+        Args:
+            image: (3, H, W), RGB, in 0..255.
+            prompts: in pixels of the image.
+
+        Returns:
+            masks (N, H, W), bool, and SAM's own estimate of their IoU (N,), in 0..1; of a grid the
+            best first, else in the order of the prompts.
+
+        Raises:
+            ValueError: a prompt lies outside of the image.
+        """
+        output = (image.shape[-2], image.shape[-1])
+        prompts.check(output)
+        device = next(self.model.parameters()).device
+        factor = self.image_size / max(output)
+        height, width = (max(1, round(side * factor)) for side in output)
+        resized = F.interpolate(
+            image[None].float().to(device), (height, width), mode="bilinear", antialias=True
+        )
+        mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+        side = self.image_size
+        canvas = F.pad((resized - mean) / std, (0, side - width, 0, side - height))
+        return self.segment(
+            self.embed(canvas), prompts, Canvas((side, side), (height, width), output)
+        )
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """The encoder's output (B, C, S/16, S/16) for normalised canvases (B, 3, S, S).
+
+        Raises:
+            ValueError: canvases of another size, as the encoder's position tables fit one only.
+        """
+        side = self.image_size
+        if tuple(images.shape[-2:]) != (side, side):
+            raise ValueError(
+                f"SAM's encoder takes {side}x{side} pixels, got {tuple(images.shape[-2:])} "
+                "(height, width): set INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, and in training "
+                f"IMAGE_SIZE, to {side}, and MODEL.MASK_FORMER.SIZE_DIVISIBILITY to -1."
+            )
+        return self.model.get_image_embeddings(images)
+
+    @torch.no_grad()
+    def segment(
+        self, embedding: Tensor, prompts: SamPrompts, canvas: Canvas
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, from an embedding (1, C, h, w); prompts are in pixels of the output."""
+        prompts.check(canvas.output)
+        if prompts.automatic:
+            logits, scores = self._from_grid(embedding, prompts, canvas)
+        else:
+            logits, scores = self._from_prompts(embedding, prompts, canvas)
+        masks = [
+            canvas.resize_to_output(part) > 0
+            for part in logits.split(_MASKS_PER_CHUNK)
+            if len(part)
+        ]
+        empty = torch.zeros(0, *canvas.output, dtype=torch.bool, device=logits.device)
+        return torch.cat([empty, *masks]), scores.clamp(0, 1)
+
+    def _from_prompts(
+        self, embedding: Tensor, prompts: SamPrompts, canvas: Canvas
+    ) -> tuple[Tensor, Tensor]:
+        """One mask a prompt, points before boxes: logits (N, h, w) and scores (N,)."""
+        found = []
+        if prompts.points:
+            points = _to_canvas(torch.tensor(prompts.points, dtype=torch.float32), canvas)
+            for part in points.split(_PROMPTS_PER_CHUNK):
+                logits, scores = self._ask(embedding, points=part)
+                scores, best = scores.max(1)
+                found.append((logits[torch.arange(len(best)), best], scores))
+        if prompts.boxes:
+            boxes = torch.tensor(prompts.boxes, dtype=torch.float32).view(-1, 2, 2)
+            for part in _to_canvas(boxes, canvas).flatten(1).split(_PROMPTS_PER_CHUNK):
+                logits, scores = self._ask(embedding, boxes=part)
+                found.append((logits[:, 0], scores[:, 0]))
+        return torch.cat([x for x, _ in found]), torch.cat([x for _, x in found])
+
+    def _from_grid(
+        self, embedding: Tensor, prompts: SamPrompts, canvas: Canvas
+    ) -> tuple[Tensor, Tensor]:
+        """The good masks of all points of the grid, of like ones the best."""
+        points = _to_canvas(prompts.grid_points(canvas.output), canvas)
+        kept = [
+            _good_ones(*self._ask(embedding, points=part), prompts, canvas)
+            for part in points.split(_PROMPTS_PER_CHUNK)
+        ]
+        logits, scores = torch.cat([x for x, _ in kept]), torch.cat([x for _, x in kept])
+        chosen = nms(mask_boxes(logits > 0), scores, prompts.most_overlap)
+        return logits[chosen], scores[chosen]
+
+    def _ask(
+        self, embedding: Tensor, points: Tensor | None = None, boxes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (P, M, h, w) and scores (P, M) for points (P, 2), with M = 3 masks from part to
+        whole, or for boxes (P, 4), with M = 1; on the canvas."""
+        device = embedding.device
+        if points is not None:
+            asked = {"input_points": points[None, :, None].to(device)}
+            asked["input_labels"] = torch.ones(1, len(points), 1, dtype=torch.int64, device=device)
+        else:
+            asked = {"input_boxes": boxes[None].to(device)}
+        out = self.model(image_embeddings=embedding, multimask_output=points is not None, **asked)
+        return out.pred_masks[0], out.iou_scores[0]
+
+
+def _to_canvas(points: Tensor, canvas: Canvas) -> Tensor:
+    """Points (..., 2) in pixels of the output as pixels of the canvas."""
+    (height, width), (rows, columns) = canvas.image, canvas.output
+    return points * torch.tensor([width / columns, height / rows])
+
+
+def _good_ones(
+    logits: Tensor, scores: Tensor, prompts: SamPrompts, canvas: Canvas
+) -> tuple[Tensor, Tensor]:
+    """Those of logits (P, M, h, w) and scores (P, M) that pass the thresholds, in one row.
+
+    Stability is measured on SAM's own small masks, where the source measures it on large ones.
+    """
+    logits, scores = logits.flatten(0, 1), scores.flatten()
+    height, width = (
+        -(-side * n // whole)  # rounded up
+        for side, n, whole in zip(canvas.image, logits.shape[-2:], canvas.padded)
+    )
+    within = logits[:, :height, :width]
+    inner, outer = ((within > t).flatten(1).sum(1) for t in (1, -1))
+    good = (scores >= prompts.least_iou) & (inner >= prompts.least_stability * outer)
+    good &= (within > 0).flatten(1).any(1)
+    return logits[good], scores[good]
+
+
+class SamBackbone(Backbone):
+    """SAM's image encoder, whose weights stay, and a small pyramid over its single map.
+
+    Features are res2 to res5, of strides 4 to 32 (ViTDet, Li et al. 2022, section 3: each level is
+    made of the last map alone), and the map itself, which `segment` makes masks from.
+
+    Args:
+        segmenter: SAM.
+    """
+
+    def __init__(self, segmenter: SamSegmenter):
+        super().__init__()
+        self.sam = segmenter
+        vision = segmenter.model.config.vision_config
+        width, stride = int(vision.output_channels), int(vision.patch_size)
+        self.pyramid = nn.ModuleDict(
+            {
+                "res2": nn.Sequential(
+                    nn.ConvTranspose2d(width, width // 2, 2, 2),
+                    nn.GroupNorm(1, width // 2),
+                    nn.GELU(),
+                    nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
+                ),
+                "res3": nn.ConvTranspose2d(width, width // 2, 2, 2),
+                "res4": nn.Identity(),
+                "res5": nn.MaxPool2d(2),
+            }
+        )
+        channels = (width // 4, width // 2, width, width)
+        strides = (stride // 4, stride // 2, stride, stride * 2)
+        self._out_features = list(self.pyramid)
+        self._out_feature_channels = dict(zip(self.pyramid, channels))
+        self._out_feature_strides = dict(zip(self.pyramid, strides))
+
+    @property
+    def size_divisibility(self) -> int:
+        """Every image fills one canvas of this side."""
+        return self.sam.image_size
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Features of normalised canvases (B, 3, S, S), by name, `sam_embedding` among them.
+
+        Raises:
+            ValueError: canvases of another size than SAM's.
+        """
+        embedding = self.sam.embed(x)
+        features = {name: level(embedding) for name, level in self.pyramid.items()}
+        return features | {_EMBEDDING: embedding}
+
+    def segment(
+        self, features: dict[str, Tensor], index: int, prompts: SamPrompts, canvas: Canvas
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and scores of an image of the batch; see `SamSegmenter.segment`."""
+        return self.sam.segment(features[_EMBEDDING][index : index + 1], prompts, canvas)
+
+
+@BACKBONE_REGISTRY.register()
+def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
+    """Build the backbone from the folder MODEL.SAM.WEIGHTS.
+
+    Raises:
+        ValueError: images are not to be normalised as SAM's were; otherwise see `load_sam`.
+    """
+    same = cfg.INPUT.FORMAT == "RGB" and all(
+        _near(ours, theirs)
+        for ours, theirs in ((cfg.MODEL.PIXEL_MEAN, PIXEL_MEAN), (cfg.MODEL.PIXEL_STD, PIXEL_STD))
+    )
+    if not same:
+        raise ValueError(
+            f"SAM takes RGB images with PIXEL_MEAN {list(PIXEL_MEAN)} and PIXEL_STD "
+            f"{list(PIXEL_STD)}; the config has INPUT.FORMAT {cfg.INPUT.FORMAT}, MODEL.PIXEL_MEAN "
+            f"{list(cfg.MODEL.PIXEL_MEAN)} and MODEL.PIXEL_STD {list(cfg.MODEL.PIXEL_STD)}."
+        )
+    if not cfg.MODEL.SAM.WEIGHTS:
+        raise ValueError("MODEL.SAM.WEIGHTS is empty: name the folder with SAM's weights")
+    return SamBackbone(SamSegmenter.from_folder(cfg.MODEL.SAM.WEIGHTS))
+
+
+def _near(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    return len(ours) == len(theirs) and all(abs(a - b) < 0.1 for a, b in zip(ours, theirs))

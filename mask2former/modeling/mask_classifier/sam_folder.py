@@ -1,0 +1,92 @@
+"""Reading Segment Anything from a local folder, through the package transformers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import SamModel
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+def load_sam(folder: str | os.PathLike[str]) -> SamModel:
+    """Read a SAM model (Kirillov et al. 2023), of any size: ViT-B, ViT-L, ViT-H.
+
+    Nothing is downloaded, and weights in pickles are not read.
+
+    Args:
+        folder: `config.json` and `model.safetensors` in the layout of transformers, as
+            `facebook/sam-vit-base` on the Hugging Face hub has them.
+
+    Returns:
+        the model, in eval mode, in float32, without gradients.
+
+    Raises:
+        ImportError: transformers is not installed.
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: a model of another kind, or weights that do not fit its config.
+    """
+    path = Path(folder)
+    kind = _model_type(path)
+    if kind != "sam":
+        raise ValueError(
+            f"{path / 'config.json'}: expected a SAM model (model_type 'sam', such as SAM ViT-B, L "
+            f"or H), got {kind!r}, which is built otherwise; take facebook/sam-vit-base, -large "
+            "or -huge."
+        )
+    if not any((path / name).is_file() for name in _WEIGHTS):
+        raise FileNotFoundError(
+            f"{path}: there is no model.safetensors. Weights in pickles (.bin, .pth) are not read, "
+            "as they can run code: get the safetensors file of the same model."
+        )
+    return _read(path)
+
+
+def _model_type(path: Path) -> str | None:
+    file = path / "config.json"
+    if not file.is_file():
+        what = "is a file" if path.is_file() else "has no config.json"
+        raise FileNotFoundError(
+            f"SAM weights: {path} {what if path.exists() else 'does not exist'}; expected a folder "
+            "with config.json and model.safetensors, as facebook/sam-vit-base has them."
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not valid json ({error})") from error
+    return config.get("model_type") if isinstance(config, dict) else None
+
+
+def _read(path: Path) -> SamModel:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(
+            "SAM needs the package transformers: pip install 'mask2former[hf]'"
+        ) from error
+    log = transformers.utils.logging
+    shown = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
+    try:
+        model, info = transformers.SamModel.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: the weights do not fit config.json, or are damaged; are both files of the "
+            f"same variant of SAM? ({error})"
+        ) from error
+    finally:
+        if shown:
+            log.enable_progress_bar()
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ValueError(
+            f"{path}: model.safetensors lacks {len(missing)} of the weights that config.json asks "
+            f"for, {missing[0]} among them; are both files of the same variant of SAM?"
+        )
+    return model.float().eval().requires_grad_(False)
