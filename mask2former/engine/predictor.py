@@ -121,7 +121,9 @@ class Predictor:
 
     def _prepare(self, image: ImageLike) -> dict[str, Any]:
         """Returns what the model takes: "image" (3, H, W) uint8 and the size of the result."""
-        array = self._to_array(image)
+        return self._prepare_array(self._to_array(image))
+
+    def _prepare_array(self, array: np.ndarray) -> dict[str, Any]:
         height, width = array.shape[:2]
         resized = self._resize.get_transform(array).apply_image(array)
         tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
