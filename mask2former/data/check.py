@@ -31,8 +31,8 @@ from .check_records import SCALES, Finding, Kind, Meaning, RecordCheck, Tally
 from .check_sheet import write_sheet
 from .check_sources import Source, open_source
 from .custom import register_custom
-from .loaders import check_num_classes
 from .mappers import build_mapper
+from .num_classes import check_num_classes
 
 __all__ = ["check_dataset", "main"]
 
@@ -130,7 +130,7 @@ def _has_known_categories(record: dict[str, Any]) -> bool:
 def _check_config(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> list[Finding]:
     """Whether the number of classes and the mapper of a config fit the data set."""
     try:
-        check_num_classes(cfg, name)
+        check_num_classes(cfg, [name])
         if name in cfg.DATASETS.TRAIN and records:
             build_mapper(cfg, is_train=True)(records[0])
     except (LookupError, OSError, ValueError) as error:

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 
 from mask2former.config_custom import CLASSES_FROM_DATA
 from mask2former.data.datasets import common, label_maps
 from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
 from mask2former.data.datasets.ytvis import video_instances
+from mask2former.data.num_classes import check_num_classes, class_names, data_sets_in_use
 
 __all__ = ["register", "register_custom"]
 
@@ -213,22 +214,12 @@ def register_custom(cfg: CfgNode) -> None:
     for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
         entry.update({k: _as_in_file(v) for k, v in entry.items() if k == "classes"})
     head = cfg.MODEL.SEM_SEG_HEAD
-    train = cfg.DATASETS.TRAIN
-    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
-        train = train[:1]  # others are trained on by the classes of the first
-    used = dict.fromkeys((*train, *cfg.DATASETS.TEST))
+    used = data_sets_in_use(cfg)
     counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
     not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     if counted and head.NUM_CLASSES in not_set:
-        head.NUM_CLASSES = len(_classes(counted[0]))
-    for name in counted:
-        classes = _classes(name)
-        if len(classes) != head.NUM_CLASSES:
-            raise ValueError(
-                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but {name} has "
-                f"{len(classes)} classes ({', '.join(classes[:5])}{', ...' * (len(classes) > 5)}); "
-                f"set it to {len(classes)}, or to {CLASSES_FROM_DATA} for the number in the data"
-            )
+        head.NUM_CLASSES = len(class_names(cfg, counted[0]))
+    check_num_classes(cfg, counted)
 
 
 def _register_entry(entry: Any, index: int) -> str:
@@ -247,9 +238,3 @@ def _register_entry(entry: Any, index: int) -> str:
     paths = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
     register(**{k: os.path.expanduser(v) if k in paths and v else v for k, v in entry.items()})
     return entry["name"]
-
-
-def _classes(name: str) -> list[str]:
-    """All classes of a data set: where there is stuff, stuff_classes lists the things too."""
-    metadata = MetadataCatalog.get(name)
-    return metadata.get("stuff_classes") or metadata.get("thing_classes") or []

@@ -19,9 +19,10 @@ from torch.utils.data import ConcatDataset
 
 from .mappers import build_mapper
 from .mixing import mix_clips, take_over_classes
+from .num_classes import check_num_classes
 from .segmentations import check_classes, describe
 
-__all__ = ["build_test_loader", "build_train_loader", "check_num_classes"]
+__all__ = ["build_test_loader", "build_train_loader"]
 
 Record = dict[str, Any]
 Mapper = Callable[[Record], Record]
@@ -46,7 +47,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     if not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one data set")
     parts = [_load(name) for name in cfg.DATASETS.TRAIN]
-    check_num_classes(cfg, cfg.DATASETS.TRAIN[0])
+    check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
     is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     sampler = None
     if is_video:
@@ -75,32 +76,12 @@ def build_test_loader(
         ValueError: NUM_CLASSES does not fit the data set.
     """
     records = _load(dataset_name)
-    check_num_classes(cfg, dataset_name)
+    check_num_classes(cfg, [dataset_name])
     return build_detection_test_loader(
         records,
         mapper=mapper or build_mapper(cfg, is_train=False),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
-
-
-def check_num_classes(cfg: CfgNode, dataset_name: str) -> None:
-    """Compares MODEL.SEM_SEG_HEAD.NUM_CLASSES with the classes of a data set that was loaded.
-
-    A data set may have one number of classes for instances and another for regions of all kinds;
-    either will do. Where its metadata name no classes, nothing is checked.
-
-    Raises:
-        ValueError: it is another number; says both.
-    """
-    metadata = MetadataCatalog.get(dataset_name)
-    lists = [getattr(metadata, key, None) for key in ("thing_classes", "stuff_classes")]
-    counts = sorted({len(classes) for classes in lists if classes})
-    found = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if counts and found not in counts:
-        raise ValueError(
-            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {found}, the data set {dataset_name} has "
-            f"{' or '.join(map(str, counts))} classes; set the key to that number"
-        )
 
 
 def _load(name: str) -> Any:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
+from mask2former.data.num_classes import check_num_classes, data_sets_in_use
 from mask2former.files import atomic_path
 
-__all__ = ["check_num_classes", "only_in_file", "resolve_device", "setup", "validate"]
+__all__ = ["only_in_file", "resolve_device", "setup", "validate"]
 
 logger = logging.getLogger(__name__)
 
-_ARCHITECTURES = ("MaskFormer", "VideoMaskFormer", "SemanticSegmentor")
 _PANOPTIC_PATHS = ("image_root", "panoptic_root", "panoptic_json")
 _OTHER_PATHS = ("image_root", "image_dir", "json_file", "sem_seg_root", "gt_dir")
 
@@ -111,10 +111,10 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     check_output_folder(cfg.OUTPUT_DIR)
     if not eval_only and not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty; it must name at least one data set")
-    names = tuple(cfg.DATASETS.TEST) if eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
-    for name in names:
+    test = list(cfg.DATASETS.TEST)
+    for name in test if eval_only else (*cfg.DATASETS.TRAIN, *test):
         check_dataset(name)
-    check_num_classes(cfg, names)
+    check_num_classes(cfg, test if eval_only else data_sets_in_use(cfg))
     if not eval_only:
         check_processes(cfg)
 
@@ -191,33 +191,3 @@ def _missing_path(name: str) -> str | None:
     keys = _PANOPTIC_PATHS if metadata.get("panoptic_json", None) else _OTHER_PATHS
     paths = [metadata.get(key, None) for key in keys]
     return next((path for path in paths if path and not PathManager.exists(path)), None)
-
-
-def check_num_classes(cfg: CfgNode, names: Sequence[str]) -> None:
-    """Compares MODEL.SEM_SEG_HEAD.NUM_CLASSES with the classes of the named data sets.
-
-    Instance and video models tell apart the thing classes; panoptic and semantic ones all classes,
-    which the metadata lists as stuff_classes. Data sets whose metadata is not known before they are
-    loaded pass, and so do other meta-architectures than ours.
-
-    Raises:
-        ValueError: with both numbers.
-    """
-    if cfg.MODEL.META_ARCHITECTURE not in _ARCHITECTURES:
-        return
-    expected = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    for name in names:
-        metadata = MetadataCatalog.get(name)
-        things, stuff = (metadata.get(f"{kind}_classes", None) for kind in ("thing", "stuff"))
-        classes = things if _tells_things_only(cfg) or stuff is None else stuff
-        if classes is not None and len(classes) != expected:
-            raise ValueError(
-                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected} but {name} has {len(classes)} "
-                f"classes; set it to {len(classes)} or choose another data set"
-            )
-
-
-def _tells_things_only(cfg: CfgNode) -> bool:
-    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
-        return True
-    return "instance" in cfg.INPUT.DATASET_MAPPER_NAME

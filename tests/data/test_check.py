@@ -443,7 +443,7 @@ def test_a_number_of_classes_that_does_not_fit_what_is_registered_is_found(
     capsys.readouterr()
     assert check.main([str(coco.root / "c.yaml"), "--samples", "0"]) == 1
     out = capsys.readouterr().out
-    assert "FAILS  config: MODEL.SEM_SEG_HEAD.NUM_CLASSES is 3, the data set mine has 2" in out
+    assert "FAILS  config: MODEL.SEM_SEG_HEAD.NUM_CLASSES is 3, but mine has 2" in out
 
 
 def test_data_that_somebody_else_registered_are_checked(

@@ -105,7 +105,7 @@ def test_number_of_classes(
     tmp_path: Path, data_set: str, changes: dict[str, str], fitting: int
 ) -> None:
     defaults.validate(model_cfg(tmp_path, data_set, fitting, **changes))
-    expected = f"NUM_CLASSES is 133 but {data_set} has {fitting} classes; set it to {fitting}"
+    expected = f"NUM_CLASSES is 133, but {data_set} has {fitting} classes .*; set it to {fitting}"
     with pytest.raises(ValueError, match=expected):
         defaults.validate(model_cfg(tmp_path, data_set, 133, **changes))
 
@@ -114,8 +114,25 @@ def test_number_of_classes_of_the_test_data(tmp_path: Path, data_set: str) -> No
     cfg = model_cfg(tmp_path, data_set, 5)
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("stub",), (data_set,)
     for eval_only in (False, True):
-        with pytest.raises(ValueError, match="NUM_CLASSES is 5 but"):
+        with pytest.raises(ValueError, match="NUM_CLASSES is 5, but"):
             defaults.validate(cfg, eval_only=eval_only)
+
+
+def test_video_models_map_further_training_data_to_the_classes_of_the_first(
+    tmp_path: Path, data_set: str
+) -> None:
+    cfg = model_cfg(tmp_path, "first", 40, architecture="VideoMaskFormer")
+    DatasetCatalog.register("first", list)
+    MetadataCatalog.get("first").set(thing_classes=["thing"] * 40)
+    try:
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("first", data_set), ()
+        defaults.validate(cfg)
+        cfg.DATASETS.TEST = (data_set,)
+        with pytest.raises(ValueError, match=f"NUM_CLASSES is 40, but {data_set} has 2 classes"):
+            defaults.validate(cfg)
+    finally:
+        DatasetCatalog.remove("first")
+        MetadataCatalog.remove("first")
 
 
 def test_other_architectures_count_classes_themselves(tmp_path: Path, data_set: str) -> None:

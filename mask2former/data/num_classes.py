@@ -1,0 +1,64 @@
+"""The number of classes, on which a config and its data sets have to agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+from mask2former.config_custom import CLASSES_FROM_DATA
+
+__all__ = ["check_num_classes", "class_names", "data_sets_in_use"]
+
+# Models of detectron2 whose head for regions has classes of its own.
+_COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")
+
+
+def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
+    """Compares MODEL.SEM_SEG_HEAD.NUM_CLASSES with the classes of the named data sets.
+
+    Data sets whose metadata is not known before they are loaded pass, and so do models whose head
+    for regions has classes of its own.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    if cfg.MODEL.META_ARCHITECTURE in _COUNT_OTHERWISE:
+        return
+    expected = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    for name in names:
+        classes = class_names(cfg, name)
+        if classes and len(classes) != expected:
+            some = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected}, but {name} has {len(classes)} "
+                f"classes ({some}); set it to {len(classes)}, choose another data set, or set it "
+                f"to {CLASSES_FROM_DATA} for the number in the data"
+            )
+
+
+def class_names(cfg: CfgNode, name: str) -> list[str]:
+    """The classes of a data set that the model of a config tells apart; [] where not known.
+
+    Instance and video models tell apart the thing classes; panoptic and semantic ones all classes,
+    which the metadata lists as stuff_classes.
+    """
+    metadata = MetadataCatalog.get(name)
+    things, stuff = (metadata.get(f"{kind}_classes", None) for kind in ("thing", "stuff"))
+    return list((things if _tells_things_only(cfg) or not stuff else stuff) or [])
+
+
+def data_sets_in_use(cfg: CfgNode) -> list[str]:
+    """Those of DATASETS.TRAIN and TEST whose classes are the model's.
+
+    Of a video model's training data that is the first: `mixing` maps the others to its classes.
+    """
+    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    train = cfg.DATASETS.TRAIN[:1] if is_video else cfg.DATASETS.TRAIN
+    return list(dict.fromkeys((*train, *cfg.DATASETS.TEST)))
+
+
+def _tells_things_only(cfg: CfgNode) -> bool:
+    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    return is_video or "instance" in cfg.INPUT.DATASET_MAPPER_NAME
