@@ -40,6 +40,8 @@ EXTRAS = {
     "timm": ["timm>=1.0"],
     "video": ["av>=12"],
     "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2"],
+    "lvis": ["lvis>=0.5.3"],
+    "tracks": ["trackeval>=1.3"],
     "hf": ["transformers>=4.40"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }

@@ -19,19 +19,18 @@ import sys
 import warnings
 from typing import Any, NoReturn
 
-# Used by fvcore and detectron2, in part while they are imported, which is why this comes first.
-warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
-warnings.filterwarnings("ignore", "TypedStorage is deprecated")
-# ruff: noqa: E402
-
+# isort: off
+import mask2former  # noqa: F401 (first, since detectron2 warns where it is imported by itself)
 from detectron2.engine import default_argument_parser
 from torch.multiprocessing import ProcessExitedException
 
+# isort: on
 from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.engine import Trainer, launch
 from mask2former.engine.defaults import only_in_file, setup
 
+warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # used by fvcore
 logger = logging.getLogger("mask2former.train_net")
 
 USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)

@@ -7,10 +7,11 @@ Importing it registers its models and data sets, as detectron2 plugins do. What 
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 try:
-    import detectron2  # noqa: F401
+    import detectron2
 except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
@@ -18,6 +19,10 @@ except ModuleNotFoundError as error:
         "mask2former needs detectron2: run `python tools/install_detectron2.py` in a checkout of "
         "mask2former, or build it from https://github.com/facebookresearch/detectron2"
     ) from error
+
+with warnings.catch_warnings():  # of what fvcore and detectron2 call when they are imported
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
+    import detectron2.modeling  # noqa: F401
 
 # The three loader functions are among the published video package's names.
 from detectron2.data import (
@@ -39,7 +44,7 @@ from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
 
 if TYPE_CHECKING:
     from . import model_zoo
-    from .engine import Predictor
+    from .engine import Predictor, VideoPredictor
     from .evaluation import InstanceSegEvaluator, YTVISEvaluator
 
 __version__ = "0.1.0"
@@ -55,6 +60,7 @@ __all__ = [
     "Predictor",
     "SemanticSegmentorWithTTA",
     "VideoMaskFormer",
+    "VideoPredictor",
     "YTVISDatasetMapper",
     "YTVISEvaluator",
     "add_maskformer2_config",
@@ -69,6 +75,7 @@ __all__ = [
 _MODULE_OF = {
     "InstanceSegEvaluator": ".evaluation",
     "Predictor": ".engine",
+    "VideoPredictor": ".engine",
     "YTVISEvaluator": ".evaluation",
 }
 

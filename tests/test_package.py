@@ -81,6 +81,12 @@ def test_importing_leaves_training_and_evaluation_for_later(imported):
     assert not parts & {f"mask2former.{p}" for p in ("engine", "evaluation", "model_zoo")}
 
 
+def test_importing_is_silent():
+    command = [sys.executable, "-W", "default", "-c", "import mask2former"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "" and "torch.jit" not in found.stderr
+
+
 def test_a_data_set_that_is_there_already_stays(imported):
     assert imported["data"] == ["mine"]
     assert imported["classes"] == ["mine"]
