@@ -1,0 +1,210 @@
+"""Deformable attention as an embedding bag, forward and backward: no compiled extension is needed.
+
+Bilinear sampling of P points on L levels is a weighted sum over L*P*4 pixels, and weighted sums of
+rows of a table are what PyTorch's embedding bag computes, vectorised, on every device. Heads are
+worked on one after the other, so that the map of one head and the indices of a chunk stay in the
+processor's cache.
+"""
+
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .deform_attn_atlas import Atlas, Frame, Sizes, place
+
+# Samples of a chunk on a CPU: the forward's arrays fit the second-level cache. The backward sorts
+# its samples and then walks over the map once, so it takes all queries of a head at a time.
+_FORWARD_CHUNK = 2**15
+_BACKWARD_CHUNK = 2**17
+_GPU_CHUNK = 2**24
+
+
+def forward(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
+    """Sum the samples; shapes as in `deform_attn.deformable_attention`.
+
+    Computes in float32 (float64 if that comes), and returns the type of `value`.
+    """
+    batch, queries, heads, levels, points, _ = locations.shape
+    dim, samples = value.shape[-1], levels * points
+    atlas = Atlas(sizes)
+    locations, weights = _by_head(value, locations, weights)
+    budget = _FORWARD_CHUNK if value.device.type == "cpu" else _GPU_CHUNK
+    num_heads = min(heads, max(1, budget // max(1, queries * samples)))
+    num_queries = max(1, min(queries, budget // samples))
+    frame = Frame.of(atlas, num_heads, num_queries, points, locations)
+    table = atlas.zeros(num_heads, dim, locations)
+    out = value.new_empty(batch, queries, heads, dim)
+    for b, head in _images_and_heads(batch, heads, num_heads):
+        _fill(table, value[b, :, head], atlas)
+        for start in range(0, queries, num_queries):
+            chunk = slice(start, start + num_queries)
+            loc, att = locations[b, head, chunk], weights[b, head, chunk]
+            sums = _sum_samples(table, loc, att, frame.part(*att.shape[:2]), atlas)
+            out[b, chunk, head].copy_(sums.view(*att.shape[:2], dim).transpose(0, 1))
+    return out.flatten(2)
+
+
+def _sum_samples(table: Tensor, loc: Tensor, att: Tensor, frame: Frame, atlas: Atlas) -> Tensor:
+    """Weighted sums (heads*q, dim) of the samples at loc (heads, q, L*P, 2)."""
+    samples = place(loc, frame, atlas.pitch)
+    bags = samples.index.flatten(0, 1)
+    total = table.new_empty(0)
+    for shift, weight in zip(atlas.shifts, samples.corner_weights(att.contiguous())):
+        part = F.embedding_bag(
+            bags, table[shift:], per_sample_weights=weight.flatten(0, 1), mode="sum"
+        )
+        total = total.add_(part) if shift else part
+    return total
+
+
+def backward(
+    grad_out: Tensor, value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, locations and weights; grad_out is (B, Q, M*D).
+
+    Nothing of the forward is needed but its inputs. Results are the same in every run.
+    """
+    batch, queries, heads, levels, points, _ = locations.shape
+    dim, samples = value.shape[-1], levels * points
+    atlas = Atlas(sizes)
+    grad_value = value.new_empty(value.shape)
+    grad_locations = locations.new_empty(batch, queries, heads, samples, 2)
+    grad_weights = weights.new_empty(batch, queries, heads, samples)
+    locations, weights = _by_head(value, locations, weights)
+    grad_out = grad_out.unflatten(-1, (heads, dim)).transpose(1, 2)  # (B, M, Q, D)
+    budget = _BACKWARD_CHUNK if value.device.type == "cpu" else _GPU_CHUNK
+    num_heads = min(heads, max(1, budget // max(1, queries * samples)))
+    frame = Frame.of(atlas, num_heads, queries, points, locations)
+    table = atlas.zeros(num_heads, dim, locations)
+    for b, head in _images_and_heads(batch, heads, num_heads):
+        _fill(table, value[b, :, head], atlas)
+        bag_grads = grad_out[b, head].to(table.dtype).reshape(-1, dim)
+        att = weights[b, head].contiguous()
+        part = frame.part(*att.shape[:2])
+        d_table, d_loc, d_att = _chunk_gradients(
+            table, locations[b, head], att, bag_grads, part, atlas
+        )
+        for grad, pixels in zip(atlas.interiors(d_table), atlas.pixels(grad_value[b, :, head])):
+            pixels.copy_(grad)
+        grad_locations[b, :, head].copy_(d_loc.transpose(0, 1))
+        grad_weights[b, :, head].copy_(d_att.transpose(0, 1))
+    spread = (levels, points)
+    return grad_value, grad_locations.unflatten(3, spread), grad_weights.unflatten(3, spread)
+
+
+def _chunk_gradients(
+    table: Tensor, loc: Tensor, att: Tensor, bag_grads: Tensor, frame: Frame, atlas: Atlas
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a table, of the locations (heads, q, L*P, 2) and of their weights."""
+    samples = place(loc, frame, atlas.pitch)
+    bags = samples.index.flatten(0, 1)
+    cells = len(att) * atlas.cells
+    d_table = _sum_by_cell(bags, samples.corner_weights(att), bag_grads, cells, atlas.shifts)
+
+    dots = [_dot_with_rows(bags, table[s:], bag_grads).view_as(att) for s in atlas.shifts]
+    top_left, top_right, bottom_left, bottom_right = dots
+    x, y = samples.x, samples.y
+    top = torch.lerp(top_left, top_right, x)
+    d_att = torch.lerp(top, torch.lerp(bottom_left, bottom_right, x), y)
+    d_x = torch.lerp(top_right.sub(top_left), bottom_right.sub(bottom_left), y)
+    d_y = torch.lerp(bottom_left.sub_(top_left), bottom_right.sub_(top_right), x)
+    d_loc = torch.stack([d_x.mul_(att), d_y.mul_(att)], -1)
+    d_loc.mul_(frame.scale.view_as(d_loc)).masked_fill_(samples.clamped, 0)
+    return d_table, d_loc, d_att
+
+
+def _sum_by_cell(
+    bags: Tensor, weights: tuple[Tensor, ...], grads: Tensor, cells: int, shifts: tuple[int, ...]
+) -> Tensor:
+    """Sums over all samples of weights[k] * (their bag's row of grads) at cell bags + shifts[k].
+
+    Once the samples are sorted by cell this is an embedding bag again: faster than a scatter-add.
+
+    Args:
+        bags: (N, S) int32; weights: N*S each; grads: (N, D).
+
+    Returns:
+        (cells, D).
+    """
+    ordered, order = bags.flatten().sort(stable=True)
+    first = _first_of_each(ordered, cells)
+    bag_of = order.div(bags.shape[1], rounding_mode="floor")
+    total = grads.new_empty(0)
+    for shift, weight in zip(shifts, weights):
+        per_sample = weight.flatten().index_select(0, order)
+        part = F.embedding_bag(
+            bag_of, grads, offsets=first, per_sample_weights=per_sample, mode="sum"
+        )
+        if shift:
+            total[shift:] += part[:-shift]
+        else:
+            total = part
+    return total
+
+
+def _first_of_each(ordered: Tensor, count: int) -> Tensor:
+    """Where each number 0..count-1 begins in a sorted tensor."""
+    if ordered.device.type == "cpu":
+        counts = ordered.bincount(minlength=count)
+        return counts.cumsum(0).sub_(counts)
+    return _first_by_search(ordered, count)
+
+
+def _first_by_search(ordered: Tensor, count: int) -> Tensor:
+    """The same for other devices, where bincount would wait for the result."""
+    return torch.searchsorted(ordered, torch.arange(count, device=ordered.device).to(ordered))
+
+
+def _dot_with_rows(bags: Tensor, table: Tensor, values: Tensor) -> Tensor:
+    """Dot products (N, S) of values (N, D) with the table's rows bags (N, S)."""
+    if table.device.type != "cpu":
+        return _dot_by_gather(bags, table, values)
+    _silence_beta_warning()
+    step = bags.shape[1]
+    pattern = torch.sparse_csr_tensor(
+        torch.arange(0, bags.numel() + 1, step, dtype=bags.dtype),
+        bags.flatten(),
+        torch.zeros(bags.numel(), dtype=table.dtype),
+        (len(bags), len(table)),
+        check_invariants=False,  # columns of a row are neither sorted nor distinct: no matter here
+    )
+    return torch.sparse.sampled_addmm(pattern, values, table.t(), beta=0.0).values().view_as(bags)
+
+
+def _dot_by_gather(bags: Tensor, table: Tensor, values: Tensor) -> Tensor:
+    """The same for other devices, where the sparse product may want sorted columns."""
+    step = max(1, _GPU_CHUNK // (bags.shape[1] * table.shape[1]))
+    parts = zip(bags.split(step), values.split(step))
+    return torch.cat([(table[rows] * value[:, None]).sum(-1) for rows, value in parts])
+
+
+@lru_cache(maxsize=1)
+def _silence_beta_warning() -> None:
+    """PyTorch warns at the first sparse CSR tensor of a process: let that be this one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
+
+
+def _by_head(value: Tensor, locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Locations (B, M, Q, L*P, 2) and weights (B, M, Q, L*P) as views, in the type of the sums."""
+    wide = torch.float64 in (value.dtype, locations.dtype, weights.dtype)
+    dtype = torch.float64 if wide else torch.float32
+    locations, weights = locations.to(dtype).flatten(3, 4), weights.to(dtype).flatten(3)
+    return locations.transpose(1, 2), weights.transpose(1, 2)
+
+
+def _images_and_heads(batch: int, heads: int, step: int) -> Iterator[tuple[int, slice]]:
+    for b in range(batch):
+        for start in range(0, heads, step):
+            yield b, slice(start, min(start + step, heads))
+
+
+def _fill(table: Tensor, value: Tensor, atlas: Atlas) -> None:
+    """Write the pixels of some heads (S, heads, D) into the map; the border stays zero."""
+    for level, pixels in zip(atlas.interiors(table), atlas.pixels(value)):
+        level[: len(pixels)].copy_(pixels)

@@ -1,0 +1,210 @@
+"""Deformable attention as Triton kernels: compiled on first use, no compiler at installation.
+
+Values may be float32, float16 or bfloat16; sums are float32. Importing this module needs Triton;
+`deform_attn` does it when there is a use for it. With TRITON_INTERPRET=1 in the environment before
+the import, the kernels run on CPUs too, slowly: that is how they are tested.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import deform_attn_bag as bag
+
+Sizes = tuple[tuple[int, int], ...]
+
+INTERPRETED = bool(triton.knobs.runtime.interpret)
+# Queries of a program and its warps; which is best depends on the GPU, so they are timed there.
+_SHAPES = [(4, 4)] if INTERPRETED else [(8, 1), (16, 2), (16, 4), (32, 4)]
+_CONFIGS = [triton.Config({"BLOCK_Q": q}, num_warps=warps) for q, warps in _SHAPES]
+
+
+@triton.jit
+def _sample_place(
+    location: tl.tensor, index: tl.tensor, active: tl.tensor, width: tl.tensor, height: tl.tensor
+) -> Any:
+    """Top left pixel of samples and the distances from it; far outside counts as just outside."""
+    x = tl.load(location + 2 * index, mask=active, other=0.0).to(tl.float32) * width - 0.5
+    y = tl.load(location + 2 * index + 1, mask=active, other=0.0).to(tl.float32) * height - 0.5
+    x = tl.minimum(tl.maximum(x, -2.0), width + 1.0)
+    y = tl.minimum(tl.maximum(y, -2.0), height + 1.0)
+    left, top = tl.floor(x), tl.floor(y)
+    return left.to(tl.int32), top.to(tl.int32), x - left, y - top
+
+
+@triton.jit
+def _pixel(
+    x: tl.tensor,
+    y: tl.tensor,
+    active: tl.tensor,
+    width: tl.tensor,
+    height: tl.tensor,
+    step: tl.tensor,
+    d: tl.tensor,
+    D: tl.tensor,
+) -> Any:
+    """Offsets (q, d) of pixels in a level, and which of them exist."""
+    exists = active & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    offset = (y * width + x) * step
+    return offset[:, None] + d[None, :], exists[:, None] & (d < D)[None, :]
+
+
+@triton.autotune(_CONFIGS, key=["M", "L", "P", "D"])
+@triton.jit(do_not_specialize=["Q", "S"])
+def _forward_kernel(
+    value: tl.tensor,  # (B, S, M, D)
+    levels: tl.tensor,  # (L, 3) int32: height, width, first token
+    location: tl.tensor,  # (B, Q, M, L, P, 2)
+    weight: tl.tensor,  # (B, Q, M, L, P)
+    out: tl.tensor,  # (B, Q, M, D)
+    Q: tl.tensor,
+    S: tl.tensor,
+    M: tl.constexpr,
+    L: tl.constexpr,
+    P: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+) -> None:
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    image, head = (tl.program_id(1) // M).to(tl.int64), tl.program_id(1) % M
+    d = tl.arange(0, BLOCK_D)
+    active = q < Q
+    bag_index = (image * Q + q) * M + head
+    total = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
+    for level in range(L):
+        height, width = tl.load(levels + 3 * level), tl.load(levels + 3 * level + 1)
+        start = tl.load(levels + 3 * level + 2)
+        pixels = value + ((image * S + start) * M + head) * D
+        for point in range(P):
+            i = (bag_index * L + level) * P + point
+            attention = tl.load(weight + i, mask=active, other=0.0).to(tl.float32)
+            left, top, x, y = _sample_place(location, i, active, width, height)
+            for below in tl.static_range(2):
+                for right in tl.static_range(2):
+                    share = attention * (x if right else 1 - x) * (y if below else 1 - y)
+                    offset, exists = _pixel(
+                        left + right, top + below, active, width, height, M * D, d, D
+                    )
+                    pixel = tl.load(pixels + offset, mask=exists, other=0.0).to(tl.float32)
+                    total += share[:, None] * pixel
+    place = bag_index[:, None] * D + d[None, :]
+    tl.store(out + place, total.to(out.dtype.element_ty), active[:, None] & (d < D)[None, :])
+
+
+@triton.autotune(_CONFIGS, key=["M", "L", "P", "D"], reset_to_zero=["d_value"])
+@triton.jit(do_not_specialize=["Q", "S"])
+def _backward_kernel(
+    value: tl.tensor,
+    levels: tl.tensor,
+    location: tl.tensor,
+    weight: tl.tensor,
+    grad: tl.tensor,  # (B, Q, M, D)
+    d_value: tl.tensor,  # (B, S, M, D) float32, zeros
+    d_location: tl.tensor,
+    d_weight: tl.tensor,
+    Q: tl.tensor,
+    S: tl.tensor,
+    M: tl.constexpr,
+    L: tl.constexpr,
+    P: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+) -> None:
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    image, head = (tl.program_id(1) // M).to(tl.int64), tl.program_id(1) % M
+    d = tl.arange(0, BLOCK_D)
+    active = q < Q
+    bag_index = (image * Q + q) * M + head
+    g = tl.load(
+        grad + bag_index[:, None] * D + d[None, :],
+        mask=active[:, None] & (d < D)[None, :],
+        other=0.0,
+    ).to(tl.float32)
+    for level in range(L):
+        height, width = tl.load(levels + 3 * level), tl.load(levels + 3 * level + 1)
+        start = tl.load(levels + 3 * level + 2)
+        first = ((image * S + start) * M + head) * D
+        for point in range(P):
+            i = (bag_index * L + level) * P + point
+            attention = tl.load(weight + i, mask=active, other=0.0).to(tl.float32)
+            left, top, x, y = _sample_place(location, i, active, width, height)
+            d_attention = tl.zeros((BLOCK_Q,), tl.float32)
+            d_x = tl.zeros((BLOCK_Q,), tl.float32)
+            d_y = tl.zeros((BLOCK_Q,), tl.float32)
+            for below in tl.static_range(2):
+                for right in tl.static_range(2):
+                    share_x = x if right else 1 - x
+                    share_y = y if below else 1 - y
+                    offset, exists = _pixel(
+                        left + right, top + below, active, width, height, M * D, d, D
+                    )
+                    pixel = tl.load(value + first + offset, mask=exists, other=0.0).to(tl.float32)
+                    dot = tl.sum(pixel * g, 1)
+                    d_attention += dot * share_x * share_y
+                    d_x += dot * share_y * (1 if right else -1)
+                    d_y += dot * share_x * (1 if below else -1)
+                    share = attention * share_x * share_y
+                    tl.atomic_add(
+                        d_value + first + offset, share[:, None] * g, mask=exists, sem="relaxed"
+                    )
+            kind = d_location.dtype.element_ty
+            tl.store(d_location + 2 * i, (d_x * attention * width).to(kind), active)
+            tl.store(d_location + 2 * i + 1, (d_y * attention * height).to(kind), active)
+            tl.store(d_weight + i, d_attention.to(d_weight.dtype.element_ty), active)
+
+
+@lru_cache(maxsize=64)
+def _levels(sizes: Sizes, device: torch.device) -> Tensor:
+    """Height, width and first token of every level, (L, 3) int32, sent without waiting."""
+    rows, start = [], 0
+    for h, w in sizes:
+        rows.append((h, w, start))
+        start += h * w
+    return torch.tensor(rows, dtype=torch.int32).to(device, non_blocking=True)
+
+
+def _launch(kernel: Any, tensors: list[Tensor], value: Tensor, locations: Tensor) -> None:
+    batch, tokens, heads, dim = value.shape
+    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
+
+    def grid(meta: dict[str, int]) -> tuple[int, int]:
+        return triton.cdiv(queries, meta["BLOCK_Q"]), batch * heads
+
+    if batch * queries == 0:
+        return
+    kernel[grid](*tensors, queries, tokens, heads, levels, points, dim, triton.next_power_of_2(dim))
+
+
+def forward(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
+    """Sum the samples; shapes as in `deform_attn.deformable_attention`."""
+    value, locations, weights = (x.contiguous() for x in (value, locations, weights))
+    batch, _, heads, dim = value.shape
+    out = value.new_empty(batch, locations.shape[1], heads * dim)
+    tensors = [value, _levels(sizes, value.device), locations, weights, out]
+    _launch(_forward_kernel, tensors, value, locations)
+    return out
+
+
+def backward(
+    grad_out: Tensor, value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, locations and weights.
+
+    The gradients of the values are added up in no fixed order; under
+    `torch.use_deterministic_algorithms` the slower sums of the embedding bag take their place.
+    """
+    if torch.are_deterministic_algorithms_enabled():
+        return bag.backward(grad_out, value, sizes, locations, weights)
+    value, locations, weights = (x.contiguous() for x in (value, locations, weights))
+    d_value = torch.zeros_like(value, dtype=torch.float32)
+    d_locations, d_weights = torch.empty_like(locations), torch.empty_like(weights)
+    levels = _levels(sizes, value.device)
+    tensors = [value, levels, locations, weights, grad_out.contiguous()]
+    _launch(_backward_kernel, [*tensors, d_value, d_locations, d_weights], value, locations)
+    return d_value.to(value.dtype), d_locations, d_weights
