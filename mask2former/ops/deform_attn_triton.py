@@ -24,12 +24,27 @@ _CONFIGS = [triton.Config({"BLOCK_Q": q}, num_warps=warps) for q, warps in _SHAP
 
 
 @triton.jit
+def _bag_of_program(Q: tl.tensor, M: tl.constexpr, BLOCK_Q: tl.constexpr) -> Any:
+    """Image, head, the rows (B*Q*M) of this program's queries, and which of them exist."""
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    image, head = (tl.program_id(1) // M).to(tl.int64), tl.program_id(1) % M
+    return image, head, (image * Q + q) * M + head, q < Q
+
+
+@triton.jit
+def _level(levels: tl.tensor, level: tl.tensor) -> Any:
+    """Height, width and first token of a level."""
+    entry = levels + 3 * level
+    return tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
+
+
+@triton.jit
 def _sample_place(
-    location: tl.tensor, index: tl.tensor, active: tl.tensor, width: tl.tensor, height: tl.tensor
+    location: tl.tensor, i: tl.tensor, active: tl.tensor, width: tl.tensor, height: tl.tensor
 ) -> Any:
     """Top left pixel of samples and the distances from it; far outside counts as just outside."""
-    x = tl.load(location + 2 * index, mask=active, other=0.0).to(tl.float32) * width - 0.5
-    y = tl.load(location + 2 * index + 1, mask=active, other=0.0).to(tl.float32) * height - 0.5
+    x = tl.load(location + 2 * i, mask=active, other=0.0).to(tl.float32) * width - 0.5
+    y = tl.load(location + 2 * i + 1, mask=active, other=0.0).to(tl.float32) * height - 0.5
     x = tl.minimum(tl.maximum(x, -2.0), width + 1.0)
     y = tl.minimum(tl.maximum(y, -2.0), height + 1.0)
     left, top = tl.floor(x), tl.floor(y)
@@ -43,13 +58,14 @@ def _pixel(
     active: tl.tensor,
     width: tl.tensor,
     height: tl.tensor,
-    step: tl.tensor,
-    d: tl.tensor,
-    D: tl.tensor,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ) -> Any:
-    """Offsets (q, d) of pixels in a level, and which of them exist."""
+    """Offsets (q, d) of pixels from the first of their level, and which of them exist."""
+    d = tl.arange(0, BLOCK_D)
     exists = active & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    offset = (y * width + x) * step
+    offset = (y * width + x) * (M * D)
     return offset[:, None] + d[None, :], exists[:, None] & (d < D)[None, :]
 
 
@@ -70,30 +86,62 @@ def _forward_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_Q: tl.constexpr,
 ) -> None:
-    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    image, head = (tl.program_id(1) // M).to(tl.int64), tl.program_id(1) % M
+    image, head, bag_row, active = _bag_of_program(Q, M, BLOCK_Q)
     d = tl.arange(0, BLOCK_D)
-    active = q < Q
-    bag_index = (image * Q + q) * M + head
     total = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
     for level in range(L):
-        height, width = tl.load(levels + 3 * level), tl.load(levels + 3 * level + 1)
-        start = tl.load(levels + 3 * level + 2)
+        height, width, start = _level(levels, level)
         pixels = value + ((image * S + start) * M + head) * D
         for point in range(P):
-            i = (bag_index * L + level) * P + point
+            i = (bag_row * L + level) * P + point
             attention = tl.load(weight + i, mask=active, other=0.0).to(tl.float32)
             left, top, x, y = _sample_place(location, i, active, width, height)
             for below in tl.static_range(2):
                 for right in tl.static_range(2):
                     share = attention * (x if right else 1 - x) * (y if below else 1 - y)
                     offset, exists = _pixel(
-                        left + right, top + below, active, width, height, M * D, d, D
+                        left + right, top + below, active, width, height, M, D, BLOCK_D
                     )
                     pixel = tl.load(pixels + offset, mask=exists, other=0.0).to(tl.float32)
                     total += share[:, None] * pixel
-    place = bag_index[:, None] * D + d[None, :]
-    tl.store(out + place, total.to(out.dtype.element_ty), active[:, None] & (d < D)[None, :])
+    mask = active[:, None] & (d < D)[None, :]
+    tl.store(out + bag_row[:, None] * D + d[None, :], total.to(out.dtype.element_ty), mask)
+
+
+@triton.jit
+def _sample_gradients(
+    pixels: tl.tensor,
+    d_pixels: tl.tensor,
+    g: tl.tensor,
+    attention: tl.tensor,
+    left: tl.tensor,
+    top: tl.tensor,
+    x: tl.tensor,
+    y: tl.tensor,
+    active: tl.tensor,
+    width: tl.tensor,
+    height: tl.tensor,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+) -> Any:
+    """Add the gradients of the four pixels of samples; return those of weight, x and y."""
+    d_attention = tl.zeros_like(x)
+    d_x = tl.zeros_like(x)
+    d_y = tl.zeros_like(x)
+    for below in tl.static_range(2):
+        for right in tl.static_range(2):
+            share_x = x if right else 1 - x
+            share_y = y if below else 1 - y
+            offset, exists = _pixel(left + right, top + below, active, width, height, M, D, BLOCK_D)
+            pixel = tl.load(pixels + offset, mask=exists, other=0.0).to(tl.float32)
+            dot = tl.sum(pixel * g, 1)
+            d_attention += dot * share_x * share_y
+            d_x += dot * share_y * (1 if right else -1)
+            d_y += dot * share_x * (1 if below else -1)
+            share = attention * share_x * share_y
+            tl.atomic_add(d_pixels + offset, share[:, None] * g, mask=exists, sem="relaxed")
+    return d_attention, d_x * attention * width, d_y * attention * height
 
 
 @triton.autotune(_CONFIGS, key=["M", "L", "P", "D"], reset_to_zero=["d_value"])
@@ -116,46 +164,24 @@ def _backward_kernel(
     BLOCK_D: tl.constexpr,
     BLOCK_Q: tl.constexpr,
 ) -> None:
-    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    image, head = (tl.program_id(1) // M).to(tl.int64), tl.program_id(1) % M
+    image, head, bag_row, active = _bag_of_program(Q, M, BLOCK_Q)
     d = tl.arange(0, BLOCK_D)
-    active = q < Q
-    bag_index = (image * Q + q) * M + head
-    g = tl.load(
-        grad + bag_index[:, None] * D + d[None, :],
-        mask=active[:, None] & (d < D)[None, :],
-        other=0.0,
-    ).to(tl.float32)
+    mask = active[:, None] & (d < D)[None, :]
+    g = tl.load(grad + bag_row[:, None] * D + d[None, :], mask=mask, other=0.0).to(tl.float32)
+    kind = d_location.dtype.element_ty
     for level in range(L):
-        height, width = tl.load(levels + 3 * level), tl.load(levels + 3 * level + 1)
-        start = tl.load(levels + 3 * level + 2)
+        height, width, start = _level(levels, level)
         first = ((image * S + start) * M + head) * D
         for point in range(P):
-            i = (bag_index * L + level) * P + point
+            i = (bag_row * L + level) * P + point
             attention = tl.load(weight + i, mask=active, other=0.0).to(tl.float32)
             left, top, x, y = _sample_place(location, i, active, width, height)
-            d_attention = tl.zeros((BLOCK_Q,), tl.float32)
-            d_x = tl.zeros((BLOCK_Q,), tl.float32)
-            d_y = tl.zeros((BLOCK_Q,), tl.float32)
-            for below in tl.static_range(2):
-                for right in tl.static_range(2):
-                    share_x = x if right else 1 - x
-                    share_y = y if below else 1 - y
-                    offset, exists = _pixel(
-                        left + right, top + below, active, width, height, M * D, d, D
-                    )
-                    pixel = tl.load(value + first + offset, mask=exists, other=0.0).to(tl.float32)
-                    dot = tl.sum(pixel * g, 1)
-                    d_attention += dot * share_x * share_y
-                    d_x += dot * share_y * (1 if right else -1)
-                    d_y += dot * share_x * (1 if below else -1)
-                    share = attention * share_x * share_y
-                    tl.atomic_add(
-                        d_value + first + offset, share[:, None] * g, mask=exists, sem="relaxed"
-                    )
-            kind = d_location.dtype.element_ty
-            tl.store(d_location + 2 * i, (d_x * attention * width).to(kind), active)
-            tl.store(d_location + 2 * i + 1, (d_y * attention * height).to(kind), active)
+            d_attention, d_x, d_y = _sample_gradients(
+                value + first, d_value + first, g, attention, left, top, x, y,
+                active, width, height, M, D, BLOCK_D,
+            )  # fmt: skip
+            tl.store(d_location + 2 * i, d_x.to(kind), active)
+            tl.store(d_location + 2 * i + 1, d_y.to(kind), active)
             tl.store(d_weight + i, d_attention.to(d_weight.dtype.element_ty), active)
 
 

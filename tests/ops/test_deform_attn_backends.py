@@ -1,0 +1,164 @@
+"""Which implementation of deformable attention runs: the choice, its settings and their errors."""
+
+import sys
+import time
+from types import ModuleType
+
+import pytest
+import torch
+
+from mask2former.ops import deform_attn, deform_attn_backends
+from mask2former.ops.deform_attn import (
+    deformable_attention,
+    deformable_attention_grid_sample,
+    use_implementation,
+)
+
+SIZES = ((3, 4), (2, 1))
+CALLS: list[tuple] = []
+
+
+def ms_deform_attn(value, shapes, starts, locations, weights):
+    """Stands in for the function of torch-ms-deform-attn; as strict about its arguments."""
+    assert value.dtype == locations.dtype == weights.dtype
+    assert shapes.dtype == starts.dtype == torch.int64
+    CALLS.append((shapes.tolist(), starts.tolist()))
+    return deformable_attention_grid_sample(
+        value, [tuple(s) for s in shapes.tolist()], locations, weights
+    )
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    module = ModuleType("torch_ms_deform_attn")
+    module.ms_deform_attn = ms_deform_attn
+    monkeypatch.setitem(sys.modules, "torch_ms_deform_attn", module)
+    monkeypatch.setattr(deform_attn_backends, "find_spec", lambda name: name)
+    forget()
+    yield
+    forget()
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """Neither Triton nor the extension is installed."""
+    monkeypatch.setattr(deform_attn_backends, "find_spec", lambda name: None)
+    forget()
+    yield
+    forget()
+
+
+def forget():
+    for function in (
+        deform_attn_backends.has_extension,
+        deform_attn_backends.has_triton,
+        deform_attn._measured_choice,
+    ):
+        function.cache_clear()
+    CALLS.clear()
+
+
+def make_inputs(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(2, 14, 2, 4, generator=generator).to(dtype)
+    locations = torch.rand(2, 5, 2, 2, 3, 2, generator=generator)
+    return value, SIZES, locations, torch.rand(2, 5, 2, 2, 3, generator=generator)
+
+
+def test_names_that_are_not_known():
+    with pytest.raises(ValueError, match="expected one of auto, bag, .*, got 'fast'"):
+        with use_implementation("fast"):
+            pass
+
+
+def test_setting_ends_with_its_context():
+    before = deform_attn._requested
+    with use_implementation("grid_sample"):
+        assert deform_attn._requested == "grid_sample"
+        with pytest.raises(KeyError), use_implementation("bag"):
+            raise KeyError
+        assert deform_attn._requested == "grid_sample"
+    assert deform_attn._requested == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extension_gets_what_it_needs(extension, dtype):
+    inputs = make_inputs(dtype)
+    with use_implementation("extension"):
+        out = deformable_attention(*inputs)
+    assert out.dtype == dtype
+    assert CALLS == [([[3, 4], [2, 1]], [0, 12])]
+    expected = deformable_attention_grid_sample(inputs[0].float(), *inputs[1:])
+    torch.testing.assert_close(out, expected.to(dtype))
+
+
+@pytest.mark.parametrize("name", ["triton", "extension"])
+def test_what_is_not_installed_is_named(bare, name):
+    with pytest.raises(ImportError, match=f"implementation '{name}' needs the package"):
+        with use_implementation(name):
+            deformable_attention(*make_inputs())
+
+
+def test_extension_built_for_another_pytorch(extension, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch_ms_deform_attn", None)  # its import fails
+    assert not deform_attn_backends.has_extension()
+    assert "installed but does not load" in caplog.text
+
+
+def test_triton_needs_a_gpu():
+    pytest.importorskip("triton", reason="needs Triton")
+    with pytest.raises(ValueError, match="needs CUDA tensors, got tensors on cpu"):
+        with use_implementation("triton"):
+            deformable_attention(*make_inputs())
+
+
+def choice(deterministic=False):
+    deform_attn._measured_choice.cache_clear()
+    return deform_attn._measured_choice(0, torch.float32, deterministic)
+
+
+def test_choice_without_triton(bare):
+    assert choice() == "bag"
+
+
+@pytest.mark.parametrize("triton", [True, False])
+def test_choice_with_extension(extension, monkeypatch, triton):
+    monkeypatch.setattr(deform_attn_backends, "has_triton", FakeQuestion(triton))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(deform_attn, "_operator", lambda name, device: name)
+    monkeypatch.setattr(deform_attn_backends, "fastest", lambda candidates, *_: max(candidates))
+    assert choice() == ("triton" if triton else "extension")
+    monkeypatch.setattr(deform_attn_backends, "fastest", lambda candidates, *_: min(candidates))
+    assert choice() == "extension"
+    # The extension adds up in no fixed order, and a capture cannot be interrupted to measure.
+    assert choice(deterministic=True) == ("triton" if triton else "bag")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert choice() == ("triton" if triton else "extension")
+
+
+class FakeQuestion:
+    """A function with a given answer, and a cache to clear."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, device):
+        return self.answer
+
+    def cache_clear(self):
+        pass
+
+
+def test_fastest_is_the_one_that_takes_least(caplog):
+    def wait(seconds):
+        def operator(value, sizes, locations, weights):
+            time.sleep(seconds)
+            return value.sum() + locations.sum() + weights.sum()
+
+        return operator
+
+    candidates = {"slow": wait(0.03), "quick": wait(0.0), "middle": wait(0.02)}
+    caplog.set_level("INFO", logger="mask2former")
+    got = deform_attn_backends.fastest(candidates, torch.device("cpu"), torch.float32, rounds=1)
+    assert got == "quick"
+    assert "forward and backward in seconds" in caplog.text
