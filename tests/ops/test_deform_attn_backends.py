@@ -66,9 +66,9 @@ def make_inputs(dtype=torch.float32):
 
 
 def test_names_that_are_not_known():
-    with pytest.raises(ValueError, match="expected one of auto, bag, .*, got 'fast'"):
-        with use_implementation("fast"):
-            pass
+    expected = "expected one of auto, bag, .*, got 'fast'"
+    with pytest.raises(ValueError, match=expected), use_implementation("fast"):
+        pass
 
 
 def test_setting_ends_with_its_context():
@@ -94,9 +94,9 @@ def test_extension_gets_what_it_needs(extension, dtype):
 
 @pytest.mark.parametrize("name", ["triton", "extension"])
 def test_what_is_not_installed_is_named(bare, name):
-    with pytest.raises(ImportError, match=f"implementation '{name}' needs the package"):
-        with use_implementation(name):
-            deformable_attention(*make_inputs())
+    expected = f"implementation '{name}' needs the package"
+    with pytest.raises(ImportError, match=expected), use_implementation(name):
+        deformable_attention(*make_inputs())
 
 
 def test_extension_built_for_another_pytorch(extension, monkeypatch, caplog):
@@ -107,9 +107,9 @@ def test_extension_built_for_another_pytorch(extension, monkeypatch, caplog):
 
 def test_triton_needs_a_gpu():
     pytest.importorskip("triton", reason="needs Triton")
-    with pytest.raises(ValueError, match="needs CUDA tensors, got tensors on cpu"):
-        with use_implementation("triton"):
-            deformable_attention(*make_inputs())
+    expected = "needs CUDA tensors, got tensors on cpu"
+    with pytest.raises(ValueError, match=expected), use_implementation("triton"):
+        deformable_attention(*make_inputs())
 
 
 def choice(deterministic=False):
