@@ -50,3 +50,17 @@ def test_images_of_a_batch_do_not_mix():
 def test_width_must_split_into_heads():
     with pytest.raises(ValueError, match="10 channels do not split into 4 heads"):
         DeformableAttention(10, 1, 4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_encoder_does_not_wait_for_the_gpu():
+    encoder = DeformableEncoder(2, dim=32, ffn_dim=16, dropout=0.0, num_levels=2, num_heads=2)
+    encoder = encoder.cuda().eval()
+    x, position = torch.randn(1, 26, 32, device="cuda"), torch.randn(26, 32, device="cuda")
+    with torch.no_grad():
+        encoder(x, position, [(2, 3), (4, 5)])  # compiles and tunes the kernels
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            encoder(x, position, [(3, 2), (5, 4)])
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
