@@ -27,7 +27,7 @@ _NORMS = (
     nn.LayerNorm,
     nn.LocalResponseNorm,
 )
-_POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed")
+_POSITION_TABLES = ("relative_position_bias_table", "rpe_table", "pos_embed")
 _CLIP_TYPES = ("full_model", "value", "norm")
 
 
@@ -87,11 +87,14 @@ def parameter_settings(
 ) -> Iterator[ParameterSetting]:
     """Yields the learning rate and weight decay of each trained parameter, in model order.
 
-    Modules with "backbone" in their dotted name learn at ``base_lr * backbone_multiplier``. Biases
-    decay like weights; position tables of Swin do not decay; norms and embeddings have rates of
-    their own. A shared parameter counts where it is met first; frozen ones are left out.
+    Modules with "backbone" in their dotted name learn at ``base_lr * backbone_multiplier``, times
+    what the method ``lr_scales`` of a module around says of a parameter: it returns factors by the
+    names of that module's parameters. Biases decay like weights; position tables of backbones do
+    not decay; norms and embeddings have rates of their own. A shared parameter counts where it is
+    met first; frozen ones are left out.
     """
     seen: set[nn.Parameter] = set()
+    scales = _lr_scales(model)
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or parameter in seen:
@@ -106,7 +109,17 @@ def parameter_settings(
                 decay = 0.0
             lr = base_lr * backbone_multiplier if "backbone" in module_name else base_lr
             full_name = f"{module_name}.{name}" if module_name else name
-            yield ParameterSetting(full_name, parameter, lr, decay)
+            yield ParameterSetting(full_name, parameter, lr * scales.get(full_name, 1.0), decay)
+
+
+def _lr_scales(model: nn.Module) -> dict[str, float]:
+    """Returns the factors of learning rates that modules ask for, by parameter."""
+    scales: dict[str, float] = {}
+    for prefix, module in model.named_modules():
+        if callable(getattr(module, "lr_scales", None)):
+            own = module.lr_scales().items()
+            scales |= {f"{prefix}.{name}" if prefix else name: scale for name, scale in own}
+    return scales
 
 
 def _merge_groups(settings: list[ParameterSetting]) -> tuple[list[dict[str, Any]], list[int]]:
