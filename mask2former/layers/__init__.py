@@ -2,6 +2,8 @@
 
 from .attention import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAttentionLayer
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
+from .feature_pyramid import SimpleFeaturePyramid
+from .initialisation import xavier_matrices_
 from .mlp import MLP
 from .position import SinePositionEncoding
 from .transformer import TransformerDecoder, TransformerEncoder
@@ -16,9 +18,11 @@ __all__ = [
     "FFNLayer",
     "MultiheadAttention",
     "SelfAttentionLayer",
+    "SimpleFeaturePyramid",
     "SinePositionEncoding",
     "SwinBlock",
     "TransformerDecoder",
     "TransformerEncoder",
     "WindowAttention",
+    "xavier_matrices_",
 ]

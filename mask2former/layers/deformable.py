@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from ..ops.deform_attn import deformable_attention
 
+_TOKENS_PER_CHUNK = 2048  # of the feed-forward network outside of training
+
 
 class DeformableAttention(nn.Module):
     """Every query looks at a few learned places of every level.
@@ -72,14 +74,28 @@ class DeformableAttention(nn.Module):
         """
         b, q, _ = query.shape
         heads, levels, points = self.num_heads, self.num_levels, self.num_points
-        offsets = self.sampling_offsets(query).view(b, q, heads, levels, points, 2)
+        locations = self._locations(query, reference, sizes).view(b, q, heads, levels, points, 2)
         weights = self.attention_weights(query).view(b, q, heads, -1).softmax(-1)
-        # Offsets are in pixels of the level that is looked at.
-        pixels = torch.tensor([(w, h) for h, w in sizes], dtype=query.dtype, device=query.device)
-        locations = reference.view(1, q, 1, 1, 1, 2) + offsets / pixels[:, None]
         values = self.value_proj(value).unflatten(-1, (heads, -1))  # (B, S, M, C/M)
-        out = deformable_attention(values, sizes, locations, weights.view(offsets.shape[:-1]))
+        out = deformable_attention(values, sizes, locations, weights.view(locations.shape[:-1]))
         return self.output_proj(out)
+
+    def _locations(
+        self, query: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Where to look, (B, Q, M*L*P*2), (x, y) in 0..1 on each level: reference plus offset.
+
+        Offsets are in pixels of the level that is looked at. What turns them into shares of its
+        sides is multiplied into the weights, and the sum is one of rows, since broadcasting along
+        axes as short as (L, P, 2) is slow.
+        """
+        pixels = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)
+        pixels = pixels.to(query.device, non_blocking=True)  # a GPU is not waited for
+        share = (1 / pixels)[:, None].expand(-1, self.num_points, -1).flatten()
+        share = share.repeat(self.num_heads)  # (M*L*P*2,)
+        offsets = self.sampling_offsets
+        rows = F.linear(query, offsets.weight * share[:, None], offsets.bias * share)
+        return rows + reference.repeat(1, rows.shape[-1] // 2)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -106,8 +122,21 @@ class DeformableEncoderLayer(nn.Module):
         self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> Tensor:
         """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C)."""
-        x = self.norm1(x + self.dropout(self.self_attn(x + position, reference, x, sizes)))
-        hidden = self.dropout(F.relu(self.linear1(x)))
+        attended = self.dropout(self.self_attn(x + position, reference, x, sizes))
+        if torch.is_grad_enabled():
+            return self._feed_forward(x + attended)
+        # What follows works token by token: the wide hidden layer need not be whole in memory.
+        out = attended.flatten(0, 1)
+        for part, residual in zip(
+            out.split(_TOKENS_PER_CHUNK), x.flatten(0, 1).split(_TOKENS_PER_CHUNK)
+        ):
+            part.copy_(self._feed_forward(part.add_(residual)))
+        return attended
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        """Both norms and the feed-forward network between them, (..., C) to (..., C)."""
+        x = self.norm1(x)
+        hidden = self.dropout(F.relu_(self.linear1(x)))
         return self.norm2(x + self.dropout(self.linear2(hidden)))
 
 

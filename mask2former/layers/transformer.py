@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import MultiheadAttention
+from .initialisation import xavier_matrices_
 
 
 class _Layer(nn.Module):
@@ -120,7 +121,7 @@ class TransformerEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
-        _init_matrices(self)
+        xavier_matrices_(self)
 
     def forward(self, x: Tensor, position: Tensor, attend: Tensor | None = None) -> Tensor:
         """Map tokens x (B, S, C) with positions (S, C) to (B, S, C)."""
@@ -154,7 +155,7 @@ class TransformerDecoder(nn.Module):
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(dim)
-        _init_matrices(self)
+        xavier_matrices_(self)
 
     def forward(
         self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, attend: Tensor | None = None
@@ -169,9 +170,3 @@ class TransformerDecoder(nn.Module):
             x = layer(x, position, key, value, attend)
             outputs.append(x)
         return self.norm(torch.stack(outputs))
-
-
-def _init_matrices(module: nn.Module) -> None:
-    for p in module.parameters():  # biases keep PyTorch's own initial values
-        if p.dim() > 1:
-            nn.init.xavier_uniform_(p)

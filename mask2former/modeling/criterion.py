@@ -187,7 +187,7 @@ class _Rows:
     Attributes:
         masks: (M, H, W), the target masks of all images and frames.
         mask_index: (R,), row of `masks`.
-        ignore: (I, H, W), pixels that do not count, or None.
+        ignore: (I, H, W), pixels that do not count, of all images and frames, or None.
         ignore_index: (R,), row of `ignore`.
         seeds: R integers that fix the points, or None.
     """
@@ -215,14 +215,22 @@ class _Rows:
                 first = int(targets[b].get("seed", 0)) * 2**24 + layer * 2**16
                 seeds.extend(range(first, first + len(chosen) * frames))
         device = targets[0]["masks"].device
-        ignore = [_as_rows(t["ignore"]) for t in targets if "ignore" in t]
         return cls(
             masks=torch.cat([_as_rows(t["masks"]) for t in targets]),
             mask_index=torch.cat(mask_index).to(device),
-            ignore=torch.cat(ignore) if ignore else None,
+            ignore=_ignored(targets, frames),
             ignore_index=torch.cat(ignore_index).to(device),
             seeds=seeds if "seed" in targets[0] else None,
         )
+
+
+def _ignored(targets: Sequence[dict[str, Tensor]], frames: int) -> Tensor | None:
+    """Pixels that do not count (B*T, H, W); None where every image counts in full."""
+    if not any("ignore" in target for target in targets):
+        return None
+    size = targets[0]["masks"].shape[-2:]
+    nowhere = torch.zeros(frames, *size, dtype=torch.bool, device=targets[0]["masks"].device)
+    return torch.cat([_as_rows(target.get("ignore", nowhere)) for target in targets])
 
 
 def _as_rows(masks: Tensor) -> Tensor:

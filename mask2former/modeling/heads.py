@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -36,8 +37,14 @@ def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool =
     return TRANSFORMER_DECODER_REGISTRY.get(name)(cfg, in_channels, mask_classification)
 
 
+def takes_aux_outputs(module: nn.Module) -> bool:
+    """Whether a head or decoder has our keyword `aux_outputs`: those of others may not."""
+    return accepts_keyword(type(module).forward, "aux_outputs")
+
+
+@lru_cache(maxsize=64)
 def accepts_keyword(function: Callable, name: str) -> bool:
-    """Whether a function can be called with that keyword: heads of others may not know ours."""
+    """Whether a function can be called with that keyword."""
     parameters = inspect.signature(function).parameters
     return name in parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
@@ -119,7 +126,8 @@ class MaskFormerHead(nn.Module):
 
         Args:
             features: (B, C, H, W) maps by name; a clip's frames lie along B.
-            mask: padding masks, passed on to the decoder.
+            mask: padding masks (B, H', W') of any size, bool, True at pixels to leave out; passed
+                on to the decoder, which may not heed them.
             aux_outputs: also return the predictions of earlier decoder layers.
 
         Returns:
@@ -144,6 +152,6 @@ class MaskFormerHead(nn.Module):
                 f"{type(self.pixel_decoder).__name__} has no transformer encoder: choose another "
                 "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE or TransformerEncoderPixelDecoder."
             )
-        if aux_outputs or not accepts_keyword(self.predictor.forward, "aux_outputs"):
+        if aux_outputs or not takes_aux_outputs(self.predictor):
             return self.predictor(x, mask_features, mask)
         return self.predictor(x, mask_features, mask, aux_outputs=False)

@@ -1,46 +1,29 @@
 """From query predictions to semantic, panoptic and instance segmentations of one image.
 
 Source: Mask2Former, Cheng et al. 2022, appendix; MaskFormer, Cheng et al. 2021, section 3.3.
-Class scores need no masks: each output first says which queries it needs, and then one pass over
-these, a few at a time, brings their masks to the output's size. Memory depends on the size of the
-output, not on the number of queries times that size.
+Class scores need no masks: each output first says which queries it needs. Then one pass over the
+rows of the output, a few at a time, brings the masks of these to its size. Memory depends on what
+is asked for, not on the number of queries times the size of the output.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..ops.masks import mask_boxes, resize
+from ..ops.masks import boxes_from_lines
+from .canvas import Canvas
 
-# Mask pixels (queries x height x width) that are worked on at a time.
-_PIXELS_PER_CHUNK = 16 * 2**20
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """The sizes (H, W) that an image passes through.
-
-    Attributes:
-        padded: the batch's canvas, which predictions cover.
-        image: the part of it, at its top left, that the image fills.
-        output: the size wanted.
-    """
-
-    padded: tuple[int, int]
-    image: tuple[int, int]
-    output: tuple[int, int]
-
-    def resize_to_output(self, mask_logits: Tensor) -> Tensor:
-        """Bring (N, h, w) predictions over the padded canvas to (N, *output), as published:
-        resized to the canvas, cropped to the image, resized again."""
-        return resize(self.crop(resize(mask_logits, self.padded)), self.output)
-
-    def crop(self, maps: Tensor) -> Tensor:
-        """Cut maps (N, *padded) to the image."""
-        return maps[:, : self.image[0], : self.image[1]]
+__all__ = [
+    "Canvas",
+    "InstanceMerger",
+    "Merger",
+    "PanopticMerger",
+    "SemanticMerger",
+    "best_pairs",
+    "merge_masks",
+]
 
 
 class SemanticMerger:
@@ -52,22 +35,18 @@ class SemanticMerger:
     """
 
     def __init__(self, class_logits: Tensor, size: tuple[int, int]):
-        self.class_probs = class_logits.softmax(-1)[:, :-1]  # (Q, K)
         self.queries = torch.arange(len(class_logits), device=class_logits.device)
-        self.size = size
-        self.scores: Tensor | None = None
+        self.class_probs = class_logits.softmax(-1)[:, :-1].T.contiguous()  # (K, Q)
+        self.scores = class_logits.new_empty(len(self.class_probs), *size)
 
-    def add(self, queries: Tensor, mask_logits: Tensor, mask_probs: Tensor) -> None:
-        """Take in the masks (n, H, W) of some queries (n,)."""
-        weights, masks = self.class_probs[queries].T, mask_probs.flatten(1)
-        if self.scores is None:
-            self.scores = weights @ masks
-        else:
-            self.scores.addmm_(weights, masks)
+    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
+        """Take in some rows of the masks (Q, rows, W)."""
+        scores = self.class_probs @ mask_probs.flatten(1)
+        self.scores[:, rows] = scores.unflatten(1, mask_probs.shape[1:])
 
     def result(self) -> Tensor:
         """Scores (K, H, W), not normalised."""
-        return self.scores.unflatten(1, self.size)
+        return self.scores
 
 
 class PanopticMerger:
@@ -92,43 +71,40 @@ class PanopticMerger:
         scores, labels = class_logits.softmax(-1).max(-1)
         keep = (labels != class_logits.shape[-1] - 1) & (scores > object_mask_threshold)
         self.queries = keep.nonzero()[:, 0]
-        self.scores, self.labels = scores, labels
+        self.scores, self.labels = scores[keep, None, None], labels[keep]
         self.is_thing = is_thing
         self.overlap_threshold = overlap_threshold
-        device = class_logits.device
-        self.best = torch.full(size, -1.0, device=device)
-        self.winner = torch.zeros(size, dtype=torch.int64, device=device)
-        self.inside = torch.zeros(size, dtype=torch.bool, device=device)
-        self.own_area = torch.zeros(len(class_logits), dtype=torch.int64, device=device)
+        # All below count the queries that take part only, n of them.
+        self.winner = torch.zeros(size, dtype=torch.int32, device=scores.device)
+        self.inside = torch.zeros(size, dtype=torch.bool, device=scores.device)
+        # Pixels that a query has won, those of its own mask, and those that are both.
+        self.areas = torch.zeros(3, len(self.queries), dtype=torch.int64, device=scores.device)
 
-    def add(self, queries: Tensor, mask_logits: Tensor, mask_probs: Tensor) -> None:
-        """Take in the masks (n, H, W) of some of `queries`, in ascending order."""
-        inside = mask_probs >= 0.5
-        self.own_area[queries] = inside.flatten(1).sum(1)
-        best, index = (self.scores[queries, None, None] * mask_probs).max(0)
-        better = best > self.best  # of equal queries the first wins
-        self.best = torch.where(better, best, self.best)
-        self.winner = torch.where(better, queries[index], self.winner)
-        inside = inside.gather(0, index[None])[0]
-        self.inside = torch.where(better, inside, self.inside)
+    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
+        """Take in some rows of the masks (n, rows, W) of `queries`."""
+        winner = (self.scores * mask_probs).max(0).indices  # of equal queries the first wins
+        masks = mask_probs >= 0.5
+        inside = masks.gather(0, winner[None])[0]
+        self.winner[rows], self.inside[rows] = winner, inside
+        count = len(self.queries)
+        won, visible = (x.bincount(minlength=count) for x in (winner.flatten(), winner[inside]))
+        self.areas += torch.stack([won, masks.flatten(1).sum(1), visible])
 
     def result(self) -> tuple[Tensor, list[dict]]:
         """Segment ids (H, W), int32, 0 for void, and the segments' ids and categories."""
-        segmentation = torch.zeros_like(self.winner, dtype=torch.int32)
         if len(self.queries) == 0:
-            return segmentation, []
-        num_queries = len(self.scores)
-        won = self.winner.flatten().bincount(minlength=num_queries)
-        visible = self.winner[self.inside].bincount(minlength=num_queries)
-        facts = torch.stack([won, self.own_area, visible, self.labels])[:, self.queries]
-        segments, segment_of = self._open_segments(facts.cpu().tolist())
-        table = torch.zeros(num_queries, dtype=torch.int32)
-        table[self.queries.cpu()] = torch.tensor(segment_of, dtype=torch.int32)
-        ids = table.to(self.winner.device)[self.winner]
-        return torch.where(self.inside, ids, segmentation), segments
+            return self.winner, []
+        facts = torch.cat([self.areas, self.labels[None]]).cpu().tolist()
+        segments, segment_of = self._open_segments(facts)
+        table = torch.tensor(segment_of, dtype=torch.int32, device=self.winner.device)
+        return table[self.winner] * self.inside, segments
 
     def _open_segments(self, facts: Sequence[Sequence[int]]) -> tuple[list[dict], list[int]]:
-        """Decide which queries become segments; queries of one stuff class share theirs."""
+        """Decide which queries become segments; queries of one stuff class share theirs.
+
+        Args:
+            facts: pixels won, own and both, and the class, each of n queries.
+        """
         is_thing = self.is_thing.tolist()
         segments: list[dict] = []
         segment_of, stuff = [], {}
@@ -191,39 +167,32 @@ class InstanceMerger:
         self.class_scores, self.labels = scores, label
         self.queries, self.mask_of = query.unique(return_inverse=True)
         self.size = size
-        self.masks: list[Tensor] = []
-        self.mask_scores: list[Tensor] = []
+        count, device = len(self.queries), scores.device
+        self.masks = torch.zeros(len(scores), *size, dtype=torch.bool, device=device)
+        # Of each of `queries`: sum of probabilities and number of pixels inside the mask, and
+        # the columns and rows that it touches.
+        self.inside = torch.zeros(2, count, device=device)
+        self.columns = torch.zeros(count, size[1], dtype=torch.bool, device=device)
+        self.rows = torch.zeros(count, size[0], dtype=torch.bool, device=device)
 
-    def add(self, queries: Tensor, mask_logits: Tensor, mask_probs: Tensor) -> None:
-        """Take in the masks (n, H, W) of some of `queries`, in ascending order."""
+    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
+        """Take in some rows of the masks (n, rows, W) of `queries`."""
         masks = mask_logits > 0
-        inside = (mask_probs.flatten(1) * masks.flatten(1)).sum(1)
-        self.masks.append(masks)
-        self.mask_scores.append(inside / (masks.flatten(1).sum(1) + 1e-6))
+        self.masks[:, rows] = masks[self.mask_of]
+        self.inside[0] += (mask_probs * masks).flatten(1).sum(1)
+        self.inside[1] += masks.flatten(1).sum(1)
+        self.columns |= masks.any(1)
+        self.rows[:, rows] = masks.any(2)
 
     def result(self) -> Instances:
         """Instances with `pred_masks` (bool), `pred_boxes`, `scores` and `pred_classes`; a score
         is the class probability times the mean mask probability inside the mask."""
+        total, area = self.inside
         instances = Instances(self.size)
-        if self.masks:
-            masks = torch.cat(self.masks)
-            quality = torch.cat(self.mask_scores)
-        else:
-            masks = torch.zeros(0, *self.size, dtype=torch.bool, device=self.queries.device)
-            quality = self.class_scores
-        self.masks = []
-        distinct = len(masks) == len(self.mask_of)
-        boxes = mask_boxes(masks)[self.mask_of]
-        # Without repeated queries the order of the masks need not cost a copy of them.
-        order = self.mask_of.argsort() if distinct else None
-        if order is None:
-            instances.pred_masks = masks[self.mask_of]
-            order = torch.arange(len(self.mask_of), device=masks.device)
-        else:
-            instances.pred_masks = masks
-        instances.pred_boxes = Boxes(boxes[order])
-        instances.scores = (self.class_scores * quality[self.mask_of])[order]
-        instances.pred_classes = self.labels[order]
+        instances.pred_masks = self.masks
+        instances.pred_boxes = Boxes(boxes_from_lines(self.columns, self.rows)[self.mask_of])
+        instances.scores = self.class_scores * (total / (area + 1e-6))[self.mask_of]
+        instances.pred_classes = self.labels
         return instances
 
 
@@ -236,19 +205,23 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
     Args:
         mask_logits: (Q, h, w), over the padded canvas.
         canvas: says what the masks are resized to.
-        mergers: each takes in the masks of its `queries`, in ascending order.
+        mergers: each takes in the masks of its `queries`, which ascend.
     """
-    needed = torch.cat([m.queries for m in mergers]).unique() if mergers else ()
-    wanted = [torch.isin(needed, m.queries) for m in mergers]
-    height, width = canvas.output
-    step = max(1, _PIXELS_PER_CHUNK // (height * width))
-    for start in range(0, len(needed), step):
-        queries = needed[start : start + step]
-        logits = canvas.resize_to_output(mask_logits[queries].float())
-        probs = logits.sigmoid()
-        for merger, want in zip(mergers, wanted):
-            part = want[start : start + step]
-            if part.all():
-                merger.add(queries, logits, probs)
-            elif part.any():
-                merger.add(queries[part], logits[part], probs[part])
+    mergers = [merger for merger in mergers if len(merger.queries)]
+    if not mergers:
+        return
+    needed = torch.cat([merger.queries for merger in mergers]).unique()
+    # Where each merger's queries are among those needed; None for all of them.
+    places = [
+        None if len(m.queries) == len(needed) else torch.searchsorted(needed, m.queries)
+        for m in mergers
+    ]
+    masks = mask_logits[needed]
+    with torch.autocast(masks.device.type, enabled=False):
+        for rows, logits in canvas.blocks(masks):
+            probs = logits.sigmoid()
+            for merger, place in zip(mergers, places):
+                if place is None:
+                    merger.add(rows, logits, probs)
+                else:
+                    merger.add(rows, logits[place], probs[place])

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .clip_inference import Windows, run_windows
 from .clip_tracks import clip_result, joined_result
-from .meta_arch import MaskClassificationModel, mask_tensor, pad_mask
+from .mask_classification import MaskClassificationModel, mask_tensor, pad_mask
 from .track_linking import TrackLinker
+from .transformer_decoders.registry import check_decoder
 
 CLIP_LABELS = ("last_frame", "any_frame")
 WHOLE_CLIP = Windows()
@@ -63,6 +64,7 @@ class VideoMaskFormer(MaskClassificationModel):
 
     @classmethod
     def from_config(cls, cfg):
+        check_decoder(cfg, cls.__name__, clips=True)
         test = cfg.MODEL.MASK_FORMER.TEST
         return {
             **cls.common_args(cfg),
@@ -79,7 +81,8 @@ class VideoMaskFormer(MaskClassificationModel):
         Args:
             batched_inputs: one dict a clip: `image`, T frames (3, H, W); in training
                 `instances`, T `Instances` with the same rows: `gt_classes`, `gt_masks` and
-                `gt_ids`, -1 where an object is absent; in eval optionally `height` and `width`.
+                `gt_ids`, -1 where an object is absent, and optionally `ignore`, T maps (H, W),
+                True where pixels do not count; in eval optionally `height` and `width`.
 
         Returns:
             in training the weighted losses by name. In eval a dict with `image_size` (H, W),
@@ -112,12 +115,14 @@ class VideoMaskFormer(MaskClassificationModel):
             keep = present.any(1)
             classes = torch.stack([x.gt_classes for x in frames], 1)
             masks = torch.stack([mask_tensor(x.gt_masks) for x in frames], 1)
-            targets.append(
-                {
-                    "labels": self._labels(classes, present)[keep],
-                    "masks": pad_mask(masks[keep], height, width, False),
-                }
-            )
+            target = {
+                "labels": self._labels(classes, present)[keep],
+                "masks": pad_mask(masks[keep], height, width, False),
+            }
+            if "ignore" in clip:
+                ignore = torch.stack(list(clip["ignore"])).to(self.device)
+                target["ignore"] = pad_mask(ignore, height, width, True)
+            targets.append(target)
         self.seed_targets(targets, batched_inputs)
         return targets
 

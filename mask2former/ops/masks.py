@@ -22,13 +22,28 @@ def mask_boxes(masks: Tensor) -> Tensor:
         (N, 4), float32, (x0, y0, x1, y1) in pixels with x1 and y1 one past the last pixel; zeros
         where a mask is empty.
     """
-    starts_ends = []
-    for axis in (1, 2):  # any over rows gives columns, and the reverse
-        line = masks.any(axis)
-        length = line.shape[1]
-        first = line.int().argmax(1) if length else line.new_zeros(len(line), dtype=torch.long)
-        last = length - line.flip(1).int().argmax(1) if length else first
-        starts_ends.append((first, last))
-    (x0, x1), (y0, y1) = starts_ends
+    return boxes_from_lines(masks.any(1), masks.any(2))
+
+
+def boxes_from_lines(columns: Tensor, rows: Tensor) -> Tensor:
+    """Tight boxes of masks, from the lines that they touch.
+
+    Args:
+        columns: (N, W), bool, whether a mask has a pixel in that column.
+        rows: (N, H), bool, the same of rows.
+
+    Returns:
+        as `mask_boxes`.
+    """
+    (x0, x1), (y0, y1) = _extent(columns), _extent(rows)
     boxes = torch.stack([x0, y0, x1, y1], 1).float()
-    return boxes * masks.flatten(1).any(1)[:, None]
+    return boxes * columns.any(1)[:, None]
+
+
+def _extent(line: Tensor) -> tuple[Tensor, Tensor]:
+    """First True along each line (N, length), and one past the last; anything where none is."""
+    length = line.shape[1]
+    if length == 0:
+        zeros = torch.zeros(len(line), dtype=torch.int64, device=line.device)
+        return zeros, zeros
+    return line.int().argmax(1), length - line.flip(1).int().argmax(1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mask2former.modeling import inference
+from mask2former.modeling import canvas
 from mask2former.modeling.inference import (
     Canvas,
     InstanceMerger,
@@ -112,8 +112,8 @@ def test_semantic_agrees_with_the_plain_sum(monkeypatch):
     class_logits, mask_logits = random_case()
     probs = class_logits.softmax(-1)[:, :-1]
     expected = torch.einsum("qk,qhw->khw", probs, resized(mask_logits).sigmoid())
-    for pixels in (1, 700, 10**6):  # one query at a time, two, all
-        monkeypatch.setattr(inference, "_PIXELS_PER_CHUNK", pixels)
+    for pixels in (1, 700, 10**6):  # one row at a time, three, all
+        monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": pixels})
         merger = SemanticMerger(class_logits, CANVAS.output)
         merge_masks(mask_logits, CANVAS, [merger])
         torch.testing.assert_close(merger.result(), expected)
@@ -151,7 +151,7 @@ def test_instances_agree_with_a_loop(topk, things_only):
 
 
 def test_outputs_together_equal_outputs_alone(monkeypatch):
-    monkeypatch.setattr(inference, "_PIXELS_PER_CHUNK", 700)
+    monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 700})
     class_logits, mask_logits = random_case()
     is_thing = torch.tensor([True, False, True, False])
 
@@ -200,9 +200,9 @@ def test_no_instances_left():
 
 
 def test_one_pixel():
-    canvas = Canvas((32, 32), (1, 1), (1, 1))
-    merger = SemanticMerger(torch.zeros(1, 3), canvas.output)
-    merge_masks(torch.zeros(1, 8, 8), canvas, [merger])
+    small = Canvas((32, 32), (1, 1), (1, 1))
+    merger = SemanticMerger(torch.zeros(1, 3), small.output)
+    merge_masks(torch.zeros(1, 8, 8), small, [merger])
     assert merger.result().flatten().tolist() == pytest.approx([1 / 6, 1 / 6])
 
 

@@ -4,6 +4,8 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from fvcore.nn.weight_init import c2_xavier_fill
 from torch.nn import functional as F
 
+NUM_LEVELS = 3  # maps of strides 32, 16 and 8 that multi-scale transformer decoders get
+
 
 def sort_by_stride(input_shape: dict[str, ShapeSpec]) -> list[tuple[str, ShapeSpec]]:
     """Features from fine to coarse."""
@@ -33,5 +35,5 @@ def output_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
         padding=1,
         bias=norm == "",
         norm=get_norm(norm, conv_dim),
-        activation=F.relu,
+        activation=F.relu_,  # of the norm's output, which nothing else needs
     )

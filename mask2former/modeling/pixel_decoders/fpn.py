@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers import SinePositionEncoding, TransformerEncoder
-from .common import adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
-
-_NUM_MAPS = 3  # coarse maps that a multi-scale transformer decoder gets
+from .common import NUM_LEVELS, adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -73,7 +71,7 @@ class BasePixelDecoder(nn.Module):
             lateral = getattr(self, f"adapter_{i}")(features[self.in_features[i - 1]])
             coarser = F.interpolate(maps[-1], size=lateral.shape[-2:], mode="nearest")
             maps.append(getattr(self, f"layer_{i}")(lateral + coarser))
-        return self.mask_features(maps[-1]), encoder_map, maps[:_NUM_MAPS]
+        return self.mask_features(maps[-1]), encoder_map, maps[:NUM_LEVELS]
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

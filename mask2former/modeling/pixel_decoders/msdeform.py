@@ -13,8 +13,13 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...layers import DeformableAttention, DeformableEncoder, SinePositionEncoding
-from .common import adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
+from ...layers import (
+    DeformableAttention,
+    DeformableEncoder,
+    SinePositionEncoding,
+    xavier_matrices_,
+)
+from .common import NUM_LEVELS, adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
 
 _FFN_DIM = 1024  # the published encoder does not read DIM_FEEDFORWARD
 
@@ -36,9 +41,7 @@ class _LevelEncoder(nn.Module):
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
-        for p in self.encoder.parameters():
-            if p.dim() > 1:
-                nn.init.xavier_uniform_(p)
+        xavier_matrices_(self.encoder)
         for module in self.modules():
             if isinstance(module, DeformableAttention):
                 module.reset_parameters()
@@ -139,12 +142,13 @@ class MSDeformAttnPixelDecoder(nn.Module):
         positions = [self.position(*x.shape[-2:], device=x.device) for x in inputs]
         maps = self.transformer([p(x) for p, x in zip(self.input_proj, inputs)], positions)
         for i, name in reversed(list(enumerate(self.fpn_features, 1))):
-            lateral = getattr(self, f"adapter_{i}")(features[name])
-            coarser = F.interpolate(
-                maps[-1], size=lateral.shape[-2:], mode="bilinear", align_corners=False
+            # Added in place, as maps of stride 4 are the largest there are.
+            x = getattr(self, f"adapter_{i}")(features[name])
+            x = x.add_(
+                F.interpolate(maps[-1], size=x.shape[-2:], mode="bilinear", align_corners=False)
             )
-            maps.append(getattr(self, f"layer_{i}")(lateral + coarser))
-        return self.mask_features(maps[-1]), maps[0], maps[:3]
+            maps.append(getattr(self, f"layer_{i}")(x))
+        return self.mask_features(maps[-1]), maps[0], maps[:NUM_LEVELS]
 
 
 def _input_projection(in_channels: int, conv_dim: int) -> nn.Sequential:

@@ -17,11 +17,10 @@ from ...layers import (
     FFNLayer,
     SelfAttentionLayer,
     SinePositionEncoding,
+    xavier_matrices_,
 )
-from ..pixel_decoders.common import c2_xavier_conv
+from ..pixel_decoders.common import NUM_LEVELS, c2_xavier_conv
 from .registry import TRANSFORMER_DECODER_REGISTRY
-
-NUM_LEVELS = 3  # maps of strides 32, 16 and 8, taken in turn
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()
@@ -63,23 +62,11 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         super().__init__()
         if not mask_classification:
             raise ValueError(f"{type(self).__name__} only supports mask classification.")
-        self.num_heads = nheads
         self.num_layers = dec_layers
         self.num_queries = num_queries
         self.position = SinePositionEncoding(hidden_dim // 2)
-        layers = range(dec_layers)
-        self.transformer_self_attention_layers = nn.ModuleList(
-            SelfAttentionLayer(hidden_dim, nheads, pre_norm=pre_norm) for _ in layers
-        )
-        self.transformer_cross_attention_layers = nn.ModuleList(
-            CrossAttentionLayer(hidden_dim, nheads, pre_norm=pre_norm) for _ in layers
-        )
-        self.transformer_ffn_layers = nn.ModuleList(
-            FFNLayer(hidden_dim, dim_feedforward, pre_norm=pre_norm) for _ in layers
-        )
-        for p in self.parameters():  # linear biases keep PyTorch's own initial values
-            if p.dim() > 1:
-                nn.init.xavier_uniform_(p)
+        self._add_layers(dec_layers, hidden_dim, nheads, dim_feedforward, pre_norm)
+        xavier_matrices_(self)
         self.decoder_norm = nn.LayerNorm(hidden_dim)
         self.query_feat = nn.Embedding(num_queries, hidden_dim)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)
@@ -91,6 +78,18 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         )
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
+
+    def _add_layers(self, count: int, dim: int, heads: int, ffn_dim: int, pre_norm: bool) -> None:
+        layers = range(count)
+        self.transformer_self_attention_layers = nn.ModuleList(
+            SelfAttentionLayer(dim, heads, pre_norm=pre_norm) for _ in layers
+        )
+        self.transformer_cross_attention_layers = nn.ModuleList(
+            CrossAttentionLayer(dim, heads, pre_norm=pre_norm) for _ in layers
+        )
+        self.transformer_ffn_layers = nn.ModuleList(
+            FFNLayer(dim, ffn_dim, pre_norm=pre_norm) for _ in layers
+        )
 
     @classmethod
     def from_config(cls, cfg, in_channels: int, mask_classification: bool):
@@ -131,7 +130,9 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         Args:
             x: the pixel decoder's maps (B*T, C', H, W) of strides 32, 16 and 8.
             mask_features: (B*T, mask_dim, H/4, W/4).
-            mask: padding masks, accepted and left out, as published.
+            mask: padding masks (B*T, H', W') of any size, bool, True at pixels to leave out, as
+                other decoders take them; accepted and not heeded, as published: padded pixels
+                take full part.
             aux_outputs: also return the predictions of the layers before the last. Without them
                 (and without gradients) attention masks are worked out at the size they are used
                 at, which is equal up to rounding and far cheaper.
@@ -154,8 +155,6 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         values, keys = self._level_tokens(x, frames)
         small = None if aux_outputs or self.training else _resize_clips(features, sizes)
         queries = self.query_feat.weight.expand(features.shape[0], -1, -1)
-        position = self.query_embed.weight[None]
-
         predictions = []
         for i in range(self.num_layers):
             level = i % NUM_LEVELS
@@ -164,19 +163,24 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 masks = _resize_clips(predictions[-1]["pred_masks"].detach(), [sizes[level]])[0]
             else:
                 masks = self._mask_logits(self.decoder_norm(queries), small[level])
-            queries = self.transformer_cross_attention_layers[i](
-                queries, position, keys[level], values[level], _attention_mask(masks)
-            )
-            queries = self.transformer_self_attention_layers[i](queries, position)
-            queries = self.transformer_ffn_layers[i](queries)
-        predictions.append(self._predict(queries, features))
-        predictions = [self._output_shape(p) for p in predictions]
-        out = predictions.pop()
+            queries = self._run_layer(i, queries, keys[level], values[level], masks)
+        out = self._published_axes(self._predict(queries, features))
         if aux_outputs:
-            out["aux_outputs"] = predictions
+            out["aux_outputs"] = [self._published_axes(p) for p in predictions]
         else:
             out["pred_embeddings"] = self.decoder_norm(queries)
         return out
+
+    def _run_layer(
+        self, index: int, queries: Tensor, key: Tensor, value: Tensor, mask_logits: Tensor
+    ) -> Tensor:
+        """Update the queries (B, Q, C) from the pixels of a level inside of their masks."""
+        position = self.query_embed.weight[None]
+        attend = _attention_mask(mask_logits)
+        cross_attention = self.transformer_cross_attention_layers[index]
+        queries = cross_attention(queries, position, key, value, attend)
+        queries = self.transformer_self_attention_layers[index](queries, position)
+        return self.transformer_ffn_layers[index](queries)
 
     def _level_tokens(
         self, maps: Sequence[Tensor], frames: int
@@ -203,8 +207,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             "pred_masks": self._mask_logits(normed, features),
         }
 
-    def _output_shape(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An image has no frame axis outside."""
+    def _published_axes(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Masks (B, T, Q, h, w) as published: an image has no frame axis outside."""
         return {**prediction, "pred_masks": prediction["pred_masks"].squeeze(1)}
 
 
@@ -230,7 +234,7 @@ class VideoMultiScaleMaskedTransformerDecoder(MultiScaleMaskedTransformerDecoder
         """Frames of a clip in a batch of that many maps."""
         return self.num_frames if self.training else batch
 
-    def _output_shape(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _published_axes(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return {**prediction, "pred_masks": prediction["pred_masks"].transpose(1, 2)}
 
 

@@ -1,0 +1,86 @@
+"""The way of a mask from the size that it is predicted at to the size of the output."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..ops.masks import resize
+
+Size = tuple[int, int]  # H, W in pixels
+
+# Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache.
+_PIXELS_PER_BLOCK = {"cpu": 2 * 2**20}
+_PIXELS_PER_BLOCK_ELSEWHERE = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The sizes (H, W) that an image passes through.
+
+    Attributes:
+        padded: the batch's canvas, which predictions cover.
+        image: the part of it, at its top left, that the image fills.
+        output: the size wanted.
+    """
+
+    padded: Size
+    image: Size
+    output: Size
+
+    def resize_to_output(self, mask_logits: Tensor) -> Tensor:
+        """Bring (N, h, w) predictions over the padded canvas to (N, *output), as published:
+        resized to the canvas, cropped to the image, resized again."""
+        return resize(self.crop(resize(mask_logits, self.padded)), self.output)
+
+    def crop(self, maps: Tensor) -> Tensor:
+        """Cut maps (N, *padded) to the image."""
+        return maps[:, : self.image[0], : self.image[1]]
+
+    def blocks(self, mask_logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The same as `resize_to_output`, a few rows of the output at a time.
+
+        Rows and columns are resized independently of each other. So a block's rows are weighted
+        sums of the few rows of the predictions that it shows, whose columns are resized before.
+
+        Args:
+            mask_logits: (N, h, w), of any floating type, or what has that shape, a device, and
+                gives such a tensor for `[:, rows]`.
+
+        Yields:
+            the rows of the output, top to bottom, and their maps (N, rows, output width), float32.
+            Equal to those of `resize_to_output` up to rounding.
+        """
+        count, height, _ = mask_logits.shape
+        output_height, output_width = self.output
+        budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
+        step = max(1, budget // max(1, count * output_width))
+        weights = self._row_weights(height)
+        sources = _used_columns(weights)
+        weights = weights.to(mask_logits.device)
+        for start in range(0, output_height, step):
+            rows = slice(start, min(start + step, output_height))
+            first, last = sources[start][0], sources[rows.stop - 1][1]
+            columns_resized = self._with_height(last - first).resize_to_output(
+                mask_logits[:, first:last].float()
+            )
+            part = weights[rows, first:last].expand(count, -1, -1)
+            yield rows, torch.bmm(part, columns_resized)
+
+    def _row_weights(self, height: int) -> Tensor:
+        """How much each row of the output, (H, height), has of each row of the predictions."""
+        unit_columns = torch.eye(height)[:, :, None]  # each is 1 in one row
+        one_wide = Canvas((self.padded[0], 1), (self.image[0], 1), (self.output[0], 1))
+        return one_wide.resize_to_output(unit_columns)[:, :, 0].T
+
+    def _with_height(self, height: int) -> "Canvas":
+        """The canvas that resizes columns alone, of maps of that height."""
+        return Canvas((height, self.padded[1]), (height, self.image[1]), (height, self.output[1]))
+
+
+def _used_columns(matrix: Tensor) -> list[tuple[int, int]]:
+    """Of each row the first column that is not zero and the one after the last."""
+    used = (matrix != 0).int()
+    first, last = used.argmax(1), used.shape[1] - used.flip(1).argmax(1)
+    return list(zip(first.tolist(), last.tolist()))

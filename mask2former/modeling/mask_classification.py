@@ -1,0 +1,159 @@
+"""What the meta-architectures for images and for clips share, and the criterion they train with."""
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling import build_backbone, build_sem_seg_head
+from detectron2.structures import ImageList
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from .backbones.folding import fold_batch_norms
+from .criterion import SetCriterion
+from .heads import takes_aux_outputs
+from .matcher import HungarianMatcher
+
+
+def build_criterion(cfg, num_classes: int) -> SetCriterion:
+    """Build matcher and losses from MODEL.MASK_FORMER; both use the same weights and points."""
+    c = cfg.MODEL.MASK_FORMER
+    weights = {"loss_ce": c.CLASS_WEIGHT, "loss_mask": c.MASK_WEIGHT, "loss_dice": c.DICE_WEIGHT}
+    layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
+    weight_dict = {**weights, **{f"{k}_{i}": w for i in layers for k, w in weights.items()}}
+    matcher = HungarianMatcher(
+        cost_class=c.CLASS_WEIGHT,
+        cost_mask=c.MASK_WEIGHT,
+        cost_dice=c.DICE_WEIGHT,
+        num_points=c.TRAIN_NUM_POINTS,
+    )
+    return SetCriterion(
+        num_classes,
+        matcher=matcher,
+        weight_dict=weight_dict,
+        eos_coef=c.NO_OBJECT_WEIGHT,
+        losses=["labels", "masks"],
+        num_points=c.TRAIN_NUM_POINTS,
+        oversample_ratio=c.OVERSAMPLE_RATIO,
+        importance_sample_ratio=c.IMPORTANCE_SAMPLE_RATIO,
+    )
+
+
+class MaskClassificationModel(nn.Module):
+    """What the models for images and for clips share: backbone, head, criterion, input.
+
+    Args:
+        backbone: maps images (B, 3, H, W) to features by name.
+        sem_seg_head: maps features to `pred_logits`, `pred_masks` and `aux_outputs`.
+        criterion: the training loss.
+        size_divisibility: batches are padded to a multiple of this; below 0, of what the
+            backbone asks for.
+        pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
+        point_seed: from 0 on, fixes the points of an image's losses whatever else is in its
+            batch; they still differ from iteration to iteration.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        sem_seg_head: nn.Module,
+        criterion: nn.Module,
+        size_divisibility: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        point_seed: int = -1,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.criterion = criterion
+        if size_divisibility < 0:
+            size_divisibility = backbone.size_divisibility
+        self.size_divisibility = size_divisibility
+        self.point_seed = point_seed
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def common_args(cls, cfg) -> dict:
+        """Read the arguments of this class from a config."""
+        backbone = fold_batch_norms(build_backbone(cfg))
+        sem_seg_head = build_sem_seg_head(cfg, backbone.output_shape())
+        return {
+            "backbone": backbone,
+            "sem_seg_head": sem_seg_head,
+            "criterion": build_criterion(cfg, sem_seg_head.num_classes),
+            "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "point_seed": cfg.MODEL.MASK_FORMER.POINT_SEED,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives and inputs are moved to."""
+        return self.pixel_mean.device
+
+    def preprocess(self, images: Sequence[Tensor]) -> ImageList:
+        """Normalise images (3, H, W) and pad them, with zeros, to one canvas."""
+        normed = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in images]
+        return ImageList.from_tensors(normed, self.size_divisibility)
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
+        return self.decode(self.extract(images))
+
+    def extract(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's features of a canvas (B, 3, H, W), by name."""
+        if _channels_last_pays(images):
+            images = images.contiguous(memory_format=torch.channels_last)
+        return self.backbone(images)
+
+    def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The head's outputs, in eval without the auxiliary ones."""
+        if self.training or not takes_aux_outputs(self.sem_seg_head):
+            return self.sem_seg_head(features)
+        return self.sem_seg_head(features, aux_outputs=False)
+
+    def weighted_losses(self, outputs: dict, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Losses times their weights; those without a weight are left out."""
+        losses = self.criterion(outputs, targets)
+        weights = self.criterion.weight_dict
+        return {name: value * weights[name] for name, value in losses.items() if name in weights}
+
+    def seed_targets(self, targets: list[dict], batched_inputs: Sequence[dict]) -> None:
+        """Give every target a seed from its image's name and the iteration, if asked for."""
+        if self.point_seed < 0:
+            return
+        iteration = _current_iteration()
+        for target, x in zip(targets, batched_inputs):
+            name = x.get("image_id", x.get("video_id", x.get("file_name", "")))
+            text = f"{self.point_seed} {iteration} {name}"
+            target["seed"] = zlib.crc32(text.encode())
+
+
+def _current_iteration() -> int:
+    """The trainer's iteration, 0 outside of a training."""
+    try:
+        return get_event_storage().iter
+    except AssertionError:  # detectron2's way of saying that there is none
+        return 0
+
+
+def _channels_last_pays(images: Tensor) -> bool:
+    """Whether convolutions are faster with channels last, and safe: in a training on one thread,
+    PyTorch 2.14's fallback for strided 1x1 convolutions writes past its memory then."""
+    many_threads = torch.get_num_threads() > 1
+    return images.device.type == "cpu" and (many_threads or not torch.is_grad_enabled())
+
+
+def mask_tensor(masks) -> Tensor:
+    """Masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks."""
+    return getattr(masks, "tensor", masks).bool()
+
+
+def pad_mask(mask: Tensor, height: int, width: int, value: bool) -> Tensor:
+    """Pad (..., H, W) right and below to a canvas."""
+    pad = (0, width - mask.shape[-1], 0, height - mask.shape[-2])
+    return nn.functional.pad(mask, pad, value=value)
