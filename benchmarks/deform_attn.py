@@ -32,6 +32,8 @@ HEADS, DIM, POINTS = 8, 32, 4
 BASELINE = "grid_sample"
 # Times as fast as grid_sample that we aim at: (device, backward too, compiled).
 AIMS = {("cpu", False, False): 5.0, ("cpu", False, True): 6.0, ("cpu", True, False): 3.0}
+# Times as fast as torch-ms-deform-attn: (device, backward too).
+EXTENSION_AIMS = {("cuda", False): 1.0, ("cuda", True): 1.3}
 
 
 def make_inputs(sizes: Sizes, where: str, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -85,45 +87,52 @@ def work(name: str, sizes: Sizes, inputs: list[Tensor], backward: bool, compiled
 def time_all(
     device: str, dtype: torch.dtype, sizes: Sizes, where: str, backward: bool, rounds: int
 ) -> list[Row]:
-    """A row for each implementation, eager and compiled, beside eager `grid_sample`."""
+    """A row for each implementation, eager and compiled, beside eager `grid_sample`.
+
+    And one for ours beside the extension, where that is installed.
+    """
     inputs = make_inputs(sizes, where, device, dtype)
     kinds = [(name, compiled) for name in implementations(device) for compiled in (False, True)]
     kinds = [(BASELINE, False), *kinds]
-    times = time_in_turn([work(n, sizes, inputs, backward, c) for n, c in kinds], rounds)
-    kind = str(dtype).removeprefix("torch.")
+    works = [work(name, sizes, inputs, backward, compiled) for name, compiled in kinds]
+    times = dict(zip(kinds, time_in_turn(works, rounds)))
     what = f"deformable attention, samples {where}, {'forward+backward' if backward else 'forward'}"
-    return [
-        {
-            "what": f"{what}, {device} {kind}, {name}{' compiled' if compiled else ''}",
-            "unit": "s",
-            "ours": statistics.median(own),
-            "peer": statistics.median(times[0]),
-            "peer_name": BASELINE,
-            "ratio": statistics.median(b / a for a, b in zip(own, times[0])),
-            "rounds": rounds,
-            "at_least": AIMS.get((device, backward, compiled)) if name == "bag" else None,
-        }
-        for (name, compiled), own in zip(kinds[1:], times[1:])
-    ]
+    what = f"{what}, {device} {str(dtype).removeprefix('torch.')}"
+    rows = []
+    for name, compiled in kinds[1:]:
+        title = f"{what}, {name}{' compiled' if compiled else ''}"
+        aim = AIMS.get((device, backward, compiled)) if name == "bag" else None
+        rows.append(_row(title, times[name, compiled], times[BASELINE, False], BASELINE, aim))
+    if ("extension", False) in times:
+        ours = "triton" if ("triton", False) in times else "bag"
+        aim = EXTENSION_AIMS.get((device, backward))
+        peer = times["extension", False]
+        rows.append(_row(f"{what}, {ours}", times[ours, False], peer, "torch-ms-deform-attn", aim))
+    return rows
+
+
+def _row(
+    what: str, ours: list[float], theirs: list[float], peer_name: str, at_least: float | None
+) -> Row:
+    """A row of the table, from times that were taken in turn."""
+    return {
+        "what": what,
+        "unit": "s",
+        "ours": statistics.median(ours),
+        "peer": statistics.median(theirs),
+        "peer_name": peer_name,
+        "ratio": statistics.median(b / a for a, b in zip(ours, theirs)),
+        "rounds": len(ours),
+        "at_least": at_least,
+    }
 
 
 def compiled_grid_sample(sizes: Sizes, rounds: int) -> list[Row]:
     """Compiled against compiled on the CPU, forward."""
     inputs = make_inputs(sizes, "near", "cpu", torch.float32)
     works = [work(name, sizes, inputs, False, True) for name in ("bag", BASELINE)]
-    ours, theirs = time_in_turn(works, rounds)
-    return [
-        {
-            "what": "deformable attention, samples near, forward, cpu float32, both compiled",
-            "unit": "s",
-            "ours": statistics.median(ours),
-            "peer": statistics.median(theirs),
-            "peer_name": f"{BASELINE} compiled",
-            "ratio": statistics.median(b / a for a, b in zip(ours, theirs)),
-            "rounds": rounds,
-            "at_least": 6.0,
-        }
-    ]
+    what = "deformable attention, samples near, forward, cpu float32, both compiled"
+    return [_row(what, *time_in_turn(works, rounds), f"{BASELINE} compiled", 6.0)]
 
 
 def peak(name: str, device: str, dtype: str, quick: bool) -> int:

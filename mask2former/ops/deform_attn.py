@@ -119,7 +119,8 @@ _requested = _known(os.environ.get(ENVIRONMENT_VARIABLE, "auto"), ENVIRONMENT_VA
 
 
 def _automatic_choice(value: Tensor) -> str:
-    if torch.compiler.is_exporting():
+    compiling = torch.compiler.is_compiling()
+    if torch.compiler.is_exporting() or (not compiling and torch.onnx.is_in_onnx_export()):
         return "grid_sample"  # operators that other runtimes know
     if value.device.type == "cpu":
         return "bag"
@@ -149,7 +150,6 @@ def _measured_choice(index: int, dtype: torch.dtype, deterministic: bool) -> str
     return fastest(candidates, device, dtype)
 
 
-@torch.compiler.assume_constant_result
 @lru_cache(maxsize=16)
 def _log_once(name: str, device_type: str) -> None:
     _log.info("deformable attention on %s is computed by: %s", device_type, name)

@@ -177,6 +177,25 @@ def test_compiles_into_one_graph(mode):
         torch.testing.assert_close(a, b)
 
 
+def test_new_sizes_do_not_compile_anew():
+    graphs = []
+
+    def backend(graph, example_inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(deformable_attention, fullgraph=True, dynamic=True, backend=backend)
+    for side in (4, 6, 9):
+        sizes = ((side, side + 1), (side // 2, 3))
+        value, locations, weights = make_inputs(sizes, queries=side)
+        expected = deformable_attention_grid_sample(value, sizes, locations, weights)
+        torch.testing.assert_close(compiled(value, sizes, locations, weights), expected)
+    assert len(graphs) == 1
+    with use_implementation("grid_sample"):  # but another choice does
+        compiled(value, sizes, locations, weights)
+    assert len(graphs) == 2
+
+
 def test_exports_without_operators_of_our_own():
     class Module(torch.nn.Module):
         def forward(self, value, locations, weights):
