@@ -9,6 +9,7 @@ are called, so their arguments need not be trusted either.
 import io
 import pickle
 import pickletools
+import struct
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import torch
 from .pickle_standins import Array, Dtype, Settings, UnsafePickleError, plain, text
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of what torch.save wrote before 1.6
+_LARGE = 1 << 16  # bytes of an array from which on it is worth while to save memory
 _STORAGE_DTYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -66,8 +68,8 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
     except RecursionError as error:
         raise ValueError("the pickle is nested too deeply") from error
     except (
-        *(pickle.UnpicklingError, EOFError, ArithmeticError, AttributeError, LookupError),
-        *(MemoryError, RuntimeError, TypeError, ValueError),
+        *(pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError),
+        *(LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error),
     ) as error:
         raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
 
@@ -125,7 +127,7 @@ def tensor_from_buffer(buffer: Any, dtype: torch.dtype, count: int, offset: int 
         return torch.frombuffer(buffer, dtype=dtype, count=count, offset=offset)
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be reached
     def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
         super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
         self._storage = storage
@@ -190,7 +192,19 @@ class _Unpickler(pickle.Unpickler):
     def _encode(self, text: str, encoding: str) -> bytes:
         if encoding != "latin1":  # what numpy's arrays need in protocols 0 to 2
             raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
-        return text.encode("latin1")
+        data = text.encode("latin1")
+        if len(data) >= _LARGE:
+            self._forget(text)
+        return data
+
+    def _forget(self, value: Any) -> None:
+        """Takes an argument out of the memo, which would hold it until the pickle has been read.
+
+        Up to protocol 2 the bytes of an array come as text; without this, both stay in memory.
+        """
+        for place, kept in list(self.memo.items()):
+            if kept is value or (type(kept) is tuple and any(part is value for part in kept)):
+                del self.memo[place]
 
     def _dtype(self, *args: Any) -> Dtype:
         return Dtype(*args)

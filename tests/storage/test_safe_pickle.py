@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -210,6 +211,22 @@ def test_damage_cannot_ask_for_endless_memory():
     for data in (b"]r\xff\xff\xff\x7f.", b"B\xff\xff\xff\xff.", b"\x8e" + b"\xff" * 7 + b"\x7f."):
         with pytest.raises(ValueError, match="damaged pickle"):
             load_pickle(io.BytesIO(b"\x80\x04" + data))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_reading_takes_little_more_memory_than_the_file(tmp_path, kind, protocol):
+    rng = np.random.default_rng(0)
+    weights = {f"w{i}": rng.standard_normal((300, 200), "f4") for i in range(50)}
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps({k: kind(v) for k, v in weights.items()}, protocol))
+    with open(path, "rb") as file:
+        tracemalloc.start()
+        loaded = load_pickle(file)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert all(torch.equal(loaded[k], torch.from_numpy(v)) for k, v in weights.items())
+    assert peak < 1.15 * path.stat().st_size
 
 
 def test_random_damage_gives_value_errors_only():
