@@ -10,6 +10,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.utils.logger import log_first_n
 
+from ..ops.rle import decode_counts
+
 __all__ = ["check_classes", "decode_bitmap", "describe", "rasterise", "valid_polygons"]
 
 Annotation = Mapping[str, Any]
@@ -112,9 +114,20 @@ def decode_bitmap(annotation: Annotation, place: int, size: tuple[int, int]) -> 
             segmentation = mask_util.frPyObjects(
                 {"size": list(size), "counts": runs.tolist()}, *size
             )
+        elif isinstance(counts, (str, bytes)):
+            _check_text(counts, size[0] * size[1])
         return mask_util.decode(dict(segmentation))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: damaged RLE ({error})") from error
+
+
+def _check_text(counts: str | bytes, pixels: int) -> None:
+    """Raises a ValueError where compressed counts do not cover an image of that many pixels: what
+    they leave out, pycocotools would fill with whatever is in memory."""
+    text = counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
+    runs = decode_counts(text)
+    if (runs < 0).any() or runs.sum() != pixels:
+        raise ValueError(f"runs that cover {int(runs.sum())} of {pixels} pixels")
 
 
 def rasterise(polygons: Sequence[np.ndarray], mask: np.ndarray) -> bool:

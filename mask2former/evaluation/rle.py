@@ -14,6 +14,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 import torch
 
+from ..ops.rle import decode_counts
+
 RLE = dict[str, Any]
 
 # Six bits a character from "0" on, the last one without the bit that promises another: pycocotools
@@ -113,7 +115,7 @@ def run_lengths(rle: RLE, height: int, width: int) -> np.ndarray:
     if isinstance(counts, str):
         counts = counts.encode("ascii", errors="replace")
     if isinstance(counts, bytes):
-        runs = _decode_counts(counts)
+        runs = decode_counts(counts)
     else:
         runs = np.asarray(counts if counts is not None else [], dtype=np.int64).reshape(-1)
     if runs.size == 0 or runs.min() < 0 or runs.sum() > height * width:
@@ -128,27 +130,6 @@ def _check_size(rle: RLE, height: int, width: int) -> None:
     size = list(rle.get("size", ()))
     if size != [height, width]:
         raise ValueError(f"RLE size: expected [{height}, {width}], got {size}")
-
-
-def _decode_counts(text: bytes) -> np.ndarray:
-    """Undoes COCO's text form: 5 bits a character, lowest first, bit 5 says that more follow.
-
-    From the fourth on, a number is the difference to the one two places before it.
-    """
-    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((codes & 0x20) == 0)
-    if codes.size == 0 or codes.min() < 0 or codes.max() > 63 or ends[-1:] != codes.size - 1:
-        raise ValueError("RLE counts: the text is damaged or cut short")
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    lengths = ends - starts + 1
-    if lengths.max() > 7:
-        raise ValueError("RLE counts: a run is longer than any image")
-    place = np.arange(codes.size) - np.repeat(starts, lengths)
-    values = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
-    values -= np.where(codes[ends] & 0x10, 1 << (5 * lengths), 0)  # sign extension
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
 
 
 def concatenate_frames(
