@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from .segmentations import decode_bitmap, rasterise, valid_polygons
 __all__ = ["LabelMasks", "MaskFile", "RleMasks", "find_mask_file"]
 
 Size = tuple[int, int]  # H, W in pixels
-# Six bits a character, the last one without the bit that promises another: pycocotools would read
-# on past the end.
-_COUNTS = re.compile(r"[0-o]*[0-O]")
 _MOST_LABELS = 10_000  # a map with more is a photo
 
 
@@ -234,9 +230,6 @@ def _decode(annotation: Mapping[str, Any], place: int, mask: np.ndarray) -> None
     """Draw an annotation into a mask (H, W), bool, all False so far."""
     polygons = valid_polygons(annotation, place)
     if polygons is None:
-        counts = annotation["segmentation"].get("counts")
-        if isinstance(counts, str) and not _COUNTS.fullmatch(counts):
-            raise ValueError(f"mask {place}: damaged RLE: its counts are cut short or none")
         mask[:] = decode_bitmap(annotation, place, mask.shape).view(bool)
     elif polygons:
         rasterise(polygons, mask)

@@ -71,7 +71,8 @@ class ProposalSampler:
             others = others[_shuffled(len(others))[:room]]
         classes = match_masks(others, objects, num_classes, self.iou_threshold)
         masks = np.concatenate([objects.masks, others])[: self.most]
-        return masks, np.concatenate([objects.classes, classes])[: self.most]
+        classes = np.concatenate([objects.classes, classes]).astype(np.int64)
+        return masks, classes[: self.most]
 
 
 def match_masks(

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 if TYPE_CHECKING:
     from transformers import SamModel
 
@@ -75,7 +77,7 @@ def _read(path: Path) -> SamModel:
         model, info = transformers.SamModel.from_pretrained(
             path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: the weights do not fit config.json, or are damaged; are both files of the "
             f"same variant of SAM? ({error})"
