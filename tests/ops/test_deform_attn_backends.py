@@ -150,14 +150,21 @@ class FakeQuestion:
 
 
 def test_fastest_is_the_one_that_takes_least(caplog):
-    def wait(seconds):
+    def waiting(*seconds):
+        """An operator that takes these times, call by call."""
+        left = list(seconds)
+
         def operator(value, sizes, locations, weights):
-            time.sleep(seconds)
+            time.sleep(left.pop(0))
             return value.sum() + locations.sum() + weights.sum()
 
         return operator
 
-    candidates = {"slow": wait(0.03), "quick": wait(0.0), "middle": wait(0.02)}
+    candidates = {
+        "slow": waiting(0.0, 0.06),
+        "quick": waiting(0.15, 0.0),  # the first call, which compiles, does not count
+        "middle": waiting(0.0, 0.04),
+    }
     caplog.set_level("INFO", logger="mask2former")
     got = deform_attn_backends.fastest(candidates, torch.device("cpu"), torch.float32, rounds=1)
     assert got == "quick"
