@@ -18,7 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent / "configs"
 ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VIDEO = [name for name in ALL if name.startswith(("youtubevis", "shapes/video/"))]
-PUBLISHED = [name for name in ALL if not name.startswith(("shapes/", "custom/"))]
+OWN_DATA = ("shapes/", "custom/")
+OWN_BACKBONES = ("dat", "timm")
+PUBLISHED = [
+    name
+    for name in ALL
+    if not name.startswith(OWN_DATA) and Path(name).parent.name not in OWN_BACKBONES
+]
 
 
 def load_as_detectron2_does(name: str) -> CfgNode:

@@ -71,6 +71,29 @@ def test_rates_by_hand() -> None:
     }
 
 
+class ScaledBackbone(nn.Module):
+    """Learns slower in its first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        self.rpe_table = nn.Parameter(torch.ones(2))
+
+    def lr_scales(self) -> dict[str, float]:
+        return {"first.weight": 0.25}
+
+
+def test_modules_scale_the_rates_of_their_parameters() -> None:
+    model = nn.ModuleDict({"backbone": ScaledBackbone(), "head": nn.Linear(1, 1, bias=False)})
+    assert settings_of(model) == {
+        "backbone.rpe_table": (0.1, 0.0),
+        "backbone.first.weight": (pytest.approx(0.025), 0.05),
+        "backbone.last.weight": (0.1, 0.05),
+        "head.weight": (1.0, 0.05),
+    }
+    assert settings_of(model["backbone"])["first.weight"] == (0.25, 0.05)
+
+
 @pytest.fixture(scope="module")
 def r50() -> tuple[CfgNode, nn.Module]:
     """The published R50 model with frozen batch norms, without memory for its weights."""

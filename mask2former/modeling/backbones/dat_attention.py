@@ -120,7 +120,7 @@ class SampledKeyAttention(nn.Module):
         """Return where the keys of queries (B, H, W, C) lie: (B*G, H, W, 2), see `SampledKeys`."""
         depthwise, norm, activation, to_offset = self.conv_offset
         x = activation(norm(depthwise(self._split(query)).permute(0, 2, 3, 1)))
-        offset = _pointwise(to_offset, x).float()  # coordinates want more than 8 bits
+        offset = _exact(_pointwise(to_offset, x))  # coordinates want more than 8 bits
         references = _references(*offset.shape[1:3], offset)
         if self.offset_range < 0:
             return (references + offset).clamp(-1, 1)
@@ -129,7 +129,7 @@ class SampledKeyAttention(nn.Module):
 
     def _sample(self, x: Tensor, positions: Tensor) -> Tensor:
         """Read a map (B, H, W, C), zero outside, at positions (B*G, H, W, 2): (B, H*W, C)."""
-        x, dtype = self._split(x).float(), x.dtype
+        x, dtype = _exact(self._split(x)), x.dtype
         samples = F.grid_sample(x, positions.flip(-1), align_corners=True)
         samples = samples.unflatten(0, (-1, self.groups)).flatten(3)  # (B, G, C/G, H*W)
         return samples.flatten(1, 2).transpose(1, 2).to(dtype)
@@ -140,7 +140,7 @@ class SampledKeyAttention(nn.Module):
         The table spans displacements from -2 to 2 whatever the map's size.
         """
         moves = (grid[:, None] - positions.flatten(1, 2)[:, None]) / 2  # (B*G, N, H*W, 2)
-        tables = self.rpe_table.float().unflatten(0, (self.groups, -1))
+        tables = _exact(self.rpe_table).unflatten(0, (self.groups, -1))
         tables = tables.repeat(len(moves) // self.groups, 1, 1, 1)
         bias = F.grid_sample(tables, moves.flip(-1), align_corners=True)
         return bias.unflatten(0, (-1, self.groups)).flatten(1, 2)
@@ -182,6 +182,11 @@ class SampledKeyAttention(nn.Module):
         return SampledKeys(
             references, positions.flatten(1, 2).unflatten(0, (-1, self.groups)), probs
         )
+
+
+def _exact(x: Tensor) -> Tensor:
+    """Bring halves to single precision, and leave single and double as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -1,0 +1,90 @@
+"""Draws where the keys of a DAT layer were moved to, and which of them matter to one query."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from ..modeling.backbones.dat_keys import LayerKeys
+
+__all__ = ["draw_importance", "draw_offsets"]
+
+_SIDE = 640  # least long side of a picture in pixels; small images are enlarged
+_FINE = 4  # binary digits after the point in the coordinates that OpenCV takes
+_GROUP_COLOURS = ((255, 140, 0), (0, 200, 255), (120, 255, 80), (255, 80, 200))
+_WEAK, _STRONG = np.array([255, 220, 80.0]), np.array([255, 30, 0.0])  # yellow to red
+_MOST_RADIUS = 14.0
+
+
+def draw_offsets(image: np.ndarray, keys: LayerKeys) -> np.ndarray:
+    """Draw a line from where each key would be, on a grid, to where it is sampled.
+
+    Groups of heads move their keys separately and have colours of their own.
+
+    Args:
+        image: (H, W, 3), uint8, RGB.
+        keys: of one layer.
+
+    Returns:
+        (sH, sW, 3), uint8, RGB, of the scale s that makes small images larger.
+    """
+    picture, scale = _enlarged(image, dim=0.55)
+    start = _pixels(keys.references, scale)
+    for group, places in enumerate(keys.places):
+        colour = _GROUP_COLOURS[group % len(_GROUP_COLOURS)]
+        for a, b in zip(start, _pixels(places, scale)):
+            cv2.line(picture, a, b, colour, 1, cv2.LINE_AA, _FINE)
+            cv2.circle(picture, b, 2 << _FINE, colour, -1, cv2.LINE_AA, _FINE)
+    return _star(picture, keys, scale)
+
+
+def draw_importance(image: np.ndarray, keys: LayerKeys, share: float = 0.9) -> np.ndarray:
+    """Draw the keys with the most attention of the query, the heaviest largest and reddest.
+
+    Args:
+        image: (H, W, 3), uint8, RGB.
+        keys: of one layer.
+        share: of the attention, 0 to 1, that the drawn keys have together.
+
+    Returns:
+        (sH, sW, 3), uint8, RGB, of the scale s that makes small images larger.
+    """
+    picture, scale = _enlarged(image, dim=0.55)
+    weights = (keys.weights / len(keys.weights)).flatten()
+    values, order = weights.sort()
+    drawn = order[values.cumsum(0) > (1 - share) * values.sum()]  # the light ones first
+    places = _pixels(keys.places.flatten(0, 1)[drawn], scale)
+    for place, strength in zip(places, (weights[drawn] / weights.max()).tolist()):
+        radius = round(max(1.5, _MOST_RADIUS * strength**0.5) * (1 << _FINE))
+        colour = tuple((_WEAK + (_STRONG - _WEAK) * strength).tolist())
+        layer = picture.copy()
+        cv2.circle(layer, place, radius, colour, -1, cv2.LINE_AA, _FINE)
+        picture = cv2.addWeighted(layer, 0.3 + 0.6 * strength, picture, 0.7 - 0.6 * strength, 0)
+    return _star(picture, keys, scale)
+
+
+def _enlarged(image: np.ndarray, dim: float) -> tuple[np.ndarray, float]:
+    """Return the image, darker and large enough to draw on, and the scale."""
+    scale = max(1.0, _SIDE / max(image.shape[:2]))
+    height, width = (round(side * scale) for side in image.shape[:2])
+    picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    return (picture * dim).astype(np.uint8), scale
+
+
+def _pixels(places: Tensor, scale: float) -> list[tuple[int, int]]:
+    """Return OpenCV's coordinates of places (N, 2): pixel middles are whole, in fixed point."""
+    fixed = ((places.double() * scale - 0.5) * (1 << _FINE)).round().long()
+    return [(int(x), int(y)) for x, y in fixed]
+
+
+def _star(picture: np.ndarray, keys: LayerKeys, scale: float) -> np.ndarray:
+    """Mark the query."""
+    ((x, y),) = _pixels(keys.query[None], scale)
+    angles = np.arange(10) * np.pi / 5 - np.pi / 2
+    radii = np.where(np.arange(10) % 2, 6, 14) * (1 << _FINE)
+    points = np.stack([x + radii * np.cos(angles), y + radii * np.sin(angles)], -1)
+    corners = [points.round().astype(np.int32)]
+    cv2.fillPoly(picture, corners, (255, 0, 40), cv2.LINE_AA, _FINE)
+    cv2.polylines(picture, corners, True, (255, 255, 255), 1, cv2.LINE_AA, _FINE)
+    return picture
