@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Draws what a model sees in images: pictures, and a page that shows them side by side.
+"""Draws what a model sees: in images, as pictures on a page side by side, and in video.
 
     python demo/demo.py --config-file CONFIG --input photo.jpg folder 'more/*.png' --output drawn \\
         --opts MODEL.WEIGHTS model_final.pth
     python demo/demo.py --config-file CONFIG --dataset shapes_val_panoptic --output drawn
+    python demo/demo.py --config-file CONFIG --input photo.jpg --masks masks.json --output drawn
+    python demo/demo.py --config-file CONFIG --video-input clip.mp4 --output drawn.mp4
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -30,8 +33,11 @@ from tqdm import tqdm
 from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.data.images import read_image
+from mask2former.data.video_io import IMAGE_SUFFIXES, open_source
 from mask2former.engine.defaults import check_dataset
 from mask2former.engine.predictor import Predictor
+from mask2former.engine.video_drawing import draw_video_file
+from mask2former.engine.video_predictor import VideoPredictor
 from mask2former.evaluation.prediction_files import PredictionFiles
 from mask2former.visualization import (
     KINDS,
@@ -43,7 +49,10 @@ from mask2former.visualization import (
     semantic_labels,
 )
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+if __package__:
+    from . import masks
+else:  # run as a script
+    import masks
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,7 +61,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config-file", required=True, help="yaml file of the model")
     parser.add_argument("--input", nargs="+", default=[], help="files, folders or quoted globs")
-    parser.add_argument("--output", required=True, help="folder for the pictures and index.html")
+    parser.add_argument(
+        "--video-input", help="a video file, a folder of frames, or the number of a camera"
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="folder for the pictures and index.html; for video a file, such as drawn.mp4, or a "
+        "folder for the frames",
+    )
     parser.add_argument(
         "--confidence-threshold",
         type=float,
@@ -68,15 +85,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-images", type=int, help="stop after so many")
     parser.add_argument("--save-json", action="store_true", help="write COCO-style results, too")
     parser.add_argument(
+        "--window",
+        type=int,
+        help="frames that a model for video looks at together (default: the config's, or 16); 0 "
+        "for the whole video at once, as published",
+    )
+    parser.add_argument(
+        "--skip-damaged", action="store_true", help="leave out frames that cannot be read"
+    )
+    masks.add_arguments(parser)
+    parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... of the config, last"
     )
     args = parser.parse_args(argv)
-    if not args.input and not args.dataset:
-        parser.error("give --input, or --dataset to take its images")
+    if not args.input and not args.dataset and not args.video_input:
+        parser.error("give --input, --video-input, or --dataset to take its images")
+    if args.video_input and (args.input or args.dataset):
+        parser.error("--video-input goes without --input and --dataset")
     if args.max_images is not None and args.max_images < 1:
         parser.error(f"--max-images is 1 or more, got {args.max_images}")
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
+    masks.check_arguments(parser, args)
     return args
 
 
@@ -98,14 +128,16 @@ def find_images(inputs: Sequence[str]) -> list[str]:
         if not names:
             raise FileNotFoundError(
                 f"--input {item}: no such file, no folder with images "
-                f"({', '.join(sorted(SUFFIXES))}) and no glob that matches any."
+                f"({', '.join(sorted(IMAGE_SUFFIXES))}) and no glob that matches any."
             )
         found += names
     return list(dict.fromkeys(found))
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def load_records(dataset: str | None) -> dict[str, dict[str, Any]]:
@@ -152,7 +184,8 @@ class Demo:
         self.images = self.images[: args.max_images]
         columns = ["Input", "Prediction"] + (["Ground truth"] if args.dataset else [])
         self.sheet = ContactSheet(args.output, "Mask2Former", columns)
-        self.predictor = Predictor(cfg, array_format="RGB")
+        self.naming = masks.MaskNaming(args, cfg) if args.masks else None
+        self.predictor = self.naming.predictor if self.naming else Predictor(cfg, None, None, "RGB")
         self.metadata = self.predictor.metadata
         self.files = PredictionFiles(args.output, self.metadata) if args.save_json else None
         # Results are scored by the data set's ids, which images from elsewhere lack.
@@ -180,9 +213,16 @@ class Demo:
         metadata = MetadataCatalog.get(self.args.dataset)
         return image, ground_truth(record, metadata, image.shape[:2])
 
-    def show(self, file: str, image: np.ndarray, truth: dict[str, Any]) -> None:
-        """Predict and draw one image, and its ground truth: of the same kind if there is one."""
-        prediction = self.predictor(image)
+    def predict(self, file: str, image: np.ndarray, truth: dict[str, Any]) -> dict[str, Any]:
+        """What the model says of one image; raises as `read` for masks that cannot be used."""
+        if self.naming:
+            return self.naming.predict(file, image, self.record(file), truth)
+        return self.predictor(image)
+
+    def show(
+        self, file: str, image: np.ndarray, truth: dict[str, Any], prediction: dict[str, Any]
+    ) -> None:
+        """Draw one image, and its ground truth: of the same kind if there is one."""
         kind = choose_kind(prediction, self.args.draw)
         pictures = {
             "Input": image,
@@ -210,11 +250,12 @@ class Demo:
         for file in tqdm(self.images, unit="image", disable=None):
             try:
                 image, truth = self.read(file)
+                prediction = self.predict(file, image, truth)
             except (OSError, ValueError) as error:
                 tqdm.write(f"demo.py: left out {file}: {error}", file=sys.stderr)
                 failed += 1
             else:
-                self.show(file, image, truth)
+                self.show(file, image, truth, prediction)
         weights = self.predictor.cfg.MODEL.WEIGHTS or "random weights"
         page = self.sheet.write(f"{self.args.config_file}, {weights}")
         if self.files:
@@ -224,11 +265,45 @@ class Demo:
         return failed
 
 
+def run_video(args: argparse.Namespace) -> int:
+    """Draws a video; returns the exit code, 130 after an interruption.
+
+    Raises:
+        ValueError, OSError: the config, the model, the input or the output cannot be used.
+    """
+    source = open_source(args.video_input, "skip" if args.skip_damaged else "stop")
+    wanted = args.confidence_threshold
+    predictor = VideoPredictor(
+        setup_config(args),
+        array_format="RGB",
+        window=args.window,
+        score_threshold=0.5 if wanted is None else wanted,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    drawn = draw_video_file(
+        predictor,
+        source,
+        args.output,
+        kind=args.draw,
+        label_threshold=wanted or 0.0,
+        save_json=args.save_json,
+    )
+    rate = drawn.frames / max(drawn.seconds, 1e-9)
+    state = "interrupted: " if drawn.interrupted else ""
+    files = ", ".join(map(str, drawn.paths)) or "nothing written"
+    print(f"{state}{drawn.frames} frames drawn ({rate:.1f} frames/s): {files}")
+    if drawn.error is not None:
+        raise drawn.error
+    return 130 if drawn.interrupted else 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 where images were left out, 2 after an error."""
     args = parse_args(argv)
     setup_logger(name="mask2former", abbrev_name="m2f")
     try:
+        if args.video_input:
+            return run_video(args)
         return 1 if Demo(args).run() else 0
     except (OSError, ValueError, ImportError) as error:
         if os.environ.get("MASK2FORMER_DEBUG"):

@@ -9,7 +9,7 @@ away for long are forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,13 +45,15 @@ class Track:
         embedding: (C,), an average that forgets, or None.
         last_seen: number of that window.
         weight: frames that the mean is over.
+        id: from 1 on, for who shows it; 0 until then.
     """
 
     class_probs: Tensor
     masks: Tensor
     embedding: Tensor | None
     last_seen: int
-    weight: float = field(default=0.0)
+    weight: float = 0.0
+    id: int = 0
 
     def extend(self, objects: Objects, i: int, now: int) -> None:
         """Take in object i of window `now`."""

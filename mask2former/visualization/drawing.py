@@ -102,7 +102,7 @@ def _segments(ids: Tensor, segments: Sequence[Mapping], metadata: Metadata) -> I
     things = [segment for segment in segments if segment["isthing"]]
     for segment in segments:
         if not segment["isthing"]:
-            yield _area(ids == segment["id"], segment["category_id"], metadata)
+            yield class_region(ids == segment["id"], segment["category_id"], metadata)
     names = [class_name(metadata, segment["category_id"], True) for segment in things]
     yield from _objects([ids == segment["id"] for segment in things], names)
 
@@ -120,18 +120,23 @@ def _objects(masks: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Regi
     """Large objects first, so that small ones stay visible; a colour for each."""
     by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
     for place, i in enumerate(by_area):
-        yield Region(masks[i], _COLOURS[place * _STEP % len(_COLOURS)], names[i])
+        yield Region(masks[i], distinct_colour(place), names[i])
+
+
+def distinct_colour(place: int) -> np.ndarray:
+    """A colour (3,), RGB in 0..1, unlike those of the places beside."""
+    return _COLOURS[place * _STEP % len(_COLOURS)]
 
 
 def _areas(labels: Tensor, metadata: Metadata) -> Iterator[Region]:
     labels = labels.numpy()
     for label in np.unique(labels).tolist():
         if label >= 0:
-            yield _area(labels == label, label, metadata)
+            yield class_region(labels == label, label, metadata)
 
 
-def _area(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
-    """A region in the colour of its class."""
+def class_region(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
+    """A region (H, W), bool, in the colour of its class."""
     colours = metadata.get("stuff_colors") or []
     colour = _COLOURS[label % len(_COLOURS)]
     if label < len(colours):

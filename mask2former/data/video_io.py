@@ -1,0 +1,248 @@
+"""Frames of video files, folders and cameras, one at a time, and files and folders of frames.
+
+Video goes through PyAV (the extra "video"), which brings FFmpeg with it and needs no display.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .images import read_image
+
+__all__ = ["IMAGE_SUFFIXES", "Frame", "VideoSource", "open_source"]
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+FOLDER_RATE = Fraction(10)  # frames a second of folders, which know none
+
+OnError = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a video.
+
+    Attributes:
+        image: (H, W, 3), uint8, RGB, upright.
+        seconds: when it is shown, from the first frame on.
+        name: what messages and files call it.
+    """
+
+    image: np.ndarray
+    seconds: float
+    name: str
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """A video that can be read once, frame by frame.
+
+    Attributes:
+        name: what messages call it.
+        rate: frames a second, on the average where they vary.
+        length: number of frames as the file has it, which may be wrong; None where unknown.
+        frames: starts the reading.
+    """
+
+    name: str
+    rate: Fraction
+    length: int | None
+    frames: Callable[[], Iterator[Frame]]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, all of one size.
+
+        Raises:
+            FileNotFoundError, ValueError: there are none, one cannot be read, or it has another
+                size than the first; says which. Those before it have come by then.
+        """
+        size = None
+        for frame in self.frames():
+            size = size or frame.image.shape[:2]
+            if frame.image.shape[:2] != size:
+                raise ValueError(
+                    f"{self.name}: {frame.name} is {_size(frame.image.shape)}, the frames before "
+                    f"it are {_size(size)} (width x height): a video has one size. Scale the "
+                    "frames to one size, or cut the video there."
+                )
+            yield frame
+        if size is None:
+            raise ValueError(f"{self.name}: expected a video, found no frame in it.")
+
+
+def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> VideoSource:
+    """Opens a video file, a folder of frames, or a camera.
+
+    Args:
+        source: a path, or the number of a camera, such as "0".
+        on_error: what to do with a frame that cannot be read: "stop" with an error, or "skip" it
+            with a warning.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: it is no video, or a folder without images.
+        ImportError: PyAV is missing.
+    """
+    text = os.fspath(source)
+    if text.isdecimal() and not os.path.exists(text):
+        return _camera(int(text))
+    path = Path(text)
+    if path.is_dir():
+        return _folder(path, on_error)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{text}: expected a video file, a folder of frames or the number of a camera; there "
+            "is no such file."
+        )
+    return _file(text, on_error)
+
+
+def _folder(path: Path, on_error: OnError) -> VideoSource:
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    )
+    if not files:
+        raise ValueError(
+            f"{path}: expected a folder of frames, it has no image "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))})."
+        )
+
+    def frames() -> Iterator[Frame]:
+        for number, file in enumerate(files):
+            try:
+                image = read_image(str(file))
+            except (OSError, ValueError) as error:
+                if on_error == "stop":
+                    raise
+                logger.warning("Left out a frame: %s", error)
+            else:
+                yield Frame(image, float(number / FOLDER_RATE), file.name)
+
+    return VideoSource(str(path), FOLDER_RATE, len(files), frames)
+
+
+def _file(path: str, on_error: OnError) -> VideoSource:
+    av = import_av()
+    with closing(_open(av, path, path)) as container:
+        stream = _video_stream(container, path)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        length = stream.frames or _estimate(container, rate)
+
+    def frames() -> Iterator[Frame]:
+        with closing(_open(av, path, path)) as container:
+            yield from _decode(av, container, path, rate, on_error)
+
+    return VideoSource(path, rate, length, frames)
+
+
+def _camera(number: int) -> VideoSource:
+    av = import_av()
+    formats = {"linux": ("v4l2", f"/dev/video{number}"), "darwin": ("avfoundation", str(number))}
+    name = f"camera {number}"
+    if sys.platform not in formats:
+        raise ValueError(f"{name}: cameras can be read on Linux and macOS, not on {sys.platform}.")
+    form, device = formats[sys.platform]
+    if form == "v4l2" and not os.path.exists(device):
+        raise FileNotFoundError(f"{name}: there is no {device}; is the camera connected?")
+    container = _open(av, device, name, format=form)
+    rate = _video_stream(container, name).average_rate or Fraction(30)
+
+    def frames() -> Iterator[Frame]:
+        with closing(container):
+            yield from _decode(av, container, name, rate, "skip")
+
+    return VideoSource(name, rate, None, frames)
+
+
+def import_av() -> Any:
+    """Returns PyAV, quiet; raises ImportError with what to install."""
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ImportError("video needs PyAV: pip install av") from error
+    av.logging.set_level(av.logging.FATAL)  # what matters is raised
+    return av
+
+
+def _open(av: Any, path: str, name: str, **options: Any) -> Any:
+    try:
+        return av.open(path, **options)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{name}: cannot be read as video ({reason}).") from error
+
+
+def _video_stream(container: Any, name: str) -> Any:
+    if not container.streams.video:
+        raise ValueError(f"{name}: expected a video, the file has no video stream.")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError(f"{name}: no decoder for its video stream is known to FFmpeg.")
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _estimate(container: Any, rate: Fraction) -> int | None:
+    seconds = container.duration and container.duration / 1e6  # in microseconds
+    return round(seconds * rate) if seconds else None
+
+
+def _decode(
+    av: Any, container: Any, name: str, rate: Fraction, on_error: OnError
+) -> Iterator[Frame]:
+    """Decoded frames with their times, which always grow, whatever the file says."""
+    number, first, last = 0, None, -1 / float(rate)
+    for frame in _decoded(av, container, name, on_error):
+        first = frame.time if first is None else first
+        seconds = last + 1 / float(rate) if frame.time is None else frame.time - (first or 0.0)
+        if seconds <= last:
+            seconds = last + 1 / float(rate)
+        image = frame.to_ndarray(format="rgb24")
+        yield Frame(_upright(image, frame.rotation), seconds, f"frame {number}")
+        number, last = number + 1, seconds
+
+
+def _decoded(av: Any, container: Any, name: str, on_error: OnError) -> Iterator[Any]:
+    """PyAV's frames; damaged parts raise, or are left out with one warning."""
+    stream = _video_stream(container, name)
+    damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            decoded = packet.decode()
+        except StopIteration:
+            break
+        except av.error.FFmpegError as error:
+            if on_error == "stop":
+                raise ValueError(f"{name}: damaged or truncated ({error.strerror}).") from error
+            damaged += 1
+            if isinstance(error, av.error.EOFError):
+                break
+            continue
+        yield from decoded
+    if damaged:
+        logger.warning("%s: left out %d damaged parts", name, damaged)
+
+
+def _upright(image: np.ndarray, rotation: int) -> np.ndarray:
+    """Turns an image as the file says that it is to be shown, by degrees counterclockwise."""
+    turns = round(rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
