@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from .frames import Frames
 from .geometry import Geometry, draw, to_planes
 from .images import check_size, read_image
 from .segmentations import check_classes, describe
-from .targets import instance_targets
+from .targets import ignore_map, instance_targets, padding_mask
 
 __all__ = ["ClipMapper", "CocoClipDatasetMapper", "YTVISDatasetMapper"]
 
@@ -49,7 +49,9 @@ class ClipMapper:
     - "file_names": T paths; "length": frames of the video; "height", "width": of its files;
     - "instances" in training: T ``Instances`` with a row for each object that is annotated, and no
       crowd, in one of the frames: ``gt_ids`` (N,) int64, -1 where it is not to be seen;
-      ``gt_classes`` (N,) int64, K where it is not annotated; ``gt_masks`` BitMasks; ``gt_boxes``.
+      ``gt_classes`` (N,) int64, K where it is not annotated; ``gt_masks`` BitMasks; ``gt_boxes``;
+    - "ignore" in training, if wanted: T tensors (H, W) bool, True where nothing is known: in crowd
+      regions that no object covers, and outside of the picture.
 
     Args:
         is_train: whether to draw frames and make targets.
@@ -60,6 +62,7 @@ class ClipMapper:
         sampling_frame_shuffle: put frames in random order and not in that of time.
         num_classes: K.
         drift: the motion in clips of images.
+        ignore_void: whether to give "ignore".
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
@@ -78,6 +81,7 @@ class ClipMapper:
         sampling_frame_shuffle: bool = False,
         num_classes: int = 40,
         drift: Drift | None = None,
+        ignore_void: bool = False,
     ) -> None:
         if sampling_frame_num < 1 or sampling_frame_range < 0:
             raise ValueError(
@@ -92,6 +96,7 @@ class ClipMapper:
         self.shuffle = sampling_frame_shuffle
         self.num_classes = num_classes
         self.drift = drift or Drift()
+        self.ignore_void = ignore_void
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -102,6 +107,7 @@ class ClipMapper:
             "sampling_frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "sampling_frame_shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "ignore_void": cfg.MODEL.MASK_FORMER.IGNORE_VOID,
         }
         if not is_train:
             return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
@@ -142,11 +148,9 @@ class ClipMapper:
     ) -> dict[str, Any]:
         paths = record["file_names"]
         chosen = self._sample_frames(len(paths))
+        crowds, objects = _split_crowd(annotations)
         tracks = [
-            track
-            for track in annotations
-            if not track.get("iscrowd", 0)
-            and any(_is_there(track["segmentations"][i]) for i in chosen)
+            track for track in objects if any(_is_there(track["segmentations"][i]) for i in chosen)
         ]
         self._check_classes(tracks)
         frames = {}
@@ -156,12 +160,13 @@ class ClipMapper:
                 image = read_image(paths[i], self.image_format)
                 check_size(record, image.shape, paths[i])
                 geometry = draw(self.augmentations, image)
-                masks = [track["segmentations"][i] for track in tracks]
-                frames[i] = self._finish_frame(geometry.apply_image(image), geometry, tracks, masks)
+                masks, crowd = (
+                    [track["segmentations"][i] for track in group] for group in (tracks, crowds)
+                )
+                image = geometry.apply_image(image)
+                frames[i] = self._finish_frame(image, geometry, tracks, masks, crowd)
         height, width = geometry.size
-        return {
-            "image": [frames[i][0] for i in chosen],
-            "instances": [frames[i][1] for i in chosen],
+        return self._clip([frames[i] for i in chosen]) | {
             "file_names": [paths[i] for i in chosen],
             "height": height,
             "width": width,
@@ -184,21 +189,18 @@ class ClipMapper:
         path = record["file_name"]
         image = read_image(path, self.image_format)
         check_size(record, image.shape, path)
-        objects = [a for a in annotations if not a.get("iscrowd", 0)]
+        crowds, objects = _split_crowd(annotations)
         self._check_classes(objects)
-        masks = [a.get("segmentation") for a in objects]
+        masks, crowd = ([a.get("segmentation") for a in group] for group in (objects, crowds))
         base = draw(self.augmentations, image)
         whole = base.apply_image(image)
-        images, instances = [], []
+        frames = []
         for pose in self.drift.draw(self.num_frames, whole.shape[:2]):
             geometry = Geometry([*base.transforms, pose], base.size)
-            frame = self._finish_frame(pose.apply_image(whole), geometry, objects, masks)
-            images.append(frame[0])
-            instances.append(frame[1])
+            image = pose.apply_image(whole)
+            frames.append(self._finish_frame(image, geometry, objects, masks, crowd))
         height, width = base.size
-        return {
-            "image": images,
-            "instances": instances,
+        return self._clip(frames) | {
             "file_names": [path] * self.num_frames,
             "height": height,
             "width": width,
@@ -206,9 +208,18 @@ class ClipMapper:
             "video_id": record.get("image_id", path),
         }
 
+    def _clip(self, frames: Sequence[_Frame]) -> dict[str, Any]:
+        clip = {"image": [f.image for f in frames], "instances": [f.instances for f in frames]}
+        return clip | ({"ignore": [f.ignore for f in frames]} if self.ignore_void else {})
+
     def _finish_frame(
-        self, image: np.ndarray, geometry: Geometry, tracks: Sequence[Track], masks: Sequence[Any]
-    ) -> tuple[torch.Tensor, Instances]:
+        self,
+        image: np.ndarray,
+        geometry: Geometry,
+        tracks: Sequence[Track],
+        masks: Sequence[Any],
+        crowd: Sequence[Any],
+    ) -> _Frame:
         """The tensor and the targets of a transformed frame."""
         size = (image.shape[0], image.shape[1])
         annotated = [  # with the row in the place of the class
@@ -231,7 +242,13 @@ class ClipMapper:
         instances.gt_classes = torch.from_numpy(classes)
         instances.gt_masks = BitMasks(torch.from_numpy(bitmaps))
         instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
-        return to_planes(image, size, 0), instances
+        ignore = None
+        if self.ignore_void:
+            regions = [{"category_id": 0, "segmentation": m} for m in crowd if _is_there(m)]
+            void = instance_targets(regions, geometry, size, size).masks
+            padding = padding_mask(geometry, size, size)
+            ignore = torch.from_numpy(ignore_map(targets.masks, void, padding))
+        return _Frame(to_planes(image, size, 0), instances, ignore)
 
     def _check_classes(self, tracks: Sequence[Track]) -> None:
         classes = [track["category_id"] for track in tracks]
@@ -250,6 +267,22 @@ class YTVISDatasetMapper(ClipMapper):
 
 class CocoClipDatasetMapper(YTVISDatasetMapper):
     """The published mapper of images to clips, which augmented each view on its own."""
+
+
+class _Frame(NamedTuple):
+    """A frame of a training clip: (C, H, W), its targets, and (H, W) where it has none."""
+
+    image: torch.Tensor
+    instances: Instances
+    ignore: torch.Tensor | None
+
+
+def _split_crowd(annotations: Sequence[Track]) -> tuple[list[Track], list[Track]]:
+    """Those of crowds, and those of objects."""
+    groups: tuple[list[Track], list[Track]] = ([], [])
+    for annotation in annotations:
+        groups[not annotation.get("iscrowd", 0)].append(annotation)
+    return groups
 
 
 def _is_there(mask: Any) -> bool:

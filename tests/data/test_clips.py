@@ -268,6 +268,41 @@ def test_the_generators_move_on_from_clip_to_clip(video) -> None:
     assert len(set(states)) == 3
 
 
+def test_nothing_is_to_be_ignored_unless_asked_for(video, photo) -> None:
+    assert "ignore" not in _mapper()(video)
+    assert "ignore" not in _mapper()(photo)
+
+
+def test_crowds_are_ignored_where_no_object_covers_them(video, monkeypatch) -> None:
+    """The crowd stands in one place, and in frame 1 object 11 is before its upper half."""
+    crowd, before = np.zeros((2, H, W), bool)
+    crowd[6:14, 4:12] = True
+    before[6:10, 4:12] = True
+    video["annotations"] = [
+        _track(11, 0, [_rle(before), None, *[None] * 4]),
+        _track(13, 1, [_rle(crowd), _rle(crowd), *[None] * 4], iscrowd=1),
+    ]
+    mapper = _mapper(ignore_void=True)
+    monkeypatch.setattr(mapper, "_sample_frames", lambda length: [0, 1, 2])
+    ignored = mapper(video)["ignore"]
+    assert [x.dtype for x in ignored] == [torch.bool] * 3
+    assert np.array_equal(ignored[0].numpy(), crowd & ~before)
+    assert np.array_equal(ignored[1].numpy(), crowd)
+    assert not ignored[2].any()
+
+
+def test_what_drifts_into_a_photo_from_outside_is_ignored(photo) -> None:
+    photo["annotations"] = photo["annotations"][2:]  # the crowd
+    _seed(3)
+    drift = Drift(rotation=0, scale=1, shift=0.4)
+    clip = _mapper(2, ignore_void=True, drift=drift)(photo)
+    for image, ignored in zip(clip["image"], clip["ignore"]):
+        outside = (image == 128).all(0)
+        assert outside.any()
+        assert ignored[outside].all()
+        assert ignored.sum() > outside.sum() + 30  # the crowd too
+
+
 # Clips of photos
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
+from mask2former.config import get_config
 from mask2former.modeling.inference import Canvas
 from mask2former.modeling.video_meta_arch import clip_result
 
@@ -93,6 +95,48 @@ def test_errors():
         tiny_video_model(clip_label="first")
     with pytest.raises(ValueError, match="has 1 frames, the model is built for 2"):
         tiny_video_model()([clip(frames=1)])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "decoder", "message"),
+    [
+        (
+            "VideoMaskFormer",
+            "MultiScaleMaskedTransformerDecoder",
+            "VideoMaskFormer, which is for clips, but the decoder .* is for images: set .* to "
+            "VideoMulti.*, or MODEL.META_ARCHITECTURE to MaskFormer",
+        ),
+        (
+            "MaskFormer",
+            "VideoMultiScaleMaskedTransformerDecoder",
+            "MaskFormer, which is for images, but the decoder .* is for clips: set .* to Multi.*, "
+            "or MODEL.META_ARCHITECTURE to VideoMaskFormer",
+        ),
+    ],
+)
+def test_a_decoder_of_the_other_kind_is_refused(architecture, decoder, message):
+    cfg = get_config()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.META_ARCHITECTURE = architecture
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "MaskFormerHead"
+    cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME = decoder
+    with pytest.raises(ValueError, match=message):
+        build_model(cfg)
+
+
+def test_ignored_pixels_reach_the_targets_and_the_losses():
+    model = tiny_video_model(point_seed=0)
+    ignored = torch.zeros(40, 56, dtype=torch.bool)
+    ignored[:20] = True
+    plain, changed = clip(), clip() | {"ignore": [ignored, torch.zeros_like(ignored)]}
+    images = model.preprocess(changed["image"])
+    (target,) = model.prepare_targets([changed], images)
+    assert target["ignore"].shape == (2, 64, 64)
+    assert target["ignore"][0, :20, :56].all() and not target["ignore"][0, 20:40, :56].any()
+    assert not target["ignore"][1, :40, :56].any()
+    assert target["ignore"][:, 40:].all() and target["ignore"][:, :, 56:].all()
+    losses = [model([x])["loss_mask"] for x in (plain, changed)]
+    assert losses[0] != losses[1]
 
 
 def test_same_parameters_as_the_image_model():
