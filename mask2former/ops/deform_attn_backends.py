@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 # The capability from which on Triton generates code: Volta.
 _LEAST_CAPABILITY = (7, 0)
+# The levels of an image of 800x1216 pixels, at which implementations are compared.
+_TIMED_SIZES = ((25, 38), (50, 76), (100, 152))
 
 
 @lru_cache(maxsize=16)
@@ -120,7 +122,7 @@ def fastest(
         dtype: of the values.
         rounds: timings of each, taken in turn; the medians are compared.
     """
-    sizes = ((25, 38), (50, 76), (100, 152))  # 800x1216 pixels
+    sizes = _TIMED_SIZES
     tokens = sum(h * w for h, w in sizes)
     value = torch.randn(1, tokens, 8, 32, device=device, dtype=dtype)
     locations = torch.rand(1, tokens, 8, len(sizes), 4, 2, device=device)

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from .deform_attn_atlas import Atlas, Frame, Sizes, place
 
-# Samples of a chunk on a CPU: the forward's arrays fit the second-level cache. The backward sorts
-# its samples and then walks over the map once, so it takes all queries of a head at a time.
-_FORWARD_CHUNK = 2**16
+# Samples of a chunk on a CPU: the forward's arrays stay in the cache. The backward sorts its
+# samples and then walks over the map once, so it takes all queries of a head at a time.
+_FORWARD_CHUNK = 2**17
 _BACKWARD_CHUNK = 2**17
 _GPU_CHUNK = 2**24
 
