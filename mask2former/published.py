@@ -29,11 +29,18 @@ __all__ = [
     "get_config",
     "get_config_file",
     "get_entry",
+    "resolve_weights",
 ]
 
 WEIGHTS_DIR_VARIABLE = "MASK2FORMER_WEIGHTS_DIR"
 _PACKAGE = Path(__file__).resolve().parent
 _HOST = "https://dl.fbaipublicfiles.com/maskformer"
+# ImageNet weights in published configs, by how the names of the files begin.
+_OFFICIAL = {
+    "R-101.": "torchvision's resnet101 with the weights IMAGENET1K_V1",
+    "dat_": "a backbone of github.com/LeapLabTHU/DAT",
+    "swin_": "a backbone of github.com/microsoft/Swin-Transformer",
+}
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,39 @@ def get_checkpoint_file(name: str) -> str:
             f" ({error}). Get {url} where there is a network and put it at {_cached(url)}, or into"
             f" any folder as {entry.checkpoint} and set {WEIGHTS_DIR_VARIABLE} to that folder"
         ) from error
+
+
+def resolve_weights(path: str) -> str:
+    """Finds the file that published configs name in MODEL.WEIGHTS without a folder.
+
+    Those are checkpoints of other published models (video starts from COCO's), which are had as by
+    `get_checkpoint_file`, and ImageNet weights that users made from official files. A bare name is
+    looked for in the current folder, then in that of the variable MASK2FORMER_WEIGHTS_DIR; official
+    ``.pth`` files will do in place of the ``.pkl`` that was made of them.
+
+    Returns:
+        a local file; ``path`` where it is no bare name, or one that nothing is known about.
+
+    Raises:
+        FileNotFoundError: the weights cannot be had; says what to get and where to put it.
+    """
+    if not path or "/" in path or os.path.dirname(path):
+        return path
+    folders = (Path(), Path(os.environ.get(WEIGHTS_DIR_VARIABLE) or ".").expanduser())
+    for file in (f / name for f in folders for name in (path, path.replace(".pkl", ".pth"))):
+        if file.is_file():
+            return str(file)
+    published = next((entry for entry in _table().values() if entry.checkpoint == path), None)
+    if published is not None:
+        return get_checkpoint_file(published.name)
+    official = next((text for stem, text in _OFFICIAL.items() if path.startswith(stem)), None)
+    if official is None:
+        return path
+    raise FileNotFoundError(
+        f"MODEL.WEIGHTS is {path}, which is neither in the current folder nor in one that"
+        f" {WEIGHTS_DIR_VARIABLE} names. It holds {official}: get the official file, and put it"
+        f" there as {path.replace('.pkl', '.pth')}, or give its path as MODEL.WEIGHTS"
+    )
 
 
 @functools.cache

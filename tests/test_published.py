@@ -232,3 +232,55 @@ def test_own_folder_comes_first(offline: Path, monkeypatch: pytest.MonkeyPatch):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="cannot be downloaded"):
         published.get_checkpoint_file(R50)
+
+
+# Names without a folder in MODEL.WEIGHTS
+
+
+def bare_names() -> list[str]:
+    """All that the configs of the package hold."""
+    found = set()
+    for file in (Path(published.__file__).parent.parent / "configs").rglob("*.yaml"):
+        found |= set(re.findall(r"^ *WEIGHTS: *\"?([\w.-]+)\"?$", file.read_text(), re.M))
+    return sorted(found)
+
+
+def test_the_names_in_configs_are_known():
+    names = bare_names()
+    assert {"model_final_3c8ec9.pkl", "R-101.pkl", "swin_tiny_patch4_window7_224.pkl"} < set(names)
+    stems = tuple(published._OFFICIAL)
+    checkpoints = {entry.checkpoint for entry in published._table().values()}
+    assert [n for n in names if n not in checkpoints and not n.startswith(stems)] == []
+
+
+@pytest.mark.parametrize("name", bare_names())
+def test_a_name_in_a_config_is_found_or_the_error_says_what_to_do(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.chdir(offline)
+    with pytest.raises(FileNotFoundError) as info:
+        published.resolve_weights(name)
+    assert "MASK2FORMER_WEIGHTS_DIR" in str(info.value) and Path(name).stem in str(info.value)
+    own = offline / "own" / name
+    own.parent.mkdir()
+    own.touch()
+    monkeypatch.setenv("MASK2FORMER_WEIGHTS_DIR", str(own.parent))
+    assert published.resolve_weights(name) == str(own)
+    (offline / name).touch()  # the current folder comes first
+    assert published.resolve_weights(name) == name
+
+
+def test_official_files_do_in_place_of_converted_ones(offline, monkeypatch):
+    monkeypatch.chdir(offline)
+    (offline / "swin_tiny_patch4_window7_224.pth").touch()
+    name = "swin_tiny_patch4_window7_224.pkl"
+    assert published.resolve_weights(name) == "swin_tiny_patch4_window7_224.pth"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "mine.pth", "a/model_final_3c8ec9.pkl", "detectron2://R-101.pkl", "https://a/b.pkl"],
+)
+def test_other_paths_stay_as_they_are(offline, monkeypatch, path):
+    monkeypatch.chdir(offline)
+    assert published.resolve_weights(path) == path

@@ -14,6 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from ..files import atomic_path
+from ..published import resolve_weights
 from ..storage.weights_io import load_weights, read_checkpoint, save_safetensors
 from .weight_renames import is_classifier, is_derived, rename_to_fit
 
@@ -189,7 +190,8 @@ class Checkpointer(DetectionCheckpointer):
         """Loads a checkpoint: the model, and the named checkpointables where it has them.
 
         Args:
-            path: as for `load_weights`; "" loads nothing.
+            path: as for `load_weights`, or a name that published configs have (see
+                `mask2former.published.resolve_weights`); "" loads nothing.
             checkpointables: their names; None for all.
 
         Returns:
@@ -216,7 +218,7 @@ class Checkpointer(DetectionCheckpointer):
         return checkpoint
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        return read_checkpoint(filename)
+        return read_checkpoint(resolve_weights(os.fspath(filename)))
 
     def save(self, name: str, **extra: Any) -> None:
         """Writes ``<name>.pth`` into the folder, whole or not at all, and tags it as the last.
