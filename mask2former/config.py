@@ -219,6 +219,9 @@ def _add_inference(node: CfgNode) -> None:
         "OBJECT_MASK_THRESHOLD": 0.0,  # panoptic: least class probability of a query
         "OVERLAP_THRESHOLD": 0.0,  # panoptic: least visible share of a query's mask
         "SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": False,  # resize masks before they are merged
+        # Ours: "bf16" for autocast to bfloat16, the pixel decoder included, which pays where the
+        # processor computes in it (published: float32, the pixel decoder always so).
+        "PRECISION": "fp32",
         "BOUNDARY_METRICS": False,  # ours: evaluate boundary AP and boundary IoU as well
         # Ours: videos are cut into windows of so many frames (0, published: one of the whole clip),
         # of which each shares so many with the one before.

@@ -94,8 +94,9 @@ class DeformableAttention(nn.Module):
         share = (1 / pixels)[:, None].expand(-1, self.num_points, -1).flatten()
         share = share.repeat(self.num_heads)  # (M*L*P*2,)
         offsets = self.sampling_offsets
-        rows = F.linear(query, offsets.weight * share[:, None], offsets.bias * share)
-        return rows + reference.repeat(1, rows.shape[-1] // 2)
+        with torch.autocast(query.device.type, enabled=False):  # 16 bits are too few for places
+            rows = F.linear(query.float(), offsets.weight * share[:, None], offsets.bias * share)
+            return rows + reference.repeat(1, rows.shape[-1] // 2)
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -126,12 +127,11 @@ class DeformableEncoderLayer(nn.Module):
         if torch.is_grad_enabled():
             return self._feed_forward(x + attended)
         # What follows works token by token: the wide hidden layer need not be whole in memory.
-        out = attended.flatten(0, 1)
-        for part, residual in zip(
-            out.split(_TOKENS_PER_CHUNK), x.flatten(0, 1).split(_TOKENS_PER_CHUNK)
-        ):
-            part.copy_(self._feed_forward(part.add_(residual)))
-        return attended
+        out = attended if attended.dtype == x.dtype else torch.empty_like(x)
+        parts = (t.flatten(0, 1).split(_TOKENS_PER_CHUNK) for t in (out, x, attended))
+        for target, residual, change in zip(*parts):
+            target.copy_(self._feed_forward(residual + change))
+        return out
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         """Both norms and the feed-forward network between them, (..., C) to (..., C)."""

@@ -17,11 +17,12 @@ from ..ops.point_sampling import (
     sample_masks,
     uncertain_points,
 )
-from .losses import classification_loss, empty_loss, point_bce, point_dice
+from .losses import classification_loss, empty_loss, point_losses
 from .matcher import HungarianMatcher, Pairs
 
-# Rows (mask, frame) that go through point sampling at a time: bounds memory, not the result.
-_ROWS_PER_CHUNK = 128
+# Masks of a frame and layer that go through point sampling at a time: bounds memory, not the
+# result.
+_MASKS_PER_CHUNK = 128
 
 
 class SetCriterion(nn.Module):
@@ -123,7 +124,7 @@ class SetCriterion(nn.Module):
         suffixes: Sequence[str],
         targets: Sequence[dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        """Mask and dice losses of all layers, whose rows (pair, frame) are sampled together."""
+        """Mask and dice losses of all layers, whose masks are sampled together."""
         num_masks = _num_masks(targets, layers[0]["pred_masks"].device)
         if sum(len(q) for q, _ in matches[0]) == 0:
             return {
@@ -131,34 +132,37 @@ class SetCriterion(nn.Module):
                 for layer, suffix in zip(layers, suffixes)
                 for kind in ("mask", "dice")
             }
-        logits = torch.cat([_matched_rows(x, pairs) for x, pairs in zip(layers, matches)])
-        bce, dice = self._row_losses(logits, _Rows.of(matches, targets))
-        bce, dice = bce.view(len(layers), -1), dice.view(len(layers), -1)
+        matches = [[_by_target(*pair) for pair in pairs] for pairs in matches]
+        logits = [_matched_rows(layer, pairs) for layer, pairs in zip(layers, matches)]
+        bce, dice = self._row_losses(torch.stack(logits, 1), _Rows.of(matches, targets))
         losses = {}
         for i, suffix in enumerate(suffixes):
             # Sums, not means: a clip counts every frame.
-            losses[f"loss_mask{suffix}"] = bce[i].sum() / num_masks
-            losses[f"loss_dice{suffix}"] = dice[i].sum() / num_masks
+            losses[f"loss_mask{suffix}"] = bce[:, i].sum() / num_masks
+            losses[f"loss_dice{suffix}"] = dice[:, i].sum() / num_masks
         return losses
 
     def _row_losses(self, logits: Tensor, rows: "_Rows") -> tuple[Tensor, Tensor]:
-        """Cross-entropy and dice of every row of logits (R, H, W): two (R,)."""
+        """Cross-entropy and dice of every row and layer of logits (R, L, H, W): two (R, L)."""
+        layers = logits.shape[1]
         bce, dice = [], []
-        for start in range(0, len(logits), _ROWS_PER_CHUNK):
-            chunk = slice(start, start + _ROWS_PER_CHUNK)
-            points = self._choose_points(logits[chunk].detach(), rows.seeds and rows.seeds[chunk])
-            targets = sample_masks(rows.masks, points, rows.mask_index[chunk])
-            keep = None
-            if rows.ignore is not None:
-                ignored = look_up_masks(rows.ignore, points, rows.ignore_index[chunk])
-                keep = (~ignored).float()
-            point_logits = sample_maps(logits[chunk], points)
-            bce.append(point_bce(point_logits, targets, keep))
-            dice.append(point_dice(point_logits, targets, keep))
+        step = max(1, _MASKS_PER_CHUNK // layers)
+        for i, part in enumerate(logits.split(step)):
+            chunk = slice(i * step, i * step + step)
+            points = self._choose_points(part.detach(), rows.seeds and rows.seeds[chunk])
+            targets = rows.sample_targets(chunk, points)
+            keep = rows.sample_counted(chunk, points)
+            point_logits = sample_maps(part.flatten(0, 1), points.flatten(0, 1))
+            for losses, new in zip((bce, dice), point_losses(point_logits, targets, keep)):
+                losses.append(new.view(-1, layers))
         return torch.cat(bce), torch.cat(dice)
 
     def _choose_points(self, logits: Tensor, seeds: Sequence[int] | None) -> Tensor:
-        """Points (R, P, 2) for mask logits (R, H, W): mostly where they are near zero."""
+        """Points (R, L, P, 2) for mask logits (R, L, H, W): mostly where they are near zero.
+
+        The layers of a row choose from the same candidates (published: each draws its own), which
+        leaves the loss as it is on average and draws a tenth of the numbers.
+        """
         num_candidates = int(self.num_points * self.oversample_ratio)
         num_uncertain = int(self.num_points * self.importance_sample_ratio)
         num_uniform = self.num_points - num_uncertain
@@ -182,46 +186,71 @@ class SetCriterion(nn.Module):
 
 @dataclass
 class _Rows:
-    """What belongs to each row, a matched query's mask in one frame, of all layers and images.
+    """What belongs to each row, the mask of a matched target in one frame, of all images.
 
     Attributes:
         masks: (M, H, W), the target masks of all images and frames.
-        mask_index: (R,), row of `masks`.
-        ignore: (I, H, W), pixels that do not count, of all images and frames, or None.
+        mask_index: (R, L), row of `masks` in every layer.
+        same_targets: whether a row has the same target in all layers: so where no image has more
+            targets than there are queries.
+        ignore: (B*T, H, W), pixels that do not count, of all images and frames, or None.
         ignore_index: (R,), row of `ignore`.
         seeds: R integers that fix the points, or None.
     """
 
     masks: Tensor
     mask_index: Tensor
+    same_targets: bool
     ignore: Tensor | None
     ignore_index: Tensor
     seeds: list[int] | None
 
     @classmethod
     def of(cls, matches: Sequence[Pairs], targets: Sequence[dict[str, Tensor]]) -> "_Rows":
-        """Line up the targets with `_matched_rows` of all layers."""
+        """Line up the targets with the rows that `_matched_rows` gives of every layer."""
         frames = targets[0]["masks"].shape[1] if targets[0]["masks"].dim() == 4 else 1
         frame = torch.arange(frames)
-        starts = [0]
-        for target in targets:
-            starts.append(starts[-1] + len(target["labels"]))
-        mask_index, ignore_index, seeds = [], [], []
-        for layer, pairs in enumerate(matches):
-            for b, (_, chosen) in enumerate(pairs):
-                mask_index.append(((starts[b] + chosen)[:, None] * frames + frame).flatten())
-                ignore_index.append((b * frames + frame).repeat(len(chosen)))
-                # An image's rows have seeds that other images of the batch do not change.
-                first = int(targets[b].get("seed", 0)) * 2**24 + layer * 2**16
-                seeds.extend(range(first, first + len(chosen) * frames))
+        mask_index, ignore_index, seeds, start = [], [], [], 0
+        for b, target in enumerate(targets):
+            chosen = torch.stack([pairs[b][1] for pairs in matches], 1)  # (pairs, L)
+            rows = (start + chosen)[:, None] * frames + frame[:, None]
+            mask_index.append(rows.flatten(0, 1))
+            ignore_index.append((b * frames + frame).repeat(len(chosen)))
+            # An image's rows have seeds that other images of the batch do not change.
+            first = int(target.get("seed", 0)) * 2**24
+            seeds.extend(range(first, first + len(chosen) * frames))
+            start += len(target["labels"])
+        index = torch.cat(mask_index)
         device = targets[0]["masks"].device
         return cls(
             masks=torch.cat([_as_rows(t["masks"]) for t in targets]),
-            mask_index=torch.cat(mask_index).to(device),
+            mask_index=index.to(device),
+            same_targets=bool((index == index[:, :1]).all()),
             ignore=_ignored(targets, frames),
             ignore_index=torch.cat(ignore_index).to(device),
             seeds=seeds if "seed" in targets[0] else None,
         )
+
+    def sample_targets(self, chunk: slice, points: Tensor) -> Tensor:
+        """The target masks of some rows at their points (r, L, P, 2), as (r * L, P)."""
+        index = self.mask_index[chunk]
+        if not self.same_targets:
+            return sample_masks(self.masks, points.flatten(0, 1), index.flatten())
+        sampled = sample_masks(self.masks, points.flatten(1, 2), index[:, 0])
+        return sampled.view(-1, points.shape[2])
+
+    def sample_counted(self, chunk: slice, points: Tensor) -> Tensor | None:
+        """1 where a point counts and 0 where it is to be ignored, (r * L, P); None: all count."""
+        if self.ignore is None:
+            return None
+        ignored = look_up_masks(self.ignore, points.flatten(1, 2), self.ignore_index[chunk])
+        return (~ignored).float().view(-1, points.shape[2])
+
+
+def _by_target(queries: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of one image in the order of their targets."""
+    order = chosen.argsort()
+    return queries[order], chosen[order]
 
 
 def _ignored(targets: Sequence[dict[str, Tensor]], frames: int) -> Tensor | None:
@@ -241,8 +270,9 @@ def _as_rows(masks: Tensor) -> Tensor:
 def _matched_rows(layer: dict[str, Tensor], pairs: Pairs) -> Tensor:
     """Mask logits of the matched queries of all images, (pairs * T, H, W)."""
     masks = layer["pred_masks"]
-    rows = [masks[b, queries.to(masks.device)] for b, (queries, _) in enumerate(pairs)]
-    return _as_rows(torch.cat(rows)).float()
+    # One selection for all images, as each has a gradient of the size of all masks.
+    chosen = torch.cat([b * masks.shape[1] + queries for b, (queries, _) in enumerate(pairs)])
+    return _as_rows(masks.flatten(0, 1).index_select(0, chosen.to(masks.device))).float()
 
 
 def _num_masks(targets: Sequence[dict[str, Tensor]], device: torch.device) -> Tensor:

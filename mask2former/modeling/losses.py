@@ -4,33 +4,59 @@ Source: Mask2Former, Cheng et al. 2022, section 3.3 (training on points); the di
 MaskFormer, Cheng et al. 2021, section 3.4, with one added above and below.
 """
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def point_bce(point_logits: Tensor, point_targets: Tensor, keep: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of every row, averaged over its points.
+def point_losses(
+    point_logits: Tensor, point_targets: Tensor, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy of every row, averaged over its points, and 1 - dice.
 
     Args:
         point_logits, point_targets: (N, P); targets in 0..1.
         keep: (N, P), 0 where a point is to be left out, else 1.
 
     Returns:
-        (N,).
+        two (N,), differentiable once, in the logits.
     """
-    loss = F.binary_cross_entropy_with_logits(point_logits, point_targets, reduction="none")
-    if keep is None:
-        return loss.mean(1)
-    return (loss * keep).sum(1) / keep.sum(1).clamp(min=1)
+    return _PointLosses.apply(point_logits, point_targets, keep)
 
 
-def point_dice(point_logits: Tensor, point_targets: Tensor, keep: Tensor | None = None) -> Tensor:
-    """1 - dice of every row, (N,), from (N, P) logits and targets; `keep` as in `point_bce`."""
-    probs = point_logits.sigmoid()
-    if keep is not None:
-        probs, point_targets = probs * keep, point_targets * keep
-    overlap = (probs * point_targets).sum(1)
-    return 1 - (2 * overlap + 1) / (probs.sum(1) + point_targets.sum(1) + 1)
+class _PointLosses(torch.autograd.Function):
+    """Both losses and their gradient in closed form: half of the passes over the points, and of
+    the memory, that autograd would take."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, targets: Tensor, keep: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        probs = logits.sigmoid()
+        bce = F.softplus(logits).sub_(logits * targets)  # of every point
+        points: int | Tensor = logits.shape[1]
+        counted, targets_counted = probs, targets
+        if keep is not None:
+            points = keep.sum(1).clamp(min=1)
+            bce, counted, targets_counted = bce * keep, probs * keep, targets * keep
+        overlap = 2 * (counted * targets_counted).sum(1) + 1
+        total = counted.sum(1) + targets_counted.sum(1) + 1
+        ctx.save_for_backward(probs, targets, keep, overlap, total)
+        ctx.points = points
+        return bce.sum(1) / points, 1 - overlap / total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_bce: Tensor, grad_dice: Tensor) -> tuple[Tensor, None, None]:
+        probs, targets, keep, overlap, total = ctx.saved_tensors
+        # d bce / d x = (p - t) / P, d dice / d p = (overlap - 2 t total) / total^2.
+        slope = grad_dice / total**2
+        grad = (slope * overlap)[:, None] - (2 * slope * total)[:, None] * targets
+        grad.mul_(probs).mul_(1 - probs)  # d p / d x
+        grad.add_((probs - targets).mul_((grad_bce / ctx.points)[:, None]))
+        return (grad if keep is None else grad.mul_(keep)), None, None
 
 
 def pairwise_mask_costs(
@@ -57,7 +83,7 @@ def pairwise_mask_costs(
         point_targets = point_targets * keep
     bce = (all_bce.sum(1)[:, None] - point_logits @ point_targets.T) / points
     total = probs.sum(1)[:, None] + point_targets.sum(1)
-    dice = 1 - (2 * probs @ point_targets.T + 1) / (total + 1)
+    dice = 1 - (2 * (probs @ point_targets.T) + 1) / (total + 1)
     return bce, dice
 
 

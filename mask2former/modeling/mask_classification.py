@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from detectron2.modeling import build_backbone, build_sem_seg_head
@@ -13,6 +14,8 @@ from .backbones.folding import fold_batch_norms
 from .criterion import SetCriterion
 from .heads import takes_aux_outputs
 from .matcher import HungarianMatcher
+
+PRECISIONS = ("fp32", "bf16")
 
 
 def build_criterion(cfg, num_classes: int) -> SetCriterion:
@@ -51,6 +54,10 @@ class MaskClassificationModel(nn.Module):
         pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
         point_seed: from 0 on, fixes the points of an image's losses whatever else is in its
             batch; they still differ from iteration to iteration.
+        precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
+
+    Raises:
+        ValueError: another precision.
     """
 
     def __init__(
@@ -63,8 +70,14 @@ class MaskClassificationModel(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         point_seed: int = -1,
+        precision: str = "fp32",
     ):
         super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"MODEL.MASK_FORMER.TEST.PRECISION is {precision!r}; it must be one of "
+                f"{', '.join(PRECISIONS)}."
+            )
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.criterion = criterion
@@ -72,6 +85,7 @@ class MaskClassificationModel(nn.Module):
             size_divisibility = backbone.size_divisibility
         self.size_divisibility = size_divisibility
         self.point_seed = point_seed
+        self.precision = precision
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
@@ -88,6 +102,7 @@ class MaskClassificationModel(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "point_seed": cfg.MODEL.MASK_FORMER.POINT_SEED,
+            "precision": cfg.MODEL.MASK_FORMER.TEST.PRECISION,
         }
 
     @property
@@ -108,13 +123,21 @@ class MaskClassificationModel(nn.Module):
         """The backbone's features of a canvas (B, 3, H, W), by name."""
         if _channels_last_pays(images):
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.backbone(images)
+        with self._lower_precision():
+            return self.backbone(images)
 
     def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The head's outputs, in eval without the auxiliary ones."""
-        if self.training or not takes_aux_outputs(self.sem_seg_head):
-            return self.sem_seg_head(features)
-        return self.sem_seg_head(features, aux_outputs=False)
+        with self._lower_precision():
+            if self.training or not takes_aux_outputs(self.sem_seg_head):
+                return self.sem_seg_head(features)
+            return self.sem_seg_head(features, aux_outputs=False)
+
+    def _lower_precision(self) -> AbstractContextManager:
+        """Autocast in eval, if asked for; else whatever holds outside goes on holding."""
+        if self.training or self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def weighted_losses(self, outputs: dict, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Losses times their weights; those without a weight are left out."""

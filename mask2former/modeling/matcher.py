@@ -72,8 +72,8 @@ class HungarianMatcher(nn.Module):
         """
         costs = []
         for b, target in enumerate(targets):
-            logits = torch.stack([x["pred_logits"][b] for x in layers]).float()
-            masks = torch.stack([x["pred_masks"][b] for x in layers]).float()
+            logits = [layer["pred_logits"][b] for layer in layers]
+            masks = [layer["pred_masks"][b] for layer in layers]
             costs.append(self._costs(logits, masks, target))
         # costs[image][layer] -> one assignment each, in the order of layers
         flat = [costs[b][i] for i in range(len(layers)) for b in range(len(targets))]
@@ -81,31 +81,40 @@ class HungarianMatcher(nn.Module):
         n = len(targets)
         return [pairs[i * n : (i + 1) * n] for i in range(len(layers))]
 
-    def _costs(self, logits: Tensor, masks: Tensor, target: dict[str, Tensor]) -> Tensor:
-        """Costs (layers, Q, N) of one image's queries in all layers."""
-        num_layers, num_queries = logits.shape[:2]
+    def _costs(
+        self, logits: Sequence[Tensor], masks: Sequence[Tensor], target: dict[str, Tensor]
+    ) -> Tensor:
+        """Costs (layers, Q, N) of one image's queries in all layers.
+
+        Args:
+            logits: of every layer, (Q, K+1).
+            masks: of every layer, (Q, H, W) or (Q, T, H, W).
+            target: of the image.
+        """
         num_targets = len(target["labels"])
         if num_targets == 0:
-            return logits.new_zeros(num_layers, num_queries, 0)
-        with torch.autocast(logits.device.type, enabled=False):
-            return self._pair_costs(logits, masks, target)
-
-    def _pair_costs(self, logits: Tensor, masks: Tensor, target: dict[str, Tensor]) -> Tensor:
-        seeds = [target["seed"]] if "seed" in target else None
-        points = random_points(1, self.num_points, masks.device, seeds)[0]
-        size = masks.shape[-2:]
-        queries = logits.shape[0] * logits.shape[1]
-        # A clip's frames follow each other along the points.
-        point_logits = sample_maps(masks.reshape(-1, *size), points).view(queries, -1)
-        point_targets = sample_masks(target["masks"].flatten(0, -3), points)
-        point_targets = point_targets.view(len(target["labels"]), -1)
-        keep = None
-        if "ignore" in target:
-            ignore = target["ignore"].reshape(-1, *target["ignore"].shape[-2:])
-            keep = (~look_up_masks(ignore, points)).float().flatten()
-        bce, dice = pairwise_mask_costs(point_logits, point_targets, keep)
-        mask_cost = (self.cost_mask * bce + self.cost_dice * dice).unflatten(0, logits.shape[:2])
-        return mask_cost - self.cost_class * logits.softmax(-1)[..., target["labels"]]
+            return torch.zeros(len(logits), len(logits[0]), 0, device=logits[0].device)
+        with torch.autocast(logits[0].device.type, enabled=False):
+            seeds = [target["seed"]] if "seed" in target else None
+            points = random_points(1, self.num_points, masks[0].device, seeds)[0]
+            # A clip's frames follow each other along the points.
+            sampled = sample_masks(target["masks"].flatten(0, -3), points).view(num_targets, -1)
+            keep = None
+            if "ignore" in target:
+                ignore = target["ignore"].reshape(-1, *target["ignore"].shape[-2:])
+                keep = (~look_up_masks(ignore, points)).float().flatten()
+            # Layer by layer, since what one needs stays in the cache of a CPU.
+            costs = []
+            for x, maps in zip(logits, masks):
+                point_logits = sample_maps(maps.float().flatten(0, -3), points)
+                if len(point_logits) != len(x):  # several frames
+                    point_logits = point_logits.reshape(len(x), -1)
+                bce, dice = pairwise_mask_costs(point_logits, sampled, keep)
+                class_cost = -x.float().softmax(-1)[:, target["labels"]]
+                costs.append(
+                    self.cost_mask * bce + self.cost_class * class_cost + self.cost_dice * dice
+                )
+            return torch.stack(costs)
 
     def extra_repr(self) -> str:
         return (

@@ -124,11 +124,39 @@ def test_ignored_pixels_have_no_gradient():
     assert (grad[..., :4] != 0).any()
 
 
+def test_only_one_image_ignores_pixels():
+    """The other counts in full, as if it ignored none."""
+    outputs = make_outputs()
+    targets = [make_target([0, 1], point_seed=3), make_target([2], point_seed=4)]
+    targets[1]["ignore"] = torch.zeros(SIZE, dtype=torch.bool)
+    targets[1]["ignore"][:, 3:] = True
+    nowhere = {"ignore": torch.zeros(SIZE, dtype=torch.bool)}
+    criterion = make_criterion(num_points=64)
+    expected = criterion(outputs, [targets[0] | nowhere, targets[1]])
+    for name, value in criterion(outputs, targets).items():
+        torch.testing.assert_close(value, expected[name])
+    everywhere = criterion(
+        outputs, [make_target([0, 1], point_seed=3), make_target([2], point_seed=4)]
+    )
+    assert everywhere["loss_mask"] != expected["loss_mask"]
+
+
+def test_more_targets_than_queries():
+    """Layers then leave out different targets, and a row has one of its own in every layer."""
+    targets = [make_target(list(range(3)) * 4, point_seed=3), make_target([1], point_seed=4)]
+    last, aux = make_outputs(), make_outputs(seed=1)
+    both = make_criterion(aux_layers=1)({**last, "aux_outputs": [aux]}, targets)
+    for suffix, layer in (("", last), ("_0", aux)):
+        alone = make_criterion()(layer, targets)
+        for name, value in alone.items():
+            torch.testing.assert_close(both[name + suffix], value)
+
+
 def test_rows_in_chunks_change_nothing(monkeypatch):
     targets = [make_target([0, 1, 2], point_seed=3), make_target([2, 1], point_seed=4)]
     outputs, criterion = make_outputs(), make_criterion()
     expected = criterion(outputs, targets)
-    monkeypatch.setattr("mask2former.modeling.criterion._ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr("mask2former.modeling.criterion._MASKS_PER_CHUNK", 2)
     for name, value in criterion(outputs, targets).items():
         torch.testing.assert_close(value, expected[name])
 

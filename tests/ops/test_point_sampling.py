@@ -75,11 +75,32 @@ def test_a_seed_fixes_its_set_alone():
 
 
 def test_uncertain_points_are_those_nearest_to_zero():
-    logits = torch.tensor([[[-5.0, 0.1], [3.0, -1.0]]])
+    logits = torch.tensor([[[[-5.0, 0.1], [3.0, -1.0]], [[0.2, 9.0], [-0.3, 2.0]]]])
     centres = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]])
     uniform = torch.tensor([[[0.1, 0.1]]])
     got = uncertain_points(logits, centres, uniform, 2)
-    assert got.shape == (1, 3, 2)
-    kept = {tuple(p) for p in got[0, :2].tolist()}
-    assert kept == {(0.75, 0.25), (0.75, 0.75)}
-    torch.testing.assert_close(got[0, 2], uniform[0, 0])
+    assert got.shape == (1, 2, 3, 2)
+    first, second = ({tuple(p) for p in points} for points in got[0, :, :2].tolist())
+    assert first == {(0.75, 0.25), (0.75, 0.75)}
+    assert second == {(0.25, 0.25), (0.25, 0.75)}
+    torch.testing.assert_close(got[0, :, 2], uniform[0].expand(2, 2))
+
+
+def test_uniform_points_alone():
+    uniform = torch.rand(2, 4, 2)
+    got = uncertain_points(torch.zeros(2, 3, 5, 5), torch.rand(2, 6, 2), uniform, 0)
+    torch.testing.assert_close(got, uniform[:, None].expand(2, 3, 4, 2))
+
+
+def test_maps_that_share_points_of_their_row():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(2, 3, 5, 7, generator=generator)
+    points = torch.rand(2, 9, 2, generator=generator)
+    expected = torch.stack([sample_maps(maps[:, i], points) for i in range(3)], 1)
+    torch.testing.assert_close(sample_maps(maps, points), expected)
+
+
+def test_no_masks():
+    masks = torch.zeros(0, 5, 7, dtype=torch.bool)
+    assert sample_masks(masks, torch.rand(4, 2)).shape == (0, 4)
+    assert sample_masks(masks, torch.rand(0, 4, 2)).shape == (0, 4)

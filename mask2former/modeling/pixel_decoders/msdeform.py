@@ -54,7 +54,8 @@ class _LevelEncoder(nn.Module):
         position = torch.cat([p + e for p, e in zip(positions, self.level_embed)])
         tokens = self.encoder(tokens, position, sizes)
         levels = tokens.split([h * w for h, w in sizes], 1)
-        return [x.transpose(1, 2).unflatten(2, s) for x, s in zip(levels, sizes)]
+        # In this order the strides tell PyTorch that channels come last, so that it copies nothing.
+        return [x.unflatten(1, s).permute(0, 3, 1, 2) for x, s in zip(levels, sizes)]
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -62,7 +63,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
     """Turns backbone features into mask features of stride 4 and three maps for the decoder.
 
     Padded pixels take full part, as published. The whole decoder runs in float32, also under
-    autocast.
+    autocast, unless eval in lower precision is asked for.
 
     Args:
         input_shape: shapes of the backbone's features, by name.
@@ -74,6 +75,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         norm: norm of the FPN's convolutions, a name that `detectron2.layers.get_norm` takes.
         transformer_in_features: features that the encoder sees; the rest join in the FPN.
         common_stride: stride of the mask features.
+        autocast_in_eval: let autocast reach the decoder in eval; sampling locations stay float32.
     """
 
     @configurable
@@ -89,8 +91,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
         norm: str,
         transformer_in_features: list[str],
         common_stride: int,
+        autocast_in_eval: bool = False,
     ):
         super().__init__()
+        self.autocast_in_eval = autocast_in_eval
         _check_features(input_shape, transformer_in_features)
         shapes = sort_by_stride(input_shape)
         self.in_features = [name for name, _ in shapes]
@@ -124,6 +128,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "norm": head.NORM,
             "transformer_in_features": head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
             "common_stride": head.COMMON_STRIDE,
+            "autocast_in_eval": cfg.MODEL.MASK_FORMER.TEST.PRECISION != "fp32",
         }
 
     def forward_features(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -131,13 +136,15 @@ class MSDeformAttnPixelDecoder(nn.Module):
 
         Returns:
             mask features (B, mask_dim, H/4, W/4); the coarsest encoded map; the three coarsest
-            maps (B, conv_dim, ...), coarse to fine. All float32.
+            maps (B, conv_dim, ...), coarse to fine. All float32, unless autocast reaches here.
         """
+        if self.autocast_in_eval and not self.training:
+            return self._decode(features)
         device_type = next(iter(features.values())).device.type
         with torch.autocast(device_type, enabled=False):
-            return self._forward_float32({k: v.float() for k, v in features.items()})
+            return self._decode({k: v.float() for k, v in features.items()})
 
-    def _forward_float32(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _decode(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         inputs = [features[name] for name in self.transformer_in_features]
         positions = [self.position(*x.shape[-2:], device=x.device) for x in inputs]
         maps = self.transformer([p(x) for p, x in zip(self.input_proj, inputs)], positions)

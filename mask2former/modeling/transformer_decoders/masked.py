@@ -153,14 +153,17 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         features = mask_features.unflatten(0, (-1, frames))
         sizes = [tuple(m.shape[-2:]) for m in x]
         values, keys = self._level_tokens(x, frames)
-        small = None if aux_outputs or self.training else _resize_clips(features, sizes)
+        small = None
+        if not (aux_outputs or self.training):
+            small = [_resize(mask_features, s).unflatten(0, (-1, frames)) for s in sizes]
         queries = self.query_feat.weight.expand(features.shape[0], -1, -1)
         predictions = []
         for i in range(self.num_layers):
             level = i % NUM_LEVELS
             if small is None:
                 predictions.append(self._predict(queries, features))
-                masks = _resize_clips(predictions[-1]["pred_masks"].detach(), [sizes[level]])[0]
+                masks = predictions[-1]["pred_masks"].detach()
+                masks = _resize(masks.flatten(0, 1), sizes[level]).unflatten(0, (-1, frames))
             else:
                 masks = self._mask_logits(self.decoder_norm(queries), small[level])
             queries = self._run_layer(i, queries, keys[level], values[level], masks)
@@ -238,11 +241,8 @@ class VideoMultiScaleMaskedTransformerDecoder(MultiScaleMaskedTransformerDecoder
         return {**prediction, "pred_masks": prediction["pred_masks"].transpose(1, 2)}
 
 
-def _resize_clips(maps: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Resize (B, T, C, h, w) bilinearly to each of the sizes."""
-    flat = maps.flatten(0, 1)
-    resized = [F.interpolate(flat, size=s, mode="bilinear", align_corners=False) for s in sizes]
-    return [x.unflatten(0, maps.shape[:2]) for x in resized]
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
