@@ -1,8 +1,9 @@
 """The models: backbones, decoders, losses and meta-architectures, in detectron2's registries."""
 
-from .backbones import D2SwinTransformer, TimmBackbone
+from .backbones import D2DAT, D2SwinTransformer, TimmBackbone
 from .criterion import SetCriterion
 from .heads import MaskFormerHead
+from .mask_classifier import MaskClassifier, MaskQueryDecoder
 from .matcher import HungarianMatcher
 from .meta_arch import MaskFormer
 from .per_pixel import PerPixelBaselineHead, PerPixelBaselinePlusHead
@@ -23,11 +24,14 @@ from .video_meta_arch import VideoMaskFormer
 __all__ = [
     "TRANSFORMER_DECODER_REGISTRY",
     "BasePixelDecoder",
+    "D2DAT",
     "D2SwinTransformer",
     "HungarianMatcher",
     "MSDeformAttnPixelDecoder",
+    "MaskClassifier",
     "MaskFormer",
     "MaskFormerHead",
+    "MaskQueryDecoder",
     "MultiScaleMaskedTransformerDecoder",
     "PerPixelBaselineHead",
     "PerPixelBaselinePlusHead",

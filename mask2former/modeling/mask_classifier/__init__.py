@@ -3,6 +3,7 @@
 from .decoder import MaskQueryDecoder
 from .meta_arch import MaskClassifier
 from .prompts import SamPrompts
-from .sam import SamBackbone, SamSegmenter
+from .sam import SamSegmenter
+from .sam_backbone import SamBackbone
 
 __all__ = ["MaskClassifier", "MaskQueryDecoder", "SamBackbone", "SamPrompts", "SamSegmenter"]

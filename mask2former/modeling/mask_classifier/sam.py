@@ -1,4 +1,4 @@
-"""Segment Anything as a source of masks, and of features: one pass of its encoder serves both.
+"""Segment Anything as a source of masks without classes.
 
 Source: Segment Anything, Kirillov et al. 2023. The model itself is transformers', see `load_sam`.
 """
@@ -6,11 +6,8 @@ Source: Segment Anything, Kirillov et al. 2023. The model itself is transformers
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 import torch
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import nms
@@ -23,7 +20,6 @@ from .sam_folder import load_sam
 PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # RGB
 _PROMPTS_PER_CHUNK = 64
 _MASKS_PER_CHUNK = 16  # at the size of the image
-_EMBEDDING = "sam_embedding"
 
 
 class SamSegmenter(nn.Module):
@@ -180,85 +176,3 @@ def _good_ones(
     good = (scores >= prompts.least_iou) & (inner >= prompts.least_stability * outer)
     good &= (within > 0).flatten(1).any(1)
     return logits[good], scores[good]
-
-
-class SamBackbone(Backbone):
-    """SAM's image encoder, whose weights stay, and a small pyramid over its single map.
-
-    Features are res2 to res5, of strides 4 to 32 (ViTDet, Li et al. 2022, section 3: each level is
-    made of the last map alone), and the map itself, which `segment` makes masks from.
-
-    Args:
-        segmenter: SAM.
-    """
-
-    def __init__(self, segmenter: SamSegmenter):
-        super().__init__()
-        self.sam = segmenter
-        vision = segmenter.model.config.vision_config
-        width, stride = int(vision.output_channels), int(vision.patch_size)
-        self.pyramid = nn.ModuleDict(
-            {
-                "res2": nn.Sequential(
-                    nn.ConvTranspose2d(width, width // 2, 2, 2),
-                    nn.GroupNorm(1, width // 2),
-                    nn.GELU(),
-                    nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
-                ),
-                "res3": nn.ConvTranspose2d(width, width // 2, 2, 2),
-                "res4": nn.Identity(),
-                "res5": nn.MaxPool2d(2),
-            }
-        )
-        channels = (width // 4, width // 2, width, width)
-        strides = (stride // 4, stride // 2, stride, stride * 2)
-        self._out_features = list(self.pyramid)
-        self._out_feature_channels = dict(zip(self.pyramid, channels))
-        self._out_feature_strides = dict(zip(self.pyramid, strides))
-
-    @property
-    def size_divisibility(self) -> int:
-        """Every image fills one canvas of this side."""
-        return self.sam.image_size
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Features of normalised canvases (B, 3, S, S), by name, `sam_embedding` among them.
-
-        Raises:
-            ValueError: canvases of another size than SAM's.
-        """
-        embedding = self.sam.embed(x)
-        features = {name: level(embedding) for name, level in self.pyramid.items()}
-        return features | {_EMBEDDING: embedding}
-
-    def segment(
-        self, features: dict[str, Tensor], index: int, prompts: SamPrompts, canvas: Canvas
-    ) -> tuple[Tensor, Tensor]:
-        """Masks and scores of an image of the batch; see `SamSegmenter.segment`."""
-        return self.sam.segment(features[_EMBEDDING][index : index + 1], prompts, canvas)
-
-
-@BACKBONE_REGISTRY.register()
-def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
-    """Build the backbone from the folder MODEL.SAM.WEIGHTS.
-
-    Raises:
-        ValueError: images are not to be normalised as SAM's were; otherwise see `load_sam`.
-    """
-    same = cfg.INPUT.FORMAT == "RGB" and all(
-        _near(ours, theirs)
-        for ours, theirs in ((cfg.MODEL.PIXEL_MEAN, PIXEL_MEAN), (cfg.MODEL.PIXEL_STD, PIXEL_STD))
-    )
-    if not same:
-        raise ValueError(
-            f"SAM takes RGB images with PIXEL_MEAN {list(PIXEL_MEAN)} and PIXEL_STD "
-            f"{list(PIXEL_STD)}; the config has INPUT.FORMAT {cfg.INPUT.FORMAT}, MODEL.PIXEL_MEAN "
-            f"{list(cfg.MODEL.PIXEL_MEAN)} and MODEL.PIXEL_STD {list(cfg.MODEL.PIXEL_STD)}."
-        )
-    if not cfg.MODEL.SAM.WEIGHTS:
-        raise ValueError("MODEL.SAM.WEIGHTS is empty: name the folder with SAM's weights")
-    return SamBackbone(SamSegmenter.from_folder(cfg.MODEL.SAM.WEIGHTS))
-
-
-def _near(ours: Sequence[float], theirs: Sequence[float]) -> bool:
-    return len(ours) == len(theirs) and all(abs(a - b) < 0.1 for a, b in zip(ours, theirs))

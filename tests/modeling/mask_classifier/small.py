@@ -13,6 +13,7 @@ from mask2former.modeling.mask_classifier.criterion import MaskLabelCriterion
 from tests.modeling.small import NUM_CLASSES, WIDTH, TinyBackbone, tiny_metadata, tiny_model
 
 SIDE = 64  # of SAM's canvas
+SIZE = (48, 64)  # of an image that fills it in width, so that nothing is resized
 
 
 def tiny_decoder(**changes) -> MaskQueryDecoder:
@@ -109,3 +110,8 @@ def save_tiny_sam(folder: Path, seed: int = 0, width: int = 32, layers: int = 2)
     transformers.SamModel(config).save_pretrained(folder)
     log.enable_progress_bar()
     return Path(folder)
+
+
+def photo(size: tuple[int, int] = SIZE, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)

@@ -1,0 +1,132 @@
+"""Segment Anything as a source of features: the pass of its encoder that masks are made from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor, nn
+
+from ..canvas import Canvas
+from .prompts import SamPrompts
+from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
+
+_EMBEDDING = "sam_embedding"
+
+
+class SamBackbone(Backbone):
+    """SAM's image encoder, whose weights stay, and a small pyramid over its single map.
+
+    Features are res2 to res5, of strides 4 to 32 (ViTDet, Li et al. 2022, section 3: each level is
+    made of the last map alone), and the map itself, which `segment` makes masks from.
+
+    Checkpoints hold the pyramid and a fingerprint of SAM, whose own weights come from its folder;
+    loading one that was trained on another SAM raises a ValueError.
+
+    Args:
+        segmenter: SAM.
+    """
+
+    def __init__(self, segmenter: SamSegmenter):
+        super().__init__()
+        self.sam = segmenter
+        vision = segmenter.model.config.vision_config
+        width, stride = int(vision.output_channels), int(vision.patch_size)
+        self.pyramid = nn.ModuleDict(
+            {
+                "res2": nn.Sequential(
+                    nn.ConvTranspose2d(width, width // 2, 2, 2),
+                    nn.GroupNorm(1, width // 2),
+                    nn.GELU(),
+                    nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
+                ),
+                "res3": nn.ConvTranspose2d(width, width // 2, 2, 2),
+                "res4": nn.Identity(),
+                "res5": nn.MaxPool2d(2),
+            }
+        )
+        channels = (width // 4, width // 2, width, width)
+        strides = (stride // 4, stride // 2, stride, stride * 2)
+        self.register_buffer("sam_fingerprint", _fingerprint(segmenter))
+        self.register_state_dict_post_hook(_leave_out_sam)
+        self.register_load_state_dict_post_hook(_do_not_miss_sam)
+        self._out_features = list(self.pyramid)
+        self._out_feature_channels = dict(zip(self.pyramid, channels))
+        self._out_feature_strides = dict(zip(self.pyramid, strides))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        saved = state_dict.get(f"{prefix}sam_fingerprint")
+        if saved is not None and not torch.allclose(
+            saved.to(self.sam_fingerprint), self.sam_fingerprint
+        ):
+            raise ValueError(
+                "the checkpoint was trained on the features of another SAM (side of the canvas, "
+                f"parameters, mean size: {saved.tolist()}, here {self.sam_fingerprint.tolist()}); "
+                "name the folder of that one (MODEL.SAM.WEIGHTS, --sam-weights)"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @property
+    def size_divisibility(self) -> int:
+        """Every image fills one canvas of this side."""
+        return self.sam.image_size
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Features of normalised canvases (B, 3, S, S), by name, `sam_embedding` among them.
+
+        Raises:
+            ValueError: canvases of another size than SAM's.
+        """
+        embedding = self.sam.embed(x)
+        features = {name: level(embedding) for name, level in self.pyramid.items()}
+        return features | {_EMBEDDING: embedding}
+
+    def segment(
+        self, features: dict[str, Tensor], index: int, prompts: SamPrompts, canvas: Canvas
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and scores of an image of the batch; see `SamSegmenter.segment`."""
+        return self.sam.segment(features[_EMBEDDING][index : index + 1], prompts, canvas)
+
+
+def _fingerprint(segmenter: SamSegmenter) -> Tensor:
+    """What tells one SAM from another: side of its canvas, number and mean size of its weights."""
+    weights = list(segmenter.parameters())
+    count = sum(w.numel() for w in weights)
+    size = sum(w.abs().sum(dtype=torch.float64).item() for w in weights) / count
+    return torch.tensor([segmenter.image_size, count, size], dtype=torch.float64)
+
+
+def _leave_out_sam(module: nn.Module, state: dict, prefix: str, metadata: dict) -> None:
+    for name in [name for name in state if name.startswith(f"{prefix}sam.")]:
+        del state[name]
+
+
+def _do_not_miss_sam(module: nn.Module, keys: Any) -> None:
+    keys.missing_keys[:] = [name for name in keys.missing_keys if ".sam.model." not in f".{name}"]
+
+
+@BACKBONE_REGISTRY.register()
+def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
+    """Build the backbone from the folder MODEL.SAM.WEIGHTS.
+
+    Raises:
+        ValueError: images are not to be normalised as SAM's were; otherwise see `load_sam`.
+    """
+    same = cfg.INPUT.FORMAT == "RGB" and all(
+        _near(ours, theirs)
+        for ours, theirs in ((cfg.MODEL.PIXEL_MEAN, PIXEL_MEAN), (cfg.MODEL.PIXEL_STD, PIXEL_STD))
+    )
+    if not same:
+        raise ValueError(
+            f"SAM takes RGB images with PIXEL_MEAN {list(PIXEL_MEAN)} and PIXEL_STD "
+            f"{list(PIXEL_STD)}; the config has INPUT.FORMAT {cfg.INPUT.FORMAT}, MODEL.PIXEL_MEAN "
+            f"{list(cfg.MODEL.PIXEL_MEAN)} and MODEL.PIXEL_STD {list(cfg.MODEL.PIXEL_STD)}."
+        )
+    if not cfg.MODEL.SAM.WEIGHTS:
+        raise ValueError("MODEL.SAM.WEIGHTS is empty: name the folder with SAM's weights")
+    return SamBackbone(SamSegmenter.from_folder(cfg.MODEL.SAM.WEIGHTS))
+
+
+def _near(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    return len(ours) == len(theirs) and all(abs(a - b) < 0.1 for a, b in zip(ours, theirs))
