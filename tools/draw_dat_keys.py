@@ -5,8 +5,9 @@
         MODEL.WEIGHTS output/model_final.pth
 
 Left, a line from where each key would be to where it is sampled, in a colour for each group of
-heads. Right, the keys with the most attention of the pixel at the star, the heaviest largest and
-reddest. There is a row for the last such layer of each stage, or for the layers that --layer names.
+heads. Right, the --count keys with the most attention of the pixel at the star, the heaviest
+largest and reddest. There is a row for the last such layer of each stage, or for the layers that
+--layer names.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", default=Path("keys.png"), type=Path)
     parser.add_argument("--layer", action="append", help="as stages.2.attns.1; may be repeated")
-    parser.add_argument("--size", type=int, default=480, help="shortest side for the network")
+    parser.add_argument("--size", type=int, default=320, help="shortest side for the network")
+    parser.add_argument("--count", type=int, default=100, help="keys with attention to draw")
     parser.add_argument("--random", action="store_true", help="random weights instead of WEIGHTS")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="changes to the config")
     return parser.parse_args(args)
@@ -66,7 +68,10 @@ def main(args: argparse.Namespace) -> list[LayerKeys]:
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
     found = find_keys(backbone, (pixels - mean) / std, x * scale[0], y * scale[1])
     chosen = choose(found, args.layer)
-    rows = [np.hstack([draw_offsets(image, k), draw_importance(image, k)]) for k in chosen]
+    rows = [
+        np.hstack([draw_offsets(image, keys), draw_importance(image, keys, args.count)])
+        for keys in chosen
+    ]
     with atomic_path(args.output) as temporary:
         Image.fromarray(np.vstack(rows)).save(temporary, format="PNG")
     for keys in chosen:

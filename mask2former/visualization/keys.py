@@ -12,9 +12,16 @@ __all__ = ["draw_importance", "draw_offsets"]
 
 _SIDE = 640  # least long side of a picture in pixels; small images are enlarged
 _FINE = 4  # binary digits after the point in the coordinates that OpenCV takes
-_GROUP_COLOURS = ((255, 140, 0), (0, 200, 255), (120, 255, 80), (255, 80, 200))
+_GROUP_COLOURS = (
+    (255, 140, 0),
+    (0, 200, 255),
+    (120, 255, 80),
+    (255, 80, 200),
+    (255, 240, 80),
+    (150, 120, 255),
+)
 _WEAK, _STRONG = np.array([255, 220, 80.0]), np.array([255, 30, 0.0])  # yellow to red
-_MOST_RADIUS = 14.0
+_LEAST_RADIUS, _MOST_RADIUS = 3.0, 12.0
 
 
 def draw_offsets(image: np.ndarray, keys: LayerKeys) -> np.ndarray:
@@ -39,29 +46,46 @@ def draw_offsets(image: np.ndarray, keys: LayerKeys) -> np.ndarray:
     return _star(picture, keys, scale)
 
 
-def draw_importance(image: np.ndarray, keys: LayerKeys, share: float = 0.9) -> np.ndarray:
+def draw_importance(image: np.ndarray, keys: LayerKeys, count: int = 100) -> np.ndarray:
     """Draw the keys with the most attention of the query, the heaviest largest and reddest.
 
     Args:
         image: (H, W, 3), uint8, RGB.
         keys: of one layer.
-        share: of the attention, 0 to 1, that the drawn keys have together.
+        count: keys that are drawn, of all groups together.
 
     Returns:
         (sH, sW, 3), uint8, RGB, of the scale s that makes small images larger.
     """
     picture, scale = _enlarged(image, dim=0.55)
-    weights = (keys.weights / len(keys.weights)).flatten()
-    values, order = weights.sort()
-    drawn = order[values.cumsum(0) > (1 - share) * values.sum()]  # the light ones first
-    places = _pixels(keys.places.flatten(0, 1)[drawn], scale)
-    for place, strength in zip(places, (weights[drawn] / weights.max()).tolist()):
-        radius = round(max(1.5, _MOST_RADIUS * strength**0.5) * (1 << _FINE))
-        colour = tuple((_WEAK + (_STRONG - _WEAK) * strength).tolist())
-        layer = picture.copy()
-        cv2.circle(layer, place, radius, colour, -1, cv2.LINE_AA, _FINE)
-        picture = cv2.addWeighted(layer, 0.3 + 0.6 * strength, picture, 0.7 - 0.6 * strength, 0)
+    weights, order = keys.weights.flatten().sort()
+    weights, order = weights[-count:], order[-count:]  # the light ones first
+    spread = (weights[-1] - weights[0]).clamp(min=1e-12)
+    places = _pixels(keys.places.flatten(0, 1)[order], scale)
+    for place, strength in zip(places, ((weights - weights[0]) / spread).tolist()):
+        radius = _LEAST_RADIUS + (_MOST_RADIUS - _LEAST_RADIUS) * strength
+        colour = _WEAK + (_STRONG - _WEAK) * strength
+        _blend_disc(picture, place, radius, colour.tolist(), 0.5 + 0.4 * strength)
     return _star(picture, keys, scale)
+
+
+def _blend_disc(
+    picture: np.ndarray,
+    place: tuple[int, int],
+    radius: float,
+    colour: tuple[float, float, float],
+    opacity: float,
+) -> None:
+    """Lay a disc of a radius in pixels over the picture, in place."""
+    x, y = (max(0, (value >> _FINE) - round(radius) - 2) for value in place)
+    side = 2 * round(radius) + 5
+    part = picture[y : y + side, x : x + side]
+    if not part.size:  # a key beside the image
+        return
+    above = part.copy()
+    centre = place[0] - (x << _FINE), place[1] - (y << _FINE)
+    cv2.circle(above, centre, round(radius * (1 << _FINE)), colour, -1, cv2.LINE_AA, _FINE)
+    part[:] = cv2.addWeighted(above, opacity, part, 1 - opacity, 0)
 
 
 def _enlarged(image: np.ndarray, dim: float) -> tuple[np.ndarray, float]:

@@ -1,0 +1,78 @@
+"""Folded norms: equal to detectron2's own convolutions in eval and training, and in checkpoints."""
+
+import copy
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from torch import nn
+
+from mask2former.modeling.backbones.folding import FoldedConv2d, fold_batch_norms
+
+
+def noise(module):
+    generator = torch.Generator().manual_seed(0)
+    for tensor in module.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return module
+
+
+def network(norm, bias=False):
+    return noise(
+        nn.Sequential(
+            Conv2d(3, 8, 3, stride=2, padding=1, bias=bias, norm=norm(8), activation=nn.ReLU()),
+            Conv2d(8, 8, 1, bias=False, norm=norm(8)),
+            Conv2d(8, 4, 1),
+        )
+    )
+
+
+X = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("norm", [FrozenBatchNorm2d, nn.BatchNorm2d])
+@pytest.mark.parametrize("bias", [False, True])
+def test_eval(norm, bias):
+    plain = network(norm, bias).eval()
+    folded = fold_batch_norms(copy.deepcopy(plain))
+    assert type(folded[0]) is FoldedConv2d
+    torch.testing.assert_close(folded(X), plain(X))
+
+
+def test_a_fixed_norm_is_no_pass_of_its_own(monkeypatch):
+    folded = fold_batch_norms(network(FrozenBatchNorm2d)).eval()
+    monkeypatch.setattr(FrozenBatchNorm2d, "forward", lambda *args: pytest.fail("called"))
+    folded(X)
+
+
+@pytest.mark.parametrize("norm", [FrozenBatchNorm2d, nn.BatchNorm2d])
+def test_training(norm):
+    """Gradients too, and statistics, which only a norm that is not folded updates."""
+    plain = network(norm).train()
+    folded = fold_batch_norms(copy.deepcopy(plain))
+    for model in (plain, folded):
+        model(X).square().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), folded.parameters()):
+        torch.testing.assert_close(q.grad, p.grad, msg=name)
+    for p, q in zip(plain.buffers(), folded.buffers()):
+        torch.testing.assert_close(p, q)
+
+
+def test_weights_that_are_loaded_later_count():
+    plain = network(FrozenBatchNorm2d)
+    folded = fold_batch_norms(copy.deepcopy(plain)).eval()
+    folded(X)
+    with torch.no_grad():
+        plain[0].norm.running_mean.add_(1)
+        plain[1].weight.mul_(2)
+    folded.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(folded(X), plain.eval()(X))
+    assert list(folded.state_dict()) == list(plain.state_dict())
+
+
+def test_other_norms_and_convolutions_stay():
+    model = nn.Sequential(Conv2d(3, 4, 1, norm=nn.GroupNorm(2, 4)), nn.Conv2d(4, 2, 1))
+    expected = model(X)
+    torch.testing.assert_close(fold_batch_norms(model)(X), expected)
+    assert type(model[1]) is nn.Conv2d
