@@ -16,6 +16,7 @@ from mask2former.engine.defaults import only_in_file
 __all__ = [
     "log_results",
     "published_autocast",
+    "results_name",
     "semantic_only",
     "with_augmentation",
     "with_weights",
@@ -59,6 +60,12 @@ def published_autocast(cfg: CfgNode) -> torch.autocast:
     """Half precision on CUDA for videos; images are evaluated in full precision."""
     video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     return torch.autocast("cuda", enabled=video and torch.cuda.is_available())
+
+
+def results_name(cfg: CfgNode) -> str:
+    """The file of all figures: results.json, but for video, whose submission has that name."""
+    video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    return "scores.json" if video else "results.json"
 
 
 def log_results(name: str, results: Mapping[str, Any]) -> None:

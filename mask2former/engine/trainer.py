@@ -35,6 +35,7 @@ from mask2former.engine.step import TrainStep, choose_autocast_dtype
 from mask2former.engine.testing import (
     log_results,
     published_autocast,
+    results_name,
     semantic_only,
     with_augmentation,
     with_weights,
@@ -250,7 +251,7 @@ class Trainer(DefaultTrainer):
 
         Returns:
             {task: {metric: value}}, for several data sets within {data set: ...}. Empty but in the
-            first process, which also logs them and writes them to results.json.
+            first process, which also logs them and writes them (see `results_name`).
         """
         folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
         names = list(cfg.DATASETS.TEST)
@@ -268,7 +269,7 @@ class Trainer(DefaultTrainer):
                 log_results(name, found[name])
         results = found[names[0]] if len(found) == 1 else found
         if comm.is_main_process() and found:
-            write_results(os.path.join(folder, "results.json"), results, cfg=cfg)
+            write_results(os.path.join(folder, results_name(cfg)), results, cfg=cfg)
         return results
 
     @classmethod

@@ -1,0 +1,147 @@
+"""Memory, speed and ids over a long video: `python -m benchmarks.long_video --weights model.pth`.
+
+A clip of the shapes video data set runs forth and back, for as long as asked, in frames of 640x360
+pixels. Each length is read, segmented and drawn by `demo/demo.py`'s way in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pycocotools.mask as mask_util
+
+from mask2former.data.images import read_image
+from mask2former.data.video_io import Frame, open_source
+from mask2former.data.video_writer import open_writer
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = "configs/shapes/video/maskformer2_lite0.yaml"
+SIZE = (360, 640)
+_MARGIN = (SIZE[1] - SIZE[0]) // 2  # of mirrored pixels, left and right
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.long_video", description=__doc__)
+    parser.add_argument("--config-file", default=CONFIG)
+    parser.add_argument("--weights", default="", help="'' for random ones")
+    parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
+    parser.add_argument("--window", type=int, default=16)
+    parser.add_argument("--video", type=int, default=0, help="place of the clip in the data set")
+    parser.add_argument("--run", nargs=2, metavar=("IN", "OUT"), help=argparse.SUPPRESS)
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... of the config")
+    return parser.parse_args()
+
+
+def load_clip(place: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Frames (360, 640, 3) of a validation clip, and masks (T, 360, 640) of what is always seen."""
+    folder = Path(os.environ.get("DETECTRON2_DATASETS", ROOT / "datasets"), "shapes_video")
+    content = json.loads((folder / "val.json").read_text())
+    video = content["videos"][place]
+    names = [str(folder / "val" / "JPEGImages" / name) for name in video["file_names"]]
+    frames = [enlarge(read_image(name), cv2.INTER_LINEAR, cv2.BORDER_REFLECT) for name in names]
+    tracks = [a for a in content["annotations"] if a["video_id"] == video["id"]]
+    masks = [
+        np.stack([enlarge(mask_util.decode(rle), cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+                  for rle in track["segmentations"]]).astype(bool)
+        for track in tracks
+        if None not in track["segmentations"]
+    ]  # fmt: skip
+    return frames, masks
+
+
+def enlarge(image: np.ndarray, interpolation: int, border: int) -> np.ndarray:
+    """A square image in the middle of a frame."""
+    image = cv2.resize(image, (SIZE[0], SIZE[0]), interpolation=interpolation)
+    return cv2.copyMakeBorder(image, 0, 0, _MARGIN, _MARGIN, border)
+
+
+def places(length: int, frames: int) -> Iterator[int]:
+    """Which of `length` frames come, forth and back."""
+    cycle = [*range(length), *range(length - 2, 0, -1)]
+    return (cycle[t % len(cycle)] for t in range(frames))
+
+
+def write_video(path: Path, clip: list[np.ndarray], frames: int) -> None:
+    """Write the long video."""
+    writer = open_writer(path, Fraction(25))
+    for t, place in enumerate(places(len(clip), frames)):
+        writer.write(clip[place], Frame(clip[place], t / 25, ""))
+    writer.close()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw one video and print what it took; in a process of its own."""
+    from mask2former.config import load_config
+    from mask2former.engine.video_drawing import draw_video_file
+    from mask2former.engine.video_predictor import VideoPredictor
+
+    cfg = load_config(args.config_file, args.opts)
+    settings: dict[str, Any] = {"window": args.window, "score_threshold": 0.5 * bool(args.weights)}
+    predictor = VideoPredictor(cfg, args.weights, array_format="RGB", **settings)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    drawn = draw_video_file(predictor, open_source(args.run[0]), args.run[1], save_json=True)
+    if drawn.error:
+        raise drawn.error
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {"frames": drawn.frames, "seconds": drawn.seconds, "peak": peak, "before": before}
+    print(json.dumps(found))
+
+
+def count_ids(tracks: Path, masks: list[np.ndarray], frames: int) -> list[Counter]:
+    """For each object the ids of the tracks that lie on it (IoU above a half), by frames."""
+    entries: dict[int, list[dict]] = {}
+    for entry in json.loads(tracks.read_text()):
+        entries.setdefault(entry["frame"], []).append(entry)
+    ids = [Counter() for _ in masks]
+    for t, place in enumerate(places(len(masks[0]), frames) if masks else ()):
+        for counter, mask in zip(ids, masks):
+            for entry in entries.get(t, ()):
+                found = mask_util.decode(entry["segmentation"]).astype(bool)
+                if (found & mask[place]).sum() > 0.5 * (found | mask[place]).sum():
+                    counter[entry["track_id"]] += 1
+    return ids
+
+
+def main() -> None:
+    """Measure each length and compare with the first."""
+    args = parse()
+    if args.run:
+        run(args)
+        return
+    clip, masks = load_clip(args.video)
+    first = None
+    with tempfile.TemporaryDirectory() as folder:
+        for frames in args.frames:
+            source, drawn = Path(folder, f"{frames}.mp4"), Path(folder, f"{frames}_drawn.mp4")
+            write_video(source, clip, frames)
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.long_video", *sys.argv[1:]]
+            place = len(command) - len(args.opts)
+            command[place:place] = ["--run", str(source), str(drawn)]
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+            found = json.loads(done.stdout.splitlines()[-1])
+            first = first or found["peak"]
+            print(
+                f"{frames} frames: peak {found['peak'] / 1024:.0f} MB "
+                f"({found['peak'] / first - 1:+.1%}), {found['before'] / 1024:.0f} MB before the "
+                f"first frame; {found['frames'] / found['seconds']:.1f} frames/s"
+            )
+            for i, ids in enumerate(count_ids(drawn.with_suffix(".json"), masks, frames)):
+                print(f"  object {i}, in view all along: ids {dict(ids.most_common(4))}")
+
+
+if __name__ == "__main__":
+    main()
