@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
+from ...layers import SimpleFeaturePyramid
 from ..canvas import Canvas
 from .prompts import SamPrompts
 from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
@@ -18,8 +19,8 @@ _EMBEDDING = "sam_embedding"
 class SamBackbone(Backbone):
     """SAM's image encoder, whose weights stay, and a small pyramid over its single map.
 
-    Features are res2 to res5, of strides 4 to 32 (ViTDet, Li et al. 2022, section 3: each level is
-    made of the last map alone), and the map itself, which `segment` makes masks from.
+    Features are res2 to res5, of strides 4 to 32, and the map itself, which `segment` makes masks
+    from.
 
     Checkpoints hold the pyramid and a fingerprint of SAM, whose own weights come from its folder;
     loading one that was trained on another SAM raises a ValueError.
@@ -33,27 +34,14 @@ class SamBackbone(Backbone):
         self.sam = segmenter
         vision = segmenter.model.config.vision_config
         width, stride = int(vision.output_channels), int(vision.patch_size)
-        self.pyramid = nn.ModuleDict(
-            {
-                "res2": nn.Sequential(
-                    nn.ConvTranspose2d(width, width // 2, 2, 2),
-                    nn.GroupNorm(1, width // 2),
-                    nn.GELU(),
-                    nn.ConvTranspose2d(width // 2, width // 4, 2, 2),
-                ),
-                "res3": nn.ConvTranspose2d(width, width // 2, 2, 2),
-                "res4": nn.Identity(),
-                "res5": nn.MaxPool2d(2),
-            }
-        )
-        channels = (width // 4, width // 2, width, width)
         strides = (stride // 4, stride // 2, stride, stride * 2)
+        self.pyramid = SimpleFeaturePyramid(width, stride, width, strides)
         self.register_buffer("sam_fingerprint", _fingerprint(segmenter))
         self.register_state_dict_post_hook(_leave_out_sam)
         self.register_load_state_dict_post_hook(_do_not_miss_sam)
-        self._out_features = list(self.pyramid)
-        self._out_feature_channels = dict(zip(self.pyramid, channels))
-        self._out_feature_strides = dict(zip(self.pyramid, strides))
+        self._out_features = ["res2", "res3", "res4", "res5"]
+        self._out_feature_channels = dict.fromkeys(self._out_features, width)
+        self._out_feature_strides = dict(zip(self._out_features, strides))
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         saved = state_dict.get(f"{prefix}sam_fingerprint")
@@ -79,7 +67,7 @@ class SamBackbone(Backbone):
             ValueError: canvases of another size than SAM's.
         """
         embedding = self.sam.embed(x)
-        features = {name: level(embedding) for name, level in self.pyramid.items()}
+        features = dict(zip(self._out_features, self.pyramid(embedding)))
         return features | {_EMBEDDING: embedding}
 
     def segment(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mask2former.modeling.canvas import Canvas
 from mask2former.modeling.mask_classifier import SamPrompts, SamSegmenter
+from mask2former.modeling.mask_classifier.sam import _good_ones
 from tests.modeling.mask_classifier.small import SIDE, SIZE, photo, save_tiny_sam
 
 transformers = pytest.importorskip("transformers")
@@ -127,3 +128,20 @@ def test_canvas_of_a_tall_image(sam: SamSegmenter):
     canvas = Canvas((SIDE, SIDE), (SIDE, 17), (SIDE, 17))
     masks, _ = sam.segment(embedding, SamPrompts(grid=2, **ALL), canvas)
     assert masks.shape[1:] == (SIDE, 17) and masks.flatten(1).any(1).all()
+
+
+def test_thresholds_by_hand():
+    """SAM's rating, and the share of a mask's pixels that stay above a higher threshold."""
+    logits = torch.full((2, 2, 4, 4), -9.0)
+    logits[0, 0, :2] = 5  # stable
+    logits[0, 1, 0], logits[0, 1, 1] = 5, 0.5  # half of it is unsure
+    logits[1, 0, :2], logits[1, 0, 3] = 5, 0.5  # unsure where there is no image
+    scores = torch.tensor([[0.9, 0.9], [0.9, 0.9]])
+    canvas = Canvas((SIDE, SIDE), (48, SIDE), SIZE)
+    for least, expected in ((0.5, [0, 1, 2]), (0.6, [0, 2])):
+        prompts = SamPrompts(least_iou=0.8, least_stability=least)
+        found, _ = _good_ones(logits, scores, prompts, canvas)
+        assert torch.equal(found, logits.flatten(0, 1)[expected])
+    scores[0, 0] = 0.7
+    found, found_scores = _good_ones(logits, scores, prompts, canvas)
+    assert torch.equal(found, logits[1, :1]) and found_scores.tolist() == pytest.approx([0.9])

@@ -63,9 +63,9 @@ def test_checkpoints_hold_no_weights_of_sam(folder: Path, tmp_path: Path):
     assert {name.split(".")[0] for name in saved} == {"pyramid", "sam_fingerprint"}
     again = backbone(folder)
     again.load_state_dict(saved)
-    assert torch.equal(again.pyramid["res3"].weight, saved["pyramid.res3.weight"])
-    with pytest.raises(RuntimeError, match="Missing key.*pyramid.res3.bias"):
-        again.load_state_dict({k: v for k, v in saved.items() if k != "pyramid.res3.bias"})
+    assert torch.equal(again.pyramid.levels[1].up1.weight, saved["pyramid.levels.1.up1.weight"])
+    with pytest.raises(RuntimeError, match="Missing key.*pyramid.levels.1.up1.bias"):
+        again.load_state_dict({k: v for k, v in saved.items() if k != "pyramid.levels.1.up1.bias"})
     for change in ({"seed": 1}, {"layers": 3}):
         other = backbone(save_tiny_sam(tmp_path / f"{change}", **change))
         with pytest.raises(ValueError, match="on the features of another SAM"):
@@ -144,7 +144,7 @@ def test_trains_on_sams_features(sam: SamSegmenter):
     sum(losses.values()).backward()
     grads = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
     assert all(g is not None for g in grads.values())
-    assert grads["backbone.pyramid.res3.weight"].abs().sum() > 0
+    assert grads["backbone.pyramid.levels.1.up1.weight"].abs().sum() > 0
 
 
 def sam_config(folder: Path | str):
