@@ -136,7 +136,8 @@ class DeformableEncoderLayer(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         """Both norms and the feed-forward network between them, (..., C) to (..., C)."""
         x = self.norm1(x)
-        hidden = self.dropout(F.relu_(self.linear1(x)))
+        # In place only without gradients: those of a view, which this is, would be copied.
+        hidden = self.dropout(F.relu(self.linear1(x), inplace=not torch.is_grad_enabled()))
         return self.norm2(x + self.dropout(self.linear2(hidden)))
 
 

@@ -13,6 +13,7 @@ Size = tuple[int, int]  # H, W in pixels
 # Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache.
 _PIXELS_PER_BLOCK = {"cpu": 2 * 2**20}
 _PIXELS_PER_BLOCK_ELSEWHERE = 64 * 2**20
+_MIN_ROWS = 16  # less of the output would have the same rows of the predictions resized repeatedly
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Canvas:
         count, height, _ = mask_logits.shape
         output_height, output_width = self.output
         budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
-        step = max(1, budget // max(1, count * output_width))
+        step = max(_MIN_ROWS, budget // max(1, count * output_width))
         weights = self._row_weights(height)
         sources = _used_columns(weights)
         weights = weights.to(mask_logits.device)

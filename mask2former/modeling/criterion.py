@@ -22,7 +22,7 @@ from .matcher import HungarianMatcher, Pairs
 
 # Masks of a frame and layer that go through point sampling at a time: bounds memory, not the
 # result.
-_MASKS_PER_CHUNK = 128
+_MASKS_PER_CHUNK = 80
 
 
 class SetCriterion(nn.Module):
@@ -134,7 +134,7 @@ class SetCriterion(nn.Module):
             }
         matches = [[_by_target(*pair) for pair in pairs] for pairs in matches]
         logits = [_matched_rows(layer, pairs) for layer, pairs in zip(layers, matches)]
-        bce, dice = self._row_losses(torch.stack(logits, 1), _Rows.of(matches, targets))
+        bce, dice = self._row_losses(logits, _Rows.of(matches, targets))
         losses = {}
         for i, suffix in enumerate(suffixes):
             # Sums, not means: a clip counts every frame.
@@ -142,13 +142,15 @@ class SetCriterion(nn.Module):
             losses[f"loss_dice{suffix}"] = dice[:, i].sum() / num_masks
         return losses
 
-    def _row_losses(self, logits: Tensor, rows: "_Rows") -> tuple[Tensor, Tensor]:
-        """Cross-entropy and dice of every row and layer of logits (R, L, H, W): two (R, L)."""
-        layers = logits.shape[1]
+    def _row_losses(self, logits: Sequence[Tensor], rows: "_Rows") -> tuple[Tensor, Tensor]:
+        """Cross-entropy and dice of every row, from its logits (R, H, W) in each of L layers: two
+        (R, L)."""
+        layers = len(logits)
         bce, dice = [], []
         step = max(1, _MASKS_PER_CHUNK // layers)
-        for i, part in enumerate(logits.split(step)):
+        for i, parts in enumerate(zip(*(layer.split(step) for layer in logits))):
             chunk = slice(i * step, i * step + step)
+            part = torch.stack(parts, 1)
             points = self._choose_points(part.detach(), rows.seeds and rows.seeds[chunk])
             targets = rows.sample_targets(chunk, points)
             keep = rows.sample_counted(chunk, points)

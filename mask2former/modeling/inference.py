@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..ops.masks import boxes_from_lines
+from ..ops.memory import empty_large
 from .canvas import Canvas
 
 __all__ = [
@@ -37,7 +38,7 @@ class SemanticMerger:
     def __init__(self, class_logits: Tensor, size: tuple[int, int]):
         self.queries = torch.arange(len(class_logits), device=class_logits.device)
         self.class_probs = class_logits.softmax(-1)[:, :-1].T.contiguous()  # (K, Q)
-        self.scores = class_logits.new_empty(len(self.class_probs), *size)
+        self.scores = empty_large(len(self.class_probs), *size, device=class_logits.device)
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (Q, rows, W)."""
@@ -172,7 +173,7 @@ class InstanceMerger:
         self.queries, self.mask_of = query.unique(return_inverse=True)
         self.size = size
         count, device = len(self.queries), scores.device
-        self.masks = torch.zeros(len(scores), *size, dtype=torch.bool, device=device)
+        self.masks = empty_large(len(scores), *size, dtype=torch.bool, device=device)
         # Of each of `queries`: sum of probabilities and number of pixels inside the mask, and
         # the columns and rows that it touches.
         self.inside = torch.zeros(2, count, device=device)
@@ -221,7 +222,7 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
         None if len(m.queries) == len(needed) else torch.searchsorted(needed, m.queries)
         for m in mergers
     ]
-    masks = mask_logits[needed]
+    masks = mask_logits if len(needed) == mask_logits.shape[0] else mask_logits[needed]
     with torch.autocast(masks.device.type, enabled=False):
         for rows, logits in canvas.blocks(masks):
             probs = logits.sigmoid()

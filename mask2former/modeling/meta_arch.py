@@ -110,19 +110,14 @@ class MaskFormer(MaskClassificationModel):
         if self.training:
             targets = self.prepare_targets(batched_inputs, images)
             return self.weighted_losses(outputs, targets)
-        padded = tuple(images.tensor.shape[-2:])
-        results = []
-        for i, (x, size) in enumerate(zip(batched_inputs, images.image_sizes)):
-            size = tuple(int(n) for n in size)
-            output = (int(x.get("height", size[0])), int(x.get("width", size[1])))
-            results.append(
-                retry_if_cuda_oom(self.segment)(
-                    outputs["pred_logits"][i],
-                    outputs["pred_masks"][i],
-                    Canvas(padded, size, output),
-                )
+        canvases = [_canvas(x, images, i) for i, x in enumerate(batched_inputs)]
+        del images  # while masks are merged, memory is short
+        return [
+            retry_if_cuda_oom(self.segment)(class_logits, mask_logits, canvas)
+            for class_logits, mask_logits, canvas in zip(
+                outputs["pred_logits"], outputs["pred_masks"], canvases
             )
-        return results
+        ]
 
     def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
         """Labels and masks of every image, the masks padded to the canvas with background."""
@@ -188,3 +183,11 @@ class MaskFormer(MaskClassificationModel):
         table = torch.zeros(num_classes, dtype=torch.bool)
         table[[i for i in ids.values() if i < num_classes]] = True
         return table.to(self.device)
+
+
+def _canvas(x: dict, images: ImageList, index: int) -> Canvas:
+    """The sizes that an input of a batch passes through."""
+    height, width = (int(n) for n in images.image_sizes[index])
+    padded = (images.tensor.shape[-2], images.tensor.shape[-1])
+    output = (int(x.get("height", height)), int(x.get("width", width)))
+    return Canvas(padded, (height, width), output)

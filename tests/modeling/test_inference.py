@@ -114,6 +114,7 @@ def test_semantic_agrees_with_the_plain_sum(monkeypatch):
     expected = torch.einsum("qk,qhw->khw", probs, resized(mask_logits).sigmoid())
     for pixels in (1, 700, 10**6):  # one row at a time, three, all
         monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": pixels})
+        monkeypatch.setattr(canvas, "_MIN_ROWS", 1)
         merger = SemanticMerger(class_logits, CANVAS.output)
         merge_masks(mask_logits, CANVAS, [merger])
         torch.testing.assert_close(merger.result(), expected)
@@ -152,6 +153,7 @@ def test_instances_agree_with_a_loop(topk, things_only):
 
 def test_outputs_together_equal_outputs_alone(monkeypatch):
     monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 700})
+    monkeypatch.setattr(canvas, "_MIN_ROWS", 1)
     class_logits, mask_logits = random_case()
     is_thing = torch.tensor([True, False, True, False])
 

@@ -24,11 +24,11 @@ def network(norm, bias=False):
             Conv2d(3, 8, 3, stride=2, padding=1, bias=bias, norm=norm(8), activation=nn.ReLU()),
             Conv2d(8, 8, 1, bias=False, norm=norm(8)),
             Conv2d(8, 4, 1),
-        )
+        ).double()
     )
 
 
-X = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(1))
+X = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("norm", [FrozenBatchNorm2d, nn.BatchNorm2d])
@@ -73,6 +73,7 @@ def test_weights_that_are_loaded_later_count():
 
 def test_other_norms_and_convolutions_stay():
     model = nn.Sequential(Conv2d(3, 4, 1, norm=nn.GroupNorm(2, 4)), nn.Conv2d(4, 2, 1))
+    model.double()
     expected = model(X)
     torch.testing.assert_close(fold_batch_norms(model)(X), expected)
     assert type(model[1]) is nn.Conv2d

@@ -1,0 +1,56 @@
+"""Eval in bfloat16: near to float32, off by default, and without a say in training."""
+
+import pytest
+import torch
+
+from mask2former.config import get_config
+
+from .small import tiny_model
+from .test_meta_arch import image, labelled
+
+
+def lower(model):
+    model.precision = "bf16"
+    model.sem_seg_head.pixel_decoder.autocast_in_eval = True
+    return model
+
+
+@torch.no_grad()
+def test_outputs_are_near_those_of_float32():
+    inputs = [{"image": image(96, 128)}]
+    expected = tiny_model().eval()(inputs)[0]["sem_seg"]
+    got = lower(tiny_model()).eval()(inputs)[0]["sem_seg"]
+    assert got.dtype == torch.float32
+    difference = (got - expected).abs() / expected.abs().mean()
+    assert 0 < difference.mean() < 0.02  # three digits of bfloat16, through all layers
+
+
+@torch.no_grad()
+def test_products_are_in_bfloat16_and_sampling_locations_are_not(monkeypatch):
+    seen = {}
+
+    def look(value, sizes, locations, weights):
+        seen.update(value=value.dtype, locations=locations.dtype)
+        return value.new_zeros(*locations.shape[:2], value.shape[2] * value.shape[3])
+
+    monkeypatch.setattr("mask2former.layers.deformable.deformable_attention", look)
+    lower(tiny_model()).eval()([{"image": image()}])
+    assert seen == {"value": torch.bfloat16, "locations": torch.float32}
+    tiny_model().eval()([{"image": image()}])
+    assert seen == {"value": torch.float32, "locations": torch.float32}
+
+
+def test_training_does_not_change():
+    inputs = [labelled(file_name="a")]
+    expected = tiny_model(point_seed=0)(inputs)
+    for name, value in lower(tiny_model(point_seed=0))(inputs).items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_the_default_is_float32():
+    assert get_config().MODEL.MASK_FORMER.TEST.PRECISION == "fp32"
+
+
+def test_unknown_precision():
+    with pytest.raises(ValueError, match=r"PRECISION is 'fp8'; it must be one of fp32, bf16"):
+        tiny_model(precision="fp8")
