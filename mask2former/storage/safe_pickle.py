@@ -13,7 +13,8 @@ import struct
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import IO, Any
+from functools import partial
+from typing import IO, Any, ClassVar
 
 import torch
 
@@ -106,7 +107,10 @@ def read_legacy(file: IO[bytes], size: int) -> Any:
     load_pickle(file)  # the protocol's version
     load_pickle(file)  # byte order and sizes of the machine that wrote it
     content = load_pickle(file, storage)
-    for key in load_pickle(file):
+    keys = load_pickle(file)
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(map(str, storages)):
+        raise ValueError("its list of storages does not fit its content")
+    for key in keys:
         tensor = storages[key]
         count = int.from_bytes(file.read(8), "little")
         if count not in (tensor.numel(), tensor.nbytes):
@@ -127,6 +131,13 @@ def tensor_from_buffer(buffer: Any, dtype: torch.dtype, count: int, offset: int 
         return torch.frombuffer(buffer, dtype=dtype, count=count, offset=offset)
 
 
+def _of_plain(kind: Callable, *values: Any) -> Any:
+    """Makes a container of containers only: a tensor may claim more numbers than fit in memory."""
+    if any(not isinstance(value, list | tuple | set | frozenset | dict) for value in values):
+        raise UnsafePickleError(f"a {kind.__name__} of a {type(values[0]).__name__}")
+    return kind(*values)
+
+
 class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be reached
     def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
         super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
@@ -138,7 +149,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
             "_codecs.encode": self._encode,
             "numpy.ndarray": "ndarray",
             "numpy.dtype": self._dtype,
-            "torch.Size": self._tuple,
+            "torch.Size": partial(_of_plain, tuple),
             "torch.device": self._text,
             "torch.Tensor": "Tensor",
             "torch.nn.parameter.Parameter": "Parameter",
@@ -147,8 +158,9 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         }
         for module in ("builtins", "__builtin__"):
             self._allowed[f"{module}.bytes"] = self._empty_bytes
-            for kind in (set, frozenset, list, tuple, dict, complex):
-                self._allowed[f"{module}.{kind.__name__}"] = kind
+            for kind in (set, frozenset, list, tuple, dict):
+                self._allowed[f"{module}.{kind.__name__}"] = partial(_of_plain, kind)
+            self._allowed[f"{module}.complex"] = complex
         for module in ("numpy.core", "numpy._core"):
             self._allowed[f"{module}.multiarray._reconstruct"] = self._reconstruct
             self._allowed[f"{module}.multiarray.scalar"] = self._scalar
@@ -175,13 +187,27 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
             raise pickle.UnpicklingError(f"unknown reference {reference!r}")
         return self._storage(reference)
 
+    def load_build(self) -> None:
+        """Sets what an object holds; attributes of any but our stand-ins are refused or left."""
+        target, state = self.stack[-2:]
+        if type(target) is OrderedDict:  # torch keeps the versions of modules there
+            self.stack.pop()
+            if isinstance(state, dict) and "_metadata" in state:
+                target._metadata = state["_metadata"]
+        elif isinstance(target, Array | Dtype | Settings):
+            super().load_build()
+        else:
+            raise UnsafePickleError(f"attributes of a {type(target).__name__}")
+
+    def get_extension(self, code: int) -> None:
+        raise UnsafePickleError(f"number {code} of copyreg's extensions")
+
+    dispatch: ClassVar = pickle._Unpickler.dispatch | {pickle.BUILD[0]: load_build}
+
     # The stand-ins are methods, not functions: a pickle may set attributes of a function.
 
     def _default_dict(self, *_: Any) -> dict:
         return {}
-
-    def _tuple(self, values: Any) -> tuple:
-        return tuple(values)
 
     def _text(self, *values: Any) -> str:
         return ":".join(str(text(value)) for value in values)

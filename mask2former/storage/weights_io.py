@@ -155,7 +155,7 @@ def _read(path: Path) -> Any:
             return _read_safetensors(path)
         _refuse_other_formats(start, path.suffix)
         content = safe_pickle.load_pickle(file)
-        if content == safe_pickle.LEGACY_MAGIC:
+        if type(content) is int and content == safe_pickle.LEGACY_MAGIC:
             return safe_pickle.read_legacy(file, os.path.getsize(path))
         return content
 
@@ -195,6 +195,8 @@ def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
     members = {name.partition("/")[2]: archive.getinfo(name) for name in archive.namelist()}
     if "data.pkl" not in members:
         raise ValueError("it is a zip archive, but not one of torch.save")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+        raise ValueError("it is compressed, which torch.save does not do; unpack it first")
     if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
         raise ValueError("it was written on a big-endian machine")
     with open(path, "rb") as file:
@@ -205,8 +207,6 @@ def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
         _, dtype, key, _, count, *_ = reference
         if key not in storages:
             member = members[f"data/{key}"]
-            if member.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"storage {key} is compressed")
             if not 0 <= count * dtype.itemsize <= member.file_size:
                 raise ValueError(f"storage {key} is shorter than {count} numbers")
             offset = _data_offset(view, member.header_offset)

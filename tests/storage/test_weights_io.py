@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -113,6 +115,8 @@ WRONG = {
     "short.safetensors": (b"\x10\x27\x00\x00\x00\x00\x00\x00{", r"truncated or no \.safetensors"),
     "zip.pth": (b"PK\x03\x04" + b"\0" * 100, "truncated or damaged archive"),
     "list.pkl": (pickle.dumps([1, 2]), "holds no weights.*holds a list"),
+    "array.pkl": (pickle.dumps(np.zeros(3)), "holds no weights.*holds a Tensor"),
+    "tar.pth": (b"pickle" + b"\0" * 506, "neither a pickle nor"),  # of torch before 0.1.10
     "other.pkl": (pickle.dumps({"images": 1}), "holds no weights.*keys images"),
 }
 
@@ -163,6 +167,30 @@ def test_a_storage_that_claims_more_than_the_file_holds_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match="65535 numbers does not fit"):
         load_weights(path)
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    """A few bytes may unpack to more than there is memory for."""
+    torch.save({"a": torch.ones(3)}, tmp_path / "stored.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in stored.namelist():
+            bomb.writestr(name, stored.read(name))
+    with pytest.raises(ValueError, match=r"bomb\.pth cannot be read .* it is compressed"):
+        load_weights(tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize("keys", [7, ["9"], [["0"]]])
+def test_a_legacy_file_whose_list_of_storages_is_wrong_is_refused(keys, tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save(torch.ones(3), path, _use_new_zipfile_serialization=False)
+    parts = path.read_bytes().split(b".\x80\x02")  # where one pickle ends and the next begins
+    wrong = pickle.dumps(keys, 2)[2:-1]
+    path.write_bytes(b".\x80\x02".join([*parts[:-1], wrong]) + b"." + b"\0" * 20)
+    with pytest.raises(ValueError, match="list of storages does not fit"):
+        read_checkpoint(path)
 
 
 def test_missing_files_folders_and_suffixes(tmp_path):
