@@ -1,7 +1,6 @@
 """Which implementation of deformable attention runs: the choice, its settings and their errors."""
 
 import sys
-import time
 from types import ModuleType
 
 import pytest
@@ -152,20 +151,23 @@ class FakeQuestion:
 def test_fastest_is_the_one_that_takes_least(monkeypatch, caplog):
     monkeypatch.setattr(deform_attn_backends, "_TIMED_SIZES", SIZES)
 
-    def waiting(*seconds):
+    now = [0.0]
+    monkeypatch.setattr(deform_attn_backends.time, "perf_counter", lambda: now[0])
+
+    def taking(*seconds):
         """An operator that takes these times, call by call."""
         left = list(seconds)
 
         def operator(value, sizes, locations, weights):
-            time.sleep(left.pop(0))
+            now[0] += left.pop(0)
             return value.sum() + locations.sum() + weights.sum()
 
         return operator
 
     candidates = {
-        "slow": waiting(0.0, 0.06),
-        "quick": waiting(0.15, 0.0),  # the first call, which compiles, does not count
-        "middle": waiting(0.0, 0.04),
+        "slow": taking(1, 6),
+        "quick": taking(15, 1),  # the first call, which compiles, does not count
+        "middle": taking(1, 4),
     }
     caplog.set_level("INFO", logger="mask2former")
     got = deform_attn_backends.fastest(candidates, torch.device("cpu"), torch.float32, rounds=1)

@@ -24,6 +24,7 @@ from mask2former.ops.deform_attn import (
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ((3, 4), (1, 1))  # a level of one pixel
 KINDS = ("float32", "bfloat16", "float16")
+pytestmark = pytest.mark.timeout(300)  # for the interpreter, and the compiler, on a busy machine
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -152,9 +153,11 @@ def test_deterministic_backward_repeats_on_a_gpu():
 
 def main():
     """Print the errors in the interpreter."""
-    results = {kind: errors(kind) for kind in KINDS}
+    results = {"float32": errors("float32")}
+    few = {"queries": 3, "points": 1}  # the interpreter is slow
+    results |= {kind: errors(kind, **few) for kind in KINDS[1:]}
     torch.use_deterministic_algorithms(True)
-    results["deterministic"] = errors("float32")
+    results["deterministic"] = errors("float32", **few)
     print(json.dumps(results))
 
 
