@@ -11,12 +11,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ...layers import WindowAttention
 
 __all__ = ["LocalAttention", "SampledKeyAttention", "SampledKeys", "named_norm"]
 
-# Logits that are worked out at a time, so that large images need little memory without gradients.
+# Logits that are worked out at a time, so that the memory for large images is bounded.
 _LOGITS_AT_A_TIME = 2**24
 
 
@@ -149,6 +150,13 @@ class SampledKeyAttention(nn.Module):
         """Split the channels of (B, N, C) into heads: (B, M, N, C/M)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
+    def _attend(
+        self, query: Tensor, grid: Tensor, key: Tensor, value: Tensor, positions: Tensor
+    ) -> Tensor:
+        """Attend from queries (B, M, N, C/M) at grid (N, 2) to all keys; the same shape."""
+        bias = self._position_bias(grid, positions).to(query.dtype)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C); H and W are any."""
         height, width = x.shape[1:3]
@@ -159,11 +167,12 @@ class SampledKeyAttention(nn.Module):
         query = self._heads(query_map.flatten(1, 2))
         grid = _query_grid(height, width, positions)
         count = max(1, _LOGITS_AT_A_TIME // (len(x) * self.num_heads * len(grid)))
+        again = torch.is_grad_enabled() and count < len(grid)  # rather than keep all logits
         parts = [
-            F.scaled_dot_product_attention(
-                some, key, value, attn_mask=self._position_bias(places, positions).to(some.dtype)
-            )
-            for some, places in zip(query.split(count, dim=2), grid.split(count))
+            checkpoint(self._attend, *some, key, value, positions, use_reentrant=False)
+            if again
+            else self._attend(*some, key, value, positions)
+            for some in zip(query.split(count, dim=2), grid.split(count))
         ]
         out = torch.cat(parts, dim=2).transpose(1, 2).flatten(2)
         return _pointwise(self.proj_out, out.unflatten(1, (height, width)))

@@ -81,7 +81,8 @@ class TimmBackbone(Backbone):
         channels = [plan.whole.feature_info[i]["num_chs"] for i in plan.indices]
         self.pyramid = None
         if plan.plain:
-            self.pyramid = SimpleFeaturePyramid(channels[0], plan.strides[0], pyramid_dim, strides)
+            width = model.channels(in_channels, plan.divisor)
+            self.pyramid = SimpleFeaturePyramid(width, plan.strides[0], pyramid_dim, strides)
             channels = [pyramid_dim] * len(strides)
         self._out_features = [f"res{stride.bit_length() - 1}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides))
@@ -91,8 +92,12 @@ class TimmBackbone(Backbone):
             numbers = layer_numbers(timm, self.model, plan.whole, stages=False)
             last = max(numbers.values())
             self._lr_scales = {f"model.{n}": layer_decay ** (last - i) for n, i in numbers.items()}
-        if freeze_at:
-            self._freeze(layer_numbers(timm, self.model, plan.whole, stages=True), freeze_at)
+        if freeze_at < 0:
+            self.model.requires_grad_(False)
+        elif freeze_at:
+            stages = layer_numbers(timm, self.model, plan.whole, stages=True)
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(stages[name] >= freeze_at)
         self._set_normalization(normalized_with, bgr)
 
     def _set_normalization(
@@ -110,11 +115,6 @@ class TimmBackbone(Backbone):
                 mean, std = mean.flip(0), std.flip(0)
             self.register_buffer("scale", std / own_std, persistent=False)
             self.register_buffer("offset", (mean - own_mean) / own_std, persistent=False)
-
-    def _freeze(self, stages: dict[str, int], freeze_at: int) -> None:
-        for name, parameter in self.model.named_parameters():
-            if freeze_at < 0 or stages[name] < freeze_at:
-                parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> TimmBackbone:
         """Set training mode, in which frozen modules stay as in evaluation: no dropped paths."""

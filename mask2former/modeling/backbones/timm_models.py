@@ -77,11 +77,14 @@ def plan_model(timm: ModuleType, name: str, out_indices: Sequence[int], in_chans
         options |= _power_of_two_patches(strides[0], whole)
         strides = [options["patch_size"]] * len(strides)
     divisor = max(_STRIDES if plain else strides) * _partition(whole)
-    options |= _any_size(timm, name, options, divisor, whole)
+    shape = (1, in_chans, divisor, 2 * divisor)
+    options |= _any_size(timm, name, options, whole, shape, plain)
     return Plan(whole, options, indices, tuple(strides[i] for i in indices), plain, divisor)
 
 
-def create_model(timm: ModuleType, name: str, plan: Plan, pretrained: str, **options: Any):
+def create_model(
+    timm: ModuleType, name: str, plan: Plan, pretrained: str, **options: Any
+) -> nn.Module:
     """Make the model of a plan.
 
     Args:
@@ -121,6 +124,14 @@ class PlainFeatures(nn.Module):
         self.model = model
         self.block = block
         self.pretrained_cfg = model.pretrained_cfg
+
+    @torch.no_grad()
+    def channels(self, in_chans: int, side: int) -> int:
+        """Return the channels of the map, which the last norm of some models changes."""
+        training = self.training
+        width = self.eval()(torch.zeros(1, in_chans, side, side))[0].shape[1]
+        self.train(training)
+        return width
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
@@ -241,13 +252,17 @@ def _partition(whole: nn.Module) -> int:
 
 
 def _any_size(
-    timm: ModuleType, name: str, options: dict[str, Any], divisor: int, whole: nn.Module
+    timm: ModuleType,
+    name: str,
+    options: dict[str, Any],
+    whole: nn.Module,
+    shape: tuple[int, ...],
+    plain: bool,
 ) -> dict[str, Any]:
-    """Return options with which the model takes images of any size; tries them without memory."""
-    shape = (1, options["in_chans"], divisor, 2 * divisor)
+    """Return options with which the model takes images of other sizes, as it does of a shape."""
     if not whole.pretrained_cfg.get("fixed_input_size") or _takes(whole, shape):
         return {}
-    for extra in _ANY_SIZE:
+    for extra in _ANY_SIZE if plain else reversed(_ANY_SIZE):  # the likelier one first
         try:
             model = _sketch(timm, name, **options, **extra)
         except TypeError:  # an option that it has not

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ...storage.weights_io import load_weights
-
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -78,6 +76,8 @@ def read_weights(timm: ModuleType, source: str, name: str, whole: nn.Module) -> 
         ValueError: as `find_weight_file`; the file cannot be read or holds no weights; or tensors
             are missing or of another shape.
     """
+    from ...storage.weights_io import load_weights  # needs safetensors, which others can do without
+
     path = find_weight_file(source)
     weights, _ = load_weights(path)
     shapes = {n: tuple(t.shape) for n, t in whole.state_dict().items()}

@@ -76,12 +76,19 @@ def test_agrees_with_loops_over_pixels(size):
             torch.testing.assert_close(got[2, 1, 2 * head : 2 * head + 2], want)
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_chunks_change_no_value_and_no_gradient(monkeypatch):
     attn = make()
     x = torch.randn(2, 5, 7, 8).double()
-    whole = attn(x)
-    monkeypatch.setattr(dat_attention, "_LOGITS_AT_A_TIME", 2 * 4 * 35 * 3)  # 3 queries at a time
-    torch.testing.assert_close(attn(x), whole)
+    runs = []
+    for queries in (35, 3):  # at a time
+        monkeypatch.setattr(dat_attention, "_LOGITS_AT_A_TIME", 2 * 4 * 35 * queries)
+        attn.zero_grad()
+        out = attn(x)
+        out.square().sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(attn(x), out)
+        runs.append([out, *(p.grad for p in attn.parameters())])
+    torch.testing.assert_close(runs[0], runs[1])
 
 
 def test_keys_are_those_that_attention_uses():

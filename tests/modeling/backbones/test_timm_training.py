@@ -77,6 +77,11 @@ def test_models_whose_layers_timm_does_not_know(options):
         TimmBackbone("poolformer_s12", **options)
 
 
+def test_such_models_can_be_frozen_as_a_whole():
+    backbone = TimmBackbone("poolformer_s12", freeze_at=-1)
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
 def test_drop_path_rises_linearly():
     model = TimmBackbone("test_vit", drop_path=0.5).model.model
     rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in model.blocks]
