@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
-from .augmentation import lsj_from_config, shortest_edge_from_config
 from .clips import ClipMapper
 from .geometry import Geometry, draw, to_planes
 from .images import check_size, read_image, read_labels, read_segment_ids
+from .recipes import MAPPERS, DropPolicy, Extra, TargetKind, settings_from_config
 from .segmentations import check_classes, describe
 from .targets import (
     Targets,
@@ -40,21 +38,6 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]  # H, W in pixels
 IMAGE_FILL = 128  # grey of the padding
-
-TargetKind = Literal["semantic", "panoptic", "instance"]
-_TARGETS = get_args(TargetKind)
-Extra = Literal["boxes", "ignore", "padding_mask", "sem_seg"]
-# Which targets to drop: none; those outside of the image; those without a pixel.
-DropPolicy = Literal["none", "outside", "empty"]
-
-# INPUT.DATASET_MAPPER_NAME: kind of target, recipe, extra keys, targets that it drops.
-MAPPERS: dict[str, tuple[TargetKind, str, tuple[Extra, ...], DropPolicy]] = {
-    "mask_former_semantic": ("semantic", "shortest_edge", (), "none"),
-    "mask_former_panoptic": ("panoptic", "shortest_edge", ("sem_seg",), "none"),
-    "mask_former_instance": ("instance", "shortest_edge", (), "none"),
-    "coco_panoptic_lsj": ("panoptic", "lsj", ("boxes",), "none"),
-    "coco_instance_lsj": ("instance", "lsj", ("boxes", "padding_mask"), "outside"),
-}
 
 
 class DatasetMapper:
@@ -115,8 +98,9 @@ class DatasetMapper:
         num_classes: int | None = None,
         sem_seg_labels: Sequence[int] | None = None,
     ) -> None:
-        if target not in _TARGETS:
-            raise ValueError(f"target: expected one of {', '.join(_TARGETS)}, got {target!r}")
+        if target not in get_args(TargetKind):
+            kinds = ", ".join(get_args(TargetKind))
+            raise ValueError(f"target: expected one of {kinds}, got {target!r}")
         self.is_train = is_train
         self.target = target
         self.augmentations = list(augmentations)
@@ -134,33 +118,7 @@ class DatasetMapper:
     def from_config(
         cls, cfg: CfgNode, is_train: bool = True, name: str | None = None
     ) -> dict[str, Any]:
-        name = name or cfg.INPUT.DATASET_MAPPER_NAME
-        if name not in MAPPERS:
-            raise ValueError(
-                f"INPUT.DATASET_MAPPER_NAME: expected one of {', '.join(MAPPERS)}, got {name!r}"
-            )
-        target, recipe, extras, drop = MAPPERS[name]
-        settings = {
-            "is_train": is_train,
-            "target": target,
-            "image_format": cfg.INPUT.FORMAT,
-            **_labels_from_config(cfg),
-            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
-            "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
-        }
-        if not is_train:
-            return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
-        if recipe == "lsj":
-            augmentations = lsj_from_config(cfg)
-            side = cfg.INPUT.IMAGE_SIZE
-        else:
-            augmentations = shortest_edge_from_config(cfg, area_constraint=target != "instance")
-            side = cfg.INPUT.SIZE_DIVISIBILITY
-        return settings | {
-            "augmentations": augmentations,
-            "pad_to": (side, side) if side > 0 else None,
-        }
+        return settings_from_config(cfg, is_train, name)
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Maps one record, which stays as it is; see the class for keys and errors."""
@@ -294,18 +252,6 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMap
 
         return MaskDatasetMapper(cfg, is_train)
     return DatasetMapper(cfg, is_train)
-
-
-def _labels_from_config(cfg: CfgNode) -> dict[str, Any]:
-    """What the numbers in semantic maps mean, from the metadata of the first training set."""
-    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
-    ignore_label = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
-    labels = getattr(metadata, "sem_seg_labels", None)
-    if labels is None:
-        return {"ignore_label": getattr(metadata, "ignore_label", ignore_label)}
-    # The data set's own ignore label may be the new number of a class.
-    is_free = ignore_label >= len(labels)
-    return {"sem_seg_labels": labels, "ignore_label": ignore_label if is_free else 65535}
 
 
 def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:

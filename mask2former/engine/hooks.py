@@ -19,12 +19,34 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
+from detectron2.utils.events import (
+    EventStorage,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+    get_event_storage,
+)
 from torch import nn
 
-__all__ = ["EvalHook", "LRScheduler", "PeriodicCheckpointer", "ProgressPrinter", "StopOnSignal"]
+__all__ = [
+    "EvalHook",
+    "LRScheduler",
+    "PeriodicCheckpointer",
+    "ProgressPrinter",
+    "StopOnSignal",
+    "build_writers",
+]
 
 logger = logging.getLogger(__name__)
+
+
+def build_writers(max_iter: int, folder: str) -> list[EventWriter]:
+    """Returns the writers of the progress line, of metrics.json and of TensorBoard."""
+    return [
+        ProgressPrinter(max_iter),
+        JSONWriter(os.path.join(folder, "metrics.json")),
+        TensorboardXWriter(folder),
+    ]
 
 
 class ProgressPrinter(EventWriter):

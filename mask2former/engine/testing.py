@@ -14,6 +14,7 @@ from torch import nn
 from mask2former.engine.defaults import only_in_file
 
 __all__ = [
+    "join_results",
     "log_results",
     "published_autocast",
     "results_name",
@@ -66,6 +67,12 @@ def results_name(cfg: CfgNode) -> str:
     """The file of all figures: results.json, but for video, whose submission has that name."""
     video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     return "scores.json" if video else "results.json"
+
+
+def join_results(results: dict[str, Any], added: Mapping[str, Any], several: bool) -> None:
+    """Adds tasks to results in place; with ``several``, data set by data set."""
+    for name, tasks in added.items() if several else [("", added)]:
+        (results[name] if several else results).update(tasks)
 
 
 def log_results(name: str, results: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify_results
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 
 from mask2former.data import loaders
@@ -27,12 +27,13 @@ from mask2former.engine.hooks import (
     EvalHook,
     LRScheduler,
     PeriodicCheckpointer,
-    ProgressPrinter,
     StopOnSignal,
+    build_writers,
 )
 from mask2former.engine.optimizer import build_lr_scheduler, build_optimizer
 from mask2former.engine.step import TrainStep, choose_autocast_dtype
 from mask2former.engine.testing import (
+    join_results,
     log_results,
     published_autocast,
     results_name,
@@ -184,12 +185,7 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         """Returns the writers of the progress line, of metrics.json and of TensorBoard."""
-        folder = self.cfg.OUTPUT_DIR
-        return [
-            ProgressPrinter(self.max_iter),
-            JSONWriter(os.path.join(folder, "metrics.json")),
-            TensorboardXWriter(folder),
-        ]
+        return build_writers(self.max_iter, self.cfg.OUTPUT_DIR)
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)
@@ -298,9 +294,7 @@ class Trainer(DefaultTrainer):
         if augmented is not None:
             logger.info("Evaluating averages over TEST.AUG")
             added = cls.test(semantic_only(cfg), augmented, suffix="_TTA")
-            several = len(cfg.DATASETS.TEST) > 1
-            for name, tasks in added.items() if several else [("", added)]:
-                (results[name] if several else results).update(tasks)
+            join_results(results, added, several=len(cfg.DATASETS.TEST) > 1)
         if comm.is_main_process():
             verify_results(cfg, results)
         return results

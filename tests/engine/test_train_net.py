@@ -88,7 +88,7 @@ def test_resumes_and_evaluates_averages(shapes: Path, tmp_path: Path) -> None:
     [
         (
             {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": 133},
-            "NUM_CLASSES is 133 but shapes_train_panoptic has",
+            "NUM_CLASSES is 133, but shapes_train_panoptic has",
         ),
         ({"SOLVER.OPTIMISER": "SGD"}, "there is no config key SOLVER.OPTIMISER"),
         ({"MODEL.WEIGHTS": "/missing/model.pth"}, "/missing/model.pth"),

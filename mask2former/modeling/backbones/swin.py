@@ -91,6 +91,24 @@ class SwinStage(nn.Module):
         return x
 
 
+def _stage_names(
+    depths: Sequence[int], num_heads: Sequence[int], out_features: Sequence[str]
+) -> tuple[str, ...]:
+    """The names of the stages, after a look whether the arguments fit each other."""
+    names = _STAGE_NAMES[: len(depths)]
+    if len(num_heads) != len(depths) or len(depths) > len(_STAGE_NAMES):
+        raise ValueError(
+            "D2SwinTransformer: depths and num_heads need one entry for each of at most "
+            f"{len(_STAGE_NAMES)} stages, got {list(depths)} and {list(num_heads)}."
+        )
+    if not out_features or not set(out_features) <= set(names):
+        raise ValueError(
+            f"D2SwinTransformer: out_features must be some of {list(names)}, "
+            f"got {list(out_features)}."
+        )
+    return names
+
+
 @BACKBONE_REGISTRY.register()
 class D2SwinTransformer(Backbone):
     """Swin Transformer that emits the normalised output of its stages as res2 to res5.
@@ -141,17 +159,7 @@ class D2SwinTransformer(Backbone):
             ValueError: stages that do not exist, or depths and num_heads of unequal length.
         """
         super().__init__()
-        names = _STAGE_NAMES[: len(depths)]
-        if len(num_heads) != len(depths) or len(depths) > len(_STAGE_NAMES):
-            raise ValueError(
-                "D2SwinTransformer: depths and num_heads need one entry for each of at most "
-                f"{len(_STAGE_NAMES)} stages, got {list(depths)} and {list(num_heads)}."
-            )
-        if not out_features or not set(out_features) <= set(names):
-            raise ValueError(
-                f"D2SwinTransformer: out_features must be some of {list(names)}, "
-                f"got {list(out_features)}."
-            )
+        names = _stage_names(depths, num_heads, out_features)
         dims = [embed_dim * 2**i for i in range(len(depths))]
         self._out_features = [name for name in names if name in out_features]
         self._out_feature_channels = dict(zip(names, dims))
@@ -179,11 +187,7 @@ class D2SwinTransformer(Backbone):
         )
         for i, dim in enumerate(dims):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
-        self.freeze_at = freeze_at
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-        if freeze_at and self.absolute_pos_embed is not None:
-            self.absolute_pos_embed.requires_grad_(False)
+        self._freeze(freeze_at)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -212,6 +216,13 @@ class D2SwinTransformer(Backbone):
     def size_divisibility(self) -> int:
         """Stride of the coarsest stage: 32 for the published networks. Other sizes work too."""
         return max(self._out_feature_strides.values())
+
+    def _freeze(self, freeze_at: int) -> None:
+        self.freeze_at = freeze_at
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        if freeze_at and self.absolute_pos_embed is not None:
+            self.absolute_pos_embed.requires_grad_(False)
 
     def _frozen_modules(self) -> list[nn.Module]:
         return [self.patch_embed, *self.layers[: self.freeze_at - 1]] if self.freeze_at else []
