@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))
     config = ("--config-file", CONFIG)
 
-    step("1/3  Drawing a data set", "datasets/prepare_shapes.py", "--output", data, "--seed", "1")
+    step("1/3  Drawing a data set", "datasets/prepare_shapes.py", "--output", data)
     training = (*config, "--resume", *args.opts, "OUTPUT_DIR", str(output))
     seconds = step("2/3  Training and evaluating", "train_net.py", *training)
     print(f"\ntrained and evaluated in {seconds / 60:.1f} minutes")
