@@ -27,6 +27,8 @@ class AsLogits:
         (N, rows, W), float32, of all."""
         if isinstance(index, Tensor):
             return AsLogits(self._masks[index.cpu()], self.device)
+        if not isinstance(self._masks, Tensor):  # all are wanted, block after block
+            self._masks = self._masks[torch.arange(len(self._masks))]
         return (self._masks[index].to(self.device).float() - 0.5) * (2 * _CERTAIN)
 
 

@@ -123,6 +123,18 @@ def test_one_pass_of_the_encoder_serves_masks_and_names(
 
 
 @torch.no_grad()
+def test_images_of_a_batch_have_their_own_masks(sam: SamSegmenter):
+    model = classifier(SamBackbone(sam)).eval()
+    inputs = [
+        {"image": photo(seed=seed), "prompts": SamPrompts(points=[(5, 7)])} for seed in (0, 1)
+    ]
+    both = model(inputs)
+    for found, x in zip(both, inputs):
+        assert torch.equal(found["masks"], model([x])[0]["masks"])
+    assert not torch.equal(both[0]["masks"], both[1]["masks"])
+
+
+@torch.no_grad()
 def test_prompts_are_in_pixels_of_the_output(sam: SamSegmenter):
     """The image of twice the size, with prompts of twice the size, has the same masks."""
     model = classifier(SamBackbone(sam)).eval()
