@@ -11,8 +11,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 import train_net
-from mask2former.data import register
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
+from tests.photos import register_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -52,14 +52,7 @@ def train(task: str, output: Path, **opts: object) -> tuple[dict, dict]:
 
 
 def test_panoptic_photos_train_and_evaluate(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "data" / "panoptic2"
-    register(
-        "photos",
-        "panoptic",
-        image_root=str(folder / "images"),
-        annotations=str(folder / "panoptic.json"),
-        panoptic_root=str(folder / "panoptic"),
-    )
+    register_photos(shared, "panoptic")
     results, losses = train(
         "panoptic",
         tmp_path,
@@ -73,14 +66,8 @@ def test_panoptic_photos_train_and_evaluate(shared: Path, tmp_path: Path) -> Non
 
 
 def test_instance_photos_train(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "data" / "coco28"
-    register(
-        "photos",
-        "instance",
-        image_root=str(folder / "images"),
-        annotations=str(folder / "instances.json"),
-    )
-    classes = len(json.loads((folder / "instances.json").read_text())["categories"])
+    file = register_photos(shared, "instance")
+    classes = len(json.loads(file.read_text())["categories"])
     opts = {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": classes, "DATASETS.TEST": "()"}
     _, losses = train("instance", tmp_path, **opts)
     assert set(losses) == LOSSES | {"total_loss"}

@@ -10,12 +10,12 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from mask2former.config import get_config
-from mask2former.data import register
 from mask2former.data.datasets import register_all
 from mask2former.data.synthetic.images import write_shapes
 from mask2former.evaluation import build_evaluator, read_panoptic_png
 from mask2former.evaluation.rle import compress
 from mask2former.evaluation.semantic_truth import SemanticTruth
+from tests.photos import register_photos
 
 
 @pytest.fixture
@@ -101,14 +101,7 @@ def test_shapes(tmp_path, catalogs):
 
 
 def test_real_photos_with_panoptic_annotations(shared, tmp_path, catalogs):
-    folder = shared / "data" / "panoptic2"
-    register(
-        "photos",
-        "panoptic",
-        image_root=str(folder / "images"),
-        annotations=str(folder / "panoptic.json"),
-        panoptic_root=str(folder / "panoptic"),
-    )
+    register_photos(shared, "panoptic")
     scores = run(
         config("PANOPTIC", "SEMANTIC"),
         "photos",
@@ -120,13 +113,7 @@ def test_real_photos_with_panoptic_annotations(shared, tmp_path, catalogs):
 
 
 def test_real_photos_with_instance_annotations(shared, tmp_path, catalogs):
-    folder = shared / "data" / "coco28"
-    register(
-        "photos",
-        "instance",
-        image_root=str(folder / "images"),
-        annotations=str(folder / "instances.json"),
-    )
+    register_photos(shared, "instance")
     cfg = config("INSTANCE")
     scores = run(cfg, "photos", lambda r: instance_output("photos", r["image_id"]), tmp_path)
     assert scores["segm"]["AP"] == pytest.approx(100)
