@@ -4,20 +4,20 @@ Source: Mask2Former, Cheng et al. 2022, section 3.3 and appendix (losses on poin
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
 from ..ops.point_sampling import (
-    look_up_masks,
     random_points,
     sample_maps,
-    sample_masks,
+    take_points,
     uncertain_points,
+    values_at,
 )
 from .losses import classification_loss, empty_loss, point_losses
+from .matched_rows import Rows, by_target, matched_rows
 from .matcher import HungarianMatcher, Pairs
 
 # Masks of a frame and layer that go through point sampling at a time: bounds memory, not the
@@ -132,9 +132,9 @@ class SetCriterion(nn.Module):
                 for layer, suffix in zip(layers, suffixes)
                 for kind in ("mask", "dice")
             }
-        matches = [[_by_target(*pair) for pair in pairs] for pairs in matches]
-        logits = [_matched_rows(layer, pairs) for layer, pairs in zip(layers, matches)]
-        bce, dice = self._row_losses(logits, _Rows.of(matches, targets))
+        matches = [[by_target(*pair) for pair in pairs] for pairs in matches]
+        logits = [matched_rows(layer, pairs) for layer, pairs in zip(layers, matches)]
+        bce, dice = self._row_losses(logits, Rows.of(matches, targets))
         losses = {}
         for i, suffix in enumerate(suffixes):
             # Sums, not means: a clip counts every frame.
@@ -142,7 +142,7 @@ class SetCriterion(nn.Module):
             losses[f"loss_dice{suffix}"] = dice[:, i].sum() / num_masks
         return losses
 
-    def _row_losses(self, logits: Sequence[Tensor], rows: "_Rows") -> tuple[Tensor, Tensor]:
+    def _row_losses(self, logits: Sequence[Tensor], rows: Rows) -> tuple[Tensor, Tensor]:
         """Cross-entropy and dice of every row, from its logits (R, H, W) in each of L layers: two
         (R, L)."""
         layers = len(logits)
@@ -151,26 +151,36 @@ class SetCriterion(nn.Module):
         for i, parts in enumerate(zip(*(layer.split(step) for layer in logits))):
             chunk = slice(i * step, i * step + step)
             part = torch.stack(parts, 1)
-            points = self._choose_points(part.detach(), rows.seeds and rows.seeds[chunk])
-            targets = rows.sample_targets(chunk, points)
+            drawn, chosen, values = self._choose_points(part.detach(), rows, chunk)
+            points = take_points(drawn, chosen)
+            point_logits = values_at(part.flatten(0, 1), points.flatten(0, 1), values.flatten(0, 1))
+            targets = rows.sample_targets(chunk, drawn, chosen, points)
             keep = rows.sample_counted(chunk, points)
-            point_logits = sample_maps(part.flatten(0, 1), points.flatten(0, 1))
             for losses, new in zip((bce, dice), point_losses(point_logits, targets, keep)):
                 losses.append(new.view(-1, layers))
         return torch.cat(bce), torch.cat(dice)
 
-    def _choose_points(self, logits: Tensor, seeds: Sequence[int] | None) -> Tensor:
-        """Points (R, L, P, 2) for mask logits (R, L, H, W): mostly where they are near zero.
+    @torch.no_grad()
+    def _choose_points(
+        self, logits: Tensor, rows: Rows, chunk: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Points for mask logits (R, L, H, W), mostly where they are near zero.
 
-        The layers of a row choose from the same candidates (published: each draws its own), which
-        leaves the loss as it is on average and draws a tenth of the numbers.
+        The layers of a row choose from the same points (published: each draws its own), which
+        leaves the loss as it is on average, draws a tenth of the numbers, and lets targets be read
+        once for all layers.
+
+        Returns:
+            points drawn (R, P', 2), indices of those chosen (R, L, P), and the logits there.
         """
         num_candidates = int(self.num_points * self.oversample_ratio)
         num_uncertain = int(self.num_points * self.importance_sample_ratio)
-        num_uniform = self.num_points - num_uncertain
-        drawn = random_points(len(logits), num_candidates + num_uniform, logits.device, seeds)
-        candidates, uniform = drawn.split([num_candidates, num_uniform], 1)
-        return uncertain_points(logits, candidates, uniform, num_uncertain)
+        count = num_candidates + self.num_points - num_uncertain
+        seeds = rows.seeds and rows.seeds[chunk]
+        drawn = random_points(len(logits), count, logits.device, seeds)
+        values = sample_maps(logits, drawn)
+        chosen = uncertain_points(values, num_candidates, num_uncertain)
+        return drawn, chosen, values.gather(2, chosen)
 
     def __repr__(self) -> str:
         lines = [
@@ -184,97 +194,6 @@ class SetCriterion(nn.Module):
             f"importance_sample_ratio: {self.importance_sample_ratio}",
         ]
         return "\n    ".join([f"{type(self).__name__}:", *lines])
-
-
-@dataclass
-class _Rows:
-    """What belongs to each row, the mask of a matched target in one frame, of all images.
-
-    Attributes:
-        masks: (M, H, W), the target masks of all images and frames.
-        mask_index: (R, L), row of `masks` in every layer.
-        same_targets: whether a row has the same target in all layers: so where no image has more
-            targets than there are queries.
-        ignore: (B*T, H, W), pixels that do not count, of all images and frames, or None.
-        ignore_index: (R,), row of `ignore`.
-        seeds: R integers that fix the points, or None.
-    """
-
-    masks: Tensor
-    mask_index: Tensor
-    same_targets: bool
-    ignore: Tensor | None
-    ignore_index: Tensor
-    seeds: list[int] | None
-
-    @classmethod
-    def of(cls, matches: Sequence[Pairs], targets: Sequence[dict[str, Tensor]]) -> "_Rows":
-        """Line up the targets with the rows that `_matched_rows` gives of every layer."""
-        frames = targets[0]["masks"].shape[1] if targets[0]["masks"].dim() == 4 else 1
-        frame = torch.arange(frames)
-        mask_index, ignore_index, seeds, start = [], [], [], 0
-        for b, target in enumerate(targets):
-            chosen = torch.stack([pairs[b][1] for pairs in matches], 1)  # (pairs, L)
-            rows = (start + chosen)[:, None] * frames + frame[:, None]
-            mask_index.append(rows.flatten(0, 1))
-            ignore_index.append((b * frames + frame).repeat(len(chosen)))
-            # An image's rows have seeds that other images of the batch do not change.
-            first = int(target.get("seed", 0)) * 2**24
-            seeds.extend(range(first, first + len(chosen) * frames))
-            start += len(target["labels"])
-        index = torch.cat(mask_index)
-        device = targets[0]["masks"].device
-        return cls(
-            masks=torch.cat([_as_rows(t["masks"]) for t in targets]),
-            mask_index=index.to(device),
-            same_targets=bool((index == index[:, :1]).all()),
-            ignore=_ignored(targets, frames),
-            ignore_index=torch.cat(ignore_index).to(device),
-            seeds=seeds if "seed" in targets[0] else None,
-        )
-
-    def sample_targets(self, chunk: slice, points: Tensor) -> Tensor:
-        """The target masks of some rows at their points (r, L, P, 2), as (r * L, P)."""
-        index = self.mask_index[chunk]
-        if not self.same_targets:
-            return sample_masks(self.masks, points.flatten(0, 1), index.flatten())
-        sampled = sample_masks(self.masks, points.flatten(1, 2), index[:, 0])
-        return sampled.view(-1, points.shape[2])
-
-    def sample_counted(self, chunk: slice, points: Tensor) -> Tensor | None:
-        """1 where a point counts and 0 where it is to be ignored, (r * L, P); None: all count."""
-        if self.ignore is None:
-            return None
-        ignored = look_up_masks(self.ignore, points.flatten(1, 2), self.ignore_index[chunk])
-        return (~ignored).float().view(-1, points.shape[2])
-
-
-def _by_target(queries: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of one image in the order of their targets."""
-    order = chosen.argsort()
-    return queries[order], chosen[order]
-
-
-def _ignored(targets: Sequence[dict[str, Tensor]], frames: int) -> Tensor | None:
-    """Pixels that do not count (B*T, H, W); None where every image counts in full."""
-    if not any("ignore" in target for target in targets):
-        return None
-    size = targets[0]["masks"].shape[-2:]
-    nowhere = torch.zeros(frames, *size, dtype=torch.bool, device=targets[0]["masks"].device)
-    return torch.cat([_as_rows(target.get("ignore", nowhere)) for target in targets])
-
-
-def _as_rows(masks: Tensor) -> Tensor:
-    """Any leading axes as one, (..., H, W) to (R, H, W)."""
-    return masks.reshape(-1, *masks.shape[-2:])
-
-
-def _matched_rows(layer: dict[str, Tensor], pairs: Pairs) -> Tensor:
-    """Mask logits of the matched queries of all images, (pairs * T, H, W)."""
-    masks = layer["pred_masks"]
-    # One selection for all images, as each has a gradient of the size of all masks.
-    chosen = torch.cat([b * masks.shape[1] + queries for b, (queries, _) in enumerate(pairs)])
-    return _as_rows(masks.flatten(0, 1).index_select(0, chosen.to(masks.device))).float()
 
 
 def _num_masks(targets: Sequence[dict[str, Tensor]], device: torch.device) -> Tensor:

@@ -6,6 +6,7 @@ Source: PointRend, Kirillov et al. 2020, section 3.1.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
     """
     if points.dim() == 2:
         return _sample_at_shared(maps, points)
-    grid = (2 * points - 1).to(maps.dtype)[:, None]
+    grid = _grid(points, maps.dtype)
     if maps.dim() == 4:
         return F.grid_sample(maps, grid, align_corners=False)[:, :, 0]
     return F.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
@@ -120,29 +121,54 @@ def random_points(
 
 
 @torch.no_grad()
-def uncertain_points(
-    mask_logits: Tensor, candidates: Tensor, uniform: Tensor, num_uncertain: int
-) -> Tensor:
-    """Keep the candidates where a mask is least sure, and add the uniform points.
+def uncertain_points(mask_logits: Tensor, num_candidates: int, num_uncertain: int) -> Tensor:
+    """Of the first points keep those where a mask is least sure, and of the rest all.
 
     Args:
-        mask_logits: (N, L, H, W), L masks that choose from the same candidates.
-        candidates: (N, P', 2).
-        uniform: (N, P'', 2), points taken as they are.
+        mask_logits: (N, L, P'), L masks read at the same points.
+        num_candidates: points to choose from, the first ones.
         num_uncertain: candidates to keep.
 
     Returns:
-        (N, L, num_uncertain + P'', 2).
+        (N, L, P), indices of the points.
     """
-    layers = mask_logits.shape[1]
-    uniform = uniform[:, None].expand(-1, layers, -1, -1)
-    if num_uncertain == 0:
-        return uniform
-    index = _smallest(sample_maps(mask_logits, candidates).abs_(), num_uncertain)
+    kept = _smallest(mask_logits[..., :num_candidates].abs(), num_uncertain)
+    rest = torch.arange(num_candidates, mask_logits.shape[2], device=mask_logits.device)
+    return torch.cat([kept, rest.expand(*kept.shape[:2], -1)], 2)
+
+
+def take_points(points: Tensor, index: Tensor) -> Tensor:
+    """Points (N, L, P, 2) from those of every row (N, P', 2), by their indices (N, L, P)."""
     # As complex numbers, x and y are found in one place.
-    pairs = torch.view_as_complex(candidates.float().contiguous())[:, None].expand(-1, layers, -1)
-    kept = torch.view_as_real(pairs.gather(2, index)).to(candidates.dtype)
-    return torch.cat([kept, uniform], 2)
+    pairs = torch.view_as_complex(points.float().contiguous())[:, None]
+    return torch.view_as_real(pairs.expand(-1, index.shape[1], -1).gather(2, index))
+
+
+def values_at(maps: Tensor, points: Tensor, values: Tensor) -> Tensor:
+    """What `sample_maps` would read of maps (N, H, W) at points (N, P, 2), where that is known
+    already: returns the values (N, P), with the gradient in maps."""
+    return _ValuesAt.apply(maps, points, values)
+
+
+class _ValuesAt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, points: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(maps, points)
+        return values.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        maps, points = ctx.saved_tensors
+        arguments = (grad[:, None, None], maps[:, None], _grid(points, maps.dtype))
+        modes = (0, 0, False)  # bilinear, zeros outside, corners not aligned
+        backward = torch.ops.aten.grid_sampler_2d_backward
+        return backward(*arguments, *modes, [True, False])[0][:, 0], None, None
+
+
+def _grid(points: Tensor, dtype: torch.dtype) -> Tensor:
+    """Points (N, P, 2) in 0..1 as `grid_sample` takes them, (N, 1, P, 2) in -1..1."""
+    return (points * 2).sub_(1).to(dtype)[:, None]
 
 
 def _smallest(values: Tensor, count: int) -> Tensor:

@@ -8,7 +8,9 @@ from mask2former.ops.point_sampling import (
     random_points,
     sample_maps,
     sample_masks,
+    take_points,
     uncertain_points,
+    values_at,
 )
 
 # Centre of a pixel, middle of four, half a pixel outside, a corner of the map.
@@ -75,21 +77,38 @@ def test_a_seed_fixes_its_set_alone():
 
 
 def test_uncertain_points_are_those_nearest_to_zero():
-    logits = torch.tensor([[[[-5.0, 0.1], [3.0, -1.0]], [[0.2, 9.0], [-0.3, 2.0]]]])
-    centres = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]])
-    uniform = torch.tensor([[[0.1, 0.1]]])
-    got = uncertain_points(logits, centres, uniform, 2)
-    assert got.shape == (1, 2, 3, 2)
-    first, second = ({tuple(p) for p in points} for points in got[0, :, :2].tolist())
-    assert first == {(0.75, 0.25), (0.75, 0.75)}
-    assert second == {(0.25, 0.25), (0.25, 0.75)}
-    torch.testing.assert_close(got[0, :, 2], uniform[0].expand(2, 2))
+    logits = torch.tensor([[[-5.0, 0.1, 3.0, -1.0, 7.0], [0.2, 9.0, -0.3, 2.0, 8.0]]])
+    got = uncertain_points(logits, 4, 2)
+    assert got.shape == (1, 2, 3)
+    assert [sorted(row[:2]) for row in got[0].tolist()] == [[1, 3], [0, 2]]
+    assert (got[0, :, 2] == 4).all()  # is taken as it is
 
 
-def test_uniform_points_alone():
-    uniform = torch.rand(2, 4, 2)
-    got = uncertain_points(torch.zeros(2, 3, 5, 5), torch.rand(2, 6, 2), uniform, 0)
-    torch.testing.assert_close(got, uniform[:, None].expand(2, 3, 4, 2))
+def test_points_without_choice():
+    got = uncertain_points(torch.randn(2, 3, 10), 6, 0)
+    assert (got == torch.arange(6, 10)).all()
+    assert sorted(uncertain_points(torch.randn(1, 1, 6), 6, 6).flatten().tolist()) == list(range(6))
+
+
+def test_take_points():
+    points = torch.rand(2, 4, 2, generator=torch.Generator().manual_seed(0))
+    index = torch.tensor([[[3, 0], [1, 1], [2, 3]], [[0, 1], [2, 2], [3, 0]]])
+    got = take_points(points, index)
+    for n in range(2):
+        torch.testing.assert_close(got[n], points[n][index[n]])
+
+
+def test_known_values_have_the_gradient_of_sampling():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 5, 7, generator=generator, dtype=torch.float64, requires_grad=True)
+    points = torch.rand(3, 11, 2, generator=generator, dtype=torch.float64)
+    weights = torch.randn(3, 11, generator=generator, dtype=torch.float64)
+    sampled = sample_maps(maps, points)
+    (expected,) = torch.autograd.grad((sampled * weights).sum(), maps)
+    known = values_at(maps, points, sampled.detach())
+    torch.testing.assert_close(known, sampled)
+    (got,) = torch.autograd.grad((known * weights).sum(), maps)
+    torch.testing.assert_close(got, expected)
 
 
 def test_maps_that_share_points_of_their_row():
