@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import signal
 import sys
@@ -32,8 +31,8 @@ from tqdm import tqdm
 
 from mask2former.config import load_config
 from mask2former.data import register_custom
-from mask2former.data.images import read_image
-from mask2former.data.video_io import IMAGE_SUFFIXES, open_source
+from mask2former.data.images import find_images, read_image
+from mask2former.data.video_io import open_source
 from mask2former.engine.defaults import check_dataset
 from mask2former.engine.predictor import Predictor
 from mask2former.engine.video_drawing import draw_video_file
@@ -108,36 +107,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
     masks.check_arguments(parser, args)
     return args
-
-
-def find_images(inputs: Sequence[str]) -> list[str]:
-    """Files that the inputs name, folders and globs in the order of their names.
-
-    Raises:
-        FileNotFoundError: an input names nothing.
-    """
-    found: list[str] = []
-    for item in inputs:
-        path = Path(item)
-        if path.is_dir():
-            names = sorted(str(p) for p in path.iterdir() if _is_image(p))
-        elif path.is_file():
-            names = [item]
-        else:
-            names = sorted(name for name in glob.glob(item, recursive=True) if os.path.isfile(name))
-        if not names:
-            raise FileNotFoundError(
-                f"--input {item}: no such file, no folder with images "
-                f"({', '.join(sorted(IMAGE_SUFFIXES))}) and no glob that matches any."
-            )
-        found += names
-    return list(dict.fromkeys(found))
-
-
-def _is_image(path: Path) -> bool:
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def load_records(dataset: str | None) -> dict[str, dict[str, Any]]:

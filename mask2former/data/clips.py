@@ -50,8 +50,7 @@ class ClipMapper:
     - "instances" in training: T ``Instances`` with a row for each object that is annotated, and no
       crowd, in one of the frames: ``gt_ids`` (N,) int64, -1 where it is not to be seen;
       ``gt_classes`` (N,) int64, K where it is not annotated; ``gt_masks`` BitMasks; ``gt_boxes``;
-    - "ignore" in training, if wanted: T tensors (H, W) bool, True where nothing is known: in crowd
-      regions that no object covers, and outside of the picture.
+    - "ignore" in training, if wanted: T (H, W) bool, True in crowds and outside of the picture.
 
     Args:
         is_train: whether to draw frames and make targets.
@@ -135,9 +134,8 @@ class ClipMapper:
             raise ValueError(f"{name}: {error}") from error
 
     def _lazy_frames(self, record: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
-        if "height" in record:
-            size = (record["height"], record["width"])
-        else:
+        size = (record.get("height"), record.get("width"))
+        if "height" not in record:
             size = read_image(paths[0]).shape[:2]
         geometry = draw(self.augmentations, np.broadcast_to(np.uint8(0), (*size, 3)))
         frames = Frames(paths, geometry, self.image_format)
@@ -246,8 +244,8 @@ class ClipMapper:
         if self.ignore_void:
             regions = [{"category_id": 0, "segmentation": m} for m in crowd if _is_there(m)]
             void = instance_targets(regions, geometry, size, size).masks
-            padding = padding_mask(geometry, size, size)
-            ignore = torch.from_numpy(ignore_map(targets.masks, void, padding))
+            outside = padding_mask(geometry, size, size)
+            ignore = torch.from_numpy(ignore_map(targets.masks, void, outside))
         return _Frame(to_planes(image, size, 0), instances, ignore)
 
     def _check_classes(self, tracks: Sequence[Track]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,7 +15,16 @@ from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["check_size", "read_image", "read_labels", "read_segment_ids"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "check_size",
+    "find_images",
+    "read_image",
+    "read_labels",
+    "read_segment_ids",
+]
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # what to do with an image that carries the tag
@@ -104,6 +116,36 @@ def read_segment_ids(path: str) -> np.ndarray:
         image = image.convert("RGB")
     ids = np.frombuffer(image.convert("RGBA").tobytes(), "<i4") & 0xFFFFFF  # without alpha
     return ids.reshape(image.height, image.width)
+
+
+def find_images(inputs: Sequence[str]) -> list[str]:
+    """Files that the inputs name, folders and globs in the order of their names.
+
+    Raises:
+        FileNotFoundError: an input names nothing.
+    """
+    found: list[str] = []
+    for item in inputs:
+        path = Path(item)
+        if path.is_dir():
+            names = sorted(str(p) for p in path.iterdir() if _is_image(p))
+        elif path.is_file():
+            names = [item]
+        else:
+            names = sorted(name for name in glob.glob(item, recursive=True) if os.path.isfile(name))
+        if not names:
+            raise FileNotFoundError(
+                f"--input {item}: no such file, no folder with images "
+                f"({', '.join(sorted(IMAGE_SUFFIXES))}) and no glob that matches any."
+            )
+        found += names
+    return list(dict.fromkeys(found))
+
+
+def _is_image(path: Path) -> bool:
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def check_size(record: Mapping[str, Any], shape: tuple[int, ...], path: str) -> None:

@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .images import read_image
+from .images import IMAGE_SUFFIXES, read_image
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "VideoSource", "open_source"]
+__all__ = ["Frame", "VideoSource", "open_source"]
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 FOLDER_RATE = Fraction(10)  # frames a second of folders, which know none
 
 OnError = Literal["stop", "skip"]

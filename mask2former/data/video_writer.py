@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from ..files import atomic_path
-from .video_io import IMAGE_SUFFIXES, Frame, import_av
+from .images import IMAGE_SUFFIXES
+from .video_io import Frame, import_av
 
 __all__ = ["FolderWriter", "VideoFileWriter", "VideoWriter", "open_writer"]
 

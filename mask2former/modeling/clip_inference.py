@@ -124,7 +124,7 @@ def run_windows(
             embeddings=None if embeddings is None else embeddings[0],
             canvas=encoder.canvas,
         )
-        if count < wanted or not wanted:
+        if not windows.length:
             break
     if not seen:
         raise ValueError("a clip needs at least one frame, got none.")

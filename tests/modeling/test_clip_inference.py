@@ -27,6 +27,7 @@ def clip(length: int) -> list[torch.Tensor]:
         (3, (4, 3), [(0, 0, 3)]),
         (1, (4, 3), [(0, 0, 1)]),
         (11, (0, 0), [(0, 0, 11)]),
+        (11, (0, 4), [(0, 0, 11)]),
     ],
 )
 def test_starts_shared_frames_and_lengths(length, windows, expected):
