@@ -39,7 +39,7 @@ def version() -> str:
 EXTRAS = {
     "timm": ["timm>=1.0"],
     "video": ["av>=12"],
-    "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2"],
+    "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2", "shapely>=2.0"],
     "lvis": ["lvis>=0.5.3"],
     "tracks": ["trackeval>=1.3"],
     "hf": ["transformers>=4.40"],

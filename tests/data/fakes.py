@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
+from detectron2.data.datasets.builtin_meta import CITYSCAPES_CATEGORIES, COCO_CATEGORIES
 from PIL import Image
 from scipy.io import savemat
 
@@ -127,6 +127,33 @@ def mapillary_vistas(root: Path) -> None:
         content = {"images": [image], "annotations": [{"image_id": "aBc-1", **annotation}]}
         content["categories"] = load_categories("mapillary_vistas")
         save_json(folder / "panoptic" / "panoptic_2018.json", content)
+
+
+def cityscapes(root: Path) -> None:
+    """Quarters: road, sky, car, nothing; with what cityscapesscripts makes of the annotations."""
+    folder = root / "cityscapes"
+    for split in ("train", "val"):
+        name = "bern_000000_000019"
+        save_photo(folder / "leftImg8bit" / split / "bern" / f"{name}_leftImg8bit.png")
+        stem = folder / "gtFine" / split / "bern" / f"{name}_gtFine"
+        save(Path(f"{stem}_labelTrainIds.png"), quarters(0, 10, 13, 255))
+        save(Path(f"{stem}_labelIds.png"), quarters(7, 23, 26, 0))
+        save(Path(f"{stem}_instanceIds.png"), quarters(7, 23, 26000, 0, np.uint16))
+        box = [[0, 6], [8, 6], [8, 12], [0, 12]]
+        objects = [{"label": "car", "polygon": box}]
+        size = {"imgHeight": HEIGHT, "imgWidth": WIDTH}
+        save_json(Path(f"{stem}_polygons.json"), {**size, "objects": objects})
+        panoptic = folder / "gtFine" / f"cityscapes_panoptic_{split}"
+        rows = [(7, 7), (23, 23), (26000, 26), (0, 0)]
+        annotation = {"image_id": name, **_panoptic(panoptic, f"{name}_gtFine_panoptic", rows)}
+        content = {
+            "images": [{"id": name, "file_name": f"{name}_gtFine_leftImg8bit.png"}],
+            "annotations": [annotation],
+            "categories": [
+                {key: c[key] for key in ("id", "name", "isthing")} for c in CITYSCAPES_CATEGORIES
+            ],
+        }
+        save_json(panoptic.with_suffix(".json"), content)
 
 
 def ytvis(root: Path, folder: str = "ytvis_2019", classes: str = "ytvis_2019") -> None:

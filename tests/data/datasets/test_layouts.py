@@ -52,6 +52,7 @@ LAYOUTS = [
         (ade20k_full.prepare,),
         SEMANTIC,
     ),
+    ("coco_2017_train", "coco_2017_val", fakes.coco_panoptic, (), COCO_INSTANCE),
     (
         "coco_2017_train_panoptic_with_sem_seg",
         "coco_2017_val_panoptic_with_sem_seg",
@@ -112,6 +113,33 @@ def test_layout(tmp_path, empty_catalogs, train, val, fake, preparations, task):
     folder, mapper, expected = task
     options = [*SMALL, "INPUT.DATASET_MAPPER_NAME", mapper]
     assert set(_train_and_evaluate(folder, options, train, val, tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "needs"),
+    [
+        ("panoptic", ("panoptic", "mask_former_panoptic", {"panoptic_seg"}), ()),
+        ("sem_seg", SEMANTIC, ("cityscapesscripts.helpers.labels",)),
+        (
+            "instance_seg",
+            ("instance", "mask_former_instance", {"segm"}),
+            ("cityscapesscripts.helpers.labels", "shapely"),
+        ),
+    ],
+)
+def test_cityscapes(tmp_path, empty_catalogs, kind, task, needs):
+    for package in needs:
+        pytest.importorskip(package)
+    fakes.cityscapes(tmp_path)
+    builtin.register_all_cityscapes(str(tmp_path))
+    builtin.register_all_cityscapes_panoptic(str(tmp_path))
+    folder, mapper, expected = task
+    options = [*SMALL, "INPUT.DATASET_MAPPER_NAME", mapper]
+    if kind == "panoptic":  # the official scripts score the rest
+        for output in ("INSTANCE_ON", "SEMANTIC_ON"):
+            options += [f"MODEL.MASK_FORMER.TEST.{output}", False]
+    names = (f"cityscapes_fine_{kind}_{split}" for split in ("train", "val"))
+    assert set(_train_and_evaluate(folder, options, *names, tmp_path)) == expected
 
 
 @pytest.mark.parametrize(
