@@ -89,7 +89,7 @@ def pairwise_mask_costs(
 
 def _softplus(logits: Tensor, probs: Tensor) -> Tensor:
     """log(1 + exp(x)) from x and its sigmoid, in half of the time of `softplus`."""
-    return torch.maximum(probs, 1 - probs).log_().neg_().add_(F.relu(logits))
+    return F.relu(logits).sub_(torch.maximum(probs, 1 - probs).log_())
 
 
 def classification_loss(class_logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:

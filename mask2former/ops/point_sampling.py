@@ -28,20 +28,37 @@ def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
         (N, P) or (N, C, P), differentiable in maps.
     """
     if points.dim() == 2:
-        return _sample_at_shared(maps, points)
+        return SharedPoints(points, maps.shape[-2], maps.shape[-1]).read(maps)
     grid = _grid(points, maps.dtype)
-    if maps.dim() == 4:
-        return F.grid_sample(maps, grid, align_corners=False)[:, :, 0]
-    return F.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
+    if maps.dim() == 3:
+        return F.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
+    # Map by map, since `grid_sample` takes longer for several channels on CPUs.
+    layers = maps.split(1, 1)
+    return torch.cat([F.grid_sample(x, grid, align_corners=False)[:, :, 0] for x in layers], 1)
 
 
-def _sample_at_shared(maps: Tensor, points: Tensor) -> Tensor:
-    """Read maps (N, H, W) at points (P, 2), (N, P): the pixels around a point are looked up once,
-    as rows of all maps side by side."""
-    index, weights = _pixels_around(points, maps.shape[-2], maps.shape[-1])
-    table = maps.flatten(1).T.contiguous()  # (H*W, N)
-    weights = weights.to(maps.dtype)
-    return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum").T
+class SharedPoints:
+    """Points at which many maps are read: the pixels around each are worked out once.
+
+    Args:
+        points: (P, 2).
+        height, width: of the maps.
+    """
+
+    def __init__(self, points: Tensor, height: int, width: int):
+        self.index, self.weights = _pixels_around(points, height, width)
+
+    def read(self, maps: Tensor) -> Tensor:
+        """Maps (N, H, W), floating, at the points, (N, P); differentiable in maps."""
+        # A pixel of all maps is a row of a table, and a point a weighted sum of four rows.
+        table = maps.flatten(1).T.contiguous()
+        weights = self.weights.to(maps.dtype)
+        return F.embedding_bag(self.index, table, per_sample_weights=weights, mode="sum").T
+
+    def read_masks(self, masks: Tensor) -> Tensor:
+        """Masks (N, H, W), bool or integer, at the points, (N, P), float32."""
+        pixels = masks.flatten(1)[:, self.index.flatten()].unflatten(1, self.index.shape)
+        return (pixels * self.weights).sum(-1)
 
 
 def _pixels_around(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -70,9 +87,7 @@ def sample_masks(masks: Tensor, points: Tensor, rows: Tensor | None = None) -> T
         (N, P), float32, in 0..1 for bool masks.
     """
     if points.dim() == 2:
-        index, weights = _pixels_around(points, masks.shape[-2], masks.shape[-1])
-        pixels = masks.flatten(1)[:, index.flatten()].unflatten(1, index.shape)
-        return (pixels * weights).sum(-1)
+        return SharedPoints(points, masks.shape[-2], masks.shape[-1]).read_masks(masks)
     if rows is None:
         rows = torch.arange(len(masks), device=masks.device)
     parts = [
@@ -154,7 +169,7 @@ class _ValuesAt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, points: Tensor, values: Tensor) -> Tensor:
         ctx.save_for_backward(maps, points)
-        return values.clone()
+        return values.view_as(values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
