@@ -153,6 +153,15 @@ def test_masks_where_nobody_knows_what_is_there(record: dict, tmp_path: Path):
     assert np.array_equal(result["masks"][2].numpy(), rectangle(0, 0, 20, 8))
 
 
+def test_an_object_counts_even_where_its_mask_is_mostly_void(record: dict, tmp_path: Path):
+    file = masks_file(tmp_path, (0, 0, 25, 40))  # IoU 0.4 with the first object, 60 % of it void
+    for threshold, expected in ((0.3, [1, 0, 1]), (0.5, [1, 0])):
+        sampler = ProposalSampler(0, 0.0, threshold)
+        settings = {"mask_file": file, "extras": ["ignore"], "sampler": sampler}
+        result = mapper(True, **settings)(only(record, "panoptic"))
+        assert result["mask_labels"].tolist() == expected
+
+
 def test_inference_keeps_masks_at_the_size_of_the_file(record: dict):
     resize = [T.ResizeTransform(H, W, 2 * H, 2 * W)]
     result = mapper(False, augmentations=resize)(only(record, "panoptic"))

@@ -73,10 +73,11 @@ def test_prompts(predictor: MaskPredictor):
 def test_order_of_channels_reaches_sam(sam: Path, predictor: MaskPredictor):
     """SAM sees RGB whatever the model and the arrays have."""
     other = MaskPredictor(config(**{"INPUT.FORMAT": "BGR"}), array_format="BGR", sam=sam)
-    prompts = SamPrompts(points=[(5, 7)])
-    expected = predictor(photo(), prompts=prompts)["mask_scores"]
-    found = other(photo()[:, :, ::-1], prompts=prompts)["mask_scores"]
-    torch.testing.assert_close(found, expected)
+    prompts = SamPrompts(points=[(5, 7), (30, 20), (50, 35)])
+    swapped = photo()[:, :, ::-1]
+    expected = predictor(photo(), prompts=prompts)["masks"]
+    assert torch.equal(other(swapped, prompts=prompts)["masks"], expected)
+    assert not torch.equal(predictor(swapped, prompts=prompts)["masks"], expected)
 
 
 def test_a_backbone_that_is_sam(sam: Path):
