@@ -8,6 +8,8 @@ TORCH ?=
 TORCH_INDEX_URL ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
+TOPICS ?=
+QUICK ?=
 
 # An environment that is there is kept with its own Python, unless PYTHON is given.
 ifeq ($(origin PYTHON),file)
@@ -17,11 +19,12 @@ SETUP_PYTHON = $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format clean
+.PHONY: help setup demo bench test test-slow lint format clean
 
 help:
 	@echo "make setup      the environment in $(VENV): pinned packages, detectron2, this project"
 	@echo "make demo       set-up, then train, evaluate and draw a small panoptic model"
+	@echo "make bench      set-up, then measure speed and memory beside other implementations"
 	@echo "make test       set-up, lint and the test suite"
 	@echo "make test-slow  the same with the slow tests"
 	@echo "make lint       ruff, mypy and import-linter"
@@ -33,6 +36,10 @@ setup:
 
 demo: setup
 	$(VENV)/bin/python tools/run_demo.py
+
+# QUICK=1 takes smaller inputs; TOPICS="losses mapping" measures these alone (benchmarks/__main__.py).
+bench: setup
+	$(VENV)/bin/python -m benchmarks $(TOPICS) $(if $(QUICK),--quick)
 
 # One thread a worker: the workers share the cores.
 test: lint

@@ -1,0 +1,59 @@
+"""Measures everything, or the topics that are named: `python -m benchmarks [TOPIC ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import time
+import warnings
+from pathlib import Path
+
+from .models import OUTPUT
+from .report import machine, save, table
+from .timing import Row
+
+TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "growth")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
+    parser.add_argument("--quick", action="store_true", help="smaller inputs, 3 minutes")
+    parser.add_argument("--rounds", type=int, help="pairs of each comparison (5; quick: 3)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of table and plot")
+    args = parser.parse_args()
+    unknown = set(args.topics) - set(TOPICS)
+    if unknown:
+        parser.error(f"unknown topics {sorted(unknown)}; there are {', '.join(TOPICS)}")
+    return args
+
+
+def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
+    """The rows of one topic."""
+    module = importlib.import_module(f"{__package__}.{topic}")
+    if topic == "growth":  # single calls: what counts is how they compare over a wide range
+        rounds = min(rounds, 2)
+    return [{"topic": topic, **row} for row in module.measure(rounds, quick)]
+
+
+def main() -> None:
+    """Measure, print the table as it grows, and save it."""
+    args = parse()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    rounds = args.rounds or (3 if args.quick else 5)
+    print(f"machine: {machine()}", flush=True)
+    rows: list[Row] = []
+    for topic in args.topics or TOPICS:
+        start = time.perf_counter()
+        new = measure(topic, rounds, args.quick)
+        rows += new
+        print(f"\n{topic}, {time.perf_counter() - start:.0f} s\n{table(new)}", flush=True)
+        paths = save(rows, args.output)
+    print("\nwritten: " + ", ".join(map(str, paths)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Inference on images: end to end, by stage, peak memory and multiply-adds."""
+
+from __future__ import annotations
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import cases, stages
+from .memory import peak_of
+from .report import machine
+from .timing import Row, compare
+
+PEER = "transformers"
+SIZE, QUICK_SIZE = (800, 1216), (320, 480)
+LARGE = {"height": 2048, "width": 4096, "queries": 200, "SEMANTIC_ON": False}
+
+
+def measure(rounds: int, quick: bool = False) -> list[Row]:
+    """All rows of this topic; `quick` takes a smaller image and leaves out the largest."""
+    size = QUICK_SIZE if quick else SIZE
+    rows = [*stages.measure_stages(size, rounds), _lower_precision(size, rounds)]
+    rows.append(_memory(size))
+    if not quick:
+        rows.append(_memory_of_large())
+    rows.append(_multiply_adds(size))
+    return rows
+
+
+def _name(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _lower_precision(size: tuple[int, int], rounds: int) -> Row:
+    """bf16 beside transformers in fp32; of a small image where the processor has no bf16."""
+    native = cases.DEVICE == "cuda" or {"avx512_bf16", "amx_bf16"} & set(machine()["instructions"])
+    size = size if native else QUICK_SIZE
+    note = "" if native else ", which this processor only imitates"
+    return compare(
+        f"image {_name(size)}, the same in bf16 autocast{note}",
+        cases.ours(*size, PRECISION="bf16"),
+        cases.transformers(*size),
+        rounds,
+        peer_name=f"{PEER}, fp32",
+        at_least=4.0,
+    )
+
+
+def _memory(size: tuple[int, int]) -> Row:
+    height, width = size
+    ours = peak_of("ours", height=height, width=width)
+    peer = peak_of("transformers", height=height, width=width)
+    return {
+        "what": f"image {_name(size)}, peak memory over the level before",
+        "unit": "GB",
+        "ours": ours,
+        "peer": peer,
+        "peer_name": PEER,
+        "ratio": ours / peer,
+        "at_most": 0.5,
+    }
+
+
+def _memory_of_large() -> Row:
+    return {
+        "what": "image 2048x4096, 200 queries, panoptic + instance, peak memory over the weights",
+        "unit": "GB",
+        "ours": peak_of("ours", **LARGE),
+        "value_at_most": 4.0,
+    }
+
+
+def _multiply_adds(size: tuple[int, int]) -> Row:
+    """Of convolutions and matrix products, in 1e9; other operations are not counted."""
+    counts = []
+    for case in (cases.ours, cases.transformers):
+        work = case(*size)
+        with FlopCounterMode(display=False) as counter:
+            work()
+        counts.append(counter.get_total_flops() / 2e9)
+    ours, peer = counts
+    return {
+        "what": f"image {_name(size)}, multiply-adds of convolutions and matrix products",
+        "unit": "1e9",
+        "ours": ours,
+        "peer": peer,
+        "peer_name": PEER,
+        "ratio": ours / peer,
+    }

@@ -1,0 +1,36 @@
+"""The training step: time and peak memory."""
+
+from __future__ import annotations
+
+from . import cases
+from .memory import peak_of
+from .timing import Row, compare
+
+PEER = "transformers"
+SIDE, QUICK_SIDE = 512, 256  # of the crops, in pixels
+
+
+def measure(rounds: int, quick: bool = False) -> list[Row]:
+    """All rows of this topic; `quick` takes smaller crops."""
+    side = QUICK_SIDE if quick else SIDE
+    what = f"training step, {side}x{side} crops, batch 2, 20 targets an image, fp32"
+    arguments = {"side": side, "size": 2, "targets": 20}
+    time = compare(
+        what,
+        cases.our_step(**arguments),
+        cases.transformers_step(**arguments),
+        rounds,
+        peer_name=PEER,
+        at_least=1.7,
+    )
+    ours, peer = peak_of("our_step", **arguments), peak_of("transformers_step", **arguments)
+    memory = {
+        "what": f"{what}, peak memory over the level before",
+        "unit": "GB",
+        "ours": ours,
+        "peer": peer,
+        "peer_name": PEER,
+        "ratio": ours / peer,
+        "at_most": 0.7,
+    }
+    return [time, memory]
