@@ -241,7 +241,7 @@ def bare_names() -> list[str]:
     """All that the configs of the package hold."""
     found = set()
     for file in (Path(published.__file__).parent.parent / "configs").rglob("*.yaml"):
-        found |= set(re.findall(r"^ *WEIGHTS: *\"?([\w.-]+)\"?$", file.read_text(), re.M))
+        found |= set(re.findall(r"^  WEIGHTS: *\"?([\w.-]+)\"?$", file.read_text(), re.M))
     return sorted(found)
 
 
