@@ -14,7 +14,7 @@ def mask_keys() -> dict[tuple[str, str], dict[str, Any]]:
             # Parts that are not trained: any of "backbone", "pixel_decoder", "decoder". The
             # decoder's class branch and what makes its queries are always trained.
             "FREEZE": [],
-            "MASKS_PER_CHUNK": 64,  # masks worked on at a time; bounds memory, not the result
+            "MASKS_PER_CHUNK": 64,  # most masks worked on at a time; bounds memory, not the result
         },
         # The backbone build_sam_backbone.
         ("MODEL", "SAM"): {

@@ -21,6 +21,8 @@ from .given import AsLogits, check_masks, discount, no_object
 from .pooling import mask_coverage
 
 PARTS = ("backbone", "pixel_decoder", "decoder")
+# Mask pixels (masks x height x width) of a chunk, so that masks of large images come one by one.
+_PIXELS_PER_CHUNK = 32 * 2**20
 
 
 @META_ARCH_REGISTRY.register()
@@ -30,8 +32,8 @@ class MaskClassifier(MaskFormer):
     Args:
         freeze: parts that keep their weights and stay in eval mode: any of "backbone",
             "pixel_decoder" and "decoder", the latter without what makes queries and names them.
-        masks_per_chunk: masks of an image that are worked on at a time in eval; bounds memory, not
-            the result.
+        masks_per_chunk: masks of an image that are worked on at a time in eval, fewer where the
+            image is large; bounds memory, not the result.
 
     The others are those of `MaskFormer`; `sem_seg_head` holds a pixel decoder and, as predictor, a
     `MaskQueryDecoder`.
@@ -211,8 +213,10 @@ class MaskClassifier(MaskFormer):
         """
         num_logits = self.sem_seg_head.num_classes + 1
         logits = [torch.zeros(0, num_logits, device=self.device)]
-        for start in range(0, len(masks), self.masks_per_chunk):
-            chunk = torch.arange(start, min(start + self.masks_per_chunk, len(masks)))
+        height, width = canvas.output
+        step = max(1, min(self.masks_per_chunk, _PIXELS_PER_CHUNK // (height * width)))
+        for start in range(0, len(masks), step):
+            chunk = torch.arange(start, min(start + step, len(masks)))
             masks_now = masks[chunk].to(self.device)
             coverage = mask_coverage(masks_now, canvas.image, canvas.padded, memory.fine_size)
             found = self.sem_seg_head.predictor.classify(memory, coverage[None])[-1][0].float()

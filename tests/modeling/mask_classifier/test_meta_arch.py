@@ -96,6 +96,16 @@ def test_no_more_masks_are_read_at_a_time_than_a_chunk():
     assert name(model, masks=Lazy(many, most=8))["class_logits"].shape == (200, 4)
 
 
+def test_masks_of_large_images_come_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch):
+    pixels = 3 * SIZE[0] * SIZE[1]
+    monkeypatch.setattr("mask2former.modeling.mask_classifier.meta_arch._PIXELS_PER_CHUNK", pixels)
+    model = tiny_classifier(semantic_on=False, panoptic_on=False, test_topk_per_image=2)
+    many = rectangles(*BOXES, size=SIZE).repeat(2, 1, 1)
+    assert name(model, masks=Lazy(many, most=3))["class_logits"].shape == (8, 4)
+    monkeypatch.setattr("mask2former.modeling.mask_classifier.meta_arch._PIXELS_PER_CHUNK", 1)
+    assert name(model, masks=Lazy(many, most=2))["class_logits"].shape == (8, 4)
+
+
 def test_images_of_a_batch_do_not_mix():
     model = tiny_classifier().eval()
     other = {"image": image(1, (64, 64)), "masks": rectangles((5, 5, 60, 30), size=(64, 64))}
