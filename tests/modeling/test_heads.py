@@ -6,7 +6,7 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from mask2former.modeling import MaskFormerHead
-from mask2former.modeling.heads import accepts_keyword, build_pixel_decoder
+from mask2former.modeling.heads import accepts_keyword, build_pixel_decoder, takes_aux_outputs
 
 SHAPES = {"res3": ShapeSpec(channels=2, stride=8), "res2": ShapeSpec(channels=2, stride=4)}
 
@@ -104,3 +104,16 @@ def test_accepts_keyword():
 def test_mask_is_passed_on():
     mask = torch.zeros(1)
     assert make_head()({}, mask)["mask"] is mask
+
+
+def test_heads_of_others_may_not_know_our_keyword():
+    class Other(nn.Module):
+        def forward(self, x, mask_features, mask=None):
+            return {}
+
+    class Ours(Other):
+        def forward(self, x, mask_features, mask=None, *, aux_outputs=True):
+            return {}
+
+    assert not takes_aux_outputs(Other())
+    assert takes_aux_outputs(Ours())
