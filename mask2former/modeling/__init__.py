@@ -22,9 +22,9 @@ from .tta import SemanticSegmentorWithTTA
 from .video_meta_arch import VideoMaskFormer
 
 __all__ = [
+    "D2DAT",
     "TRANSFORMER_DECODER_REGISTRY",
     "BasePixelDecoder",
-    "D2DAT",
     "D2SwinTransformer",
     "HungarianMatcher",
     "MSDeformAttnPixelDecoder",
