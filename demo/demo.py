@@ -247,6 +247,7 @@ def run_video(args: argparse.Namespace) -> int:
         array_format="RGB",
         window=args.window,
         score_threshold=0.5 if wanted is None else wanted,
+        max_overlap=0.6,  # one name on an object
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     drawn = draw_video_file(

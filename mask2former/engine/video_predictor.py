@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..modeling.clip_inference import Windows, run_windows
 from ..modeling.clip_tracks import TrackedWindow, track_windows
 from ..modeling.frame_tracking import FrameTracker
-from ..modeling.track_linking import TrackLinker
+from ..modeling.track_linking import Track, TrackLinker, mask_iou
 from ..ops.masks import mask_boxes
 from .predictor import ImageLike, Predictor
 
@@ -47,6 +47,7 @@ class VideoPredictor(Predictor):
         window: int | None = None,
         overlap: int | None = None,
         score_threshold: float = 0.0,
+        max_overlap: float = 1.0,
     ) -> None:
         """
         Args:
@@ -57,6 +58,8 @@ class VideoPredictor(Predictor):
             overlap: frames that a window shares with the one before; None for the config's
                 (VIDEO_OVERLAP), or what the window has room for.
             score_threshold: objects of a lower score are left out, in 0..1.
+            max_overlap: of objects whose masks in a frame have a higher IoU than this, a model for
+                video keeps the one of the best score; in 0..1. As published, 1 keeps all.
 
         Raises:
             ValueError: windows that share no frame or are all overlap; else as `Predictor`.
@@ -69,6 +72,7 @@ class VideoPredictor(Predictor):
             overlap = max(1, min(test.VIDEO_OVERLAP, window // 2)) if window else 0
         self.windows = Windows(window, overlap)
         self.score_threshold = score_threshold
+        self.max_overlap = max_overlap
         self.is_video_model = self.cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
 
     def __call__(self, frames: Iterable[ImageLike]) -> Iterator[dict[str, Any]]:
@@ -130,10 +134,12 @@ class VideoPredictor(Predictor):
             shown = _choose(tracked, self.score_threshold)
             for t in range(tracked.window.shared, tracked.window.length):
                 masks = tracked.masks(t, shown)
-                for i, mask in zip(shown, masks):
-                    if not tracked.tracks[i].id and mask.any():
-                        tracked.tracks[i].id = next(ids)
-                yield {"instances": _instances(tracked, shown, masks)}
+                tracks = [tracked.tracks[i] for i in shown]
+                kept = _choose_masks(tracks, masks, self.max_overlap)
+                tracks = [tracks[i] for i in kept]
+                for track in tracks:
+                    track.id = track.id or next(ids)
+                yield {"instances": _instances(tracks, masks[kept])}
 
 
 def _choose(tracked: TrackedWindow, threshold: float) -> list[int]:
@@ -145,14 +151,25 @@ def _choose(tracked: TrackedWindow, threshold: float) -> list[int]:
     ]
 
 
-def _instances(tracked: TrackedWindow, shown: list[int], masks: Tensor) -> Instances:
-    """What one frame shows of the objects, whose masks (n, H, W) may be empty in it."""
-    there = masks.flatten(1).any(1)
-    tracks = [tracked.tracks[i] for i, visible in zip(shown, there.tolist()) if visible]
+def _choose_masks(tracks: Sequence[Track], masks: Tensor, max_overlap: float) -> list[int]:
+    """Places, in order, of masks (N, H, W) that are not empty and repeat no better one."""
+    there = masks.flatten(1).any(1).nonzero()[:, 0].tolist()
+    if max_overlap >= 1 or len(there) < 2:
+        return there
+    iou = mask_iou(masks[there], masks[there])
+    kept: list[int] = []
+    for i in sorted(range(len(there)), key=lambda i: -float(tracks[there[i]].class_probs.max())):
+        if all(iou[i, j] <= max_overlap for j in kept):
+            kept.append(i)
+    return [there[i] for i in sorted(kept)]
+
+
+def _instances(tracks: Sequence[Track], masks: Tensor) -> Instances:
+    """What one frame shows of tracks, with masks (N, H, W)."""
     best = [track.class_probs.max(0) for track in tracks]
     instances = Instances(tuple(masks.shape[-2:]))
-    instances.pred_masks = masks[there]
-    instances.pred_boxes = Boxes(mask_boxes(instances.pred_masks))
+    instances.pred_masks = masks
+    instances.pred_boxes = Boxes(mask_boxes(masks))
     instances.scores = torch.tensor([float(b.values) for b in best])
     instances.pred_classes = torch.tensor([int(b.indices) for b in best], dtype=torch.int64)
     instances.track_ids = torch.tensor([track.id for track in tracks], dtype=torch.int64)
