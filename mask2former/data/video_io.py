@@ -172,7 +172,8 @@ def import_av() -> Any:
         import av
     except ModuleNotFoundError as error:
         raise ImportError("video needs PyAV: pip install av") from error
-    av.logging.set_level(av.logging.FATAL)  # what matters is raised
+    # What matters is raised. With any level, decoding threads wait for the lock of Python.
+    av.logging.set_level(None)
     return av
 
 
