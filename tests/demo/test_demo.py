@@ -278,7 +278,7 @@ def test_errors_in_full_for_developers(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "give --input, or --dataset"),
+        ((), "give --input, --video-input, or --dataset"),
         (("--input", "a", "--confidence-threshold", "1.5"), "in 0 to 1, got 1.5"),
         (("--input", "a", "--max-images", "0"), "1 or more, got 0"),
         (("--input", "a", "--draw", "depth"), "invalid choice: 'depth'"),

@@ -142,6 +142,7 @@ def test_an_interruption_leaves_a_file_that_plays(
 ) -> None:
     monkeypatch.undo()  # signals are real here
     previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
     draw = video_drawing.draw_frame
     drawn = []
 

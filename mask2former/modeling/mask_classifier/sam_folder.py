@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
-
 if TYPE_CHECKING:
     from transformers import SamModel
 
@@ -66,6 +64,7 @@ def _model_type(path: Path) -> str | None:
 def _read(path: Path) -> SamModel:
     try:
         import transformers
+        from safetensors import SafetensorError  # which transformers needs
     except ImportError as error:
         raise ImportError(
             "SAM needs the package transformers: pip install 'mask2former[hf]'"
