@@ -39,8 +39,7 @@ ONLY = {f"MODEL.MASK_FORMER.TEST.{kind}_ON": False for kind in ("PANOPTIC", "INS
 Run = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def runner(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Calls the script with a small model of random weights; output goes to tmp_path/out.
 
     Returns the exit code and what was written to stdout, or to stderr where the code is not 0.
@@ -48,7 +47,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def call(*args: object, **opts: object) -> tuple[int, str]:
         words = [str(word) for pair in (SMALL | opts).items() for word in pair]
-        argv = ["--config-file", str(CONFIG), *map(str, args)]
+        argv = ["--config-file", str(config), *map(str, args)]
         if "--output" not in argv:
             argv += ["--output", str(tmp_path / "out")]
         code = demo.main([*argv, "--opts", *words])
@@ -59,12 +58,8 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """48 pixels wide, 40 high."""
-    path = tmp_path / "photo.png"
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(CONFIG, tmp_path, capsys)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +11,26 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from demo import demo
 from mask2former.evaluation.rle import encode_masks
-from tests.demo.test_demo import CONFIGS, SMALL, picture, results, shapes  # noqa: F401 (a fixture)
+from tests.demo.test_demo import (  # noqa: F401 (some are fixtures)
+    CONFIGS,
+    Run,
+    picture,
+    results,
+    runner,
+    shapes,
+)
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 from tests.modeling.mask_classifier.small import rectangles, save_tiny_sam
 
 CONFIG = CONFIGS / "mask-classification" / "maskformer2_lite0.yaml"
 SIZE = (40, 48)
 BOXES = ((2, 3, 20, 30), (20, 5, 45, 18), (22, 20, 40, 39))
-Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Calls the script with a small model of random weights; output goes to tmp_path/out."""
-
-    def call(*args: object, **opts: object) -> tuple[int, str]:
-        words = [str(word) for pair in (SMALL | opts).items() for word in pair]
-        argv = ["--config-file", str(CONFIG), "--output", str(tmp_path / "out"), *map(str, args)]
-        code = demo.main([*argv, "--opts", *words])
-        captured = capsys.readouterr()
-        return code, captured.err if code else captured.out
-
-    return call
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
+    return runner(CONFIG, tmp_path, capsys)
 
 
 @pytest.fixture

