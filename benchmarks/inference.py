@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch.utils.flop_counter import FlopCounterMode
 
+from mask2former.ops.linear import use_linear
+
 from . import cases, stages
 from .memory import peak_of
 from .report import machine
@@ -73,7 +75,8 @@ def _multiply_adds(size: tuple[int, int]) -> Row:
     counts = []
     for case in (cases.ours, cases.transformers):
         work = case(*size)
-        with FlopCounterMode(display=False) as counter:
+        # The counter knows PyTorch's own operators.
+        with use_linear("pytorch"), FlopCounterMode(display=False) as counter:
             work()
         counts.append(counter.get_total_flops() / 2e9)
     ours, peer = counts

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+_traces = pytest.StashKey[Path]()
+_trace = pytest.StashKey[TextIO]()
 
 # The workers share the cores: more threads each would only get in each other's way.
 torch.set_num_threads(1)
@@ -24,6 +31,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker leaves a trace in a file if it crashes: what it prints is lost among the dots."""
+    if not hasattr(config, "workerinput"):
+        config.stash[_traces] = Path(tempfile.mkdtemp(prefix="crash-traces-"))
+        return
+    config.stash[_trace] = Path(config.workerinput["crash_trace"]).open("w")  # noqa: SIM115
+    faulthandler.enable(config.stash[_trace])
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's, before a worker starts
+def pytest_configure_node(node: Any) -> None:
+    folder = node.config.stash[_traces]
+    node.workerinput["crash_trace"] = str(folder / f"{node.gateway.id}.txt")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for path in sorted(terminalreporter.config.stash[_traces].glob("*.txt")):
+        if text := path.read_text():
+            terminalreporter.section(f"worker {path.stem} crashed")
+            terminalreporter.write(text)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _traces in config.stash:
+        shutil.rmtree(config.stash[_traces], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 
 from mask2former.modeling.transformer_decoders import masked
 
@@ -87,6 +88,28 @@ def test_outputs(
         if not differences[shift]:
             return
     pytest.fail(f"shares of numbers that are off, by shift of the attention mask: {differences}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.parametrize("name", ["coco_pan_r50", "ytvis19_r50_3frames"])
+def test_compiled_outputs(
+    golden: ModuleType,
+    recorded: Mapping[str, np.ndarray],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case, wanted = case_of(recorded, name)
+    build = golden.build
+
+    def build_compiled(*args: Any) -> tuple[Any, nn.Module]:
+        cfg, model = build(*args)
+        model.backbone.compile()
+        model.sem_seg_head.compile()
+        return cfg, model
+
+    monkeypatch.setattr(golden, "build", build_compiled)
+    assert not compare(golden.run_case(str(ROOT), case), wanted, case)
 
 
 @pytest.mark.parametrize("trials", [4, pytest.param(12, marks=pytest.mark.slow)])

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mask2former.ops.linear import use_linear
+
 __all__ = ["Costs", "costs_table", "count_costs", "count_parameters"]
 
 # Module names by their cost; "" is the whole model.
@@ -46,7 +48,8 @@ def count_costs(model: nn.Module, run: Callable[[], Any]) -> tuple[Costs, Costs]
     trained = [p for p in model.parameters() if p.requires_grad]
     try:
         model.requires_grad_(False)  # the mode would follow parameters into the backward pass
-        with torch.no_grad(), mode:
+        # The mode knows PyTorch's own operators.
+        with torch.no_grad(), use_linear("pytorch"), mode:
             run()
     finally:
         for parameter in trained:

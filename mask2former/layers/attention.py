@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ops.linear import linear
+
 
 class MultiheadAttention(nn.Module):
     """Scaled dot-product attention with the parameters of `torch.nn.MultiheadAttention`.
@@ -52,9 +54,9 @@ class MultiheadAttention(nn.Module):
         wq, wk, wv = self.in_proj_weight.chunk(3)
         bq, bk, bv = self.in_proj_bias.chunk(3)
         out = F.scaled_dot_product_attention(
-            self._split_heads(F.linear(query, wq, bq)),
-            self._split_heads(F.linear(key, wk, bk)),
-            self._split_heads(F.linear(value, wv, bv)),
+            self._split_heads(linear(query, wq, bq)),
+            self._split_heads(linear(key, wk, bk)),
+            self._split_heads(linear(value, wv, bv)),
             attn_mask=attend,
             dropout_p=self.dropout if self.training else 0.0,
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops.deform_attn import deformable_attention
+from ..ops.linear import linear
 
 _TOKENS_PER_CHUNK = 2048  # of the feed-forward network outside of training
 
@@ -95,7 +96,7 @@ class DeformableAttention(nn.Module):
         share = share.repeat(self.num_heads)  # (M*L*P*2,)
         offsets = self.sampling_offsets
         with torch.autocast(query.device.type, enabled=False):  # 16 bits are too few for places
-            rows = F.linear(query.float(), offsets.weight * share[:, None], offsets.bias * share)
+            rows = linear(query.float(), offsets.weight * share[:, None], offsets.bias * share)
             return rows + reference.repeat(1, rows.shape[-1] // 2)
 
 

@@ -11,9 +11,9 @@ from ..ops.masks import resize
 Size = tuple[int, int]  # H, W in pixels
 
 # Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache.
-_PIXELS_PER_BLOCK = {"cpu": 2 * 2**20}
+_PIXELS_PER_BLOCK = {"cpu": 2**20}
 _PIXELS_PER_BLOCK_ELSEWHERE = 64 * 2**20
-_MIN_ROWS = 16  # less of the output would have the same rows of the predictions resized repeatedly
+_MIN_ROWS = 8  # less of the output would have the same rows of the predictions resized repeatedly
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..ops.linear import linear
+
 
 def point_losses(
     point_logits: Tensor, point_targets: Tensor, keep: Tensor | None = None
@@ -81,9 +83,9 @@ def pairwise_mask_costs(
         points = keep.sum().clamp(min=1)
         point_logits, negative, probs = point_logits * keep, negative * keep, probs * keep
         point_targets = point_targets * keep
-    bce = (negative.sum(1)[:, None] - point_logits @ point_targets.T) / points
+    bce = (negative.sum(1)[:, None] - linear(point_logits, point_targets)) / points
     total = probs.sum(1)[:, None] + point_targets.sum(1)
-    dice = 1 - (2 * (probs @ point_targets.T) + 1) / (total + 1)
+    dice = 1 - (2 * linear(probs, point_targets) + 1) / (total + 1)
     return bce, dice
 
 

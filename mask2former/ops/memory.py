@@ -8,32 +8,26 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_HUGE_PAGE = 2 * 2**20  # bytes
-_WORTHWHILE = 8 * _HUGE_PAGE
-_MADV_HUGEPAGE = 14
+_WORTHWHILE = 16 * 2**20  # bytes
 
 
 def empty_large(
     *size: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """A tensor as `torch.empty` gives it, in huge pages where that can be had.
+    """A tensor as `torch.empty` gives it, for which memory that is free is handed back first.
 
-    The first write to fresh memory costs a page fault every 4 kB, which for results of hundreds of
-    megabytes takes longer than to compute them. In huge pages there are 512 times fewer.
+    A process keeps much of what it frees. Without this a result of hundreds of megabytes would come
+    on top of that, and the peak be higher by it.
     """
     tensor = torch.empty(size, dtype=dtype, device=device)
     if tensor.device.type == "cpu" and tensor.nbytes >= _WORTHWHILE:
-        first = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
-        last = (tensor.data_ptr() + tensor.nbytes) // _HUGE_PAGE * _HUGE_PAGE
-        _advise()(first, last - first, _MADV_HUGEPAGE)  # advice: nothing depends on the answer
+        _trim()(0)
     return tensor
 
 
 @lru_cache(maxsize=1)
-def _advise() -> Callable[[int, int, int], object]:
-    """Linux's madvise; elsewhere a function that does nothing."""
+def _trim() -> Callable[[int], object]:
+    """glibc's malloc_trim; with other C libraries a function that does nothing."""
     if not sys.platform.startswith("linux"):
         return lambda *args: None
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return madvise
+    return getattr(ctypes.CDLL(None), "malloc_trim", lambda *args: None)

@@ -156,13 +156,22 @@ def cityscapes(root: Path) -> None:
         save_json(panoptic.with_suffix(".json"), content)
 
 
-def ytvis(root: Path, folder: str = "ytvis_2019", classes: str = "ytvis_2019") -> None:
-    """Two frames with an object in the upper left quarter, of category 3, hidden in the second."""
+def ytvis(
+    root: Path,
+    folder: str = "ytvis_2019",
+    classes: str = "ytvis_2019",
+    frames: str = "{}/JPEGImages",
+    annotations: str = "{}.json",
+) -> None:
+    """Two frames with an object in the upper left quarter, of category 3, hidden in the second.
+
+    `frames` and `annotations` are where a split keeps these.
+    """
     categories = [{"id": c["id"], "name": c["name"]} for c in load_categories(classes)]
     for split in ("train", "valid"):
         names = [f"clip/{frame:05d}.jpg" for frame in range(2)]
         for name in names:
-            save_photo(root / folder / split / "JPEGImages" / name)
+            save_photo(root / folder / frames.format(split) / name)
         size = {"height": HEIGHT, "width": WIDTH, "length": 2}
         annotation = {
             "id": 1,
@@ -176,4 +185,9 @@ def ytvis(root: Path, folder: str = "ytvis_2019", classes: str = "ytvis_2019") -
         }
         videos = [{"id": 1, "file_names": names, **size}]
         content = {"videos": videos, "annotations": [annotation], "categories": categories}
-        save_json(root / folder / f"{split}.json", content)
+        save_json(root / folder / annotations.format(split), content)
+
+
+def ovis(root: Path) -> None:
+    """The same as `ytvis`, with frames and annotations where OVIS has them."""
+    ytvis(root, "ovis", "ovis", frames="{}", annotations="annotations_{}.json")

@@ -18,6 +18,13 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
+def catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """detectron2's catalogs, without any data set until the test is over."""
+    monkeypatch.setattr(DatasetCatalog, "data", {})
+    monkeypatch.setattr(MetadataCatalog, "data", {})
+
+
+@pytest.fixture
 def register() -> Iterator[Callable[..., str]]:
     """Registers records and metadata under a new name, and returns the name."""
     names = []

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ...layers import WindowAttention
+from ...ops.linear import linear
 
 __all__ = ["LocalAttention", "SampledKeyAttention", "SampledKeys", "named_norm"]
 
@@ -200,7 +201,7 @@ def _exact(x: Tensor) -> Tensor:
 
 def _pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a 1x1 convolution to the last axis."""
-    return F.linear(x, conv.weight.flatten(1), conv.bias)
+    return linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def _grid(height: int, width: int, shift: float, like: Tensor) -> Tensor:

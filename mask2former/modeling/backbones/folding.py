@@ -2,8 +2,9 @@
 
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...ops.linear import conv2d
 
 
 class FoldedConv2d(Conv2d):
@@ -16,16 +17,23 @@ class FoldedConv2d(Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H', W')."""
-        if not _is_fixed(self.norm) or self.padding_mode != "zeros":
+        if self.padding_mode != "zeros":
             return super().forward(x)
+        weight, bias, norm = self.weight, self.bias, self.norm
+        if _is_fixed(norm):
+            weight, bias, norm = *self._folded(), None
+        x = conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        x = x if norm is None else norm(x)
+        return x if self.activation is None else self.activation(x)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of convolution and norm as one."""
         norm = self.norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
         if self.bias is not None:
             shift = shift + self.bias * scale
-        weight = self.weight * scale[:, None, None, None]
-        x = F.conv2d(x, weight, shift, self.stride, self.padding, self.dilation, self.groups)
-        return x if self.activation is None else self.activation(x)
+        return self.weight * scale[:, None, None, None], shift
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:

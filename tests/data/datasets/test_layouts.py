@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,11 +144,16 @@ def test_cityscapes(tmp_path, empty_catalogs, kind, task, needs):
 
 
 @pytest.mark.parametrize(
-    ("name", "table"),
-    [("ytvis_2019", "ytvis_2019"), ("ytvis_2021", "ytvis_2021"), ("ytvis_2022", "ytvis_2021")],
+    ("name", "fake"),
+    [
+        ("ytvis_2019", fakes.ytvis),
+        ("ytvis_2021", partial(fakes.ytvis, folder="ytvis_2021", classes="ytvis_2021")),
+        ("ytvis_2022", partial(fakes.ytvis, folder="ytvis_2022", classes="ytvis_2021")),
+        ("ovis", fakes.ovis),
+    ],
 )
-def test_video_layout(tmp_path, empty_catalogs, name, table):
-    fakes.ytvis(tmp_path, name, table)
+def test_video_layout(tmp_path, empty_catalogs, name, fake):
+    fake(tmp_path)
     datasets.register_all(str(tmp_path))
     options = [*SMALL, *VIDEO]
     results = _train_and_evaluate("instance", options, f"{name}_train", f"{name}_val", tmp_path)

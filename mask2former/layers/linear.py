@@ -1,0 +1,41 @@
+"""Modules whose linear maps go by `ops.linear`."""
+
+from torch import Tensor, nn
+
+from ..ops.linear import conv2d, linear
+
+
+class Linear(nn.Linear):
+    """PyTorch's layer, by the library that makes most of the processor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
+        return linear(x, self.weight, self.bias)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """PyTorch's layer with a kernel of one pixel, likewise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W')."""
+        return conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+def speed_up_linear_maps(module: nn.Module) -> nn.Module:
+    """Let PyTorch's own linear layers and pointwise convolutions inside a module be those above.
+
+    Parameters and their names stay. Layers of other classes are left alone, as they may do more.
+
+    Returns:
+        the module.
+    """
+    for part in module.modules():
+        if type(part) is nn.Linear:
+            part.__class__ = Linear
+        elif (
+            type(part) is nn.Conv2d and part.kernel_size == (1, 1) and part.padding_mode == "zeros"
+        ):
+            part.__class__ = PointwiseConv2d
+    return module

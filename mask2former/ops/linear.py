@@ -1,0 +1,171 @@
+"""Linear maps on CPUs, by the library that makes most of the processor.
+
+PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, which on processors
+that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
+takes half of the time, forward and backward. With AVX2 it takes the same forward, and a little more
+backward: there it is taken without gradients, so that machines of either kind add in one order.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IMPLEMENTATIONS = ("auto", "onednn", "pytorch")
+ENVIRONMENT = "MASK2FORMER_LINEAR"
+
+_log = logging.getLogger(__name__)
+
+# Multiply-adds from which on a product is worth the way to oneDNN.
+_WORTHWHILE = 2**20
+
+
+def _known(name: str, where: str) -> str:
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"{where}: expected one of {', '.join(IMPLEMENTATIONS)}, got {name!r}.")
+    return name
+
+
+_requested = _known(os.environ.get(ENVIRONMENT, "auto"), ENVIRONMENT)
+
+
+@contextmanager
+def use_linear(name: str) -> Iterator[None]:
+    """Within this context, compute linear maps in the named way.
+
+    Outside of it the environment variable MASK2FORMER_LINEAR decides when the package is imported;
+    without that, the choice is automatic.
+
+    Args:
+        name: one of IMPLEMENTATIONS.
+
+    Raises:
+        ValueError: there is no such implementation.
+    """
+    global _requested
+    before, _requested = _requested, _known(name, "use_linear")
+    try:
+        yield
+    finally:
+        _requested = before
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`: x (..., I) times the transpose of weight (O, I), plus bias (O,)."""
+    if not _pays(x, weight, x.numel()):
+        return F.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    inputs = (rows, weight) if bias is None else (rows, weight, bias)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+        out = _Linear.apply(rows, weight, bias)
+    else:
+        out = _product(rows, weight, bias)
+    return out.view(*x.shape[:-1], len(weight))
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: tuple[int, ...] = (1, 1),
+    padding: Any = (0, 0),
+    dilation: tuple[int, ...] = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """`F.conv2d`: one of a single pixel, over maps whose channels come last, is a linear map."""
+    pixels = x.numel() // (stride[0] * stride[1])
+    if (
+        x.dim() != 4
+        or weight.shape[2:] != (1, 1)
+        or groups != 1
+        or padding not in ((0, 0), 0, "valid", "same")
+        or not x.is_contiguous(memory_format=torch.channels_last)
+        or not _pays(x, weight, pixels)
+    ):
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    rows = x[:, :, :: stride[0], :: stride[1]].permute(0, 2, 3, 1)
+    return linear(rows, weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """Write the product of a (M, K) and b (K, N) to out (M, N), without a gradient."""
+    if _pays(b, a, b.numel()):
+        out.copy_(_product(a, b.T, None))
+    else:
+        torch.mm(a, b, out=out)
+
+
+class _Linear(torch.autograd.Function):
+    """oneDNN's product, whose gradients are products of the same kind."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        d_x = _product(grad, weight.T, None) if ctx.needs_input_grad[0] else None
+        d_weight = _product(grad.T, x.T, None) if ctx.needs_input_grad[1] else None
+        return d_x, d_weight, grad.sum(0) if ctx.needs_input_grad[2] else None
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _pays(x: Tensor, weight: Tensor, numbers: int) -> bool:
+    """Whether oneDNN is to map so many numbers of x by a weight (O, I, ...)."""
+    return (
+        _requested != "pytorch"
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and numbers * len(weight) >= _WORTHWHILE
+        # Compilers and exporters know PyTorch's own operator, and autocast chooses its type.
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch.is_autocast_enabled("cpu")
+        and (_requested == "onednn" or _is_faster(torch.is_grad_enabled()))
+        and _is_there()
+    )
+
+
+@lru_cache(maxsize=2)
+def _is_faster(gradients: bool) -> bool:
+    """Whether MKL may leave instructions unused that oneDNN uses."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    wanted = capability == "AVX512" or (capability == "AVX2" and not gradients)
+    faster = wanted and not _made_by_intel()
+    _log.info(
+        "linear maps in float32 %s gradients are computed on this CPU by: %s",
+        "with" if gradients else "without",
+        "oneDNN" if faster else "PyTorch's choice",
+    )
+    return faster
+
+
+def _made_by_intel() -> bool:
+    """As Linux tells; True where it cannot be known, so that all stays as PyTorch has it."""
+    path = Path("/proc/cpuinfo")
+    return not path.is_file() or "GenuineIntel" in path.read_text()
+
+
+@lru_cache(maxsize=1)
+def _is_there() -> bool:
+    """Whether this PyTorch has the operator, which is one of its internal ones, as we call it."""
+    try:
+        _product(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4))
+    except (AttributeError, RuntimeError, TypeError) as error:
+        _log.warning("oneDNN's linear map is not to be had, PyTorch's is used: %s", error)
+        return False
+    return True

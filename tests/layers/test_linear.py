@@ -1,0 +1,43 @@
+"""Layers whose linear maps go another way: same results and names, and no others are touched."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mask2former.layers import linear as layers
+from mask2former.layers import speed_up_linear_maps
+
+
+def network():
+    class Own(nn.Linear):
+        pass
+
+    parts = [nn.Conv2d(16, 32, 1, stride=2), nn.Conv2d(32, 8, 3), nn.Flatten(2)]
+    return nn.Sequential(*parts, nn.Linear(45, 64), Own(64, 7))
+
+
+def test_names_and_results_stay():
+    plain = network()
+    fast = speed_up_linear_maps(copy.deepcopy(plain))
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    x = torch.randn(2, 16, 14, 22, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(fast(x), plain(x))
+
+
+def test_only_pytorchs_own_layers_are_changed():
+    conv, other, _, linear, own = speed_up_linear_maps(network())
+    assert type(conv) is layers.PointwiseConv2d
+    assert type(other) is nn.Conv2d
+    assert type(linear) is layers.Linear
+    assert type(own).__name__ == "Own"
+
+
+def test_they_use_the_operators(monkeypatch):
+    monkeypatch.setattr(layers, "linear", lambda *args: pytest.fail("linear"))
+    with pytest.raises(pytest.fail.Exception, match="linear"):
+        speed_up_linear_maps(nn.Linear(3, 4))(torch.ones(2, 3))
+    monkeypatch.setattr(layers, "conv2d", lambda *args: pytest.fail("conv2d"))
+    with pytest.raises(pytest.fail.Exception, match="conv2d"):
+        speed_up_linear_maps(nn.Conv2d(3, 4, 1))(torch.ones(2, 3, 5, 5))

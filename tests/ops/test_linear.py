@@ -1,0 +1,147 @@
+"""Linear maps by oneDNN: equal to PyTorch's, with their gradients, and left alone elsewhere."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mask2former.ops import linear as ops
+
+SIZE = 128  # of products that are worth it
+
+
+@pytest.fixture(autouse=True)
+def onednn(monkeypatch):
+    """oneDNN whatever the processor; counts its products."""
+    if not ops._is_there():
+        pytest.skip("this PyTorch has no oneDNN")
+    calls = []
+    product = ops._product
+    monkeypatch.setattr(ops, "_product", lambda *args: calls.append(1) or product(*args))
+    with ops.use_linear("onednn"):
+        yield calls
+
+
+def tensors(*shapes, grad=False):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(s, generator=generator).requires_grad_(grad) for s in shapes]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("lead", [(SIZE,), (3, SIZE), (2, 3, SIZE)])
+def test_values_and_gradients_of_a_linear_map(onednn, lead, bias):
+    inputs = tensors((*lead, SIZE), (96, SIZE), (96,), grad=True)[: 2 + bias]
+    results = []
+    for function in (F.linear, ops.linear):
+        out = function(*inputs)
+        grads = torch.autograd.grad(out.square().sum(), inputs)
+        results.append((out, *grads))
+    assert len(onednn) == 3
+    for expected, found in zip(*results):
+        # Sums of up to 768 terms in another order.
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_values_and_gradients_of_a_pointwise_convolution(onednn, stride):
+    x, weight, bias = tensors((2, SIZE, 23, 31), (48, SIZE, 1, 1), (48,), grad=True)
+    x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    results = []
+    for function in (F.conv2d, ops.conv2d):
+        out = function(x, weight, bias, (stride, stride))
+        grads = torch.autograd.grad(out.square().sum(), (x, weight, bias))
+        results.append((out, *grads))
+    assert len(onednn) == 3
+    for expected, found in zip(*results):
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=5e-3)
+    assert results[1][0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_frozen_weights_have_no_gradient(onednn):
+    x, weight = tensors((SIZE, SIZE), (SIZE, SIZE))
+    ops.linear(x.requires_grad_(), weight).sum().backward()
+    assert x.grad is not None
+    assert weight.grad is None
+    assert len(onednn) == 2  # forward, and the gradient of x alone
+
+
+def test_product_into_part_of_a_tensor(onednn):
+    a, b = tensors((70, SIZE), (SIZE, 200))
+    whole = torch.zeros(70, 500)
+    ops.product_into(whole[:, 100:300], a, b)
+    assert onednn
+    torch.testing.assert_close(whole[:, 100:300], a @ b, rtol=1e-4, atol=1e-4)
+    assert not whole[:, :100].any()
+    assert not whole[:, 300:].any()
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options"),
+    [
+        ((2, SIZE, 23, 31), (48, SIZE, 1, 1), {}),  # channels first
+        ((2, SIZE, 23, 31), (48, SIZE, 3, 3), {"padding": (1, 1)}),
+        ((2, SIZE, 23, 31), (48, SIZE, 1, 1), {"padding": (1, 1)}),
+        ((2, SIZE, 23, 31), (SIZE, 1, 1, 1), {"groups": SIZE}),
+    ],
+)
+def test_other_convolutions_are_pytorchs(onednn, x, weight, options):
+    x, weight = tensors(x, weight)
+    if options:
+        x = x.contiguous(memory_format=torch.channels_last)
+    expected = F.conv2d(x, weight, None, **options)
+    torch.testing.assert_close(ops.conv2d(x, weight, None, **options), expected)
+    assert not onednn
+
+
+def test_small_maps_other_types_and_autocast_are_pytorchs(onednn):
+    x, weight = tensors((SIZE, SIZE), (SIZE, SIZE))
+    ops.linear(x[:2], weight)
+    assert ops.linear(x.double(), weight.double()).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ops.linear(x, weight).dtype == torch.bfloat16
+    with ops.use_linear("pytorch"):
+        ops.linear(x, weight)
+    assert not onednn
+
+
+def test_compilers_see_pytorchs_operator(onednn):
+    class Map(torch.nn.Module):
+        def forward(self, x, weight):
+            return ops.linear(x, weight)
+
+    exported = torch.export.export(Map(), tuple(tensors((SIZE, SIZE), (SIZE, SIZE))))
+    names = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert names == {"aten.linear.default"}
+
+
+@pytest.mark.parametrize(
+    ("capability", "intel", "gradients", "expected"),
+    [
+        ("AVX512", False, True, True),
+        ("AVX512", False, False, True),
+        ("AVX512", True, False, False),
+        ("AVX2", False, True, False),
+        ("AVX2", False, False, True),
+        ("AVX2", True, False, False),
+        ("DEFAULT", False, False, False),
+    ],
+)
+def test_the_choice(monkeypatch, capability, intel, gradients, expected):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(ops, "_made_by_intel", lambda: intel)
+    assert ops._is_faster.__wrapped__(gradients) is expected
+
+
+def test_without_the_operator(monkeypatch, caplog):
+    def fail(*args):
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(ops, "_product", fail)
+    assert ops._is_there.__wrapped__() is False
+    assert "no such operator" in caplog.text
+
+
+def test_unknown_name():
+    message = r"use_linear: expected one of auto, onednn, pytorch, got 'mkl'"
+    with pytest.raises(ValueError, match=message), ops.use_linear("mkl"):
+        pass
