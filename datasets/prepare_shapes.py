@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=default_root(), help="where shapes/ is made")
     parser.add_argument("--video", action="store_true", help="clips, in shapes_video/")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--train", type=int, help="training images (2000) or clips (200)")
+    parser.add_argument("--train", type=int, help="training images (2000) or clips (1000)")
     parser.add_argument("--val", type=int, help="validation images (200) or clips (40)")
     parser.add_argument("--size", type=int, default=128, help="side of an image, pixels")
     parser.add_argument("--frames", type=int, help="of a clip (24)")

@@ -227,6 +227,10 @@ def _add_inference(node: CfgNode) -> None:
         # of which each shares so many with the one before.
         "VIDEO_WINDOW": 0,
         "VIDEO_OVERLAP": 4,
+        # Ours: what scores of tracks heed beside the class (published: nothing): how sure their
+        # masks are, and the IoU from which on a track counts less than a better one.
+        "VIDEO_MASK_QUALITY": False,
+        "VIDEO_DUPLICATE_IOU": 1.0,
     }
     _fill(node, defaults)
 

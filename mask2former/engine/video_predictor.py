@@ -130,7 +130,8 @@ class VideoPredictor(Predictor):
         output = (first["height"], first["width"])
         ids = count(1)
         windows = run_windows(self.model, images, self.windows, output)
-        for tracked in track_windows(windows, TrackLinker()):
+        scores = self.model.query_scores
+        for tracked in track_windows(windows, TrackLinker(), query_scores=scores):
             shown = _choose(tracked, self.score_threshold)
             for t in range(tracked.window.shared, tracked.window.length):
                 masks = tracked.masks(t, shown)

@@ -10,6 +10,7 @@ _TWO_PI = 2 * math.pi
 _EPS = 1e-6
 
 
+@lru_cache(maxsize=256)
 def _sine_features(length: int, num_feats: int, temperature: float, scale: float | None) -> Tensor:
     """Encode the positions 1..length of one axis as interleaved sines and cosines.
 
@@ -26,13 +27,15 @@ def _sine_features(length: int, num_feats: int, temperature: float, scale: float
     return torch.where(k % 2 == 0, angle.sin(), angle.cos())
 
 
-@lru_cache(maxsize=64)
 def _encode(
     frames: int, height: int, width: int, num_feats: int, temperature: float, scale: float | None
 ) -> Tensor:
     """Encoding of a clip on the CPU, (T, H, W, 2*num_feats)."""
-    y = _sine_features(height, num_feats, temperature, scale)
-    x = _sine_features(width, num_feats, temperature, scale)
+    # A graph that is being traced must not keep tensors of another call.
+    compiling = torch.compiler.is_compiling()
+    features = _sine_features.__wrapped__ if compiling else _sine_features
+    y = features(height, num_feats, temperature, scale)
+    x = features(width, num_feats, temperature, scale)
     grid = torch.cat(
         [
             y[:, None].expand(height, width, num_feats),
@@ -43,7 +46,7 @@ def _encode(
     if frames > 1:
         # The published encoding adds the time term for one frame too, where it is the same for
         # all keys and so cancels in the softmax: leaving it out makes an image a one-frame clip.
-        time = _sine_features(frames, 2 * num_feats, temperature, scale)
+        time = features(frames, 2 * num_feats, temperature, scale)
         grid = grid + time[:, None, None]
     return grid
 
@@ -52,8 +55,8 @@ class SinePositionEncoding(nn.Module):
     """Fixed sine encoding of a pixel's row and column and, in clips, of its frame.
 
     Source: DETR, Carion et al. 2020, appendix A.4, over normalised 1-based positions; in time as
-    in Mask2Former for video, Cheng et al. 2021, section 3.1. It has no parameters, and sizes that
-    were seen before are not computed again.
+    in Mask2Former for video, Cheng et al. 2021, section 3.1. It has no parameters. What is kept
+    between calls is a row's and a column's worth: a map of every size would fill the memory.
 
     Args:
         num_feats: features of each spatial axis; the encoding has twice as many channels.
@@ -89,6 +92,4 @@ class SinePositionEncoding(nn.Module):
             row, the second half the column.
         """
         args = (frames, height, width, self.num_feats, self.temperature, self.scale)
-        # A graph that is being traced must not keep tensors of another call.
-        encoding = _encode.__wrapped__(*args) if torch.compiler.is_compiling() else _encode(*args)
-        return encoding.flatten(0, 2).to(device)
+        return _encode(*args).flatten(0, 2).to(device)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .clip_inference import Window
-from .inference import Canvas, best_pairs, top_pairs
+from .inference import Canvas, top_pairs
+from .query_scores import PUBLISHED_SCORES, QueryScores
 from .track_linking import Objects, Track, TrackLinker
 
 __all__ = ["MAX_TRACKS", "TrackedWindow", "clip_result", "joined_result", "track_windows"]
@@ -46,17 +47,21 @@ class TrackedWindow:
 
 
 def track_windows(
-    windows: Iterable[Window], linker: TrackLinker, max_objects: int = MAX_OBJECTS
+    windows: Iterable[Window],
+    linker: TrackLinker,
+    max_objects: int = MAX_OBJECTS,
+    query_scores: QueryScores = PUBLISHED_SCORES,
 ) -> Iterator[TrackedWindow]:
     """Join the objects of windows to tracks.
 
     Args:
         windows: of one clip, in order.
         linker: a new one.
-        max_objects: queries of a window that are followed, those of highest class probability.
+        max_objects: queries of a window that are followed, those of highest score.
+        query_scores: how queries are scored; tracks have the mean over their windows.
     """
     for window in windows:
-        probs = window.class_logits.float().softmax(-1)[:, :-1]
+        probs = query_scores(window.class_logits, window.mask_logits)
         best = probs.max(-1).values
         queries = best.topk(min(max_objects, len(best))).indices.sort().values
         embeddings = None if window.embeddings is None else window.embeddings[queries].float()
@@ -68,18 +73,24 @@ def track_windows(
         yield TrackedWindow(window, queries, tracks, (now >= _LEAST_SHARE * top).tolist())
 
 
-def clip_result(class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
+def clip_result(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    canvas: Canvas,
+    query_scores: QueryScores = PUBLISHED_SCORES,
+) -> dict:
     """The best tracks of a clip that is one window, as published.
 
     Args:
         class_logits: (Q, K+1).
         mask_logits: (Q, T, h, w), over the padded canvas.
         canvas: says what the masks are resized to.
+        query_scores: how queries are scored; as published, by class probabilities alone.
 
     Returns:
-        see `VideoMaskFormer.forward`; scores are class probabilities alone.
+        see `VideoMaskFormer.forward`.
     """
-    scores, queries, labels = best_pairs(class_logits.float(), MAX_TRACKS)
+    scores, queries, labels = top_pairs(query_scores(class_logits, mask_logits), MAX_TRACKS)
     masks = {}
     for query in set(queries.tolist()):  # a query may stand for several classes
         frames = mask_logits[query].float()
@@ -87,13 +98,15 @@ def clip_result(class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> di
     return _result(canvas, scores, labels, [masks[query] for query in queries.tolist()])
 
 
-def joined_result(windows: Iterable[Window], linker: TrackLinker) -> dict:
+def joined_result(
+    windows: Iterable[Window], linker: TrackLinker, query_scores: QueryScores = PUBLISHED_SCORES
+) -> dict:
     """The best tracks of a clip that is several windows, in the form of `clip_result`.
 
     Scores are those of `Track`; masks are those of the first window that has the frame.
     """
     masks: dict[Track, _Masks] = {}
-    for tracked in track_windows(windows, linker):
+    for tracked in track_windows(windows, linker, query_scores=query_scores):
         window = tracked.window
         chosen = [i for i, shown in enumerate(tracked.shown) if shown]
         for t in range(window.shared, window.length):

@@ -14,6 +14,7 @@ from torch import Tensor
 from .clip_inference import Windows, run_windows
 from .clip_tracks import clip_result, joined_result
 from .mask_classification import MaskClassificationModel, mask_tensor, pad_mask
+from .query_scores import PUBLISHED_SCORES, QueryScores
 from .track_linking import TrackLinker
 from .transformer_decoders.registry import check_decoder
 
@@ -31,6 +32,7 @@ class VideoMaskFormer(MaskClassificationModel):
         clip_label: where an object's class is read: "last_frame" (published: objects that are
             absent there are trained as no-object) or "any_frame" (the first in which it appears).
         windows: how clips are cut in eval; by default they are not, as published.
+        query_scores: how queries are scored in eval; by default by their class, as published.
         metadata: of the training set; kept for code that reads it.
 
     The others are those of `MaskClassificationModel`.
@@ -47,6 +49,7 @@ class VideoMaskFormer(MaskClassificationModel):
         num_frames: int,
         clip_label: str,
         windows: Windows = WHOLE_CLIP,
+        query_scores: QueryScores = PUBLISHED_SCORES,
         metadata=None,
         **common,
     ):
@@ -60,6 +63,7 @@ class VideoMaskFormer(MaskClassificationModel):
         self.num_frames = num_frames
         self.clip_label = clip_label
         self.windows = windows
+        self.query_scores = query_scores
         self.metadata = metadata
 
     @classmethod
@@ -72,6 +76,7 @@ class VideoMaskFormer(MaskClassificationModel):
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "clip_label": cfg.MODEL.MASK_FORMER.CLIP_LABEL,
             "windows": Windows(test.VIDEO_WINDOW, test.VIDEO_OVERLAP),
+            "query_scores": QueryScores(test.VIDEO_MASK_QUALITY, test.VIDEO_DUPLICATE_IOU),
             "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
         }
 
@@ -138,6 +143,8 @@ class VideoMaskFormer(MaskClassificationModel):
         output = (int(clip["height"]), int(clip["width"])) if "height" in clip else None
         windows = run_windows(self, frames, self.windows, output)
         if self.windows.length and len(frames) > self.windows.length:
-            return joined_result(windows, TrackLinker())
+            return joined_result(windows, TrackLinker(), self.query_scores)
         (whole,) = windows
-        return retry_if_cuda_oom(clip_result)(whole.class_logits, whole.mask_logits, whole.canvas)
+        return retry_if_cuda_oom(clip_result)(
+            whole.class_logits, whole.mask_logits, whole.canvas, self.query_scores
+        )

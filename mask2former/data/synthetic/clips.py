@@ -24,7 +24,7 @@ def write_shapes_video(
     output: Path,
     *,
     seed: int = 0,
-    train: int = 200,
+    train: int = 1000,
     val: int = 40,
     size: int = 128,
     frames: int = 24,

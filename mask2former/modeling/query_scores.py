@@ -1,0 +1,92 @@
+"""How sure a video model is of each of its queries, from classes and, if wanted, from masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["PUBLISHED_SCORES", "QueryScores", "soft_nms"]
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """What a query's class probabilities are multiplied by before the best are taken.
+
+    The published video model takes the class probability alone, and two queries on one object both
+    count. Either option changes the order of the results, never a mask.
+
+    Args:
+        mask_quality: multiply by the mean probability of the pixels inside the mask, as the image
+            model does (Mask2Former, Cheng et al. 2022, appendix).
+        duplicate_iou: queries whose masks overlap a better one's by more than this IoU, whatever
+            their class, count by 1 - IoU of their score: linear Soft-NMS (Bodla et al. 2017,
+            equation 3) over whole tubes. 1 for none.
+
+    Raises:
+        ValueError: duplicate_iou is not in 0..1.
+    """
+
+    mask_quality: bool = False
+    duplicate_iou: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.duplicate_iou <= 1:
+            raise ValueError(
+                "MODEL.MASK_FORMER.TEST.VIDEO_DUPLICATE_IOU: expected an IoU in 0..1 (1: "
+                f"duplicates count in full, as published), got {self.duplicate_iou}."
+            )
+
+    @torch.no_grad()
+    def __call__(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+        """Scores (Q, K), of logits (Q, K+1) and (Q, T, h, w); no-object has none."""
+        probs = class_logits.float().softmax(-1)[:, :-1]
+        if not self.mask_quality and self.duplicate_iou == 1:
+            return probs
+        quality, iou = _look_at_masks(mask_logits)
+        if self.mask_quality:
+            probs = probs * quality[:, None]
+        if self.duplicate_iou < 1:
+            kept = soft_nms(probs.amax(1), iou, self.duplicate_iou)
+            probs = probs * kept[:, None]
+        return probs
+
+
+PUBLISHED_SCORES = QueryScores()
+
+
+def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
+    """The factor (Q,), in 0..1, by which linear Soft-NMS lowers each score.
+
+    Args:
+        scores: (Q,), not negative.
+        iou: (Q, Q).
+        threshold: IoU above which the lower of two scores is multiplied by 1 - IoU.
+    """
+    overlaps, rest = iou.cpu(), scores.cpu().clone()
+    factors = torch.ones_like(rest)
+    for _ in range(len(rest)):
+        best = int(rest.argmax())
+        rest[best] = -1  # taken; those are not lowered any more
+        lower = torch.where(overlaps[best] > threshold, 1 - overlaps[best], 1.0)
+        lower[rest < 0] = 1
+        rest *= lower
+        factors *= lower
+    return factors.to(scores.device)
+
+
+def _look_at_masks(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean probability inside each mask (Q,), 0 for an empty one, and the IoU of all pairs (Q, Q),
+    of tubes (Q, T, h, w), of which one frame is in float32 at a time."""
+    count = len(mask_logits)
+    total = torch.zeros(count, device=mask_logits.device)
+    shared = torch.zeros(count, count, device=mask_logits.device)
+    for frame in mask_logits.unbind(1):
+        logits = frame.flatten(1).float()
+        inside = (logits > 0).float()
+        total += (logits.sigmoid() * inside).sum(1)
+        shared += inside @ inside.T
+    area = shared.diagonal()
+    union = area[:, None] + area - shared
+    return total / area.clamp(min=1), shared / union.clamp(min=1)
