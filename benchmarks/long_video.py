@@ -40,6 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", default="", help="'' for random ones")
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--window", type=int, default=16)
+    parser.add_argument("--score-threshold", type=float, default=0.3)
     parser.add_argument("--video", type=int, default=0, help="place of the clip in the data set")
     parser.add_argument("--run", nargs=2, metavar=("IN", "OUT"), help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... of the config")
@@ -90,7 +91,8 @@ def run(args: argparse.Namespace) -> None:
     from mask2former.engine.video_predictor import VideoPredictor
 
     cfg = load_config(args.config_file, args.opts)
-    settings: dict[str, Any] = {"window": args.window, "score_threshold": 0.5 * bool(args.weights)}
+    threshold = args.score_threshold if args.weights else 0.0
+    settings: dict[str, Any] = {"window": args.window, "score_threshold": threshold}
     predictor = VideoPredictor(cfg, args.weights, array_format="RGB", **settings)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     drawn = draw_video_file(predictor, open_source(args.run[0]), args.run[1], save_json=True)

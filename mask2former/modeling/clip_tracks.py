@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .clip_inference import Window
 from .inference import Canvas, top_pairs
-from .query_scores import PUBLISHED_SCORES, QueryScores
+from .query_scores import PUBLISHED_SCORES, QueryScores, confidence_inside
 from .track_linking import Objects, Track, TrackLinker
 
 __all__ = ["MAX_TRACKS", "TrackedWindow", "clip_result", "joined_result", "track_windows"]
@@ -22,6 +22,8 @@ MAX_OBJECTS = 2 * MAX_TRACKS  # queries of a window that are followed
 # A track is left out of a window in which its class has less than this share of its probability:
 # windows give a query a mask even where its object is not to be seen.
 _LEAST_SHARE = 0.25
+
+_BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -103,20 +105,28 @@ def joined_result(
 ) -> dict:
     """The best tracks of a clip that is several windows, in the form of `clip_result`.
 
-    Scores are those of `Track`; masks are those of the first window that has the frame.
+    Classes are those of `Track`; masks are those of the first window that has the frame, and what
+    scores heed of them is that of the joined ones, as in a clip that is one window.
     """
-    masks: dict[Track, _Masks] = {}
-    for tracked in track_windows(windows, linker, query_scores=query_scores):
+    tubes: dict[Track, _Tube] = {}
+    for tracked in track_windows(windows, linker):
         window = tracked.window
         chosen = [i for i, shown in enumerate(tracked.shown) if shown]
         for t in range(window.shared, window.length):
-            for i, mask in zip(chosen, tracked.masks(t, chosen)):
-                masks.setdefault(tracked.tracks[i], _Masks()).add(window.start + t, mask)
-    tracks, length = list(masks), window.start + window.length
+            logits = window.mask_logits[tracked.queries[chosen], t]
+            sure, area = confidence_inside(logits), (logits > 0).flatten(1).sum(1)
+            for i, *found in zip(
+                chosen, output_masks(logits, window.canvas), sure.tolist(), area.tolist()
+            ):
+                tubes.setdefault(tracked.tracks[i], _Tube()).add(window.start + t, *found)
+    tracks, length = list(tubes), window.start + window.length
     probs = torch.stack([track.class_probs for track in tracks])
+    if query_scores.heed_masks:
+        quality = probs.new_tensor([tube.quality for tube in tubes.values()])
+        probs = query_scores.weigh(probs, quality, _iou(list(tubes.values())))
     scores, rows, labels = top_pairs(probs, MAX_TRACKS)
     size = window.canvas.output
-    whole = {i: masks[tracks[i]].stack(length, size) for i in set(rows.tolist())}
+    whole = {i: tubes[tracks[i]].stack(length, size) for i in set(rows.tolist())}
     return _result(window.canvas, scores, labels, [whole[i] for i in rows.tolist()])
 
 
@@ -136,21 +146,43 @@ def _result(canvas: Canvas, scores: Tensor, labels: Tensor, masks: list[Tensor])
     }
 
 
-class _Masks:
-    """The masks of a track, an eighth of a byte a pixel."""
+class _Tube:
+    """The masks of a track, an eighth of a byte a pixel, and how sure the model is of them."""
 
     def __init__(self) -> None:
-        self._bits: dict[int, np.ndarray] = {}
+        self.bits: dict[int, np.ndarray] = {}
+        self.sure = self.area = 0.0
 
-    def add(self, frame: int, mask: Tensor) -> None:
-        """Keep the mask (H, W) of a frame, unless it is empty."""
+    def add(self, frame: int, mask: Tensor, sure: float, area: float) -> None:
+        """Keep the mask (H, W) of a frame, unless it is empty; and the sum of the probabilities
+        inside of it and its area, both in pixels of the logits."""
         if mask.any():
-            self._bits[frame] = np.packbits(mask.numpy(), axis=None)
+            self.bits[frame] = np.packbits(mask.numpy(), axis=None)
+        self.sure += sure
+        self.area += area
+
+    @property
+    def quality(self) -> float:
+        """The mean probability inside of all masks."""
+        return self.sure / max(self.area, 1)
 
     def stack(self, length: int, size: tuple[int, int]) -> Tensor:
         """All masks, (length, H, W), bool; empty where there are none."""
         masks = torch.zeros(length, *size, dtype=torch.bool)
-        for frame, bits in self._bits.items():
+        for frame, bits in self.bits.items():
             flat = np.unpackbits(bits, count=size[0] * size[1]).view(bool)
             masks[frame] = torch.from_numpy(flat).view(size)
         return masks
+
+
+def _iou(tubes: Sequence[_Tube]) -> Tensor:
+    """IoU of all pairs of N tubes, (N, N); 0 where both are empty."""
+    shared = np.zeros((len(tubes), len(tubes)))
+    for frame in {frame for tube in tubes for frame in tube.bits}:
+        rows = [i for i, tube in enumerate(tubes) if frame in tube.bits]
+        bits = np.stack([tubes[i].bits[frame] for i in rows])
+        for i, row in zip(rows, bits):
+            shared[i, rows] += _BITS_OF_BYTE[bits & row].sum(1)
+    area = shared.diagonal()
+    union = area[:, None] + area - shared
+    return torch.from_numpy(shared / np.maximum(union, 1)).float()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["PUBLISHED_SCORES", "QueryScores", "soft_nms"]
+__all__ = ["PUBLISHED_SCORES", "QueryScores", "confidence_inside", "soft_nms"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,16 @@ class QueryScores:
     def __call__(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
         """Scores (Q, K), of logits (Q, K+1) and (Q, T, h, w); no-object has none."""
         probs = class_logits.float().softmax(-1)[:, :-1]
-        if not self.mask_quality and self.duplicate_iou == 1:
-            return probs
-        quality, iou = _look_at_masks(mask_logits)
+        return self.weigh(probs, *_look_at_masks(mask_logits)) if self.heed_masks else probs
+
+    @property
+    def heed_masks(self) -> bool:
+        """Whether anything but classes counts."""
+        return self.mask_quality or self.duplicate_iou < 1
+
+    def weigh(self, probs: Tensor, quality: Tensor, iou: Tensor) -> Tensor:
+        """Scores (Q, K) of class probabilities (Q, K), from what there is to say of the masks:
+        their quality (Q,) and the IoU of all pairs (Q, Q)."""
         if self.mask_quality:
             probs = probs * quality[:, None]
         if self.duplicate_iou < 1:
@@ -76,6 +83,12 @@ def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
     return factors.to(scores.device)
 
 
+def confidence_inside(mask_logits: Tensor) -> Tensor:
+    """Sum (N,) of the probabilities of the pixels inside of masks, of logits (N, h, w)."""
+    logits = mask_logits.flatten(1).float()
+    return (logits.sigmoid() * (logits > 0)).sum(1)
+
+
 def _look_at_masks(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
     """Mean probability inside each mask (Q,), 0 for an empty one, and the IoU of all pairs (Q, Q),
     of tubes (Q, T, h, w), of which one frame is in float32 at a time."""
@@ -83,9 +96,8 @@ def _look_at_masks(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.zeros(count, device=mask_logits.device)
     shared = torch.zeros(count, count, device=mask_logits.device)
     for frame in mask_logits.unbind(1):
-        logits = frame.flatten(1).float()
-        inside = (logits > 0).float()
-        total += (logits.sigmoid() * inside).sum(1)
+        inside = (frame > 0).flatten(1).float()
+        total += confidence_inside(frame)
         shared += inside @ inside.T
     area = shared.diagonal()
     union = area[:, None] + area - shared
