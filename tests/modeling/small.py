@@ -6,6 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from torch import nn
 
+from mask2former.layers import speed_up_linear_maps
 from mask2former.modeling import (
     HungarianMatcher,
     MaskFormer,
@@ -26,7 +27,8 @@ class TinyBackbone(Backbone):
 
     def __init__(self):
         super().__init__()
-        self.stages = nn.ModuleList(nn.Conv2d(3, 8, 1, stride=s) for s in (4, 8, 16, 32))
+        stages = nn.ModuleList(nn.Conv2d(3, 8, 1, stride=s) for s in (4, 8, 16, 32))
+        self.stages = speed_up_linear_maps(stages)  # as models that are built from a config have it
 
     def forward(self, x):
         return {f"res{i}": stage(x) for i, stage in enumerate(self.stages, 2)}

@@ -75,6 +75,25 @@ def test_product_into_part_of_a_tensor(onednn):
     assert not whole[:, 300:].any()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_strided_convolution_of_few_channels(threads):
+    """PyTorch 2.14's own ends the process here, in most of ten runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(10):
+            x, weight = tensors((2, 3, 64, 96), (8, 3, 1, 1), grad=True)
+            last = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+            out = ops.conv2d(last, weight, None, (4, 4))
+            found = torch.autograd.grad(out.square().sum(), (last, weight))
+            exact = F.conv2d(x.double(), weight.double(), stride=4)
+            expected = torch.autograd.grad(exact.square().sum(), (x, weight))
+            torch.testing.assert_close(out.double(), exact, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("x", "weight", "options"),
     [
