@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .clip_inference import Window
 from .inference import Canvas, top_pairs
-from .query_scores import PUBLISHED_SCORES, QueryScores, confidence_inside
+from .query_scores import PUBLISHED_SCORES, QueryScores, confidence_inside, iou_of_overlaps
 from .track_linking import Objects, Track, TrackLinker
 
 __all__ = ["MAX_TRACKS", "TrackedWindow", "clip_result", "joined_result", "track_windows"]
@@ -183,6 +183,4 @@ def _iou(tubes: Sequence[_Tube]) -> Tensor:
         bits = np.stack([tubes[i].bits[frame] for i in rows])
         for i, row in zip(rows, bits):
             shared[i, rows] += _BITS_OF_BYTE[bits & row].sum(1)
-    area = shared.diagonal()
-    union = area[:, None] + area - shared
-    return torch.from_numpy(shared / np.maximum(union, 1)).float()
+    return iou_of_overlaps(torch.from_numpy(shared)).float()

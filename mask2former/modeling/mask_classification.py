@@ -172,7 +172,8 @@ def _current_iteration() -> int:
 
 def _channels_last_pays(images: Tensor) -> bool:
     """Whether convolutions are faster with channels last, and safe: in a training on one thread,
-    PyTorch 2.14's fallback for strided 1x1 convolutions writes past its memory then."""
+    PyTorch 2.14's fallback for strided 1x1 convolutions that are not `ops.linear`'s, as a backbone
+    from outside may have, writes past its memory then."""
     many_threads = torch.get_num_threads() > 1
     return images.device.type == "cpu" and (many_threads or not torch.is_grad_enabled())
 

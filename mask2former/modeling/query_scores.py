@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["PUBLISHED_SCORES", "QueryScores", "confidence_inside", "soft_nms"]
+__all__ = [
+    "PUBLISHED_SCORES",
+    "QueryScores",
+    "confidence_inside",
+    "iou_of_overlaps",
+    "soft_nms",
+]
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,13 @@ def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
     return factors.to(scores.device)
 
 
+def iou_of_overlaps(shared: Tensor) -> Tensor:
+    """IoU of all pairs of N masks, (N, N), 0 where both are empty, from the numbers of pixels that
+    they share, (N, N), whose diagonal holds their areas."""
+    area = shared.diagonal()
+    return shared / (area[:, None] + area - shared).clamp(min=1)
+
+
 def confidence_inside(mask_logits: Tensor) -> Tensor:
     """Sum (N,) of the probabilities of the pixels inside of masks, of logits (N, h, w)."""
     logits = mask_logits.flatten(1).float()
@@ -99,6 +112,4 @@ def _look_at_masks(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
         inside = (frame > 0).flatten(1).float()
         total += confidence_inside(frame)
         shared += inside @ inside.T
-    area = shared.diagonal()
-    union = area[:, None] + area - shared
-    return total / area.clamp(min=1), shared / union.clamp(min=1)
+    return total / shared.diagonal().clamp(min=1), iou_of_overlaps(shared)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mask2former.config import get_config
-from mask2former.modeling.clip_tracks import clip_result, track_windows
+from mask2former.modeling.clip_tracks import clip_result, joined_result, track_windows
 from mask2former.modeling.query_scores import PUBLISHED_SCORES, QueryScores, soft_nms
 from mask2former.modeling.track_linking import TrackLinker
 
@@ -75,6 +75,29 @@ def test_clips_and_windows_use_them():
     (tracked,) = track_windows([w], TrackLinker(), query_scores=scores)
     best = [float(track.class_probs.max()) for track in tracked.tracks]
     assert best == pytest.approx([0.8, 0, 0.6], abs=1e-6)
+
+
+def test_joined_windows_score_as_the_whole_clip():
+    """Two windows that share a frame; a duplicate with IoU 2/3, and an object that goes away."""
+
+    def clip(start, shared, *second):
+        part = [LEFT] * 2, [(0, 2)] * 2, second
+        return window(start, shared, *zip(((0.8, 0.1), (0.7, 0.1), (0.6, 0.1)), map(list, part)))
+
+    whole = window(
+        0,
+        0,
+        ((0.8, 0.1), [LEFT] * 3),
+        ((0.7, 0.1), [(0, 2)] * 3),
+        ((0.6, 0.1), [RIGHT, RIGHT, None]),
+    )
+    for scores in (QueryScores(True), QueryScores(duplicate_iou=0.5), QueryScores(True, 0.5)):
+        windows = [clip(0, 0, RIGHT, RIGHT), clip(1, 1, RIGHT, None)]
+        joined = joined_result(windows, TrackLinker(), scores)
+        expected = clip_result(whole.class_logits, whole.mask_logits, CANVAS, scores)
+        found, wanted = (sorted(r["pred_scores"]) for r in (joined, expected))
+        assert found == pytest.approx(wanted, abs=1e-6)
+        assert found != pytest.approx(sorted([0.8, 0.7, 0.6, 0.1, 0.1, 0.1]), abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
