@@ -13,7 +13,7 @@ from .models import OUTPUT
 from .report import machine, save, table
 from .timing import Row
 
-TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "growth")
+TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "gpu", "growth")
 
 
 def parse() -> argparse.Namespace:

@@ -95,8 +95,11 @@ def _training_inputs(side: int, size: int, targets: int) -> tuple[torch.Tensor, 
     return torch.stack(images), labels, masks
 
 
-def our_step(side: int = 512, size: int = 2, targets: int = 20) -> Work:
-    """Forward, losses, backward and AdamW of ours on a batch; 20 targets an image by default."""
+def our_step(side: int = 512, size: int = 2, targets: int = 20, amp: bool = False) -> Work:
+    """Forward, losses, backward and AdamW of ours on a batch; 20 targets an image by default.
+
+    With `amp` the forward pass runs under autocast to bfloat16.
+    """
     from detectron2.structures import Instances
 
     cfg = panoptic_config()
@@ -106,18 +109,20 @@ def our_step(side: int = 512, size: int = 2, targets: int = 20) -> Work:
     inputs = []
     for image, label, mask in zip(images, labels, masks):
         instances = Instances((side, side), gt_classes=label, gt_masks=mask)
-        inputs.append({"image": image, "instances": instances})
+        inputs.append({"image": image.to(DEVICE), "instances": instances.to(DEVICE)})
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-6)
 
     def work() -> None:
         optimizer.zero_grad(set_to_none=True)
-        sum(model(inputs).values()).backward()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=amp):
+            loss = sum(model(inputs).values())
+        loss.backward()
         optimizer.step()
 
     return work
 
 
-def transformers_step(side: int = 512, size: int = 2, targets: int = 20) -> Work:
+def transformers_step(side: int = 512, size: int = 2, targets: int = 20, amp: bool = False) -> Work:
     """The same by transformers."""
     peer = Peer(panoptic_config(), DEVICE).model.train()
     images, labels, masks = _training_inputs(side, size, targets)
@@ -128,7 +133,9 @@ def transformers_step(side: int = 512, size: int = 2, targets: int = 20) -> Work
 
     def work() -> None:
         optimizer.zero_grad(set_to_none=True)
-        peer(pixel_values=pixels, class_labels=labels, mask_labels=masks).loss.backward()
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=amp):
+            loss = peer(pixel_values=pixels, class_labels=labels, mask_labels=masks).loss
+        loss.backward()
         optimizer.step()
 
     return work

@@ -94,7 +94,7 @@ def calibrate(model: nn.Module, image: np.ndarray) -> None:
 
 def class_logits(model: nn.Module, image: Tensor) -> Tensor:
     """(Q, K+1) for an image (3, H, W)."""
-    return model.predict(model.preprocess([image]).tensor)["pred_logits"][0]
+    return model.predict(model.preprocess([image]).tensor)["pred_logits"][0].float()
 
 
 def weights_file(cfg: CfgNode) -> Path:
@@ -161,9 +161,11 @@ class Peer:
         with Image.open(path) as image:
             return image.convert("RGB")
 
-    def post_process(self, outputs: Any, size: tuple[int, int], **switches: bool) -> dict[str, Any]:
-        """The results wanted, of size (H, W), with the processor's own defaults."""
-        processor, sizes = self.processor, [size]
+    def post_process(
+        self, outputs: Any, size: tuple[int, int], count: int = 1, **switches: bool
+    ) -> dict[str, Any]:
+        """The results wanted of so many images, of size (H, W), with the processor's defaults."""
+        processor, sizes = self.processor, [size] * count
         results = {}
         if switches.get("PANOPTIC_ON", True):
             results["panoptic_seg"] = processor.post_process_panoptic_segmentation(

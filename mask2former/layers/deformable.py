@@ -5,6 +5,7 @@ Source: Deformable DETR, Zhu et al. 2021, sections 4.1 and A.4.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from torch.nn import functional as F
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
 
-_TOKENS_PER_CHUNK = 2048  # of the feed-forward network outside of training
+# Of the feed-forward network outside of training: on CPUs such that they stay in the cache, on
+# others such that memory is bounded and launches are few.
+_TOKENS_PER_CHUNK = {"cpu": 2048}
+_TOKENS_PER_CHUNK_ELSEWHERE = 2**16
 
 
 class DeformableAttention(nn.Module):
@@ -90,14 +94,33 @@ class DeformableAttention(nn.Module):
         sides is multiplied into the weights, and the sum is one of rows, since broadcasting along
         axes as short as (L, P, 2) is slow.
         """
-        pixels = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)
-        pixels = pixels.to(query.device, non_blocking=True)  # a GPU is not waited for
-        share = (1 / pixels)[:, None].expand(-1, self.num_points, -1).flatten()
-        share = share.repeat(self.num_heads)  # (M*L*P*2,)
+        share = _shares(sizes, self.num_heads, self.num_points, query.device)
         offsets = self.sampling_offsets
         with torch.autocast(query.device.type, enabled=False):  # 16 bits are too few for places
             rows = linear(query.float(), offsets.weight * share[:, None], offsets.bias * share)
             return rows + reference.repeat(1, rows.shape[-1] // 2)
+
+
+def _shares(
+    sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
+) -> Tensor:
+    """What a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
+    arguments = (tuple((h, w) for h, w in sizes), heads, points, device)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return _new_shares(*arguments)
+    return _kept_shares(*arguments)
+
+
+def _new_shares(
+    sizes: tuple[tuple[int, int], ...], heads: int, points: int, device: torch.device
+) -> Tensor:
+    pixels = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)
+    share = (1 / pixels)[:, None].expand(-1, points, -1).flatten()
+    return share.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
+
+
+# Kept, since sending them to a GPU takes longer than using them; usable in a training later.
+_kept_shares = lru_cache(maxsize=64)(torch.inference_mode(False)(_new_shares))
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -129,7 +152,8 @@ class DeformableEncoderLayer(nn.Module):
             return self._feed_forward(x + attended)
         # What follows works token by token: the wide hidden layer need not be whole in memory.
         out = attended if attended.dtype == x.dtype else torch.empty_like(x)
-        parts = (t.flatten(0, 1).split(_TOKENS_PER_CHUNK) for t in (out, x, attended))
+        count = _TOKENS_PER_CHUNK.get(x.device.type, _TOKENS_PER_CHUNK_ELSEWHERE)
+        parts = (t.flatten(0, 1).split(count) for t in (out, x, attended))
         for target, residual, change in zip(*parts):
             target.copy_(self._feed_forward(residual + change))
         return out

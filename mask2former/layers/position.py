@@ -11,7 +11,13 @@ _EPS = 1e-6
 
 
 @lru_cache(maxsize=256)
-def _sine_features(length: int, num_feats: int, temperature: float, scale: float | None) -> Tensor:
+def _sine_features(
+    length: int,
+    num_feats: int,
+    temperature: float,
+    scale: float | None,
+    device: torch.device | None = None,
+) -> Tensor:
     """Encode the positions 1..length of one axis as interleaved sines and cosines.
 
     Returns:
@@ -24,18 +30,26 @@ def _sine_features(length: int, num_feats: int, temperature: float, scale: float
     k = torch.arange(num_feats, dtype=torch.float32)
     divisor = temperature ** (2 * torch.div(k, 2, rounding_mode="floor") / num_feats)
     angle = position[:, None] / divisor
-    return torch.where(k % 2 == 0, angle.sin(), angle.cos())
+    # Worked out on the CPU, so that all devices have the same, and sent without waiting.
+    features = torch.where(k % 2 == 0, angle.sin(), angle.cos())
+    return features.to(device, non_blocking=True)
 
 
 def _encode(
-    frames: int, height: int, width: int, num_feats: int, temperature: float, scale: float | None
+    frames: int,
+    height: int,
+    width: int,
+    num_feats: int,
+    temperature: float,
+    scale: float | None,
+    device: torch.device | None,
 ) -> Tensor:
-    """Encoding of a clip on the CPU, (T, H, W, 2*num_feats)."""
+    """Encoding of a clip, (T, H, W, 2*num_feats)."""
     # A graph that is being traced must not keep tensors of another call.
     compiling = torch.compiler.is_compiling()
     features = _sine_features.__wrapped__ if compiling else _sine_features
-    y = features(height, num_feats, temperature, scale)
-    x = features(width, num_feats, temperature, scale)
+    y = features(height, num_feats, temperature, scale, device)
+    x = features(width, num_feats, temperature, scale, device)
     grid = torch.cat(
         [
             y[:, None].expand(height, width, num_feats),
@@ -46,7 +60,7 @@ def _encode(
     if frames > 1:
         # The published encoding adds the time term for one frame too, where it is the same for
         # all keys and so cancels in the softmax: leaving it out makes an image a one-frame clip.
-        time = features(frames, 2 * num_feats, temperature, scale)
+        time = features(frames, 2 * num_feats, temperature, scale, device)
         grid = grid + time[:, None, None]
     return grid
 
@@ -91,5 +105,5 @@ class SinePositionEncoding(nn.Module):
             (T*H*W, 2*num_feats), float32, frame-major: the first half of the channels tells the
             row, the second half the column.
         """
-        args = (frames, height, width, self.num_feats, self.temperature, self.scale)
-        return _encode(*args).flatten(0, 2).to(device)
+        args = (frames, height, width, self.num_feats, self.temperature, self.scale, device)
+        return _encode(*args).flatten(0, 2)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ Size = tuple[int, int]  # H, W in pixels
 
 # Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache.
 _PIXELS_PER_BLOCK = {"cpu": 2**20}
-_PIXELS_PER_BLOCK_ELSEWHERE = 64 * 2**20
+_PIXELS_PER_BLOCK_ELSEWHERE = 16 * 2**20
 _MIN_ROWS = 8  # less of the output would have the same rows of the predictions resized repeatedly
 
 
@@ -57,9 +58,8 @@ class Canvas:
         output_height, output_width = self.output
         budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
         step = max(_MIN_ROWS, budget // max(1, count * output_width))
-        weights = self._row_weights(height)
-        sources = _used_columns(weights)
-        weights = weights.to(mask_logits.device)
+        heights = (self.padded[0], self.image[0], self.output[0])
+        weights, sources = _row_weights(height, *heights, mask_logits.device)
         for start in range(0, output_height, step):
             rows = slice(start, min(start + step, output_height))
             first, last = sources[start][0], sources[rows.stop - 1][1]
@@ -69,15 +69,22 @@ class Canvas:
             part = weights[rows, first:last].expand(count, -1, -1)
             yield rows, torch.bmm(part, columns_resized)
 
-    def _row_weights(self, height: int) -> Tensor:
-        """How much each row of the output, (H, height), has of each row of the predictions."""
-        unit_columns = torch.eye(height)[:, :, None]  # each is 1 in one row
-        one_wide = Canvas((self.padded[0], 1), (self.image[0], 1), (self.output[0], 1))
-        return one_wide.resize_to_output(unit_columns)[:, :, 0].T
-
     def _with_height(self, height: int) -> "Canvas":
         """The canvas that resizes columns alone, of maps of that height."""
         return Canvas((height, self.padded[1]), (height, self.image[1]), (height, self.output[1]))
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _row_weights(
+    height: int, padded: int, image: int, output: int, device: torch.device
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """How much each row of the output, (H, height), has of each row of the predictions, and the
+    first row that it has something of and the one after the last."""
+    unit_columns = torch.eye(height)[:, :, None]  # each is 1 in one row
+    one_wide = Canvas((padded, 1), (image, 1), (output, 1))
+    weights = one_wide.resize_to_output(unit_columns)[:, :, 0].T.contiguous()
+    return weights.to(device, non_blocking=True), _used_columns(weights)
 
 
 def _used_columns(matrix: Tensor) -> list[tuple[int, int]]:

@@ -100,7 +100,8 @@ class PanopticMerger:
         """Segment ids (H, W), int32, 0 for void, and the segments' ids and categories."""
         if len(self.queries) == 0:
             return self.winner, []
-        facts = torch.cat([self.areas, self.labels[None]]).cpu().tolist()
+        facts = torch.cat([self.areas, self.labels[None], self.is_thing[self.labels][None]])
+        facts = facts.cpu().tolist()
         segments, segment_of = self._open_segments(facts)
         table = torch.tensor(segment_of, dtype=torch.int32, device=self.winner.device)
         return table[self.winner] * self.inside, segments
@@ -109,21 +110,21 @@ class PanopticMerger:
         """Decide which queries become segments; queries of one stuff class share theirs.
 
         Args:
-            facts: pixels won, own and both, and the class, each of n queries.
+            facts: pixels won, own and both, the class, and whether it is one of things, each of n
+                queries.
         """
-        is_thing = self.is_thing.tolist()
         segments: list[dict] = []
         segment_of, stuff = [], {}
-        for won, own, visible, label in zip(*facts):
+        for won, own, visible, label, is_thing in zip(*facts):
             segment = 0
             if min(won, own, visible) > 0 and won / own >= self.overlap_threshold:
-                segment = 0 if is_thing[label] else stuff.get(label, 0)
+                segment = 0 if is_thing else stuff.get(label, 0)
                 if not segment:
                     segment = len(segments) + 1
                     segments.append(
-                        {"id": segment, "isthing": is_thing[label], "category_id": label}
+                        {"id": segment, "isthing": bool(is_thing), "category_id": label}
                     )
-                    if not is_thing[label]:
+                    if not is_thing:
                         stuff[label] = segment
             segment_of.append(segment)
         return segments, segment_of
@@ -208,6 +209,12 @@ class InstanceMerger:
 Merger = SemanticMerger | PanopticMerger | InstanceMerger
 
 
+def _union(queries: Sequence[Tensor], count: int) -> Tensor:
+    """All of several ascending choices of so many queries; a GPU is waited for only if needed."""
+    whole = [some for some in queries if len(some) == count]
+    return whole[0] if whole else torch.cat(list(queries)).unique()
+
+
 def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) -> None:
     """Show every merger the masks of the queries that it needs, at the output's size.
 
@@ -219,7 +226,7 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
     mergers = [merger for merger in mergers if len(merger.queries)]
     if not mergers:
         return
-    needed = torch.cat([merger.queries for merger in mergers]).unique()
+    needed = _union([merger.queries for merger in mergers], len(mask_logits))
     # Where each merger's queries are among those needed; None for all of them.
     places = [
         None if len(m.queries) == len(needed) else torch.searchsorted(needed, m.queries)

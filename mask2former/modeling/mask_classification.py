@@ -113,7 +113,8 @@ class MaskClassificationModel(nn.Module):
 
     def preprocess(self, images: Sequence[Tensor]) -> ImageList:
         """Normalise images (3, H, W) and pad them, with zeros, to one canvas."""
-        normed = [(x.to(self.device) - self.pixel_mean) / self.pixel_std for x in images]
+        moved = [x.to(self.device, non_blocking=True) for x in images]  # a GPU is not waited for
+        normed = [(x - self.pixel_mean) / self.pixel_std for x in moved]
         return ImageList.from_tensors(normed, self.size_divisibility)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:

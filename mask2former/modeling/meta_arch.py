@@ -12,6 +12,8 @@ from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 from ..ops.masks import resize
+from .cuda_graphs import GraphedFunction
+from .heads import takes_aux_outputs
 from .inference import Canvas, InstanceMerger, PanopticMerger, SemanticMerger, merge_masks
 from .mask_classification import MaskClassificationModel, mask_tensor, pad_mask
 from .transformer_decoders.registry import check_decoder
@@ -29,6 +31,7 @@ class MaskFormer(MaskClassificationModel):
             always so where instances or panoptic segments are wanted.
         semantic_on, panoptic_on, instance_on: the outputs wanted.
         test_topk_per_image: most instances of an image.
+        cuda_graphs: in eval on a GPU, replay what an image of the same size did (cuda_graphs.py).
 
     The others are those of `MaskClassificationModel`.
 
@@ -49,6 +52,7 @@ class MaskFormer(MaskClassificationModel):
         panoptic_on: bool,
         instance_on: bool,
         test_topk_per_image: int,
+        cuda_graphs: bool = False,
         **common,
     ):
         super().__init__(**common)
@@ -67,6 +71,7 @@ class MaskFormer(MaskClassificationModel):
         self.panoptic_on = panoptic_on
         self.instance_on = instance_on
         self.test_topk_per_image = test_topk_per_image
+        self._replay = GraphedFunction(self.predict) if cuda_graphs else None
 
     @classmethod
     def from_config(cls, cfg):
@@ -85,6 +90,7 @@ class MaskFormer(MaskClassificationModel):
             "panoptic_on": test.PANOPTIC_ON,
             "instance_on": test.INSTANCE_ON,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "cuda_graphs": test.CUDA_GRAPHS,
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
@@ -106,7 +112,7 @@ class MaskFormer(MaskClassificationModel):
             ValueError: training without `instances`.
         """
         images = self.preprocess([x["image"] for x in batched_inputs])
-        outputs = self.predict(images.tensor)
+        outputs = self._predict_or_replay(images.tensor)
         if self.training:
             targets = self.prepare_targets(batched_inputs, images)
             return self.weighted_losses(outputs, targets)
@@ -118,6 +124,17 @@ class MaskFormer(MaskClassificationModel):
                 outputs["pred_logits"], outputs["pred_masks"], canvases
             )
         ]
+
+    def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
+        may = images.is_cuda and not self.training and not torch.is_grad_enabled()
+        if self._replay is None or not may or not takes_aux_outputs(self.sem_seg_head):
+            return self.predict(images)
+        return self._replay(images)
+
+    def _apply(self, *args, **kwargs):
+        if getattr(self, "_replay", None) is not None:
+            self._replay.clear()  # weights move
+        return super()._apply(*args, **kwargs)
 
     def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
         """Labels and masks of every image, the masks padded to the canvas with background."""

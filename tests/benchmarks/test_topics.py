@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import cases, growth, inference, losses, mapping, models, report, training
+from benchmarks import cases, gpu, growth, inference, losses, mapping, models, report, training
 
 pytest.importorskip("transformers")
 FULL = models.panoptic_config
@@ -32,7 +32,7 @@ def tiny(monkeypatch, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "bench"
     for module in (models, cases, mapping):
         monkeypatch.setattr(module, "OUTPUT", folder)
-    for module in (models, cases, losses):
+    for module in (models, cases, gpu, losses):
         monkeypatch.setattr(module, "panoptic_config", tiny_config)
     monkeypatch.setattr("benchmarks.stages.panoptic_config", tiny_config)
     load_config = cases.load_config
@@ -79,6 +79,16 @@ def test_inference():
 def test_training():
     time, memory = check(training.measure(1, quick=True)).values()
     assert (time["at_least"], memory["at_most"]) == (1.7, 0.7)
+
+
+def test_gpu(monkeypatch):
+    """On whatever device there is; `measure` has no rows without a GPU."""
+    monkeypatch.setattr(gpu, "BATCHES", (2,))
+    rows = check(gpu.images((64, 96), 1, "eager"))
+    assert [row["unit"] for row in rows.values()] == ["1/s", "1/s", "GB"]
+    rows = check(gpu.training({"side": 64, "size": 1, "targets": 2, "amp": True}, 1))
+    assert [row["unit"] for row in rows.values()] == ["s", "GB"]
+    assert bool(gpu.measure(1, quick=True)) == (cases.DEVICE == "cuda")
 
 
 def test_losses():

@@ -191,3 +191,11 @@ def test_learns_two_images_by_heart():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.45 * first
+
+
+def test_graphs_are_for_gpus_only():
+    """On a CPU the option changes nothing."""
+    image = {"image": torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)}
+    with torch.no_grad():
+        (plain,), (graphed,) = (tiny_model(cuda_graphs=on).eval()([image]) for on in (False, True))
+    assert torch.equal(plain["sem_seg"], graphed["sem_seg"])
