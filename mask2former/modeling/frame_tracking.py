@@ -16,6 +16,7 @@ __all__ = ["FrameTracker"]
 
 _COMPARED_SIDE = 160  # masks are compared at about this short side, in pixels
 _PATIENCE = 10  # frames for which an object may be missed
+_MIN_IOU = 0.3  # of an object in two frames; there is nothing else to know it by
 
 
 class FrameTracker:
@@ -88,7 +89,7 @@ class _Ids:
     """Numbers tracks from 1 on."""
 
     def __init__(self) -> None:
-        self._linker = TrackLinker(mask_memory=_PATIENCE, track_memory=_PATIENCE)
+        self._linker = TrackLinker(min_iou=_MIN_IOU, mask_memory=_PATIENCE, track_memory=_PATIENCE)
         self._numbers = count(1)
 
     def next(self) -> int:

@@ -1,9 +1,10 @@
 """Tells which objects of a window, or of a frame, are those that were seen before.
 
-Objects of two windows are the same if their masks agree on the frames that the windows share; those
+Objects of two windows are the same if their masks meet on the frames that the windows share; those
 that were out of sight there are known again by the decoder's queries, as in MinVIS (Huang et al.
-2022, section 3.2), which joins single frames so. Objects that fit none are new; those that stay
-away for long are forgotten.
+2022, section 3.2), which joins single frames so. Where several queries lie on one object, the
+surest are joined with each other. Objects that fit none are new; those that stay away for long are
+forgotten.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ class TrackLinker:
     def __init__(
         self,
         *,
-        min_iou: float = 0.3,
-        min_similarity: float = 0.7,
+        min_iou: float = 0.1,
+        min_similarity: float = 0.5,
         min_class_overlap: float = 0.5,
         mask_memory: int = 1,
         track_memory: int = 20,
@@ -126,7 +127,10 @@ class TrackLinker:
         if recent and everything and shared:
             before = torch.stack([t.masks[-shared:] for t in recent])
             iou = mask_iou(before, objects.masks[:, :shared])
-            found = self._assign(recent, everything, iou, iou >= self.min_iou)
+            gain = iou * _confidence(recent, objects)
+            if objects.embeddings is not None:
+                gain = gain * (1 + _cosine(recent, objects.embeddings))
+            found = self._assign(recent, everything, gain, iou >= self.min_iou)
         if objects.embeddings is None:
             return found
         taken = set(map(id, found.values()))
@@ -134,17 +138,15 @@ class TrackLinker:
         new = [i for i in everything if i not in found]
         if lost and new:
             similarity, may_match = self._similarity(lost, new, objects, shared)
-            found |= self._assign(lost, new, similarity, may_match)
+            gain = similarity * _confidence(lost, objects)[:, new]
+            found |= self._assign(lost, new, gain, may_match)
         return found
 
     def _similarity(
         self, lost: Sequence[Track], new: Sequence[int], objects: Objects, shared: int
     ) -> tuple[Tensor, Tensor]:
         """How alike tracks and objects look, and which pairs may be one object, both (S, N)."""
-        known = torch.stack([t.embedding for t in lost])
-        cosine = torch.nn.functional.cosine_similarity(
-            known[:, None], objects.embeddings[new][None], dim=-1
-        )
+        cosine = _cosine(lost, objects.embeddings[new])
         probs = [torch.stack([t.class_probs for t in lost]), objects.class_probs[new]]
         roots = [(p / p.sum(1, keepdim=True).clamp(min=1e-6)).sqrt() for p in probs]
         same_class = roots[0] @ roots[1].T >= self.min_class_overlap
@@ -160,16 +162,32 @@ class TrackLinker:
         return masks.any() & (track.last_seen == self.now - 1)
 
     def _assign(
-        self, tracks: Sequence[Track], places: Sequence[int], score: Tensor, may_match: Tensor
+        self, tracks: Sequence[Track], places: Sequence[int], gain: Tensor, may_match: Tensor
     ) -> dict[int, Track]:
-        """Pairs of highest total score among those that may match."""
-        ((rows, columns),) = assign([torch.where(may_match, -score, torch.ones_like(score))])
+        """Pairs of highest total gain among those that may match."""
+        ((rows, columns),) = assign([torch.where(may_match, -gain, torch.ones_like(gain))])
         allowed = may_match.cpu()
         return {
             places[c]: tracks[r]
             for r, c in zip(rows.tolist(), columns.tolist())
             if bool(allowed[r, c])
         }
+
+
+def _confidence(tracks: Sequence[Track], objects: Objects) -> Tensor:
+    """How sure both sides of each pair are of their class, (S, N).
+
+    Of two queries on one object, either may have the better overlap with either of the window
+    before: weighted so, the pairing of the surest with each other has the highest total.
+    """
+    known = torch.stack([t.class_probs.max() for t in tracks])
+    return known[:, None] * objects.class_probs.amax(1)
+
+
+def _cosine(tracks: Sequence[Track], embeddings: Tensor) -> Tensor:
+    """Cosines of the embeddings of S tracks with others (N, C), (S, N)."""
+    known = torch.stack([t.embedding for t in tracks])
+    return torch.nn.functional.cosine_similarity(known[:, None], embeddings[None], dim=-1)
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:

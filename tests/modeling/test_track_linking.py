@@ -54,6 +54,27 @@ def test_only_the_shared_frames_count():
     assert second is not first
 
 
+def test_of_two_queries_on_one_object_the_surest_are_joined():
+    linker = TrackLinker()
+    larger = block(0)
+    larger[:, 2, 3] = True  # IoU 9/10
+    sure, doubtful = linker.update(
+        objects((block(0), (0.8, 0.1), 0), (larger, (0.2, 0.1), 0)), shared=0
+    )
+    # Each of the new ones lies exactly on the other's place.
+    found = linker.update(objects((block(0), (0.3, 0.1), 0), (larger, (0.9, 0.1), 0)), shared=1)
+    assert found == [doubtful, sure]
+
+
+def test_of_two_that_overlap_alike_looks_decide():
+    linker = TrackLinker()
+    first = linker.update(objects((block(1), SURE, 0), (block(1), SURE, 90)), shared=0)
+    assert linker.update(objects((block(1), SURE, 90), (block(1), SURE, 0)), shared=1) == [
+        first[1],
+        first[0],
+    ]
+
+
 def test_one_that_comes_back_elsewhere_is_known_by_its_embedding():
     linker = TrackLinker()
     (first,) = linker.update(objects((block(0, "100"), SURE, 0)), shared=0)
