@@ -2,8 +2,8 @@
 
 PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, which on processors
 that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
-takes half of the time, forward and backward. With AVX2 it takes the same forward, and a little more
-backward: there it is taken without gradients, so that machines of either kind add in one order.
+takes half of the time, forward and backward. With AVX2, and on Intel's, it is not: there it is taken
+without gradients only, so that all machines add in one order and their results differ less.
 """
 
 import logging
@@ -139,23 +139,25 @@ def _pays(x: Tensor, weight: Tensor, numbers: int) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled("cpu")
-        and (_requested == "onednn" or _is_faster(torch.is_grad_enabled()))
+        and (_requested == "onednn" or _is_preferred(torch.is_grad_enabled()))
         and _is_there()
     )
 
 
 @lru_cache(maxsize=2)
-def _is_faster(gradients: bool) -> bool:
-    """Whether MKL may leave instructions unused that oneDNN uses."""
+def _is_preferred(gradients: bool) -> bool:
+    """Whether oneDNN is to be taken: with gradients where MKL leaves instructions unused."""
     capability = torch.backends.cpu.get_cpu_capability()
-    wanted = capability == "AVX512" or (capability == "AVX2" and not gradients)
-    faster = wanted and not _made_by_intel()
+    if gradients:
+        preferred = capability == "AVX512" and not _made_by_intel()
+    else:
+        preferred = capability in ("AVX512", "AVX2")
     _log.info(
         "linear maps in float32 %s gradients are computed on this CPU by: %s",
         "with" if gradients else "without",
-        "oneDNN" if faster else "PyTorch's choice",
+        "oneDNN" if preferred else "PyTorch's choice",
     )
-    return faster
+    return preferred
 
 
 def _made_by_intel() -> bool:

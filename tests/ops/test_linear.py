@@ -138,17 +138,19 @@ def test_compilers_see_pytorchs_operator(onednn):
     [
         ("AVX512", False, True, True),
         ("AVX512", False, False, True),
-        ("AVX512", True, False, False),
+        ("AVX512", True, True, False),
+        ("AVX512", True, False, True),
         ("AVX2", False, True, False),
         ("AVX2", False, False, True),
-        ("AVX2", True, False, False),
+        ("AVX2", True, True, False),
+        ("AVX2", True, False, True),
         ("DEFAULT", False, False, False),
     ],
 )
 def test_the_choice(monkeypatch, capability, intel, gradients, expected):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(ops, "_made_by_intel", lambda: intel)
-    assert ops._is_faster.__wrapped__(gradients) is expected
+    assert ops._is_preferred.__wrapped__(gradients) is expected
 
 
 def test_without_the_operator(monkeypatch, caplog):
