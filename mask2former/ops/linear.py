@@ -2,8 +2,8 @@
 
 PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, which on processors
 that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
-takes half of the time, forward and backward. With AVX2, and on Intel's, it is not: there it is taken
-without gradients only, so that all machines add in one order and their results differ less.
+takes half of the time, forward and backward. With AVX2, and on Intel's, it is not faster: there it
+is taken without gradients only, so that all machines add in one order.
 """
 
 import logging
