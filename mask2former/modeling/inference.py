@@ -226,7 +226,7 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
     mergers = [merger for merger in mergers if len(merger.queries)]
     if not mergers:
         return
-    needed = _union([merger.queries for merger in mergers], len(mask_logits))
+    needed = _union([merger.queries for merger in mergers], mask_logits.shape[0])
     # Where each merger's queries are among those needed; None for all of them.
     places = [
         None if len(m.queries) == len(needed) else torch.searchsorted(needed, m.queries)
