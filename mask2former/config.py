@@ -222,6 +222,7 @@ def _add_inference(node: CfgNode) -> None:
         # Ours: "bf16" for autocast to bfloat16, the pixel decoder included, which pays where the
         # processor computes in it (published: float32, the pixel decoder always so).
         "PRECISION": "fp32",
+        # Ours: image models on a GPU replay what an image of the same size did.
         "CUDA_GRAPHS": False,
         "BOUNDARY_METRICS": False,  # ours: evaluate boundary AP and boundary IoU as well
         # Ours: videos are cut into windows of so many frames (0, published: one of the whole clip),

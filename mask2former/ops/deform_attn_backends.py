@@ -129,8 +129,8 @@ def fastest(
     sizes = _TIMED_SIZES
     tokens = sum(h * w for h, w in sizes)
     value = torch.randn(1, tokens, 8, 32, device=device, dtype=dtype)
-    centres = torch.cat([torch.cartesian_prod(*(torch.arange(n) / n for n in s)) for s in sizes])
-    locations = centres.flip(1).to(device).view(1, tokens, 1, 1, 1, 2)
+    corners = torch.cat([torch.cartesian_prod(*(torch.arange(n) / n for n in s)) for s in sizes])
+    locations = corners.flip(1).to(device).view(1, tokens, 1, 1, 1, 2)
     locations = locations + 0.05 * torch.randn(1, tokens, 8, len(sizes), 4, 2, device=device)
     weights = torch.rand(1, tokens, 8, len(sizes), 4, device=device)
     inputs = [x.requires_grad_() for x in (value, locations, weights)]

@@ -2,7 +2,7 @@
 
 PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, which on processors
 that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
-takes half of the time, forward and backward. With AVX2, and on Intel's, it is not faster: there it
+takes half of the time, forward and backward. With AVX2, and on Intel's, MKL does not: there oneDNN
 is taken without gradients only, so that all machines add in one order.
 """
 
