@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ops.masks import resize
+from ..ops.memory import Scratch
 
 Size = tuple[int, int]  # H, W in pixels
 
@@ -40,7 +41,9 @@ class Canvas:
         """Cut maps (N, *padded) to the image."""
         return maps[:, : self.image[0], : self.image[1]]
 
-    def blocks(self, mask_logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(
+        self, mask_logits: Tensor, scratch: Scratch | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
         """The same as `resize_to_output`, a few rows of the output at a time.
 
         Rows and columns are resized independently of each other. So a block's rows are weighted
@@ -49,6 +52,8 @@ class Canvas:
         Args:
             mask_logits: (N, h, w), of any floating type, or what has that shape, a device, and
                 gives such a tensor for `[:, rows]`.
+            scratch: if given, all blocks are in one place in its memory, each written over the one
+                before, and have no gradient.
 
         Yields:
             the rows of the output, top to bottom, and their maps (N, rows, output width), float32.
@@ -67,7 +72,9 @@ class Canvas:
                 mask_logits[:, first:last].float()
             )
             part = weights[rows, first:last].expand(count, -1, -1)
-            yield rows, torch.bmm(part, columns_resized)
+            size = (count, rows.stop - start, output_width)
+            out = scratch.empty("block", size, columns_resized) if scratch else None
+            yield rows, torch.bmm(part, columns_resized, out=out)
 
     def _with_height(self, height: int) -> "Canvas":
         """The canvas that resizes columns alone, of maps of that height."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..ops.linear import product_into
 from ..ops.masks import boxes_from_lines
-from ..ops.memory import empty_large
+from ..ops.memory import Scratch, empty_large
 from .canvas import Canvas
 
 __all__ = [
@@ -34,21 +34,28 @@ class SemanticMerger:
     Args:
         class_logits: (Q, K+1).
         size: (H, W) of the map.
+        factors: type of the factors of the product; scores are float32 all the same.
     """
 
-    def __init__(self, class_logits: Tensor, size: tuple[int, int]):
+    def __init__(
+        self,
+        class_logits: Tensor,
+        size: tuple[int, int],
+        factors: torch.dtype = torch.float32,
+    ):
         self.queries = torch.arange(len(class_logits), device=class_logits.device)
-        self.class_probs = class_logits.softmax(-1)[:, :-1].T.contiguous()  # (K, Q)
+        self.class_probs = class_logits.softmax(-1)[:, :-1].T.to(factors).contiguous()  # (K, Q)
         self.scores = empty_large(len(self.class_probs), *size, device=class_logits.device)
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (Q, rows, W)."""
         width = mask_probs.shape[2]
         out = self.scores.flatten(1)[:, rows.start * width : rows.stop * width]
-        if self.class_probs.requires_grad or mask_probs.requires_grad:
-            out.copy_(self.class_probs @ mask_probs.flatten(1))
+        probs = mask_probs.flatten(1).to(self.class_probs.dtype)
+        if probs.dtype != out.dtype or self.class_probs.requires_grad or probs.requires_grad:
+            out.copy_(self.class_probs @ probs)
         else:
-            product_into(out, self.class_probs, mask_probs.flatten(1))
+            product_into(out, self.class_probs, probs)
 
     def result(self) -> Tensor:
         """Scores (K, H, W), not normalised."""
@@ -81,8 +88,8 @@ class PanopticMerger:
         self.is_thing = is_thing
         self.overlap_threshold = overlap_threshold
         # All below count the queries that take part only, n of them.
+        # The query that each pixel goes to; n where it is outside of that one's mask.
         self.winner = torch.zeros(size, dtype=torch.int32, device=scores.device)
-        self.inside = torch.zeros(size, dtype=torch.bool, device=scores.device)
         # Pixels that a query has won, those of its own mask, and those that are both.
         self.areas = torch.zeros(3, len(self.queries), dtype=torch.int64, device=scores.device)
 
@@ -91,8 +98,8 @@ class PanopticMerger:
         winner = (self.scores * mask_probs).max(0).indices  # of equal queries the first wins
         masks = mask_probs >= 0.5
         inside = masks.gather(0, winner[None])[0]
-        self.winner[rows], self.inside[rows] = winner, inside
         count = len(self.queries)
+        self.winner[rows] = torch.where(inside, winner, count)
         won, visible = (x.bincount(minlength=count) for x in (winner.flatten(), winner[inside]))
         self.areas += torch.stack([won, masks.flatten(1).sum(1), visible])
 
@@ -103,8 +110,9 @@ class PanopticMerger:
         facts = torch.cat([self.areas, self.labels[None], self.is_thing[self.labels][None]])
         facts = facts.cpu().tolist()
         segments, segment_of = self._open_segments(facts)
-        table = torch.tensor(segment_of, dtype=torch.int32, device=self.winner.device)
-        return table[self.winner] * self.inside, segments
+        table = torch.tensor([*segment_of, 0], dtype=torch.int32, device=self.winner.device)
+        ids = table.index_select(0, self.winner.flatten())
+        return ids.view_as(self.winner), segments
 
     def _open_segments(self, facts: Sequence[Sequence[int]]) -> tuple[list[dict], list[int]]:
         """Decide which queries become segments; queries of one stuff class share theirs.
@@ -233,9 +241,12 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
         for m in mergers
     ]
     masks = mask_logits if len(needed) == mask_logits.shape[0] else mask_logits[needed]
+    # Memory that is used again, as what is freed between blocks would lie scattered.
+    scratch = None if torch.is_grad_enabled() else Scratch()
     with torch.autocast(masks.device.type, enabled=False):
-        for rows, logits in canvas.blocks(masks):
-            probs = logits.sigmoid()
+        for rows, logits in canvas.blocks(masks, scratch):
+            out = scratch.empty("probs", logits.shape, logits) if scratch else None
+            probs = torch.sigmoid(logits, out=out)
             for merger, place in zip(mergers, places):
                 if place is None:
                     merger.add(rows, logits, probs)

@@ -175,7 +175,8 @@ class MaskFormer(MaskClassificationModel):
     def _mergers(self, class_logits: Tensor, size: tuple[int, int]) -> dict:
         mergers = {}
         if self.semantic_on:
-            mergers["sem_seg"] = SemanticMerger(class_logits, size)
+            factors = torch.float32 if self.precision == "fp32" else torch.bfloat16
+            mergers["sem_seg"] = SemanticMerger(class_logits, size, factors)
         is_thing = self._is_thing(class_logits.shape[-1] - 1) if self.panoptic_on else None
         if self.panoptic_on:
             mergers["panoptic_seg"] = PanopticMerger(

@@ -1,8 +1,9 @@
-"""Memory for large results."""
+"""Memory for large results, and for what is computed again and again."""
 
 import ctypes
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -23,6 +24,25 @@ def empty_large(
     if tensor.device.type == "cpu" and tensor.nbytes >= _WORTHWHILE:
         _trim()(0)
     return tensor
+
+
+class Scratch:
+    """Memory for values that are computed anew in every round of a loop."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Tensor] = {}
+
+    def empty(self, name: str, size: Sequence[int], like: Tensor) -> Tensor:
+        """A tensor of a size, with the type and device of another one.
+
+        It takes the place of the one of that name that was given before. Only a larger one than
+        the first takes new memory.
+        """
+        count = math.prod(size)
+        flat = self._flat.get(name)
+        if flat is None or len(flat) < count or flat.dtype != like.dtype:
+            flat = self._flat[name] = like.new_empty(count)
+        return flat[:count].view(*size)
 
 
 @lru_cache(maxsize=1)

@@ -199,8 +199,14 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
 
     def _mask_logits(self, normed: Tensor, features: Tensor) -> Tensor:
         """Inner products of mask embeddings with features (B, T, C, h, w), as (B, T, Q, h, w)."""
-        embedding = self.mask_embed(normed)[:, None]
-        return (embedding @ features.flatten(3)).unflatten(3, features.shape[-2:])
+        embedding, pixels = self.mask_embed(normed)[:, None], features.flatten(3)
+        if pixels.shape[:2] == (1, 1):
+            # Of one map, channels that come last are read where they are; of several all are
+            # copied first.
+            masks = (embedding[0, 0] @ pixels[0, 0])[None, None]
+        else:
+            masks = embedding @ pixels
+        return masks.unflatten(3, features.shape[-2:])
 
     def _predict(self, queries: Tensor, features: Tensor) -> dict[str, Tensor]:
         """Class logits (B, Q, K+1) and mask logits (B, T, Q, h, w) of the queries."""
