@@ -31,19 +31,24 @@ def image_file(height: int, width: int) -> Path:
     return path
 
 
-def ours(height: int, width: int, queries: int = 100, **test: Any) -> Work:
-    """`Predictor` from an image file to the results; `test` as for `panoptic_config`."""
+def ours(height: int, width: int, queries: int = 100, frozen: bool = False, **test: Any) -> Work:
+    """`Predictor` from an image file to the results; `test` as for `panoptic_config`.
+
+    `frozen` weights want no gradient, as the counter of multiply-adds needs it.
+    """
     cfg = panoptic_config(queries, min(height, width), **test)
     predictor = Predictor(cfg, weights=str(weights_file(cfg)), device=DEVICE)
-    predictor.model.requires_grad_(False)  # the counter of multiply-adds wants it so
+    predictor.model.requires_grad_(not frozen)
     path = image_file(height, width)
     return lambda: predictor(path)
 
 
-def transformers(height: int, width: int, queries: int = 100, **test: bool) -> Work:
+def transformers(
+    height: int, width: int, queries: int = 100, frozen: bool = False, **test: bool
+) -> Work:
     """The same by transformers and its image processor."""
     peer = Peer(panoptic_config(queries, min(height, width), **test), DEVICE)
-    peer.model.requires_grad_(False)
+    peer.model.requires_grad_(not frozen)
     path = image_file(height, width)
     return lambda: peer(path, **test)
 

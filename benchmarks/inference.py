@@ -74,7 +74,7 @@ def _multiply_adds(size: tuple[int, int]) -> Row:
     """Of convolutions and matrix products, in 1e9; other operations are not counted."""
     counts = []
     for case in (cases.ours, cases.transformers):
-        work = case(*size)
+        work = case(*size, frozen=True)
         # The counter knows PyTorch's own operators.
         with use_linear("pytorch"), FlopCounterMode(display=False) as counter:
             work()

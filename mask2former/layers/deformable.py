@@ -4,7 +4,7 @@ Source: Deformable DETR, Zhu et al. 2021, sections 4.1 and A.4.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
 
-# Of the feed-forward network outside of training: on CPUs such that they stay in the cache, on
-# others such that memory is bounded and launches are few.
+# That pass through what works token by token outside of training: on CPUs such that they stay in the
+# cache, on others such that memory is bounded and launches are few.
 _TOKENS_PER_CHUNK = {"cpu": 2048}
 _TOKENS_PER_CHUNK_ELSEWHERE = 2**16
 
@@ -64,12 +64,18 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, query: Tensor, reference: Tensor, value: Tensor, sizes: Sequence[tuple[int, int]]
+        self,
+        query: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        value: Tensor,
+        sizes: Sequence[tuple[int, int]],
     ) -> Tensor:
         """Attend around the reference points.
 
         Args:
-            query: (B, Q, C), with positions added.
+            query: (B, Q, C).
+            position: (Q, C), added to the queries.
             reference: (Q, 2), (x, y) of each query in 0..1, the same on every level.
             value: (B, S, C), the levels' pixels one level after the other.
             sizes: (H, W) of every level.
@@ -78,27 +84,58 @@ class DeformableAttention(nn.Module):
             (B, Q, C).
         """
         b, q, _ = query.shape
-        heads, levels, points = self.num_heads, self.num_levels, self.num_points
-        locations = self._locations(query, reference, sizes).view(b, q, heads, levels, points, 2)
-        weights = _softmax(self.attention_weights(query).view(b, q, heads, -1))
-        values = self.value_proj(value).unflatten(-1, (heads, -1))  # (B, S, M, C/M)
-        out = deformable_attention(values, sizes, locations, weights.view(locations.shape[:-1]))
+        offsets = self._scaled_offsets(sizes)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            locations, weights = self._samples(query + position, reference, offsets)
+        else:  # without sums of all queries and positions
+            count = _tokens_per_chunk(query)
+            parts = zip(*(t.split(count, -2) for t in (query, position, reference)))
+            locations, weights = _join(
+                q, (self._samples(part + place, centre, offsets) for part, place, centre in parts)
+            )
+        spread = (b, q, self.num_heads, self.num_levels, self.num_points)
+        values = self.value_proj(value).unflatten(-1, (self.num_heads, -1))  # (B, S, M, C/M)
+        out = deformable_attention(values, sizes, locations.view(*spread, 2), weights.view(spread))
         return self.output_proj(out)
 
-    def _locations(
-        self, query: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
-    ) -> Tensor:
-        """Where to look, (B, Q, M*L*P*2), (x, y) in 0..1 on each level: reference plus offset.
+    def _scaled_offsets(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the offsets, in shares of the sides of the levels.
 
-        Offsets are in pixels of the level that is looked at. What turns them into shares of its
-        sides is multiplied into the weights, and the sum is one of rows, since broadcasting along
-        axes as short as (L, P, 2) is slow.
+        The layer's own are in pixels of the level that is looked at. A sum and a product with axes
+        as short as (L, P, 2) would be slow.
         """
-        share = _shares(sizes, self.num_heads, self.num_points, query.device)
-        offsets = self.sampling_offsets
+        device = self.sampling_offsets.weight.device
+        share = _shares(sizes, self.num_heads, self.num_points, device)
+        return self.sampling_offsets.weight * share[:, None], self.sampling_offsets.bias * share
+
+    def _samples(
+        self, query: Tensor, reference: Tensor, offsets: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Where queries look, (B, Q, M*L*P*2), (x, y) in 0..1 on each level, and the attention
+        weights of these places, (B, Q, M, L*P)."""
         with torch.autocast(query.device.type, enabled=False):  # 16 bits are too few for places
-            rows = linear(query.float(), offsets.weight * share[:, None], offsets.bias * share)
-            return rows + reference.repeat(1, rows.shape[-1] // 2)
+            locations = linear(query.float(), *offsets)
+            locations = locations + reference.repeat(1, locations.shape[-1] // 2)
+        logits = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
+        return locations, _softmax(logits)
+
+
+def _join(length: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Chunks (B, q, ...) of several tensors, one after the other, in (B, length, ...) each."""
+    whole: list[Tensor] = []
+    start = 0
+    for part in parts:
+        if not whole and part[0].shape[1] == length:
+            return list(part)
+        whole = whole or [x.new_empty(len(x), length, *x.shape[2:]) for x in part]
+        for target, x in zip(whole, part):
+            target[:, start : start + x.shape[1]] = x
+        start += part[0].shape[1]
+    return whole
+
+
+def _tokens_per_chunk(tokens: Tensor) -> int:
+    return _TOKENS_PER_CHUNK.get(tokens.device.type, _TOKENS_PER_CHUNK_ELSEWHERE)
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -157,13 +194,12 @@ class DeformableEncoderLayer(nn.Module):
         self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> Tensor:
         """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C)."""
-        attended = self.dropout(self.self_attn(x + position, reference, x, sizes))
+        attended = self.dropout(self.self_attn(x, position, reference, x, sizes))
         if torch.is_grad_enabled():
             return self._feed_forward(x + attended)
         # What follows works token by token: the wide hidden layer need not be whole in memory.
         out = attended if attended.dtype == x.dtype else torch.empty_like(x)
-        count = _TOKENS_PER_CHUNK.get(x.device.type, _TOKENS_PER_CHUNK_ELSEWHERE)
-        parts = (t.flatten(0, 1).split(count) for t in (out, x, attended))
+        parts = (t.flatten(0, 1).split(_tokens_per_chunk(x)) for t in (out, x, attended))
         for target, residual, change in zip(*parts):
             target.copy_(self._feed_forward(residual + change))
         return out

@@ -41,8 +41,8 @@ def test_parameters_by_hand() -> None:
 def test_deformable_attention_counts_its_weighted_sums() -> None:
     layer = DeformableAttention(32, num_levels=1, num_heads=4, num_points=2)
     value = torch.zeros(1, 6 * 6, 32)
-    reference = torch.full((36, 2), 0.5)
-    macs, _ = count_costs(layer, lambda: layer(value, reference, value, [(6, 6)]))
+    reference, position = torch.full((36, 2), 0.5), torch.zeros(36, 32)
+    macs, _ = count_costs(layer, lambda: layer(value, position, reference, value, [(6, 6)]))
     linear = 36 * 32 * (2 * 4 * 2 + 4 * 2 + 32 + 32)  # offsets, weights, values, output
     # 36 queries, 4 heads, 2 points of 4 pixels each, 8 channels a head
     assert macs[""] == linear + 36 * 4 * 2 * 4 * 8

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mask2former.layers import DeformableAttention, DeformableEncoder
-from mask2former.layers.deformable import pixel_centres
+from mask2former.layers import DeformableAttention, DeformableEncoder, deformable
+from mask2former.layers.deformable import _softmax, pixel_centres
 
 
 def test_pixel_centres_by_hand():
@@ -29,8 +29,38 @@ def test_constant_map_comes_back_inside():
         torch.nn.init.eye_(linear.weight)
     token = torch.arange(8.0)
     value = token.expand(1, 49, 8)
-    out = layer(torch.randn(1, 1, 8), torch.tensor([[0.5, 0.5]]), value, [(7, 7)])
+    out = layer(
+        torch.randn(1, 1, 8), torch.randn(1, 8), torch.tensor([[0.5, 0.5]]), value, [(7, 7)]
+    )
     torch.testing.assert_close(out[0, 0], token)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_softmax_without_gradients_agrees_with_pytorch(dtype):
+    """Also where numbers are far from zero, or one of them is infinitely small."""
+    logits = torch.randn(2, 5, 4, 12) * 30 + torch.tensor([0.0, 300.0])[:, None, None, None]
+    logits[0, 0, 0, :11] = -torch.inf
+    logits = logits.to(dtype)
+    with torch.no_grad():
+        got = _softmax(logits)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, logits.float().softmax(-1))
+
+
+@torch.no_grad()
+def test_chunks_of_tokens_agree_with_the_whole(monkeypatch):
+    torch.manual_seed(0)
+    sizes = [(2, 3), (4, 5)]
+    encoder = DeformableEncoder(
+        2, dim=8, ffn_dim=16, dropout=0.0, num_levels=2, num_heads=2, num_points=2
+    ).eval()
+    torch.nn.init.normal_(encoder.layers[0].self_attn.sampling_offsets.weight)
+    x, position = torch.randn(3, 26, 8), torch.randn(26, 8)
+    with torch.enable_grad():
+        whole = encoder(x, position, sizes)
+    for count in (1, 7, 26, 100):
+        monkeypatch.setattr(deformable, "_TOKENS_PER_CHUNK", {"cpu": count})
+        torch.testing.assert_close(encoder(x, position, sizes), whole)
 
 
 def test_images_of_a_batch_do_not_mix():
