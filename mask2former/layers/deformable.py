@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
 
-# That pass through what works token by token outside of training: on CPUs such that they stay in the
-# cache, on others such that memory is bounded and launches are few.
+# That pass through what works token by token outside of training: on CPUs such that they stay in
+# the cache, on others such that memory is bounded and launches are few.
 _TOKENS_PER_CHUNK = {"cpu": 2048}
 _TOKENS_PER_CHUNK_ELSEWHERE = 2**16
 

@@ -65,16 +65,29 @@ class Canvas:
         step = max(_MIN_ROWS, budget // max(1, count * output_width))
         heights = (self.padded[0], self.image[0], self.output[0])
         weights, sources = _row_weights(height, *heights, mask_logits.device)
+        columns_resized, held = mask_logits[:, :0].float(), (0, 0)  # some rows, from where to where
         for start in range(0, output_height, step):
             rows = slice(start, min(start + step, output_height))
             first, last = sources[start][0], sources[rows.stop - 1][1]
-            columns_resized = self._with_height(last - first).resize_to_output(
-                mask_logits[:, first:last].float()
-            )
+            known = None
+            if first < held[1]:
+                known = columns_resized[:, first - held[0] : last - held[0]]
+            columns_resized = self._resize_columns(mask_logits, max(first, held[1]), last, known)
+            held = first, last
             part = weights[rows, first:last].expand(count, -1, -1)
             size = (count, rows.stop - start, output_width)
             out = scratch.empty("block", size, columns_resized) if scratch else None
             yield rows, torch.bmm(part, columns_resized, out=out)
+
+    def _resize_columns(
+        self, mask_logits: Tensor, first: int, last: int, known: Tensor | None
+    ) -> Tensor:
+        """Rows of the predictions whose columns have the output's size: those that are known, and
+        the next ones up to `last`."""
+        if first >= last and known is not None:
+            return known
+        new = self._with_height(last - first).resize_to_output(mask_logits[:, first:last].float())
+        return new if known is None else torch.cat([known, new], 1)
 
     def _with_height(self, height: int) -> "Canvas":
         """The canvas that resizes columns alone, of maps of that height."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.assignment import assign
-from ..ops.point_sampling import SharedPoints, look_up_masks, random_points, sample_masks
+from ..ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
 from .losses import pairwise_mask_costs
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -104,10 +104,9 @@ class HungarianMatcher(nn.Module):
                 ignore = target["ignore"].reshape(-1, *target["ignore"].shape[-2:])
                 keep = (~look_up_masks(ignore, points)).float().flatten()
             # Layer by layer, since what one needs stays in the cache of a CPU.
-            places = SharedPoints(points, masks[0].shape[-2], masks[0].shape[-1])
             costs = []
             for x, maps in zip(logits, masks):
-                point_logits = places.read(maps.float().flatten(0, -3))
+                point_logits = sample_maps(maps.float().flatten(0, -3), points)
                 if len(point_logits) != len(x):  # several frames
                     point_logits = point_logits.reshape(len(x), -1)
                 bce, dice = pairwise_mask_costs(point_logits, sampled, keep)

@@ -5,63 +5,41 @@ Source: PointRend, Kirillov et al. 2020, section 3.1.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .selection import nearest_to_zero
+
 # Masks that are floats at a time: bounds memory, not the result.
 _MASKS_PER_CHUNK = 16
 
-# Values from which on NumPy's partition, in threads, takes less time than PyTorch's topk.
-_WORTH_PARTITIONING = 2**19
 
-
-def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
+def sample_maps(maps: Tensor, points: Tensor, out: Tensor | None = None) -> Tensor:
     """Read float maps at points, bilinearly.
 
     Args:
         maps: (N, H, W), or (N, C, H, W) for C maps that are read at the same points; floating.
         points: (N, P, 2), each row's own points; or, for (N, H, W), (P, 2), shared by all maps.
+        out: (N, C, P), where to write what C maps show, without a gradient.
 
     Returns:
         (N, P) or (N, C, P), differentiable in maps.
     """
-    if points.dim() == 2:
-        return SharedPoints(points, maps.shape[-2], maps.shape[-1]).read(maps)
     grid = _grid(points, maps.dtype)
+    if points.dim() == 2:
+        grid = grid.expand(len(maps), -1, -1, -1)
     if maps.dim() == 3:
         return F.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
     # Map by map, since `grid_sample` takes longer for several channels on CPUs.
-    layers = maps.split(1, 1)
-    return torch.cat([F.grid_sample(x, grid, align_corners=False)[:, :, 0] for x in layers], 1)
-
-
-class SharedPoints:
-    """Points at which many maps are read: the pixels around each are worked out once.
-
-    Args:
-        points: (P, 2).
-        height, width: of the maps.
-    """
-
-    def __init__(self, points: Tensor, height: int, width: int):
-        self.index, self.weights = _pixels_around(points, height, width)
-
-    def read(self, maps: Tensor) -> Tensor:
-        """Maps (N, H, W), floating, at the points, (N, P); differentiable in maps."""
-        # A pixel of all maps is a row of a table, and a point a weighted sum of four rows.
-        table = maps.flatten(1).T.contiguous()
-        weights = self.weights.to(maps.dtype)
-        return F.embedding_bag(self.index, table, per_sample_weights=weights, mode="sum").T
-
-    def read_masks(self, masks: Tensor) -> Tensor:
-        """Masks (N, H, W), bool or integer, at the points, (N, P), float32."""
-        pixels = masks.flatten(1)[:, self.index.flatten()].unflatten(1, self.index.shape)
-        return (pixels * self.weights).sum(-1)
+    layers = (F.grid_sample(x, grid, align_corners=False)[:, 0, 0] for x in maps.split(1, 1))
+    if out is None:
+        return torch.stack(list(layers), 1)
+    for i, values in enumerate(layers):
+        out[:, i] = values
+    return out
 
 
 def _pixels_around(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -102,7 +80,9 @@ def sample_masks(masks: Tensor, points: Tensor, rows: Tensor | None = None) -> T
         (N, P), float32, in 0..1 for bool masks.
     """
     if points.dim() == 2:
-        return SharedPoints(points, masks.shape[-2], masks.shape[-1]).read_masks(masks)
+        index, weights = _pixels_around(points, masks.shape[-2], masks.shape[-1])
+        pixels = masks.flatten(1)[:, index.flatten()].unflatten(1, index.shape)
+        return (pixels * weights).sum(-1)
     if rows is None:
         rows = torch.arange(len(masks), device=masks.device)
     parts = [
@@ -162,9 +142,13 @@ def uncertain_points(mask_logits: Tensor, num_candidates: int, num_uncertain: in
     Returns:
         (N, L, P), indices of the points.
     """
-    kept = _smallest(mask_logits[..., :num_candidates].abs(), num_uncertain)
-    rest = torch.arange(num_candidates, mask_logits.shape[2], device=mask_logits.device)
-    return torch.cat([kept, rest.expand(*kept.shape[:2], -1)], 2)
+    rows, layers, count = mask_logits.shape
+    size = (rows, layers, num_uncertain + count - num_candidates)
+    index = torch.empty(size, dtype=torch.int64, device=mask_logits.device)
+    candidates = mask_logits[..., :num_candidates]
+    nearest_to_zero(candidates, num_uncertain, index[..., :num_uncertain])
+    index[..., num_uncertain:] = torch.arange(num_candidates, count, device=index.device)
+    return index
 
 
 def take_points(points: Tensor, index: Tensor) -> Tensor:
@@ -197,30 +181,5 @@ class _ValuesAt(torch.autograd.Function):
 
 
 def _grid(points: Tensor, dtype: torch.dtype) -> Tensor:
-    """Points (N, P, 2) in 0..1 as `grid_sample` takes them, (N, 1, P, 2) in -1..1."""
-    return (points * 2).sub_(1).to(dtype)[:, None]
-
-
-def _smallest(values: Tensor, count: int) -> Tensor:
-    """Indices of the smallest values along the last axis, in no particular order."""
-    if values.device.type != "cpu" or values.numel() < _WORTH_PARTITIONING or not count:
-        return values.topk(count, largest=False, sorted=False).indices
-    # NumPy partitions with vector instructions: several times as fast as topk on CPUs.
-    rows = values.float().flatten(0, -2).numpy()
-    index = np.empty((len(rows), count), np.int64)
-
-    def select(part: slice) -> None:
-        part_rows = rows[part]
-        largest = np.partition(part_rows, count - 1, axis=1)[:, count - 1 : count]
-        chosen = part_rows <= largest
-        if (chosen.sum(1) == count).all():
-            index[part] = np.flatnonzero(chosen).reshape(-1, count)
-            index[part] -= np.arange(len(part_rows))[:, None] * part_rows.shape[1]
-        else:  # several equal to the largest, or NaN
-            index[part] = np.argpartition(part_rows, count - 1, axis=1)[:, :count]
-
-    step = max(1, -(-len(rows) // torch.get_num_threads()))
-    parts = [slice(start, start + step) for start in range(0, len(rows), step)]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(select, parts))
-    return torch.from_numpy(index).view(*values.shape[:-1], count)
+    """Points (N, P, 2), or (P, 2), in 0..1 as `grid_sample` takes them, (N, 1, P, 2) in -1..1."""
+    return (points * 2).sub_(1).to(dtype).view(-1, 1, *points.shape[-2:])

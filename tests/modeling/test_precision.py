@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from mask2former.config import get_config
+from mask2former.modeling.inference import Canvas, SemanticMerger, merge_masks
 
 from .small import tiny_model
 from .test_meta_arch import image, labelled
+
+BF16 = torch.bfloat16
 
 
 def lower(model):
@@ -23,6 +26,19 @@ def test_outputs_are_near_those_of_float32():
     assert got.dtype == torch.float32
     difference = (got - expected).abs() / expected.abs().mean()
     assert 0 < difference.mean() < 0.02  # three digits of bfloat16, through all layers
+
+
+def test_semantic_scores_of_bfloat16_factors():
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randn(20, 8, generator=generator)
+    masks = torch.randn(20, 4, 6, generator=generator)
+    canvas = Canvas((4, 6), (4, 6), (40, 60))
+    exact, near = SemanticMerger(classes, (40, 60)), SemanticMerger(classes, (40, 60), BF16)
+    with torch.no_grad():
+        merge_masks(masks, canvas, [exact, near])
+    assert near.result().dtype == torch.float32
+    difference = (near.result() - exact.result()).abs().max()
+    assert 0 < difference < exact.result().max() / 100
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mask2former.ops import point_sampling
+from mask2former.ops import selection
 from mask2former.ops.point_sampling import (
     look_up_masks,
     random_points,
@@ -78,14 +78,14 @@ def test_a_seed_fixes_its_set_alone():
     assert random_points(0, 5, device).shape == (0, 5, 2)
 
 
-@pytest.fixture(params=["partition", "topk"])
-def selection(request, monkeypatch):
+@pytest.fixture(params=["threads", "topk"])
+def either_selection(request, monkeypatch):
     """Both ways to the smallest values, of which many points take the first."""
-    if request.param == "partition":
-        monkeypatch.setattr(point_sampling, "_WORTH_PARTITIONING", 1)
+    if request.param == "threads":
+        monkeypatch.setattr(selection, "_WORTH_THREADS", 1)
 
 
-@pytest.mark.usefixtures("selection")
+@pytest.mark.usefixtures("either_selection")
 def test_uncertain_points_where_many_are_equal():
     logits = torch.zeros(2, 1, 50)
     logits[0, 0, 7:] = 3.0
@@ -95,7 +95,7 @@ def test_uncertain_points_where_many_are_equal():
     assert all(len(set(row.tolist())) == 20 for row in got[:, 0])
 
 
-@pytest.mark.usefixtures("selection")
+@pytest.mark.usefixtures("either_selection")
 def test_uncertain_points_among_nan():
     logits = torch.full((1, 1, 30), float("nan"))
     logits[..., 3] = 1.0
@@ -104,7 +104,7 @@ def test_uncertain_points_among_nan():
     assert 3 in got
 
 
-@pytest.mark.usefixtures("selection")
+@pytest.mark.usefixtures("either_selection")
 def test_uncertain_points_are_those_nearest_to_zero():
     logits = torch.tensor([[[-5.0, 0.1, 3.0, -1.0, 7.0], [0.2, 9.0, -0.3, 2.0, 8.0]]])
     got = uncertain_points(logits, 4, 2)
@@ -113,7 +113,7 @@ def test_uncertain_points_are_those_nearest_to_zero():
     assert (got[0, :, 2] == 4).all()  # is taken as it is
 
 
-@pytest.mark.usefixtures("selection")
+@pytest.mark.usefixtures("either_selection")
 def test_points_without_choice():
     got = uncertain_points(torch.randn(2, 3, 10), 6, 0)
     assert (got == torch.arange(6, 10)).all()

@@ -19,6 +19,7 @@ from ...layers import (
     SinePositionEncoding,
     xavier_matrices_,
 )
+from ...ops.linear import linear
 from ..pixel_decoders.common import NUM_LEVELS, c2_xavier_conv
 from .registry import TRANSFORMER_DECODER_REGISTRY
 
@@ -203,7 +204,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         if pixels.shape[:2] == (1, 1):
             # Of one map, channels that come last are read where they are; of several all are
             # copied first.
-            masks = (embedding[0, 0] @ pixels[0, 0])[None, None]
+            masks = linear(embedding[0, 0], pixels[0, 0].T)[None, None]
         else:
             masks = embedding @ pixels
         return masks.unflatten(3, features.shape[-2:])
