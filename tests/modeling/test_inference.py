@@ -108,6 +108,13 @@ def resized(mask_logits):
     return F.interpolate(x, (11, 31), mode="bilinear", align_corners=False)[0]
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["with_grad", "without"])
+def gradients(request):
+    """Without gradients memory is used again from block to block."""
+    with torch.set_grad_enabled(request.param):
+        yield
+
+
 def test_semantic_agrees_with_the_plain_sum(monkeypatch):
     class_logits, mask_logits = random_case()
     probs = class_logits.softmax(-1)[:, :-1]
