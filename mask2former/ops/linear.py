@@ -8,7 +8,7 @@ is taken without gradients only, so that all machines add in one order.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -94,8 +94,12 @@ def conv2d(
         x = x[:, :, :: stride[0], :: stride[1]]
     if groups != 1 or not _pays(x, weight, x.numel()):
         return F.conv2d(x, weight, bias, groups=groups)
-    rows = x.permute(0, 2, 3, 1)
-    return linear(rows, weight.flatten(1), bias).permute(0, 3, 1, 2)
+    weight = weight.flatten(1)
+    if torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, weight, bias)
+    ):
+        return _Pointwise.apply(x, weight, bias)
+    return _by_pixels(x, weight, bias)
 
 
 def product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
@@ -117,11 +121,57 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return _gradients(grad.contiguous(), *ctx.saved_tensors, ctx.needs_input_grad)
+
+
+class _Pointwise(torch.autograd.Function):
+    """The same over maps (B, C, H, W) whose channels come last.
+
+    The result is no view, as a permuted one of `_Linear` would be: when it is changed in place, as
+    residual blocks do, the gradients of a view are copied three times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        out = _by_pixels(x, weight, bias)
+        return out.new_empty(0).set_(out.untyped_storage(), 0, out.shape, out.stride())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        grad = grad.contiguous()
-        d_x = _product(grad, weight.T, None) if ctx.needs_input_grad[0] else None
-        d_weight = _product(grad.T, x.T, None) if ctx.needs_input_grad[1] else None
-        return d_x, d_weight, grad.sum(0) if ctx.needs_input_grad[2] else None
+        needed = ctx.needs_input_grad
+        d_x, *others = _gradients(_pixels(grad), _pixels(x), weight, needed)
+        if d_x is not None:
+            d_x = d_x.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+        return d_x, *others
+
+
+def _pixels(maps: Tensor) -> Tensor:
+    """All pixels of maps (B, C, H, W), (B*H*W, C), contiguous."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def _by_pixels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Map x (B, C, H, W), channels last, to (B, O, H, W), likewise."""
+    out = _product(_pixels(x), weight, bias)
+    return out.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those of x (N, I), weight (O, I) and a bias, from that of the products (N, O)."""
+    d_weight = None
+    if needed[1]:
+        # The first factor is copied if it is transposed: let that be the smaller one.
+        if x.shape[1] < grad.shape[1]:
+            d_weight = _product(x.T, grad.T, None).T
+        else:
+            d_weight = _product(grad.T, x.T, None)
+    d_x = _product(grad, weight.T, None) if needed[0] else None
+    return d_x, d_weight, grad.sum(0) if needed[2] else None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -57,6 +57,26 @@ def test_values_and_gradients_of_a_pointwise_convolution(onednn, stride):
     assert results[1][0].is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_result_that_is_changed_in_place_is_no_view(onednn):
+    x, weight, shortcut = tensors((2, SIZE, 23, 31), (48, SIZE, 1, 1), (2, 48, 23, 31), grad=True)
+    x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    out = ops.conv2d(x, weight)
+    assert not out._is_view()
+    out += shortcut
+    found = torch.autograd.grad(F.relu_(out).square().sum(), (x, weight, shortcut))
+    plain = F.relu(F.conv2d(x, weight) + shortcut)
+    expected = torch.autograd.grad(plain.square().sum(), (x, weight, shortcut))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=5e-3)
+
+
+def test_gradients_of_more_outputs_than_inputs(onednn):
+    inputs = tensors((2 * SIZE, 80), (SIZE, 80), grad=True)
+    found = torch.autograd.grad(ops.linear(*inputs).square().sum(), inputs)
+    expected = torch.autograd.grad(F.linear(*inputs).square().sum(), inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    assert len(onednn) == 3
+
+
 def test_frozen_weights_have_no_gradient(onednn):
     x, weight = tensors((SIZE, SIZE), (SIZE, SIZE))
     ops.linear(x.requires_grad_(), weight).sum().backward()
