@@ -9,6 +9,8 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps (N, H, W) bilinearly to (N, *size); the corners of pixels are not aligned."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
+    if maps.shape[-2] == size[0]:  # the same in half of the time
+        return F.interpolate(maps, size=size[1], mode="linear", align_corners=False)
     return F.interpolate(maps[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
 
 

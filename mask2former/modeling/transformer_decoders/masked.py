@@ -164,7 +164,10 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             if small is None:
                 predictions.append(self._predict(queries, features))
                 masks = predictions[-1]["pred_masks"].detach()
-                masks = _resize(masks.flatten(0, 1), sizes[level]).unflatten(0, (-1, frames))
+                # One by one, as so many channels are put last first on CPUs.
+                masks = _resize(masks.flatten(0, 2)[:, None], sizes[level]).view(
+                    *masks.shape[:3], *sizes[level]
+                )
             else:
                 masks = self._mask_logits(self.decoder_norm(queries), small[level])
             queries = self._run_layer(i, queries, keys[level], values[level], masks)
