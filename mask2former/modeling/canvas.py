@@ -65,33 +65,45 @@ class Canvas:
         step = max(_MIN_ROWS, budget // max(1, count * output_width))
         heights = (self.padded[0], self.image[0], self.output[0])
         weights, sources = _row_weights(height, *heights, mask_logits.device)
-        columns_resized, held = mask_logits[:, :0].float(), (0, 0)  # some rows, from where to where
+        columns = _ResizedColumns(self, mask_logits)
         for start in range(0, output_height, step):
             rows = slice(start, min(start + step, output_height))
             first, last = sources[start][0], sources[rows.stop - 1][1]
-            known = None
-            if first < held[1]:
-                known = columns_resized[:, first - held[0] : last - held[0]]
-            columns_resized = self._resize_columns(mask_logits, max(first, held[1]), last, known)
-            held = first, last
+            shown = columns.rows(first, last)
             part = weights[rows, first:last].expand(count, -1, -1)
             size = (count, rows.stop - start, output_width)
-            out = scratch.empty("block", size, columns_resized) if scratch else None
-            yield rows, torch.bmm(part, columns_resized, out=out)
+            out = scratch.empty("block", size, shown) if scratch else None
+            yield rows, torch.bmm(part, shown, out=out)
 
-    def _resize_columns(
-        self, mask_logits: Tensor, first: int, last: int, known: Tensor | None
-    ) -> Tensor:
-        """Rows of the predictions whose columns have the output's size: those that are known, and
-        the next ones up to `last`."""
-        if first >= last and known is not None:
-            return known
-        new = self._with_height(last - first).resize_to_output(mask_logits[:, first:last].float())
-        return new if known is None else torch.cat([known, new], 1)
 
-    def _with_height(self, height: int) -> "Canvas":
-        """The canvas that resizes columns alone, of maps of that height."""
-        return Canvas((height, self.padded[1]), (height, self.image[1]), (height, self.output[1]))
+class _ResizedColumns:
+    """The rows of predictions, (N, h, w), with columns of the output's size.
+
+    Each is resized once, if rows are asked for in order.
+    """
+
+    def __init__(self, canvas: Canvas, mask_logits: Tensor):
+        self.canvas = canvas
+        self.mask_logits = mask_logits
+        self.kept: Tensor | None = None
+        self.first = self.last = 0  # of those kept, and one after the last
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Some rows, (N, last - first, output width), float32."""
+        parts = []
+        if self.kept is not None and first < self.last:
+            parts.append(self.kept[:, first - self.first : last - self.first])
+        new = max(first, self.last)
+        if new < last:
+            parts.append(self._resize(self.mask_logits[:, new:last].float()))
+        self.kept = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        self.first, self.last = first, last
+        return self.kept
+
+    def _resize(self, maps: Tensor) -> Tensor:
+        height, canvas = maps.shape[1], self.canvas
+        widths = [(height, size[1]) for size in (canvas.padded, canvas.image, canvas.output)]
+        return Canvas(*widths).resize_to_output(maps)
 
 
 @lru_cache(maxsize=16)

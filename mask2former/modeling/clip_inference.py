@@ -25,8 +25,9 @@ __all__ = ["Window", "Windows", "run_windows"]
 Features = dict[str, Tensor]
 Size = tuple[int, int]  # H, W in pixels
 
-# Pixels (frames x height x width) that pass the backbone at a time.
-_PIXELS_PER_CHUNK = 2**22
+# Pixels (frames x height x width) that pass the backbone at a time: on CPUs more bring no speed.
+_PIXELS_PER_CHUNK = {"cpu": 2**19}
+_PIXELS_PER_CHUNK_ELSEWHERE = 2**22
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ class _FrameEncoder:
         parts, count = [], 0
         frames = self._checked(frames)
         for first in frames:
-            step = max(1, _PIXELS_PER_CHUNK // (first.shape[-2] * first.shape[-1]))
+            pixels = _PIXELS_PER_CHUNK.get(self.model.device.type, _PIXELS_PER_CHUNK_ELSEWHERE)
+            step = max(1, pixels // (first.shape[-2] * first.shape[-1]))
             chunk = [first, *islice(frames, step - 1)]
             images = self.model.preprocess(chunk)
             if self.canvas is None:
