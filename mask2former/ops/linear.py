@@ -121,7 +121,8 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return _gradients(grad.contiguous(), *ctx.saved_tensors, ctx.needs_input_grad)
+        x, weight = ctx.saved_tensors
+        return _gradients(grad.contiguous(), x, weight, ctx.needs_input_grad)
 
 
 class _Pointwise(torch.autograd.Function):
@@ -142,10 +143,10 @@ class _Pointwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         needed = ctx.needs_input_grad
-        d_x, *others = _gradients(_pixels(grad), _pixels(x), weight, needed)
+        d_x, d_weight, d_bias = _gradients(_pixels(grad), _pixels(x), weight, needed)
         if d_x is not None:
             d_x = d_x.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
-        return d_x, *others
+        return d_x, d_weight, d_bias
 
 
 def _pixels(maps: Tensor) -> Tensor:
