@@ -112,19 +112,18 @@ class MaskFormer(MaskClassificationModel):
             ValueError: training without `instances`.
         """
         images = self.preprocess([x["image"] for x in batched_inputs])
+        outputs = self._predict_or_replay(images.tensor)
         if self.training:
             targets = self.prepare_targets(batched_inputs, images)
-            return self.weighted_losses(self.predict(images.tensor), targets)
+            return self.weighted_losses(outputs, targets)
         canvases = [_canvas(x, images, i) for i, x in enumerate(batched_inputs)]
-        # On a CPU a batch brings no speed: one by one, images take the memory of one.
-        parts = list(images.tensor.split(1 if self.device.type == "cpu" else len(canvases)))
-        del images
-        results: list[dict] = []
-        while parts:
-            outputs = self._predict_or_replay(parts.pop(0))  # while masks are merged, it is gone
-            for logits in zip(outputs["pred_logits"], outputs["pred_masks"]):
-                results.append(retry_if_cuda_oom(self.segment)(*logits, canvases[len(results)]))
-        return results
+        del images  # while masks are merged, memory is short
+        return [
+            retry_if_cuda_oom(self.segment)(class_logits, mask_logits, canvas)
+            for class_logits, mask_logits, canvas in zip(
+                outputs["pred_logits"], outputs["pred_masks"], canvases
+            )
+        ]
 
     def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
         may = images.is_cuda and not self.training and not torch.is_grad_enabled()

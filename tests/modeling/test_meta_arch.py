@@ -61,17 +61,6 @@ def test_images_of_a_batch_do_not_mix():
 
 
 @torch.no_grad()
-def test_images_of_a_batch_pass_a_cpu_one_by_one(monkeypatch):
-    """Each over the canvas of the batch."""
-    model, sizes = tiny_model().eval(), []
-    predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda x: sizes.append(tuple(x.shape)) or predict(x))
-    results = model([{"image": image(40, 56)}, {"image": image(70, 50), "height": 35, "width": 25}])
-    assert sizes == [(1, 3, 96, 64)] * 2
-    assert [tuple(x["sem_seg"].shape[1:]) for x in results] == [(40, 56), (35, 25)]
-
-
-@torch.no_grad()
 def test_post_processing_first_or_last_agree_where_nothing_is_resized():
     """With the canvas as the output there is one resizing, whatever the order."""
     x = [{"image": image(64, 64)}]
