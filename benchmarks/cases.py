@@ -38,7 +38,8 @@ def ours(height: int, width: int, queries: int = 100, frozen: bool = False, **te
     """
     cfg = panoptic_config(queries, min(height, width), **test)
     predictor = Predictor(cfg, weights=str(weights_file(cfg)), device=DEVICE)
-    predictor.model.requires_grad_(not frozen)
+    if frozen:
+        predictor.model.requires_grad_(False)
     path = image_file(height, width)
     return lambda: predictor(path)
 
@@ -48,7 +49,8 @@ def transformers(
 ) -> Work:
     """The same by transformers and its image processor."""
     peer = Peer(panoptic_config(queries, min(height, width), **test), DEVICE)
-    peer.model.requires_grad_(not frozen)
+    if frozen:
+        peer.model.requires_grad_(False)
     path = image_file(height, width)
     return lambda: peer(path, **test)
 

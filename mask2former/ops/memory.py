@@ -35,12 +35,13 @@ class Scratch:
     def empty(self, name: str, size: Sequence[int], like: Tensor) -> Tensor:
         """A tensor of a size, with the type and device of another one.
 
-        It takes the place of the one of that name that was given before. Only a larger one than
-        the first takes new memory.
+        It takes the place of the one of that name that was given before. Only a larger one, or
+        one of another type or device, takes new memory.
         """
         count = math.prod(size)
         flat = self._flat.get(name)
-        if flat is None or len(flat) < count or flat.dtype != like.dtype:
+        kind = like.dtype, like.device
+        if flat is None or len(flat) < count or (flat.dtype, flat.device) != kind:
             flat = self._flat[name] = like.new_empty(count)
         return flat[:count].view(*size)
 

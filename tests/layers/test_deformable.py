@@ -35,6 +35,17 @@ def test_constant_map_comes_back_inside():
     torch.testing.assert_close(out[0, 0], token)
 
 
+def encoder_and_inputs():
+    torch.manual_seed(0)
+    sizes = [(2, 3), (4, 5)]
+    encoder = DeformableEncoder(
+        2, dim=8, ffn_dim=16, dropout=0.0, num_levels=2, num_heads=2, num_points=2
+    ).eval()
+    torch.nn.init.normal_(encoder.layers[0].self_attn.sampling_offsets.weight)
+    x, position = torch.randn(3, 26, 8), torch.randn(26, 8)
+    return encoder, x, position, sizes
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_softmax_without_gradients_agrees_with_pytorch(dtype):
     """Also where numbers are far from zero, or one of them is infinitely small."""
@@ -49,13 +60,7 @@ def test_softmax_without_gradients_agrees_with_pytorch(dtype):
 
 @torch.no_grad()
 def test_chunks_of_tokens_agree_with_the_whole(monkeypatch):
-    torch.manual_seed(0)
-    sizes = [(2, 3), (4, 5)]
-    encoder = DeformableEncoder(
-        2, dim=8, ffn_dim=16, dropout=0.0, num_levels=2, num_heads=2, num_points=2
-    ).eval()
-    torch.nn.init.normal_(encoder.layers[0].self_attn.sampling_offsets.weight)
-    x, position = torch.randn(3, 26, 8), torch.randn(26, 8)
+    encoder, x, position, sizes = encoder_and_inputs()
     with torch.enable_grad():
         whole = encoder(x, position, sizes)
     for count in (1, 7, 26, 100):
@@ -64,13 +69,7 @@ def test_chunks_of_tokens_agree_with_the_whole(monkeypatch):
 
 
 def test_images_of_a_batch_do_not_mix():
-    torch.manual_seed(0)
-    sizes = [(2, 3), (4, 5)]
-    encoder = DeformableEncoder(
-        2, dim=8, ffn_dim=16, dropout=0.0, num_levels=2, num_heads=2, num_points=2
-    ).eval()
-    torch.nn.init.normal_(encoder.layers[0].self_attn.sampling_offsets.weight)
-    x, position = torch.randn(3, 26, 8), torch.randn(26, 8)
+    encoder, x, position, sizes = encoder_and_inputs()
     with torch.no_grad():
         together = encoder(x, position, sizes)
         alone = torch.cat([encoder(one[None], position, sizes) for one in x])
