@@ -79,3 +79,9 @@ def test_classification_is_divided_by_the_weights():
     logits = torch.tensor([[[50.0, 0, 0], [0, 0, 0]]])
     got = classification_loss(logits, labels, weights)
     assert got.item() == pytest.approx(0.1 * LOG3 / 1.1, abs=1e-6)
+
+
+def test_costs_of_many_undecided_points_by_hand():
+    """A product of all their probabilities would be less than float32 can hold."""
+    bce, _ = pairwise_mask_costs(torch.zeros(1, 512), torch.zeros(1, 512))
+    assert bce.item() == pytest.approx(math.log(2))
