@@ -9,7 +9,6 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
-from ..ops.memory import Scratch
 from ..ops.point_sampling import (
     random_points,
     sample_maps,
@@ -147,12 +146,12 @@ class SetCriterion(nn.Module):
         """Cross-entropy and dice of every row, from its logits (R, H, W) in each of L layers: two
         (R, L)."""
         layers = len(logits)
-        bce, dice, scratch = [], [], Scratch()
+        bce, dice = [], []
         step = max(1, _MASKS_PER_CHUNK // layers)
         for i, parts in enumerate(zip(*(layer.split(step) for layer in logits))):
             chunk = slice(i * step, i * step + step)
             part = torch.stack(parts, 1)
-            drawn, chosen, values = self._choose_points(part.detach(), rows, chunk, scratch)
+            drawn, chosen, values = self._choose_points(part.detach(), rows, chunk)
             points = take_points(drawn, chosen)
             point_logits = values_at(part.flatten(0, 1), points.flatten(0, 1), values.flatten(0, 1))
             targets = rows.sample_targets(chunk, drawn, chosen, points)
@@ -163,7 +162,7 @@ class SetCriterion(nn.Module):
 
     @torch.no_grad()
     def _choose_points(
-        self, logits: Tensor, rows: Rows, chunk: slice, scratch: Scratch
+        self, logits: Tensor, rows: Rows, chunk: slice
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Points for mask logits (R, L, H, W), mostly where they are near zero.
 
@@ -179,8 +178,7 @@ class SetCriterion(nn.Module):
         count = num_candidates + self.num_points - num_uncertain
         seeds = rows.seeds and rows.seeds[chunk]
         drawn = random_points(len(logits), count, logits.device, seeds)
-        values = scratch.empty("values", (*logits.shape[:2], count), logits)
-        sample_maps(logits, drawn, out=values)
+        values = sample_maps(logits, drawn)
         chosen = uncertain_points(values, num_candidates, num_uncertain)
         return drawn, chosen, values.gather(2, chosen)
 

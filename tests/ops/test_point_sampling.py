@@ -82,7 +82,7 @@ def test_a_seed_fixes_its_set_alone():
 def either_selection(request, monkeypatch):
     """Both ways to the smallest values, of which many points take the first."""
     if request.param == "threads":
-        monkeypatch.setattr(selection, "_WORTH_THREADS", 1)
+        monkeypatch.setattr(selection, "_WORTH_NUMPY", 1)
 
 
 @pytest.mark.usefixtures("either_selection")

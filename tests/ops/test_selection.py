@@ -10,7 +10,7 @@ from mask2former.ops.selection import nearest_to_zero
 @pytest.fixture(autouse=True)
 def small_sample(monkeypatch):
     """So that a thousand numbers go the way of many."""
-    monkeypatch.setattr(selection, "_WORTH_THREADS", 1)
+    monkeypatch.setattr(selection, "_WORTH_NUMPY", 1)
     monkeypatch.setattr(selection, "_SAMPLE", 64)
 
 
