@@ -119,13 +119,18 @@ class Samples:
     y: Tensor
     clamped: Tensor
 
-    def corner_weights(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Attention weights (heads, q, L*P), shared out over top left, right, below, both."""
-        right = weights * self.x
-        both = right * self.y
-        below = (weights * self.y).sub_(both)
-        top_left = (weights - right).sub_(below)
-        return top_left, right.sub_(both), below, both
+
+def corner_weights(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Attention weights of samples, shared out over top left, right, below, both.
+
+    Args:
+        weights, x, y: of one shape; x and y as in `Samples`.
+    """
+    right = weights * x
+    both = right * y
+    below = (weights * y).sub_(both)
+    top_left = (weights - right).sub_(below)
+    return top_left, right.sub_(both), below, both
 
 
 def place(locations: Tensor, frame: Frame, pitch: int) -> Samples:

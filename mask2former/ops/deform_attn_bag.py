@@ -7,14 +7,14 @@ processor's cache.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .deform_attn_atlas import Atlas, Frame, Sizes, place
+from .deform_attn_atlas import Atlas, Frame, Samples, Sizes, corner_weights, place
 
 # Samples of a chunk on a CPU: the forward's arrays stay in the cache. The backward sorts its
 # samples and then walks over the map once, so it takes all queries of a head at a time.
@@ -53,7 +53,7 @@ def _sum_samples(table: Tensor, loc: Tensor, att: Tensor, frame: Frame, atlas: A
     samples = place(loc, frame, atlas.pitch)
     bags = samples.index.flatten(0, 1)
     total = table.new_empty(0)
-    for shift, weight in zip(atlas.shifts, samples.corner_weights(att.contiguous())):
+    for shift, weight in zip(atlas.shifts, corner_weights(att.contiguous(), samples.x, samples.y)):
         part = F.embedding_bag(
             bags, table[shift:], per_sample_weights=weight.flatten(0, 1), mode="sum"
         )
@@ -82,7 +82,7 @@ def backward(
     table = atlas.zeros(num_heads, dim, locations)
     for b, head in _images_and_heads(batch, heads, num_heads):
         _fill(table, value[b, :, head], atlas)
-        bag_grads = grad_out[b, head].to(table.dtype).reshape(-1, dim)
+        bag_grads = grad_out[b, head].to(table.dtype).reshape(-1, dim).contiguous()
         att = weights[b, head].contiguous()
         part = frame.part(*att.shape[:2])
         d_table, d_loc, d_att = _chunk_gradients(
@@ -101,11 +101,12 @@ def _chunk_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a table, of the locations (heads, q, L*P, 2) and of their weights."""
     samples = place(loc, frame, atlas.pitch)
-    bags = samples.index.flatten(0, 1)
     cells = len(att) * atlas.cells
-    d_table = _sum_by_cell(bags, samples.corner_weights(att), bag_grads, cells, atlas.shifts)
+    d_table = _sum_by_cell(samples, att, bag_grads, cells, atlas.shifts)
 
-    dots = [_dot_with_rows(bags, table[s:], bag_grads).view_as(att) for s in atlas.shifts]
+    bags = samples.index.flatten(0, 1)
+    corners = [table[shift : shift + cells] for shift in atlas.shifts]
+    dots = [dot.view_as(att) for dot in _dots_with_rows(bags, corners, bag_grads)]
     top_left, top_right, bottom_left, bottom_right = dots
     x, y = samples.x, samples.y
     top = torch.lerp(top_left, top_right, x)
@@ -118,27 +119,25 @@ def _chunk_gradients(
 
 
 def _sum_by_cell(
-    bags: Tensor, weights: tuple[Tensor, ...], grads: Tensor, cells: int, shifts: tuple[int, ...]
+    samples: Samples, att: Tensor, grads: Tensor, cells: int, shifts: tuple[int, ...]
 ) -> Tensor:
-    """Sums over all samples of weights[k] * (their bag's row of grads) at cell bags + shifts[k].
+    """Sums of weight * (their query's row of grads) at the four cells of all samples.
 
     Once the samples are sorted by cell this is an embedding bag again: faster than a scatter-add.
 
     Args:
-        bags: (N, S) int32; weights: N*S each; grads: (N, D).
+        samples: N queries' samples, S of each; att: N*S weights; grads: (N, D).
 
     Returns:
         (cells, D).
     """
-    ordered, order = bags.flatten().sort(stable=True)
+    ordered, order = samples.index.flatten().sort(stable=True)
     first = _first_of_each(ordered, cells)
-    bag_of = order.div(bags.shape[1], rounding_mode="floor")
+    query = order.div(samples.index.shape[-1], rounding_mode="floor")
+    x, y, att = (values.flatten().index_select(0, order) for values in (samples.x, samples.y, att))
     total = grads.new_empty(0)
-    for shift, weight in zip(shifts, weights):
-        per_sample = weight.flatten().index_select(0, order)
-        part = F.embedding_bag(
-            bag_of, grads, offsets=first, per_sample_weights=per_sample, mode="sum"
-        )
+    for shift, weight in zip(shifts, corner_weights(att, x, y)):
+        part = F.embedding_bag(query, grads, offsets=first, per_sample_weights=weight, mode="sum")
         if shift:
             total[shift:] += part[:-shift]
         else:
@@ -159,27 +158,27 @@ def _first_by_search(ordered: Tensor, count: int) -> Tensor:
     return torch.searchsorted(ordered, torch.arange(count, device=ordered.device).to(ordered))
 
 
-def _dot_with_rows(bags: Tensor, table: Tensor, values: Tensor) -> Tensor:
-    """Dot products (N, S) of values (N, D) with the table's rows bags (N, S)."""
-    if table.device.type != "cpu":
-        return _dot_by_gather(bags, table, values)
+def _dots_with_rows(bags: Tensor, tables: Sequence[Tensor], values: Tensor) -> list[Tensor]:
+    """Dot products (N, S) of values (N, D) with the rows bags (N, S) of tables of one size."""
+    if values.device.type != "cpu":
+        return _dots_by_gather(bags, tables, values)
     _silence_beta_warning()
-    step = bags.shape[1]
     pattern = torch.sparse_csr_tensor(
-        torch.arange(0, bags.numel() + 1, step, dtype=bags.dtype),
+        torch.arange(0, bags.numel() + 1, bags.shape[1], dtype=bags.dtype),
         bags.flatten(),
-        torch.zeros(bags.numel(), dtype=table.dtype),
-        (len(bags), len(table)),
+        torch.zeros(bags.numel(), dtype=values.dtype),
+        (len(bags), len(tables[0])),
         check_invariants=False,  # columns of a row are neither sorted nor distinct: no matter here
     )
-    return torch.sparse.sampled_addmm(pattern, values, table.t(), beta=0.0).values().view_as(bags)
+    products = (torch.sparse.sampled_addmm(pattern, values, t.t(), beta=0.0) for t in tables)
+    return [product.values().view_as(bags) for product in products]
 
 
-def _dot_by_gather(bags: Tensor, table: Tensor, values: Tensor) -> Tensor:
+def _dots_by_gather(bags: Tensor, tables: Sequence[Tensor], values: Tensor) -> list[Tensor]:
     """The same for other devices, where the sparse product may want sorted columns."""
-    step = max(1, _GPU_CHUNK // (bags.shape[1] * table.shape[1]))
-    parts = zip(bags.split(step), values.split(step))
-    return torch.cat([(table[rows] * value[:, None]).sum(-1) for rows, value in parts])
+    step = max(1, _GPU_CHUNK // (bags.shape[1] * values.shape[1]))
+    parts = list(zip(bags.split(step), values.split(step)))
+    return [torch.cat([(t[rows] * v[:, None]).sum(-1) for rows, v in parts]) for t in tables]
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,6 @@
 """Finding the numbers nearest to zero among many."""
 
 import numpy as np
-import torch
 from torch import Tensor
 
 # Values from which on NumPy's selection takes less time than topk.

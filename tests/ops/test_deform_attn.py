@@ -90,7 +90,7 @@ def test_path_for_other_devices_agrees(monkeypatch):
     inputs = make_inputs(sizes)
     expected = run(deformable_attention, sizes, inputs)
     monkeypatch.setattr(deform_attn_bag, "_GPU_CHUNK", 50)
-    monkeypatch.setattr(deform_attn_bag, "_dot_with_rows", deform_attn_bag._dot_by_gather)
+    monkeypatch.setattr(deform_attn_bag, "_dots_with_rows", deform_attn_bag._dots_by_gather)
     monkeypatch.setattr(deform_attn_bag, "_first_of_each", deform_attn_bag._first_by_search)
     for a, b in zip(run(deformable_attention, sizes, inputs), expected):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
