@@ -111,13 +111,11 @@ class Samples:
     Args:
         index: (heads, q, L*P) int32, the cell of the top left pixel.
         x, y: (heads, q, L*P), distances from that pixel, in 0..1.
-        clamped: (heads, q, L*P, 2), True where the location was moved to the border, on that axis.
     """
 
     index: Tensor
     x: Tensor
     y: Tensor
-    clamped: Tensor
 
 
 def corner_weights(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -135,21 +133,28 @@ def corner_weights(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 
 def place(locations: Tensor, frame: Frame, pitch: int) -> Samples:
     """Find the pixels around locations (heads, q, L*P, 2), (x, y) in 0..1 of each level."""
-    raw = torch.empty_like(frame.scale, memory_format=torch.contiguous_format)
-    torch.mul(locations.flatten(2), frame.scale, out=raw)
-    raw.add_(0.5)  # minus half a pixel, plus one cell of border
-    cell = raw.clamp(min=0)
+    cell = _cells(locations, frame).clamp_(min=0)
     torch.minimum(cell, frame.limit, out=cell)
-    clamped = (cell != raw).unflatten(-1, (-1, 2))
-    corner = cell.floor()
-    fraction = cell.sub_(corner)
 
     def columns(x: Tensor, dtype: torch.dtype) -> Tensor:
         pairs = x.unflatten(-1, (-1, 2)).movedim(-1, 0)
         return torch.empty(pairs.shape, dtype=dtype, device=x.device).copy_(pairs)
 
-    column, row = columns(corner, torch.int32)
+    column, row = columns(cell, torch.int32)  # rounded down
     index = column.add_(frame.first).add_(row, alpha=pitch)
-    x, y = columns(fraction, fraction.dtype)
+    x, y = columns(cell.frac_(), cell.dtype)
     # What is not a number gives an arbitrary integer; the weights carry it on.
-    return Samples(index.clamp_(min=0), x, y, clamped)
+    return Samples(index.clamp_(min=0), x, y)
+
+
+def outside(locations: Tensor, frame: Frame) -> Tensor:
+    """Where `place` moves a location to the border, on each axis: bool, shaped as locations."""
+    cell = _cells(locations, frame)
+    return ((cell < 0) | (cell > frame.limit)).view(locations.shape)
+
+
+def _cells(locations: Tensor, frame: Frame) -> Tensor:
+    """Locations (heads, q, L*P, 2) in cells from the corner of their level, (heads, q, 2*L*P)."""
+    cells = torch.empty_like(frame.scale, memory_format=torch.contiguous_format)
+    torch.mul(locations.flatten(2), frame.scale, out=cells)
+    return cells.add_(0.5)  # minus half a pixel, plus one cell of border
