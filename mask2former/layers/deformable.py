@@ -112,12 +112,24 @@ class DeformableAttention(nn.Module):
         self, query: Tensor, reference: Tensor, offsets: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Where queries look, (B, Q, M*L*P*2), (x, y) in 0..1 on each level, and the attention
-        weights of these places, (B, Q, M, L*P)."""
-        with torch.autocast(query.device.type, enabled=False):  # 16 bits are too few for places
-            locations = linear(query.float(), *offsets)
-            locations = locations + reference.repeat(1, locations.shape[-1] // 2)
+        weights of these places, (B, Q, M, L*P).
+
+        Under autocast offsets are computed in 16 bits, which is enough for a few pixels, and places
+        in 32."""
+        steps = linear(query, *(t.to(query.dtype) for t in offsets))
+        steps = steps.float() if steps.dtype in (torch.bfloat16, torch.float16) else steps
+        locations = _moved(steps, reference)
         logits = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
         return locations, _softmax(logits)
+
+
+def _moved(offsets: Tensor, start: Tensor) -> Tensor:
+    """Pairs (B, Q, n*2) in shares of a side, each added to its query's starting point (Q, 2)."""
+    if torch.is_grad_enabled() or offsets.device.type != "cpu" or torch.compiler.is_compiling():
+        return offsets + start.repeat(1, offsets.shape[-1] // 2)
+    # As complex numbers, since axes of two are slow on CPUs.
+    pairs = torch.view_as_complex(offsets.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs.add_(torch.view_as_complex(start)[:, None])).flatten(-2)
 
 
 def _join(length: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:

@@ -109,7 +109,8 @@ class SemanticSegmentorWithTTA(nn.Module):
         for start in range(0, len(copies), self.batch_size):
             part = slice(start, start + self.batch_size)
             for output, flip in zip(self.model(copies[part]), flipped[part]):
-                scores = output["sem_seg"].flip(-1) if flip else output["sem_seg"]
+                scores = output["sem_seg"].float()
+                scores = scores.flip(-1) if flip else scores
                 # A copy may have been computed on the CPU because the GPU's memory was short.
                 total = scores if total is None else total + scores.to(total.device)
         return {"sem_seg": total / len(copies)}

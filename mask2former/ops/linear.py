@@ -179,17 +179,20 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def onednn_is_wanted() -> bool:
+    """Whether oneDNN's own operators may be called: not if PyTorch's are asked for, nor where a
+    compiler or exporter looks on, as these know PyTorch's alone."""
+    return not (_requested == "pytorch" or torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
 def _pays(x: Tensor, weight: Tensor, numbers: int) -> bool:
     """Whether oneDNN is to map so many numbers of x by a weight (O, I, ...)."""
     return (
-        _requested != "pytorch"
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and numbers * len(weight) >= _WORTHWHILE
-        # Compilers and exporters know PyTorch's own operator, and autocast chooses its type.
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not torch.is_autocast_enabled("cpu")
+        and onednn_is_wanted()
+        and not torch.is_autocast_enabled("cpu")  # which chooses the type of PyTorch's own operator
         and (_requested == "onednn" or _is_preferred(torch.is_grad_enabled()))
         and _is_there()
     )

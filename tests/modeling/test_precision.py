@@ -23,8 +23,8 @@ def test_outputs_are_near_those_of_float32():
     inputs = [{"image": image(96, 128)}]
     expected = tiny_model().eval()(inputs)[0]["sem_seg"]
     got = lower(tiny_model()).eval()(inputs)[0]["sem_seg"]
-    assert got.dtype == torch.float32
-    difference = (got - expected).abs() / expected.abs().mean()
+    assert got.dtype == torch.float16  # no less precise than its factors, and NumPy knows it
+    difference = (got.float() - expected).abs() / expected.abs().mean()
     assert 0 < difference.mean() < 0.02  # three digits of bfloat16, through all layers
 
 
@@ -36,7 +36,7 @@ def test_semantic_scores_of_bfloat16_factors():
     exact, near = SemanticMerger(classes, (40, 60)), SemanticMerger(classes, (40, 60), BF16)
     with torch.no_grad():
         merge_masks(masks, canvas, [exact, near])
-    assert near.result().dtype == torch.float32
+    assert near.result().dtype == torch.float16
     difference = (near.result() - exact.result()).abs().max()
     assert 0 < difference < exact.result().max() / 100
 

@@ -1,10 +1,14 @@
-"""Convolutions that take the batch norm behind them into their weights."""
+"""Convolutions that take the batch norm behind them into their weights, and in residual blocks the
+sum and the ReLU behind that into their pass."""
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...ops.conv_relu import conv2d_relu
 from ...ops.linear import conv2d
 
 
@@ -21,31 +25,70 @@ class FoldedConv2d(Conv2d):
         """Map (B, C, H, W) to (B, C', H', W')."""
         if self.padding_mode != "zeros":
             return super().forward(x)
-        weight, bias, norm = self.weight, self.bias, self.norm
-        if _is_fixed(norm) and (x.device.type == "cpu" or torch.is_grad_enabled()):
-            weight, bias, norm = *self._folded(), None
+        weight, bias, norm = self._folded(x) or (self.weight, self.bias, self.norm)
         x = conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         x = x if norm is None else norm(x)
         return x if self.activation is None else self.activation(x)
 
-    def _folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of convolution and norm as one."""
+    def with_relu(self, x: Tensor, add: Tensor | None = None, overwrite: bool = False) -> Tensor:
+        """The same, then another map added, then a ReLU.
+
+        Args:
+            x: (B, C, H, W).
+            add: (B, C', H', W').
+            overwrite: whether `add` may become the result.
+        """
+        folded = self._folded(x)
+        if folded is None or self.activation is not None or self.padding_mode != "zeros":
+            out = self(x)
+            return F.relu_(out if add is None else out.add_(add))
+        place = (self.stride, self.padding, self.dilation, self.groups)
+        return conv2d_relu(x, folded[0], folded[1], *place, add=add, overwrite=overwrite)
+
+    def _folded(self, x: Tensor) -> tuple[Tensor, Tensor, None] | None:
+        """Weight and bias of convolution and norm as one, and no norm; None if there is none to
+        fold, or to be folded for x."""
         norm = self.norm
+        if not _is_fixed(norm) or not (x.device.type == "cpu" or torch.is_grad_enabled()):
+            return None
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
         if self.bias is not None:
             shift = shift + self.bias * scale
-        return self.weight * scale[:, None, None, None], shift
+        return self.weight * scale[:, None, None, None], shift, None
+
+
+class FusedStem(BasicStem):
+    """detectron2's stem; convolution and ReLU are one pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, C, H/4, W/4)."""
+        return F.max_pool2d(self.conv1.with_relu(x), kernel_size=3, stride=2, padding=1)
+
+
+class FusedBottleneck(BottleneckBlock):
+    """detectron2's residual block; sums and ReLUs are done as the convolutions write."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H/s, W/s)."""
+        out = self.conv2.with_relu(self.conv1.with_relu(x))
+        if self.shortcut is None:
+            return self.conv3.with_relu(out, add=x)
+        return self.conv3.with_relu(out, add=self.shortcut(x), overwrite=True)
+
+
+_FASTER = {Conv2d: FoldedConv2d, BasicStem: FusedStem, BottleneckBlock: FusedBottleneck}
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Let all of detectron2's convolutions inside a module fold their norm; returns the module.
+    """Let all of detectron2's convolutions and ResNet blocks inside a module be those above.
+
+    Returns the module.
 
     Norms whose statistics are updated while training are folded in eval only.
     """
     for part in module.modules():
-        if type(part) is Conv2d:
-            part.__class__ = FoldedConv2d
+        part.__class__ = _FASTER.get(type(part), type(part))
     return module
 
 
