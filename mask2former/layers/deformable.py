@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
+from .linear import relu_of
 
 # That pass through what works token by token outside of training: on CPUs such that they stay in
 # the cache, on others such that memory is bounded and launches are few.
@@ -219,8 +219,7 @@ class DeformableEncoderLayer(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         """Both norms and the feed-forward network between them, (..., C) to (..., C)."""
         x = self.norm1(x)
-        # In place only without gradients: those of a view, which this is, would be copied.
-        hidden = self.dropout(F.relu(self.linear1(x), inplace=not torch.is_grad_enabled()))
+        hidden = self.dropout(relu_of(self.linear1, x))
         return self.norm2(x + self.dropout(self.linear2(hidden)))
 
 

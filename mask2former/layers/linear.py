@@ -1,7 +1,9 @@
 """Modules whose linear maps go by `ops.linear`."""
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ..ops.fused_relu import linear_relu
 from ..ops.linear import conv2d, linear
 
 
@@ -11,6 +13,13 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
         return linear(x, self.weight, self.bias)
+
+
+def relu_of(layer: nn.Module, x: Tensor) -> Tensor:
+    """ReLU of a linear layer's result, in one pass where the layer is one of those above."""
+    if type(layer) is Linear and layer.bias is not None:
+        return linear_relu(x, layer.weight, layer.bias)
+    return F.relu(layer(x))
 
 
 class PointwiseConv2d(nn.Conv2d):

@@ -47,7 +47,9 @@ class SemanticMerger:
         self.queries = torch.arange(len(class_logits), device=class_logits.device)
         self.class_probs = class_logits.softmax(-1)[:, :-1].T.to(factors).contiguous()  # (K, Q)
         dtype = torch.float32 if factors.itemsize > 2 else torch.float16
-        self.scores = empty_large(len(self.class_probs), *size, dtype=dtype, device=class_logits.device)
+        self.scores = empty_large(
+            len(self.class_probs), *size, dtype=dtype, device=class_logits.device
+        )
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (Q, rows, W)."""

@@ -165,7 +165,7 @@ class MaskFormer(MaskClassificationModel):
         # The published order for semantic output alone: merge, then resize the scores.
         unresized = Canvas(canvas.padded, canvas.padded, canvas.padded)
         scores = self._merge(class_logits, mask_logits, unresized)["sem_seg"]
-        return {"sem_seg": resize(canvas.crop(scores).float(), canvas.output).to(scores.dtype)}
+        return {"sem_seg": resize(canvas.crop(scores), canvas.output)}
 
     def _merge(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
         mergers = self._mergers(class_logits.float(), canvas.output)

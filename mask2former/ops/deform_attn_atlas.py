@@ -147,10 +147,10 @@ def place(locations: Tensor, frame: Frame, pitch: int) -> Samples:
     return Samples(index.clamp_(min=0), x, y)
 
 
-def outside(locations: Tensor, frame: Frame) -> Tensor:
-    """Where `place` moves a location to the border, on each axis: bool, shaped as locations."""
-    cell = _cells(locations, frame)
-    return ((cell < 0) | (cell > frame.limit)).view(locations.shape)
+def before_first_pixel(locations: Tensor, frame: Frame) -> Tensor:
+    """Where `place` moves a location to the first border, beside which there are pixels, on each
+    axis: bool, shaped as locations. Beyond the last border there are none."""
+    return (_cells(locations, frame) < 0).view(locations.shape)
 
 
 def _cells(locations: Tensor, frame: Frame) -> Tensor:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .deform_attn_atlas import Atlas, Frame, Samples, Sizes, corner_weights, outside, place
+from .deform_attn_atlas import (
+    Atlas,
+    Frame,
+    Samples,
+    Sizes,
+    before_first_pixel,
+    corner_weights,
+    place,
+)
 
 # Samples of a chunk on a CPU: the forward's arrays stay in the cache. The backward sorts its
 # samples and then walks over the map once, so it takes all queries of a head at a time.
@@ -114,7 +122,8 @@ def _chunk_gradients(
     d_x = torch.lerp(top_right.sub(top_left), bottom_right.sub(bottom_left), y)
     d_y = torch.lerp(bottom_left.sub_(top_left), bottom_right.sub_(top_right), x)
     d_loc = torch.stack([d_x.mul_(att), d_y.mul_(att)], -1)
-    d_loc.mul_(frame.scale.view_as(d_loc)).masked_fill_(outside(loc, frame), 0)
+    # Between the border and the first pixel alone does a place that is not looked at have a slope.
+    d_loc.mul_(frame.scale.view_as(d_loc)).masked_fill_(before_first_pixel(loc, frame), 0)
     return d_table, d_loc, d_att
 
 

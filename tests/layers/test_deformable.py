@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mask2former.layers import DeformableAttention, DeformableEncoder, deformable
-from mask2former.layers.deformable import _softmax, pixel_centres
+from mask2former.layers.deformable import _moved, _softmax, pixel_centres
 
 
 def test_pixel_centres_by_hand():
@@ -56,6 +56,34 @@ def test_softmax_without_gradients_agrees_with_pytorch(dtype):
         got = _softmax(logits)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, logits.float().softmax(-1))
+
+
+def test_places_by_hand():
+    """Each of a query's offsets is added to its own starting point, with gradients or without."""
+    offsets = torch.tensor([[[1.0, 2, 3, 4], [5, 6, 7, 8]], [[0, 0, 1, 0], [0, 2, 0, 0]]])
+    start = torch.tensor([[0.5, 0.25], [-1.0, 8]])
+    expected = [
+        [[1.5, 2.25, 3.5, 4.25], [4, 14, 6, 16]],
+        [[0.5, 0.25, 1.5, 0.25], [-1, 10, -1, 8]],
+    ]
+    assert _moved(offsets, start).tolist() == expected
+    with torch.no_grad():
+        assert _moved(offsets, start).tolist() == expected
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+@torch.no_grad()
+def test_places_are_float32_where_products_are_not(autocast):
+    """A sum in 16 bits would move them by more than a pixel of a large map."""
+    layer = DeformableAttention(dim=8, num_levels=1, num_heads=2, num_points=1)
+    torch.nn.init.zeros_(layer.sampling_offsets.bias)
+    query, reference = torch.randn(1, 1, 8), torch.tensor([[0.123456, 0.876543]])
+    if not autocast:
+        layer, query = layer.bfloat16(), query.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        offsets = layer._scaled_offsets([(900, 900)])
+        locations, _ = layer._samples(query, reference, offsets)
+    assert torch.equal(locations, reference.repeat(1, 2)[None])
 
 
 @torch.no_grad()

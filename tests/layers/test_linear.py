@@ -8,6 +8,7 @@ from torch import nn
 
 from mask2former.layers import linear as layers
 from mask2former.layers import speed_up_linear_maps
+from mask2former.ops import fused_relu
 
 
 def network():
@@ -41,3 +42,19 @@ def test_they_use_the_operators(monkeypatch):
     monkeypatch.setattr(layers, "conv2d", lambda *args: pytest.fail("conv2d"))
     with pytest.raises(pytest.fail.Exception, match="conv2d"):
         speed_up_linear_maps(nn.Conv2d(3, 4, 1))(torch.ones(2, 3, 5, 5))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("fast", [True, False])
+@torch.no_grad()
+def test_relu_of_a_layer(monkeypatch, fast, bias):
+    """In one pass for layers that are known to be no more than a linear map with a bias."""
+    calls = []
+    monkeypatch.setattr(
+        layers, "linear_relu", lambda *args: calls.append(1) or fused_relu.linear_relu(*args)
+    )
+    layer = nn.Linear(6, 9, bias=bias)
+    layer = speed_up_linear_maps(layer) if fast else layer
+    x = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(layers.relu_of(layer, x), layer(x).clamp(min=0))
+    assert len(calls) == (fast and bias)

@@ -42,6 +42,21 @@ def test_semantic_scores_of_bfloat16_factors():
 
 
 @torch.no_grad()
+def test_scores_that_are_resized_after_merging():
+    """The published order where semantic output is alone."""
+    inputs = [{"image": image(96, 128), "height": 50, "width": 70}]
+    results = []
+    for model in (tiny_model(), lower(tiny_model())):
+        model.sem_seg_postprocess_before_inference = False
+        model.panoptic_on = model.instance_on = False
+        results.append(model.eval()(inputs)[0]["sem_seg"])
+    expected, got = results
+    assert got.dtype == torch.float16
+    assert got.shape == expected.shape == (expected.shape[0], 50, 70)
+    assert 0 < (got.float() - expected).abs().mean() < 0.02 * expected.abs().mean()
+
+
+@torch.no_grad()
 def test_products_are_in_bfloat16_and_sampling_locations_are_not(monkeypatch):
     seen = {}
 

@@ -115,3 +115,16 @@ def test_models_without_semantic_output_are_refused(cfg):
         SemanticSegmentorWithTTA(cfg, Echo(semantic_on=False))
     with pytest.raises(ValueError, match="batch_size is 0"):
         SemanticSegmentorWithTTA(cfg, Echo(), batch_size=0)
+
+
+def test_scores_of_16_bits_are_added_up_in_32(cfg):
+    class Half(Echo):
+        def forward(self, batched_inputs):
+            return [{"sem_seg": x["sem_seg"].half()} for x in super().forward(batched_inputs)]
+
+    (result,) = SemanticSegmentorWithTTA(cfg, Half())([{"image": ramp(), "height": 8, "width": 16}])
+    (expected,) = SemanticSegmentorWithTTA(cfg, Echo())(
+        [{"image": ramp(), "height": 8, "width": 16}]
+    )
+    assert result["sem_seg"].dtype == torch.float32
+    torch.testing.assert_close(result["sem_seg"], expected["sem_seg"], rtol=1e-3, atol=0)

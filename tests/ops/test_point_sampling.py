@@ -149,6 +149,27 @@ def test_maps_that_share_points_of_their_row():
     torch.testing.assert_close(sample_maps(maps, points), expected)
 
 
+@pytest.mark.parametrize("maps", [(1, 11), (2, 12), (3, 13), (1, 1)])
+def test_any_number_of_maps_is_read_in_groups(monkeypatch, maps):
+    """The largest groups of equal size; of a prime number, one by one."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(*maps, 5, 7, generator=generator, requires_grad=True)
+    points = torch.rand(len(maps), 9, 2, generator=generator)
+    expected = torch.stack(
+        [sample_maps(each[:, None], points).squeeze(1) for each in maps.unbind(1)], 1
+    )
+    sizes = []
+    plain = F.grid_sample
+    monkeypatch.setattr(
+        F, "grid_sample", lambda x, *args, **kw: sizes.append(x.shape[1]) or plain(x, *args, **kw)
+    )
+    got = sample_maps(maps, points)
+    assert sizes == [{11: 1, 12: 6, 13: 1, 1: 1}[maps.shape[1]]]
+    torch.testing.assert_close(got, expected)
+    for a, b in zip(*(torch.autograd.grad(x.square().sum(), maps) for x in (got, expected))):
+        torch.testing.assert_close(a, b)
+
+
 def test_no_masks():
     masks = torch.zeros(0, 5, 7, dtype=torch.bool)
     assert sample_masks(masks, torch.rand(4, 2)).shape == (0, 4)

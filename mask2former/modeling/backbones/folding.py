@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...ops.conv_relu import conv2d_relu
+from ...ops.fused_relu import conv2d_relu
 from ...ops.linear import conv2d
 
 
@@ -88,7 +88,8 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     Norms whose statistics are updated while training are folded in eval only.
     """
     for part in module.modules():
-        part.__class__ = _FASTER.get(type(part), type(part))
+        if type(part) in _FASTER:
+            part.__class__ = _FASTER[type(part)]
     return module
 
 

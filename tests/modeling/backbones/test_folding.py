@@ -5,9 +5,20 @@ import copy
 import pytest
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
+from detectron2.modeling.backbone.resnet import (
+    BasicBlock,
+    BasicStem,
+    BottleneckBlock,
+    DeformBottleneckBlock,
+)
 from torch import nn
 
-from mask2former.modeling.backbones.folding import FoldedConv2d, fold_batch_norms
+from mask2former.modeling.backbones.folding import (
+    FoldedConv2d,
+    FusedBottleneck,
+    FusedStem,
+    fold_batch_norms,
+)
 
 
 def noise(module):
@@ -77,3 +88,60 @@ def test_other_norms_and_convolutions_stay():
     expected = model(X)
     torch.testing.assert_close(fold_batch_norms(model)(X), expected)
     assert type(model[1]) is nn.Conv2d
+
+
+def resnet(norm):
+    """A stem, a block that changes the width, and one that does not."""
+    args = {"bottleneck_channels": 4, "norm": norm}
+    blocks = [BottleneckBlock(8, 16, stride=2, **args), BottleneckBlock(16, 16, **args)]
+    model = nn.Sequential(BasicStem(3, 8, norm=norm), *blocks)
+    for part in model.modules():
+        if isinstance(part, (FrozenBatchNorm2d, nn.BatchNorm2d)):
+            noise(part)
+    return model
+
+
+IMAGES = torch.randn(2, 3, 33, 47, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("norm", ["FrozenBN", "BN", "GN"])
+@torch.no_grad()
+def test_residual_blocks_in_eval(norm, layout):
+    plain = resnet(norm if norm != "GN" else lambda channels: nn.GroupNorm(2, channels)).eval()
+    fused = fold_batch_norms(copy.deepcopy(plain))
+    assert [type(part) for part in fused] == [FusedStem, FusedBottleneck, FusedBottleneck]
+    x = IMAGES.to(memory_format=layout)
+    before = x.clone()
+    torch.testing.assert_close(fused(x), plain(x), rtol=1e-4, atol=1e-4)
+    assert torch.equal(x, before)
+
+
+@torch.no_grad()
+def test_a_blocks_input_stays():
+    """It is a feature of its own: only a shortcut's result may be overwritten."""
+    block = fold_batch_norms(resnet("FrozenBN"))[2].eval()
+    x = torch.randn(1, 16, 9, 11).contiguous(memory_format=torch.channels_last)
+    kept = x.clone()
+    block(x)
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("norm", ["FrozenBN", "BN"])
+def test_residual_blocks_in_training(norm):
+    plain = resnet(norm).train()
+    fused = fold_batch_norms(copy.deepcopy(plain))
+    for model in (plain, fused):
+        model(IMAGES).square().mean().backward()
+    for (name, p), q in zip(plain.named_parameters(), fused.named_parameters()):
+        assert name == q[0]
+        torch.testing.assert_close(q[1].grad, p.grad, rtol=1e-3, atol=1e-4, msg=name)
+    for p, q in zip(plain.buffers(), fused.buffers()):
+        torch.testing.assert_close(p, q)
+
+
+def test_other_blocks_stay():
+    blocks = [BasicBlock(4, 4), DeformBottleneckBlock(4, 8, bottleneck_channels=4)]
+    for block in blocks:
+        kind = type(block)
+        assert type(fold_batch_norms(block)) is kind

@@ -1,0 +1,115 @@
+"""ReLUs, and sums before them, in the pass that computes what they are applied to.
+
+In eval on CPUs a residual block spends a good part of its time on reading and writing its result
+anew for the sum and for the ReLU. oneDNN does both before it writes the result.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .linear import conv2d, linear, onednn_is_wanted
+
+Pair = tuple[int, int]
+
+
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """ReLU of `F.linear`: x (..., I) times the transpose of weight (O, I), plus bias (O,)."""
+    if not _fuses(x, weight):
+        # In place only without gradients: those of a view, which this may be, would be copied.
+        return F.relu(linear(x, weight, bias), inplace=not torch.is_grad_enabled())
+    rows, weight, bias = (_as_computed(t) for t in (x.reshape(-1, x.shape[-1]), weight, bias))
+    out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "relu", [], "")
+    return out.view(*x.shape[:-1], len(weight))
+
+
+def conv2d_relu(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    *,
+    add: Tensor | None = None,
+    overwrite: bool = False,
+) -> Tensor:
+    """ReLU of `F.conv2d` and, if given, another map.
+
+    Args:
+        x: (B, C, H, W).
+        weight, bias, stride, padding, dilation, groups: as for `F.conv2d`.
+        add: of the result's shape.
+        overwrite: whether nobody else needs `add`, so that it may become the result.
+
+    Returns:
+        (B, C', H', W').
+    """
+    if not _fuses(x, weight) or (add is not None and not _sums(x, add, groups)):
+        out = conv2d(x, weight, bias, stride, padding, dilation, groups)
+        return F.relu_(out if add is None else out.add_(add))
+    x, weight, bias = (_as_computed(t) for t in (x, weight, bias))
+    rest = (weight, bias, padding, stride, dilation, groups)
+    if add is None:
+        return torch.ops.mkldnn._convolution_pointwise(x, *rest, "relu", [], "")
+    add = _as_computed(add)
+    if overwrite:
+        return torch.ops.mkldnn._convolution_pointwise_.binary(add, x, *rest, *_ADD_RELU)
+    return torch.ops.mkldnn._convolution_pointwise.binary(x, add, *rest, *_ADD_RELU)
+
+
+_ADD_RELU: tuple = ("add", 1.0, "relu", [], "")
+
+
+def _type_of(x: Tensor) -> torch.dtype:
+    """The type that a product of x is computed in, as autocast has it."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def _as_computed(x: Tensor) -> Tensor:
+    return x.to(_type_of(x))
+
+
+def _fuses(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN is to do all in one pass."""
+    return (
+        not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and _type_of(x) == _type_of(weight)
+        and onednn_is_wanted()
+        and _is_there(_type_of(x))
+    )
+
+
+def _sums(x: Tensor, add: Tensor, groups: int) -> bool:
+    """Whether a sum is done in the pass too: for others PyTorch's operator falls back on one that
+    does not know 16 bits."""
+    return groups == 1 and _has_channels_last(x) and _has_channels_last(add)
+
+
+def _has_channels_last(x: Tensor) -> bool:
+    """Whether channels come last and not, as in maps of one pixel, first as well."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+@lru_cache(maxsize=8)
+def _is_there(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch, on this processor, has the operators, internal ones, for a type."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    x = torch.ones(1, 2, 2, 2, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.ones(2, 2, 1, 1, dtype=dtype), torch.zeros(2, dtype=dtype)
+    rest = (weight, bias, [0, 0], [1, 1], [1, 1], 1)
+    try:
+        if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        torch.ops.mkldnn._linear_pointwise(x[0, 0], weight[..., 0, 0], bias, "relu", [], "")
+        torch.ops.mkldnn._convolution_pointwise(x, *rest, "relu", [], "")
+        torch.ops.mkldnn._convolution_pointwise.binary(x, x, *rest, *_ADD_RELU)
+        torch.ops.mkldnn._convolution_pointwise_.binary(x.clone(), x, *rest, *_ADD_RELU)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True
