@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ops.attention import attention
 from ..ops.linear import linear
 
 
@@ -34,9 +35,6 @@ class MultiheadAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, M, len, C/M)
-
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None = None
     ) -> Tensor:
@@ -53,14 +51,9 @@ class MultiheadAttention(nn.Module):
         """
         wq, wk, wv = self.in_proj_weight.chunk(3)
         bq, bk, bv = self.in_proj_bias.chunk(3)
-        out = F.scaled_dot_product_attention(
-            self._split_heads(linear(query, wq, bq)),
-            self._split_heads(linear(key, wk, bk)),
-            self._split_heads(linear(value, wv, bv)),
-            attn_mask=attend,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        projected = linear(query, wq, bq), linear(key, wk, bk), linear(value, wv, bv)
+        dropout = self.dropout if self.training else 0.0
+        return self.out_proj(attention(*projected, self.num_heads, attend, dropout))
 
 
 class SelfAttentionLayer(nn.Module):

@@ -9,7 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_WORTHWHILE = 16 * 2**20  # bytes
+# Bytes of a result that make it worth while: what goes on afterwards has to ask for memory anew.
+_WORTHWHILE = 256 * 2**20
 
 
 def empty_large(

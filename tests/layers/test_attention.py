@@ -40,6 +40,13 @@ def test_agrees_with_torch(oracle_pair):
     torch.testing.assert_close(ours(query, key, value), expected)
 
 
+def test_weights_are_dropped_in_training_alone():
+    layer = MultiheadAttention(C, M, dropout=0.5)
+    inputs = rand(B, Q, C), rand(B, S, C, seed=1), rand(B, S, C, seed=2)
+    assert not torch.equal(layer.train()(*inputs), layer(*inputs))
+    assert torch.equal(layer.eval()(*inputs), layer(*inputs))
+
+
 def test_width_must_split_into_heads():
     with pytest.raises(ValueError, match="10 channels do not split into 4 heads"):
         MultiheadAttention(10, 4)
