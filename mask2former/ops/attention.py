@@ -31,7 +31,7 @@ def attention(
     Returns:
         (B, Q, C).
     """
-    if _is_faster_by_head(query, key, attend, dropout):
+    if attend is not None and _is_faster_by_head(query, key, attend) and not dropout:
         return _by_head(query, key, value, num_heads, attend)
     query, key, value = (
         x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
@@ -40,7 +40,7 @@ def attention(
     return out.transpose(1, 2).flatten(2)
 
 
-def _is_faster_by_head(query: Tensor, key: Tensor, attend: Tensor | None, dropout: float) -> bool:
+def _is_faster_by_head(query: Tensor, key: Tensor, attend: Tensor) -> bool:
     queries, keys = query.shape[1], key.shape[1]
     return (
         query.device.type == "cpu"
@@ -49,8 +49,6 @@ def _is_faster_by_head(query: Tensor, key: Tensor, attend: Tensor | None, dropou
         and not torch.compiler.is_compiling()
         and keys >= _MANY_KEYS
         and queries * keys <= _MAX_WEIGHTS
-        and not dropout
-        and attend is not None
         and attend.dim() == 4
         and attend.shape[1] == 1
     )
