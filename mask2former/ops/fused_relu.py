@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .linear import conv2d, linear, onednn_is_wanted
+from .linear import as_computed, computed_type, conv2d, linear, onednn_is_wanted
 
 Pair = tuple[int, int]
 
@@ -20,7 +20,8 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if not _fuses(x, weight):
         # In place only without gradients: those of a view, which this may be, would be copied.
         return F.relu(linear(x, weight, bias), inplace=not torch.is_grad_enabled())
-    rows, weight, bias = (_as_computed(t) for t in (x.reshape(-1, x.shape[-1]), weight, bias))
+    x, weight, bias = as_computed(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
     out = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "relu", [], "")
     return out.view(*x.shape[:-1], len(weight))
 
@@ -51,11 +52,10 @@ def conv2d_relu(
     if not _fuses(x, weight) or (add is not None and not _sums(x, add, groups)):
         out = conv2d(x, weight, bias, stride, padding, dilation, groups)
         return F.relu_(out if add is None else out.add_(add))
-    x, weight, bias = (_as_computed(t) for t in (x, weight, bias))
+    x, weight, bias, add = as_computed(x, weight, bias, add)
     rest = (weight, bias, padding, stride, dilation, groups)
     if add is None:
         return torch.ops.mkldnn._convolution_pointwise(x, *rest, "relu", [], "")
-    add = _as_computed(add)
     if overwrite:
         return torch.ops.mkldnn._convolution_pointwise_.binary(add, x, *rest, *_ADD_RELU)
     return torch.ops.mkldnn._convolution_pointwise.binary(x, add, *rest, *_ADD_RELU)
@@ -64,23 +64,14 @@ def conv2d_relu(
 _ADD_RELU: tuple = ("add", 1.0, "relu", [], "")
 
 
-def _type_of(x: Tensor) -> torch.dtype:
-    """The type that a product of x is computed in, as autocast has it."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-
-
-def _as_computed(x: Tensor) -> Tensor:
-    return x.to(_type_of(x))
-
-
 def _fuses(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN is to do all in one pass."""
     return (
         not torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and _type_of(x) == _type_of(weight)
+        and computed_type(x) == computed_type(weight)
         and onednn_is_wanted()
-        and _is_there(_type_of(x))
+        and _is_there(computed_type(x))
     )
 
 

@@ -4,6 +4,9 @@ PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, w
 that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
 takes half of the time, forward and backward. With AVX2, and on Intel's, MKL does not: there oneDNN
 is taken without gradients only, so that all machines add in one order.
+
+In bfloat16 PyTorch takes oneDNN as well, but writes the bias in a pass of its own, which is saved
+without gradients.
 """
 
 import logging
@@ -61,6 +64,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`F.linear`: x (..., I) times the transpose of weight (O, I), plus bias (O,)."""
     if not _pays(x, weight, x.numel()):
         return F.linear(x, weight, bias)
+    x, weight, bias = as_computed(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     inputs = (rows, weight) if bias is None else (rows, weight, bias)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -94,7 +98,7 @@ def conv2d(
         x = x[:, :, :: stride[0], :: stride[1]]
     if groups != 1 or not _pays(x, weight, x.numel()):
         return F.conv2d(x, weight, bias, groups=groups)
-    weight = weight.flatten(1)
+    x, weight, bias = as_computed(x, weight.flatten(1), bias)
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, weight, bias)
     ):
@@ -185,17 +189,34 @@ def onednn_is_wanted() -> bool:
     return not (_requested == "pytorch" or torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
+def computed_type(x: Tensor) -> torch.dtype:
+    """The type that a product with x is computed in, on a CPU, as autocast has it."""
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
+        return x.dtype
+    return torch.get_autocast_dtype("cpu")
+
+
+def as_computed(*tensors: Any) -> tuple[Any, ...]:
+    """Tensors in that type; None stays."""
+    return tuple(t if t is None else t.to(computed_type(t)) for t in tensors)
+
+
 def _pays(x: Tensor, weight: Tensor, numbers: int) -> bool:
     """Whether oneDNN is to map so many numbers of x by a weight (O, I, ...)."""
     return (
         x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and computed_type(x) == computed_type(weight)
         and numbers * len(weight) >= _WORTHWHILE
         and onednn_is_wanted()
-        and not torch.is_autocast_enabled("cpu")  # which chooses the type of PyTorch's own operator
-        and (_requested == "onednn" or _is_preferred(torch.is_grad_enabled()))
-        and _is_there()
+        and _is_preferred_for(computed_type(x))
     )
+
+
+def _is_preferred_for(dtype: torch.dtype) -> bool:
+    gradients = torch.is_grad_enabled()
+    if dtype == torch.float32:
+        return (_requested == "onednn" or _is_preferred(gradients)) and _is_there(dtype)
+    return dtype == torch.bfloat16 and not gradients and _is_there(dtype)
 
 
 @lru_cache(maxsize=2)
@@ -220,11 +241,14 @@ def _made_by_intel() -> bool:
     return not path.is_file() or "GenuineIntel" in path.read_text()
 
 
-@lru_cache(maxsize=1)
-def _is_there() -> bool:
-    """Whether this PyTorch has the operator, which is one of its internal ones, as we call it."""
+@lru_cache(maxsize=2)
+def _is_there(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch has the operator, which is one of its internal ones, as we call it, and
+    this processor the type."""
     try:
-        _product(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4))
+        if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        _product(*(torch.ones(size, dtype=dtype) for size in ((2, 3), (4, 3), (4,))))
     except (AttributeError, RuntimeError, TypeError) as error:
         _log.warning("oneDNN's linear map is not to be had, PyTorch's is used: %s", error)
         return False

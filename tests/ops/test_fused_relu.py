@@ -162,3 +162,8 @@ def test_a_pytorch_without_the_operators(monkeypatch):
     assert not ops._is_there.__wrapped__(torch.int32)
     monkeypatch.setattr(ops, "_ADD_RELU", ())  # as if arguments were others
     assert not ops._is_there.__wrapped__(torch.float32)
+
+
+def test_a_processor_without_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert ops._is_there.__wrapped__(torch.bfloat16) is False

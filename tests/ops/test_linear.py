@@ -12,7 +12,7 @@ SIZE = 128  # of products that are worth it
 @pytest.fixture(autouse=True)
 def onednn(monkeypatch):
     """oneDNN whatever the processor; counts its products."""
-    if not ops._is_there():
+    if not ops._is_there(torch.float32):
         pytest.skip("this PyTorch has no oneDNN")
     calls = []
     product = ops._product
@@ -143,6 +143,45 @@ def test_small_maps_other_types_and_autocast_are_pytorchs(onednn):
     assert not onednn
 
 
+@pytest.mark.parametrize("autocast", [True, False])
+@torch.no_grad()
+def test_sixteen_bits_without_gradients(onednn, autocast):
+    """The type of autocast, or of the tensors; results are near those of float32."""
+    if not ops._is_there(torch.bfloat16):
+        pytest.skip("oneDNN does not know bfloat16 on this processor")
+    onednn.clear()
+    x, weight, bias = (t.bfloat16() for t in tensors((3, SIZE, SIZE), (96, SIZE), (96,)))
+    maps = x.movedim(2, 1)[..., None].contiguous(memory_format=torch.channels_last)
+    expected = F.linear(x.float(), weight.float(), bias.float())
+    if autocast:
+        maps, weight, bias = maps.float(), weight.float(), bias.float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        of_rows = ops.linear(x, weight, bias)
+        of_maps = ops.conv2d(maps, weight[..., None, None], bias)[..., 0].movedim(1, 2)
+    assert len(onednn) == 2
+    for found in (of_rows, of_maps):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-3)
+
+
+def test_sixteen_bits_with_gradients_are_pytorchs(onednn):
+    x, weight = tensors((SIZE, SIZE), (SIZE, SIZE), grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        ops.linear(x, weight).sum().backward()
+        with torch.no_grad():
+            assert ops.linear(x.double(), weight.double()).dtype == torch.float64
+    assert weight.grad is not None
+    assert not onednn
+
+
+@torch.no_grad()
+def test_float16_is_pytorchs(onednn):
+    x, weight = tensors((SIZE, SIZE), (SIZE, SIZE))
+    with torch.autocast("cpu", torch.float16):
+        assert ops.linear(x, weight).dtype == torch.float16
+    assert not onednn
+
+
 def test_compilers_see_pytorchs_operator(onednn):
     class Map(torch.nn.Module):
         def forward(self, x, weight):
@@ -178,7 +217,7 @@ def test_without_the_operator(monkeypatch, caplog):
         raise AttributeError("no such operator")
 
     monkeypatch.setattr(ops, "_product", fail)
-    assert ops._is_there.__wrapped__() is False
+    assert ops._is_there.__wrapped__(torch.float32) is False
     assert "no such operator" in caplog.text
 
 
@@ -186,3 +225,8 @@ def test_unknown_name():
     message = r"use_linear: expected one of auto, onednn, pytorch, got 'mkl'"
     with pytest.raises(ValueError, match=message), ops.use_linear("mkl"):
         pass
+
+
+def test_a_processor_without_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert ops._is_there.__wrapped__(torch.bfloat16) is False
