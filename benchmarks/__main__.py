@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import logging
 import time
-import warnings
 from pathlib import Path
 
 from .models import OUTPUT
 from .report import machine, save, table
 from .timing import Row
-
-TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "gpu", "growth")
+from .topics import TOPICS, measure_apart
 
 
 def parse() -> argparse.Namespace:
@@ -30,25 +26,15 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
-    """The rows of one topic."""
-    module = importlib.import_module(f"{__package__}.{topic}")
-    if topic == "growth":  # single calls: what counts is how they compare over a wide range
-        rounds = min(rounds, 2)
-    return [{"topic": topic, **row} for row in module.measure(rounds, quick)]
-
-
 def main() -> None:
     """Measure, print the table as it grows, and save it."""
     args = parse()
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
     rounds = args.rounds or (3 if args.quick else 5)
     print(f"machine: {machine()}", flush=True)
     rows: list[Row] = []
     for topic in args.topics or TOPICS:
         start = time.perf_counter()
-        new = measure(topic, rounds, args.quick)
+        new = measure_apart(topic, rounds, args.quick)
         rows += new
         print(f"\n{topic}, {time.perf_counter() - start:.0f} s\n{table(new)}", flush=True)
         paths = save(rows, args.output)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 
 import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import cases, gpu, growth, inference, losses, mapping, models, report, training
+from benchmarks import (
+    cases,
+    gpu,
+    growth,
+    inference,
+    losses,
+    mapping,
+    models,
+    report,
+    topics,
+    training,
+)
 
 pytest.importorskip("transformers")
 FULL = models.panoptic_config
@@ -139,7 +151,8 @@ def test_a_fifth_of_the_queries_finds_an_object():
 def test_command_line(monkeypatch, tmp_path, capsys):
     arguments = ["benchmarks", "losses", "--quick", "--rounds", "1", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", arguments)
-    monkeypatch.setattr(command.logging, "disable", lambda level: None)
+    monkeypatch.setattr(command, "measure_apart", topics.measure)
+    monkeypatch.setattr(topics.logging, "disable", lambda level: None)
     command.main()
     assert "| matcher and losses" in capsys.readouterr().out
     assert (tmp_path / "results.json").is_file()
@@ -150,3 +163,12 @@ def test_unknown_topic(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command.parse()
     assert "unknown topics ['speed']; there are inference" in capsys.readouterr().err
+
+
+def test_topics_do_not_share_a_process(monkeypatch):
+    """What has happened in this one does not count."""
+    monkeypatch.setattr(losses, "measure", lambda *args: pytest.fail("called here"))
+    (row,) = topics.measure_apart("losses", 1, quick=True)
+    assert row["topic"] == "losses"
+    assert row["ratio"] > 0
+    assert not multiprocessing.active_children()

@@ -1,0 +1,31 @@
+"""The topics by name, each measured in a process of its own."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import multiprocessing
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+from .timing import Row
+
+TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "gpu", "growth")
+
+
+def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
+    """The rows of one topic."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    module = importlib.import_module(f"{__package__}.{topic}")
+    if topic == "growth":  # single calls: what counts is how they compare over a wide range
+        rounds = min(rounds, 2)
+    return [{"topic": topic, **row} for row in module.measure(rounds, quick)]
+
+
+def measure_apart(topic: str, rounds: int, quick: bool) -> list[Row]:
+    """The same in a new process, so that it does not matter what was measured before: how long
+    memory takes to be had depends on what a process has freed."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(measure, topic, rounds, quick).result()
