@@ -2,17 +2,17 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..ops.attention import attention
 from ..ops.linear import linear
+from .linear import relu_of
 
 
 class MultiheadAttention(nn.Module):
     """Scaled dot-product attention with the parameters of `torch.nn.MultiheadAttention`.
 
     Differs from that module in that it is batch first, takes one mask for all heads without
-    copying it, and never materialises the attention map.
+    copying it for each, and never has attention maps of several heads in memory.
 
     Args:
         dim: channels, divisible by num_heads.
@@ -120,6 +120,6 @@ class FFNLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Q, C) to (B, Q, C)."""
-        hidden = self.dropout(F.relu(self.linear1(self.norm(x) if self.pre_norm else x)))
+        hidden = self.dropout(relu_of(self.linear1, self.norm(x) if self.pre_norm else x))
         x = x + self.dropout(self.linear2(hidden))
         return x if self.pre_norm else self.norm(x)

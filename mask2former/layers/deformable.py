@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
+from ..ops.recording import is_recorded
 from .linear import relu_of
 
-# That pass through what works token by token outside of training: on CPUs such that they stay in
-# the cache, and of 16 bits twice as many; on others such that memory is bounded and launches few.
+# Tokens that pass at a time through what works token by token, outside of training: on CPUs such
+# that they stay in the cache, on others such that memory is bounded and launches are few. They are
+# twice as many if they come in 16 bits.
 _TOKENS_PER_CHUNK = {"cpu": 2048}
 _TOKENS_PER_CHUNK_ELSEWHERE = 2**16
 
@@ -85,7 +87,7 @@ class DeformableAttention(nn.Module):
         """
         b, q, _ = query.shape
         offsets = self._scaled_offsets(sizes)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or is_recorded():
             locations, weights = self._samples(query + position, reference, offsets)
         else:  # without sums of all queries and positions
             count = _tokens_per_chunk(query)
@@ -124,12 +126,18 @@ class DeformableAttention(nn.Module):
 
 
 def _moved(offsets: Tensor, start: Tensor) -> Tensor:
-    """Pairs (B, Q, n*2) in shares of a side, each added to its query's starting point (Q, 2)."""
-    if torch.is_grad_enabled() or offsets.device.type != "cpu" or torch.compiler.is_compiling():
+    """Pairs (B, Q, n*2) in shares of a side, each added to its query's starting point (Q, 2).
+
+    May overwrite the offsets without gradients.
+    """
+    start = start.to(offsets.dtype)
+    if not _is_eager_on_a_cpu(offsets):
         return offsets + start.repeat(1, offsets.shape[-1] // 2)
     # As complex numbers, since axes of two are slow on CPUs.
     pairs = torch.view_as_complex(offsets.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs.add_(torch.view_as_complex(start)[:, None])).flatten(-2)
+    return torch.view_as_real(
+        pairs.add_(torch.view_as_complex(start.contiguous())[:, None])
+    ).flatten(-2)
 
 
 def _join(length: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
@@ -153,7 +161,7 @@ def _tokens_per_chunk(tokens: Tensor) -> int:
 
 def _softmax(logits: Tensor) -> Tensor:
     """Softmax over the last axis, float32 at least."""
-    if torch.is_grad_enabled() or logits.device.type != "cpu" or torch.compiler.is_compiling():
+    if not _is_eager_on_a_cpu(logits):
         return logits.softmax(-1)
     # On CPUs PyTorch's takes five times as long for as few as a dozen numbers.
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
@@ -161,12 +169,17 @@ def _softmax(logits: Tensor) -> Tensor:
     return powers.div_(powers.sum(-1, keepdim=True))
 
 
+def _is_eager_on_a_cpu(x: Tensor) -> bool:
+    """Whether ways around slow operators are open: without gradients, and nobody looking on."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not is_recorded()
+
+
 def _shares(
     sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
 ) -> Tensor:
     """What a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
     arguments = (tuple((h, w) for h, w in sizes), heads, points, device)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_recorded():
         return _new_shares(*arguments)
     return _kept_shares(*arguments)
 

@@ -1,10 +1,12 @@
 """Modules whose linear maps go by `ops.linear`."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from ..ops.fused_relu import linear_relu
-from ..ops.linear import conv2d, linear
+from ..ops.linear import conv2d, linear, onednn_is_wanted
 
 
 class Linear(nn.Linear):
@@ -16,10 +18,22 @@ class Linear(nn.Linear):
 
 
 def relu_of(layer: nn.Module, x: Tensor) -> Tensor:
-    """ReLU of a linear layer's result, in one pass where the layer is one of those above."""
-    if type(layer) is Linear and layer.bias is not None:
+    """ReLU of a linear layer's result; in one pass where that can be, without gradients."""
+    if type(layer) is Linear and layer.bias is not None and may_be_fused(layer):
         return linear_relu(x, layer.weight, layer.bias)
-    return F.relu(layer(x))
+    # In place only without gradients: those of a view, which this may be, would be copied.
+    return F.relu(layer(x), inplace=not torch.is_grad_enabled())
+
+
+def may_be_fused(*layers: nn.Module) -> bool:
+    """Whether what layers compute may be computed without calling them: no gradients are wanted, no
+    hooks wait for the calls, and nobody counts or records PyTorch's own operators."""
+    return (
+        not torch.is_grad_enabled()
+        and onednn_is_wanted()
+        and not _has_any_global_hook()
+        and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers)
+    )
 
 
 class PointwiseConv2d(nn.Conv2d):

@@ -3,7 +3,8 @@
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from .linear import relu_of
 
 
 class MLP(nn.Module):
@@ -28,5 +29,5 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., input_dim) to (..., output_dim)."""
         for layer in self.layers[:-1]:
-            x = F.relu(layer(x))
+            x = relu_of(layer, x)
         return self.layers[-1](x)

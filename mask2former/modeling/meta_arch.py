@@ -104,9 +104,9 @@ class MaskFormer(MaskClassificationModel):
 
         Returns:
             in training the weighted losses by name. In eval one dict an image, with those wanted
-            of `sem_seg`, scores (K, H, W); `panoptic_seg`, ids (H, W) with 0 for void, and a list
-            of dicts with `id`, `isthing`, `category_id`; and `instances`, `Instances` with
-            `pred_masks`, `pred_boxes`, `scores`, `pred_classes`.
+            of `sem_seg`, scores (K, H, W), float16 if `precision` is "bf16"; `panoptic_seg`, ids
+            (H, W) with 0 for void, and a list of dicts with `id`, `isthing`, `category_id`; and
+            `instances`, `Instances` with `pred_masks`, `pred_boxes`, `scores`, `pred_classes`.
 
         Raises:
             ValueError: training without `instances`.

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# PyTorch's own operator takes twice as long for 100 queries and more keys than that in bfloat16.
+from .recording import is_recorded
+
+# Keys from which on PyTorch's own operator takes twice as long for 100 queries in bfloat16.
 _MANY_KEYS = 2048
-# Weights of a head that are kept at a time, up to which that does not matter.
+# Most weights of a head (Q*S) that may be in memory; for more, PyTorch's operator, which has none.
 _MAX_WEIGHTS = 2**22
 
 
@@ -25,11 +27,12 @@ def attention(
         key: (B, S, C).
         value: (B, S, C).
         num_heads: M.
-        attend: bool, broadcastable to (B, M, Q, S); True where a query may look at a key.
+        attend: bool, broadcastable to (B, M, Q, S); True where a query may look at a key, which is
+            one at least for each.
         dropout: probability of dropping an attention weight.
 
     Returns:
-        (B, Q, C).
+        (B, Q, C), of the type of the inputs.
     """
     if attend is not None and _is_faster_by_head(query, key, attend) and not dropout:
         return _by_head(query, key, value, num_heads, attend)
@@ -46,9 +49,10 @@ def _is_faster_by_head(query: Tensor, key: Tensor, attend: Tensor) -> bool:
         query.device.type == "cpu"
         and query.dtype == torch.bfloat16
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and not is_recorded()
         and keys >= _MANY_KEYS
         and queries * keys <= _MAX_WEIGHTS
+        and attend.dtype == torch.bool
         and attend.dim() == 4
         and attend.shape[1] == 1
     )

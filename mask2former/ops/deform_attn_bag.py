@@ -122,7 +122,8 @@ def _chunk_gradients(
     d_x = torch.lerp(top_right.sub(top_left), bottom_right.sub(bottom_left), y)
     d_y = torch.lerp(bottom_left.sub_(top_left), bottom_right.sub_(top_right), x)
     d_loc = torch.stack([d_x.mul_(att), d_y.mul_(att)], -1)
-    # Between the border and the first pixel alone does a place that is not looked at have a slope.
+    # A place that was moved to the first border has pixels beside it, and would get a slope from
+    # them; beyond the last border there are zeros only.
     d_loc.mul_(frame.scale.view_as(d_loc)).masked_fill_(before_first_pixel(loc, frame), 0)
     return d_table, d_loc, d_att
 
@@ -135,7 +136,7 @@ def _sum_by_cell(
     Once the samples are sorted by cell this is an embedding bag again: faster than a scatter-add.
 
     Args:
-        samples: N queries' samples, S of each; att: N*S weights; grads: (N, D).
+        samples, att: (heads, q, S) each, S samples of N = heads*q bags; grads: (N, D).
 
     Returns:
         (cells, D).

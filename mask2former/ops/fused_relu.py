@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .linear import as_computed, computed_type, conv2d, linear, onednn_is_wanted
+from .linear import (
+    as_computed,
+    computed_type,
+    conv2d,
+    is_preferred_for,
+    linear,
+    onednn_is_wanted,
+    probe,
+    works,
+)
 
 Pair = tuple[int, int]
 
@@ -42,8 +51,8 @@ def conv2d_relu(
 
     Args:
         x: (B, C, H, W).
-        weight, bias, stride, padding, dilation, groups: as for `F.conv2d`.
-        add: of the result's shape.
+        weight, bias, stride, padding, dilation, groups: as for `F.conv2d`; numbers in pairs.
+        add: of the result's shape and type.
         overwrite: whether nobody else needs `add`, so that it may become the result.
 
     Returns:
@@ -66,12 +75,15 @@ _ADD_RELU: tuple = ("add", 1.0, "relu", [], "")
 
 def _fuses(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN is to do all in one pass."""
+    dtype = computed_type(x)
     return (
-        not torch.is_grad_enabled()
+        onednn_is_wanted()
+        and not torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and computed_type(x) == computed_type(weight)
-        and onednn_is_wanted()
-        and _is_there(computed_type(x))
+        and dtype == computed_type(weight)
+        and dtype in (torch.float32, torch.bfloat16)
+        and is_preferred_for(dtype)
+        and _is_there(dtype)
     )
 
 
@@ -86,21 +98,17 @@ def _has_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _is_there(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch, on this processor, has the operators, internal ones, for a type."""
-    if dtype not in (torch.float32, torch.bfloat16):
-        return False
-    x = torch.ones(1, 2, 2, 2, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    weight, bias = torch.ones(2, 2, 1, 1, dtype=dtype), torch.zeros(2, dtype=dtype)
+    """Whether this PyTorch has the operators as we call them, and this processor the type."""
+    x = probe((1, 2, 2, 2), dtype).contiguous(memory_format=torch.channels_last)
+    weight, bias = probe((2, 2, 1, 1), dtype), probe((2,), dtype)
     rest = (weight, bias, [0, 0], [1, 1], [1, 1], 1)
-    try:
-        if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return False
+
+    def attempt() -> None:
         torch.ops.mkldnn._linear_pointwise(x[0, 0], weight[..., 0, 0], bias, "relu", [], "")
         torch.ops.mkldnn._convolution_pointwise(x, *rest, "relu", [], "")
         torch.ops.mkldnn._convolution_pointwise.binary(x, x, *rest, *_ADD_RELU)
         torch.ops.mkldnn._convolution_pointwise_.binary(x.clone(), x, *rest, *_ADD_RELU)
-    except (AttributeError, RuntimeError, TypeError):
-        return False
-    return True
+
+    return works(dtype, attempt)

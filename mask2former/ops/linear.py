@@ -11,7 +11,7 @@ without gradients.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .recording import is_recorded
 
 IMPLEMENTATIONS = ("auto", "onednn", "pytorch")
 ENVIRONMENT = "MASK2FORMER_LINEAR"
@@ -42,6 +44,9 @@ _requested = _known(os.environ.get(ENVIRONMENT, "auto"), ENVIRONMENT)
 @contextmanager
 def use_linear(name: str) -> Iterator[None]:
     """Within this context, compute linear maps in the named way.
+
+    "pytorch" keeps all to PyTorch's operators, what `fused_relu` does too. "onednn" prefers oneDNN
+    on any processor, where there are gradients: in float32.
 
     Outside of it the environment variable MASK2FORMER_LINEAR decides when the package is imported;
     without that, the choice is automatic.
@@ -184,9 +189,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def onednn_is_wanted() -> bool:
-    """Whether oneDNN's own operators may be called: not if PyTorch's are asked for, nor where a
-    compiler or exporter looks on, as these know PyTorch's alone."""
-    return not (_requested == "pytorch" or torch.compiler.is_compiling() or torch.jit.is_tracing())
+    """Whether oneDNN's own operators may be called."""
+    return _requested != "pytorch" and not is_recorded() and bool(torch.backends.mkldnn.enabled)
 
 
 def computed_type(x: Tensor) -> torch.dtype:
@@ -204,15 +208,16 @@ def as_computed(*tensors: Any) -> tuple[Any, ...]:
 def _pays(x: Tensor, weight: Tensor, numbers: int) -> bool:
     """Whether oneDNN is to map so many numbers of x by a weight (O, I, ...)."""
     return (
-        x.device.type == "cpu"
+        onednn_is_wanted()  # first, as a compiler would heed the comparison of sizes
+        and x.device.type == "cpu"
         and computed_type(x) == computed_type(weight)
         and numbers * len(weight) >= _WORTHWHILE
-        and onednn_is_wanted()
-        and _is_preferred_for(computed_type(x))
+        and is_preferred_for(computed_type(x))
     )
 
 
-def _is_preferred_for(dtype: torch.dtype) -> bool:
+def is_preferred_for(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is to compute linear maps of a type on this CPU, now."""
     gradients = torch.is_grad_enabled()
     if dtype == torch.float32:
         return (_requested == "onednn" or _is_preferred(gradients)) and _is_there(dtype)
@@ -243,13 +248,23 @@ def _made_by_intel() -> bool:
 
 @lru_cache(maxsize=2)
 def _is_there(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch has the operator, which is one of its internal ones, as we call it, and
-    this processor the type."""
+    """Whether this PyTorch has the operator as we call it, and this processor the type."""
+    sizes = ((2, 3), (4, 3), (4,))
+    return works(dtype, lambda: _product(*(probe(size, dtype) for size in sizes)))
+
+
+def probe(size: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Ones on the CPU, whatever the default device, to try an operator with."""
+    return torch.ones(size, dtype=dtype, device="cpu")
+
+
+def works(dtype: torch.dtype, attempt: Callable[[], object]) -> bool:
+    """Whether a call of oneDNN's operators, which are internal ones of PyTorch's, works."""
     try:
         if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
-        _product(*(torch.ones(size, dtype=dtype) for size in ((2, 3), (4, 3), (4,))))
+        attempt()
     except (AttributeError, RuntimeError, TypeError) as error:
-        _log.warning("oneDNN's linear map is not to be had, PyTorch's is used: %s", error)
+        _log.warning("oneDNN's operators are not to be had, PyTorch's are used: %s", error)
         return False
     return True

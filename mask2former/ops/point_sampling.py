@@ -16,7 +16,7 @@ from .selection import nearest_to_zero
 # Masks that are floats at a time: few, so that they stay in the cache; does not change the result.
 _MASKS_PER_CHUNK = 4
 
-# Maps that are read at the same points in one go.
+# Most maps that are read at the same points in one go.
 _MAPS_TOGETHER = 10
 
 
@@ -39,17 +39,21 @@ def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
 
 
 def _read_together(maps: Tensor, grid: Tensor) -> Tensor:
-    """Maps (N, C, H, W) at the points of N grids (N, 1, P, 2): (N, C, P).
+    """Maps (N, C, H, W) at the points of N grids (N, 1, P, 2), or of one for all: (N, C, P).
 
     `grid_sample` finds the pixels around a point once for all channels, but has one thread for a
-    batch entry on CPUs: C maps are read as several entries of a few channels.
+    batch entry on CPUs: many maps are read as several entries of a few channels.
     """
     count, channels = maps.shape[:2]
-    together = next(c for c in range(min(channels, _MAPS_TOGETHER), 0, -1) if channels % c == 0)
-    parts = channels // together
-    grids = grid.expand(count, -1, -1, -1)[:, None].expand(-1, parts, -1, -1, -1).flatten(0, 1)
+    together = max(1, min(channels, _MAPS_TOGETHER))
+    parts, rest = divmod(channels, together)
+    grid = grid.expand(count, -1, -1, -1)
+    if rest:
+        few = F.grid_sample(maps[:, -rest:], grid, align_corners=False).squeeze(2)
+        return torch.cat([_read_together(maps[:, :-rest], grid), few], 1)
+    grids = grid[:, None].expand(-1, parts, -1, -1, -1).flatten(0, 1)
     split = maps.reshape(count * parts, together, *maps.shape[2:])
-    return F.grid_sample(split, grids, align_corners=False).view(count, channels, -1)
+    return F.grid_sample(split, grids, align_corners=False).view(count, channels, grid.shape[2])
 
 
 def _pixels_around(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -152,7 +152,6 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     arguments = ["benchmarks", "losses", "--quick", "--rounds", "1", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", arguments)
     monkeypatch.setattr(command, "measure_apart", topics.measure)
-    monkeypatch.setattr(topics.logging, "disable", lambda level: None)
     command.main()
     assert "| matcher and losses" in capsys.readouterr().out
     assert (tmp_path / "results.json").is_file()

@@ -67,8 +67,10 @@ def test_places_by_hand():
         [[0.5, 0.25, 1.5, 0.25], [-1, 10, -1, 8]],
     ]
     assert _moved(offsets, start).tolist() == expected
+    columns = start.T.contiguous().T
     with torch.no_grad():
-        assert _moved(offsets, start).tolist() == expected
+        for places in (start, columns, start.double(), start.bfloat16()):
+            assert _moved(offsets.clone(), places).tolist() == expected
 
 
 @pytest.mark.parametrize("autocast", [True, False])

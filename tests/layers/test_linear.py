@@ -9,6 +9,7 @@ from torch import nn
 from mask2former.layers import linear as layers
 from mask2former.layers import speed_up_linear_maps
 from mask2former.ops import fused_relu
+from mask2former.ops.linear import use_linear
 
 
 def network():
@@ -58,3 +59,26 @@ def test_relu_of_a_layer(monkeypatch, fast, bias):
     x = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(layers.relu_of(layer, x), layer(x).clamp(min=0))
     assert len(calls) == (fast and bias)
+
+
+@pytest.mark.parametrize("who", ["hook", "pre-hook", "global hook", "gradients", "pytorch"])
+def test_a_layer_that_is_watched_is_called(monkeypatch, who):
+    """Hooks, as of pruning, may change what it computes; counters know PyTorch's operators."""
+    monkeypatch.setattr(layers, "linear_relu", lambda *args: pytest.fail("not called"))
+    layer, x = speed_up_linear_maps(nn.Linear(6, 9)), torch.randn(4, 6)
+    calls = []
+    add = {
+        "hook": layer.register_forward_hook,
+        "pre-hook": layer.register_forward_pre_hook,
+        "global hook": nn.modules.module.register_module_forward_hook,
+    }.get(who)
+    handle = add(lambda *args: calls.append(1)) if add else None
+    try:
+        choice = use_linear("pytorch" if who == "pytorch" else "auto")
+        with torch.set_grad_enabled(who == "gradients"), choice:
+            out = layers.relu_of(layer, x)
+    finally:
+        if handle:
+            handle.remove()
+    torch.testing.assert_close(out, torch.addmm(layer.bias, x, layer.weight.T).clamp(min=0))
+    assert len(calls) == (add is not None)

@@ -76,7 +76,8 @@ def test_inputs_stay(ways):
 
 
 @pytest.mark.parametrize(
-    "change", ["gradients", "float32", "few keys", "too many", "dropout", "no mask", "mask by head"]
+    "change",
+    ["gradients", "float32", "few keys", "too many", "dropout", "no mask", "mask by head", "added"],
 )
 def test_others_are_pytorchs(monkeypatch, ways, change):
     query, key, value, attend = inputs(torch.float32 if change == "float32" else torch.bfloat16)
@@ -84,8 +85,26 @@ def test_others_are_pytorchs(monkeypatch, ways, change):
         monkeypatch.setattr(ops, "_MANY_KEYS", S + 1)
     if change == "too many":
         monkeypatch.setattr(ops, "_MAX_WEIGHTS", Q * S - 1)
-    attend = {"no mask": None, "mask by head": attend.expand(-1, M, -1, -1)}.get(change, attend)
+    attend = {
+        "no mask": None,
+        "mask by head": attend.expand(-1, M, -1, -1),
+        "added": attend.to(torch.bfloat16),  # to the products, as PyTorch has it
+    }.get(change, attend)
     with torch.set_grad_enabled(change == "gradients"):
         out = attention(query, key, value, M, attend, 0.5 if change == "dropout" else 0.0)
     assert out.shape == (B, Q, C)
+    assert ways == ["whole"]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
+@torch.no_grad()
+def test_a_trace_is_good_for_any_number_of_images(ways):
+    *tensors, attend = inputs(torch.bfloat16)
+    traced = torch.jit.trace(
+        lambda q, k, v, a: attention(q, k, v, M, a),
+        [t[:1] for t in (*tensors, attend)],
+        check_trace=False,  # it would be compared with the other way
+    )
+    expected = spelt_out(*tensors, attend)
+    torch.testing.assert_close(traced(*tensors, attend).double(), expected, rtol=0, atol=0.02)
     assert ways == ["whole"]

@@ -132,21 +132,39 @@ def test_gradients(fused):
     torch.testing.assert_close(found, expected)
     for a, b in zip(*(torch.autograd.grad(y.square().sum(), inputs) for y in (found, expected))):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-    rows, weight = (t.detach().requires_grad_() for t in tensors((7, 16), (24, 16)))
-    ops.linear_relu(rows, weight, torch.zeros(24)).sum().backward()
-    assert rows.grad is not None and weight.grad is not None
+    inputs = [t.requires_grad_() for t in tensors((7, 16), (24, 16), (24,))]
+    both = ops.linear_relu(*inputs), F.linear(*inputs).clamp(min=0)
+    for a, b in zip(*(torch.autograd.grad(y.square().sum(), inputs) for y in both)):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
     assert len(fused) == 2
 
 
 @torch.no_grad()
 def test_separate_operators_where_pytorchs_are_asked_for(fused):
-    """The counter of multiply-adds knows these alone; so do compilers."""
+    """The counter of multiply-adds knows these alone."""
     x, weight, bias = tensors((1, 4, 5, 5), (8, 4, 1, 1), (8,))
     expected = F.conv2d(x, weight, bias).clamp(min=0)
     with use_linear("pytorch"):
         torch.testing.assert_close(ops.conv2d_relu(x, weight, bias), expected)
-        ops.linear_relu(x, weight[:, :1, 0, 0].expand(-1, 5), bias)
+        rows = ops.linear_relu(x[0].flatten(1).T, weight[..., 0, 0], bias)
+    torch.testing.assert_close(rows, expected[0].flatten(1).T)
     assert len(fused) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_compilers_see_pytorchs_operators():
+    class Both(torch.nn.Module):
+        def forward(self, x, weight, bias):
+            maps = ops.conv2d_relu(x, weight, bias)
+            return ops.linear_relu(maps.flatten(2).transpose(1, 2), weight[..., 0, 0].T, bias[:4])
+
+    inputs = tuple(tensors((1, 4, 5, 5), (8, 4, 1, 1), (8,)))
+    for recorded in (
+        torch.export.export(Both(), inputs).graph,
+        torch.jit.trace(Both(), inputs).graph,
+    ):
+        assert "mkldnn" not in str(recorded)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
@@ -159,7 +177,6 @@ def test_other_types(fused, dtype):
 
 
 def test_a_pytorch_without_the_operators(monkeypatch):
-    assert not ops._is_there.__wrapped__(torch.int32)
     monkeypatch.setattr(ops, "_ADD_RELU", ())  # as if arguments were others
     assert not ops._is_there.__wrapped__(torch.float32)
 
@@ -167,3 +184,9 @@ def test_a_pytorch_without_the_operators(monkeypatch):
 def test_a_processor_without_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert ops._is_there.__wrapped__(torch.bfloat16) is False
+
+
+def test_the_default_device_does_not_matter():
+    is_there(torch.float32)
+    with torch.device("meta"):
+        assert ops._is_there.__wrapped__(torch.float32)

@@ -227,6 +227,25 @@ def test_unknown_name():
         pass
 
 
+def test_export_with_any_number_of_rows():
+    """Sizes are not compared where PyTorch's operator is taken anyway."""
+
+    class Map(torch.nn.Module):
+        def forward(self, x, weight):
+            return ops.linear(x, weight)
+
+    rows = {"x": {0: torch.export.Dim("rows", min=2)}, "weight": None}
+    inputs = tuple(tensors((SIZE, SIZE), (SIZE, SIZE)))
+    exported = torch.export.export(Map(), inputs, dynamic_shapes=rows)
+    assert exported.module()(inputs[0][:3], inputs[1]).shape == (3, SIZE)
+
+
+def test_pytorchs_own_switch(onednn):
+    with torch.backends.mkldnn.flags(enabled=False):
+        ops.linear(*tensors((SIZE, SIZE), (SIZE, SIZE)))
+    assert not onednn
+
+
 def test_a_processor_without_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert ops._is_there.__wrapped__(torch.bfloat16) is False

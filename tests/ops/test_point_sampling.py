@@ -78,10 +78,10 @@ def test_a_seed_fixes_its_set_alone():
     assert random_points(0, 5, device).shape == (0, 5, 2)
 
 
-@pytest.fixture(params=["threads", "topk"])
+@pytest.fixture(params=["numpy", "topk"])
 def either_selection(request, monkeypatch):
     """Both ways to the smallest values, of which many points take the first."""
-    if request.param == "threads":
+    if request.param == "numpy":
         monkeypatch.setattr(selection, "_WORTH_NUMPY", 1)
 
 
@@ -149,9 +149,9 @@ def test_maps_that_share_points_of_their_row():
     torch.testing.assert_close(sample_maps(maps, points), expected)
 
 
-@pytest.mark.parametrize("maps", [(1, 11), (2, 12), (3, 13), (1, 1)])
+@pytest.mark.parametrize("maps", [(1, 11), (2, 25), (3, 20), (1, 1)])
 def test_any_number_of_maps_is_read_in_groups(monkeypatch, maps):
-    """The largest groups of equal size; of a prime number, one by one."""
+    """Of ten at most, and few."""
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(*maps, 5, 7, generator=generator, requires_grad=True)
     points = torch.rand(len(maps), 9, 2, generator=generator)
@@ -164,10 +164,18 @@ def test_any_number_of_maps_is_read_in_groups(monkeypatch, maps):
         F, "grid_sample", lambda x, *args, **kw: sizes.append(x.shape[1]) or plain(x, *args, **kw)
     )
     got = sample_maps(maps, points)
-    assert sizes == [{11: 1, 12: 6, 13: 1, 1: 1}[maps.shape[1]]]
+    assert max(sizes) <= 10
+    assert len(sizes) <= 2
     torch.testing.assert_close(got, expected)
     for a, b in zip(*(torch.autograd.grad(x.square().sum(), maps) for x in (got, expected))):
         torch.testing.assert_close(a, b)
+
+
+def test_no_maps():
+    points = torch.rand(3, 2)
+    assert sample_maps(torch.zeros(0, 4, 5), points).shape == (0, 3)
+    assert sample_maps(torch.zeros(2, 0, 4, 5), points.expand(2, 3, 2)).shape == (2, 0, 3)
+    assert sample_maps(torch.zeros(0, 3, 4, 5), points.expand(0, 3, 2)).shape == (0, 3, 3)
 
 
 def test_no_masks():

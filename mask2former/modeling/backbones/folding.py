@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...layers.linear import may_be_fused
 from ...ops.fused_relu import conv2d_relu
 from ...ops.linear import conv2d
 
@@ -30,47 +31,62 @@ class FoldedConv2d(Conv2d):
         x = x if norm is None else norm(x)
         return x if self.activation is None else self.activation(x)
 
+    def is_linear(self) -> bool:
+        """Whether convolution and norm are one linear map with zeros around, and nothing more."""
+        is_plain = type(self) is FoldedConv2d and self.padding_mode == "zeros"
+        return (
+            is_plain
+            and isinstance(self.padding, tuple)
+            and self.activation is None
+            and _is_fixed(self.norm)
+        )
+
     def with_relu(self, x: Tensor, add: Tensor | None = None, overwrite: bool = False) -> Tensor:
-        """The same, then another map added, then a ReLU.
+        """The same on a CPU without gradients, then another map added, then a ReLU.
 
         Args:
             x: (B, C, H, W).
             add: (B, C', H', W').
             overwrite: whether `add` may become the result.
         """
-        folded = self._folded(x)
-        if folded is None or self.activation is not None or self.padding_mode != "zeros":
-            out = self(x)
-            return F.relu_(out if add is None else out.add_(add))
         place = (self.stride, self.padding, self.dilation, self.groups)
-        return conv2d_relu(x, folded[0], folded[1], *place, add=add, overwrite=overwrite)
+        return conv2d_relu(x, *self._fold(), *place, add=add, overwrite=overwrite)
 
     def _folded(self, x: Tensor) -> tuple[Tensor, Tensor, None] | None:
         """Weight and bias of convolution and norm as one, and no norm; None if there is none to
         fold, or to be folded for x."""
-        norm = self.norm
-        if not _is_fixed(norm) or not (x.device.type == "cpu" or torch.is_grad_enabled()):
+        if not _is_fixed(self.norm) or not (x.device.type == "cpu" or torch.is_grad_enabled()):
             return None
+        return *self._fold(), None
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of convolution and norm as one."""
+        norm = self.norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
         if self.bias is not None:
             shift = shift + self.bias * scale
-        return self.weight * scale[:, None, None, None], shift, None
+        return self.weight * scale[:, None, None, None], shift
 
 
 class FusedStem(BasicStem):
-    """detectron2's stem; convolution and ReLU are one pass."""
+    """detectron2's stem; convolution and ReLU are one pass on CPUs without gradients."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, C, H/4, W/4)."""
+        if not _are_fused(x, self.conv1):
+            return super().forward(x)
         return F.max_pool2d(self.conv1.with_relu(x), kernel_size=3, stride=2, padding=1)
 
 
 class FusedBottleneck(BottleneckBlock):
-    """detectron2's residual block; sums and ReLUs are done as the convolutions write."""
+    """detectron2's residual block; on CPUs without gradients sums and ReLUs are done as the
+    convolutions write."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H/s, W/s)."""
+        if not _are_fused(x, self.conv1, self.conv2, self.conv3, self.shortcut):
+            return super().forward(x)
         out = self.conv2.with_relu(self.conv1.with_relu(x))
         if self.shortcut is None:
             return self.conv3.with_relu(out, add=x)
@@ -91,6 +107,13 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
         if type(part) in _FASTER:
             part.__class__ = _FASTER[type(part)]
     return module
+
+
+def _are_fused(x: Tensor, *convolutions: nn.Module | None) -> bool:
+    """Whether convolutions are computed with what is behind them, instead of being called."""
+    parts = [part for part in convolutions if part is not None]
+    are_linear = all(isinstance(part, FoldedConv2d) and part.is_linear() for part in parts)
+    return x.device.type == "cpu" and are_linear and may_be_fused(*parts)
 
 
 def _is_fixed(norm: nn.Module | None) -> bool:

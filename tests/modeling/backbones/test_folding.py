@@ -140,6 +140,47 @@ def test_residual_blocks_in_training(norm):
         torch.testing.assert_close(p, q)
 
 
+@torch.no_grad()
+def test_residual_blocks_under_autocast():
+    """Three digits of bfloat16, through eleven convolutions."""
+    plain = resnet("FrozenBN").eval()
+    fused = fold_batch_norms(copy.deepcopy(plain))
+    x = IMAGES.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fused(x)
+    assert found.dtype == torch.bfloat16
+    expected = plain(x)
+    assert (found - expected).abs().mean() < 0.01 * expected.abs().mean()
+
+
+@torch.no_grad()
+def test_convolutions_that_are_watched_are_called():
+    block = fold_batch_norms(resnet("FrozenBN"))[1].eval()
+    x = torch.randn(1, 8, 9, 11)
+    expected, seen = block(x), []
+    for part in (block.conv2, block.shortcut):
+        part.register_forward_hook(lambda module, inputs, out: seen.append(out.shape))
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-4)
+    assert len(seen) == 2
+
+
+@torch.no_grad()
+def test_blocks_whose_parts_were_replaced():
+    """By what is no folded convolution, or hands its input on."""
+    block = fold_batch_norms(resnet("FrozenBN"))[2].eval()
+    x = torch.randn(1, 16, 9, 11).contiguous(memory_format=torch.channels_last)
+    kept, expected = x.clone(), block(x)
+    block.shortcut = nn.Identity()
+    torch.testing.assert_close(block(x.clone()), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(x, kept)
+    block.shortcut, conv2 = None, block.conv2
+    block.conv2 = nn.Sequential(conv2)
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-4)
+    block.conv2, block.conv1.activation = conv2, torch.cos
+    separate = BottleneckBlock.forward(block, x)
+    torch.testing.assert_close(block(x), separate, rtol=1e-4, atol=1e-4)
+
+
 def test_other_blocks_stay():
     blocks = [BasicBlock(4, 4), DeformBottleneckBlock(4, 8, bottleneck_channels=4)]
     for block in blocks:
