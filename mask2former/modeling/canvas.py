@@ -16,6 +16,7 @@ Size = tuple[int, int]  # H, W in pixels
 _PIXELS_PER_BLOCK = {"cpu": 2**20}
 _PIXELS_PER_BLOCK_ELSEWHERE = 16 * 2**20
 _MIN_ROWS = 8  # less of the output would have the same rows of the predictions resized repeatedly
+_ROWS_AHEAD = 6  # of the predictions, whose columns are resized together
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,19 @@ class _ResizedColumns:
         self.first = self.last = 0  # of those kept, and one after the last
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Some rows, (N, last - first, output width), float32."""
-        parts = []
-        if self.kept is not None and first < self.last:
-            parts.append(self.kept[:, first - self.first : last - self.first])
+        """Some rows, (N, last - first, output width), float32; first and last never decrease."""
+        if self.kept is None or last > self.last:
+            self._read_ahead(first, last)
+        return self.kept[:, first - self.first : last - self.first]
+
+    def _read_ahead(self, first: int, last: int) -> None:
+        """Resize what is new of some rows, and a few more; keep what is not."""
         new = max(first, self.last)
-        if new < last:
-            parts.append(self._resize(self.mask_logits[:, new:last].float()))
-        self.kept = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        self.first, self.last = first, last
-        return self.kept
+        last = min(max(last, new + _ROWS_AHEAD), self.mask_logits.shape[1])
+        resized = self._resize(self.mask_logits[:, new:last].float())
+        if self.kept is not None and first < self.last:
+            resized = torch.cat([self.kept[:, first - self.first :], resized], 1)
+        self.kept, self.first, self.last = resized, first, last
 
     def _resize(self, maps: Tensor) -> Tensor:
         height, canvas = maps.shape[1], self.canvas
