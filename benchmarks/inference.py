@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mask2former.ops.linear import use_linear
 
 from . import cases, stages
-from .memory import peak_of
+from .memory import compare_peaks, peak_of
 from .report import machine
 from .timing import Row, compare
 
@@ -20,7 +20,7 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
     """All rows of this topic; `quick` takes a smaller image and leaves out the largest."""
     size = QUICK_SIZE if quick else SIZE
     rows = [*stages.measure_stages(size, rounds), _lower_precision(size, rounds)]
-    rows.append(_memory(size))
+    rows.append(_memory(size, rounds))
     if not quick:
         rows.append(_memory_of_large())
     rows.append(_multiply_adds(size))
@@ -46,19 +46,16 @@ def _lower_precision(size: tuple[int, int], rounds: int) -> Row:
     )
 
 
-def _memory(size: tuple[int, int]) -> Row:
+def _memory(size: tuple[int, int], rounds: int) -> Row:
     height, width = size
-    ours = peak_of("ours", height=height, width=width)
-    peer = peak_of("transformers", height=height, width=width)
-    return {
-        "what": f"image {_name(size)}, peak memory over the level before",
-        "unit": "GB",
-        "ours": ours,
-        "peer": peer,
-        "peer_name": PEER,
-        "ratio": ours / peer,
-        "at_most": 0.5,
-    }
+    return compare_peaks(
+        f"image {_name(size)}",
+        lambda: peak_of("ours", height=height, width=width),
+        lambda: peak_of("transformers", height=height, width=width),
+        rounds,
+        peer_name=PEER,
+        at_most=0.5,
+    )
 
 
 def _memory_of_large() -> Row:

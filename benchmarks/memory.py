@@ -21,7 +21,9 @@ import psutil
 import torch
 
 from .models import ROOT
-from .timing import seconds
+from .timing import Row, seconds
+
+Peak = Callable[[], float]  # measures one, in GB
 
 
 def peak_of(case: str, **arguments: Any) -> float:
@@ -42,6 +44,28 @@ def peak_and_time(case: str, rounds: int, **arguments: Any) -> tuple[float, floa
         raise RuntimeError(f"{case} {arguments} failed:\n{done.stderr[-2000:]}")
     peak, time = done.stdout.split()[-2:]
     return int(peak) / 1e9, float(time)
+
+
+def compare_peaks(
+    what: str, ours: Peak, peer: Peak, rounds: int, *, peer_name: str, at_most: float
+) -> Row:
+    """Measure two peaks in turn, each in new processes, as allocators make them vary.
+
+    Returns:
+        a row of the table: medians in GB, and as `ratio` the median over the pairs of ours over the
+        peer's; `at_most` is the ratio that is aimed at.
+    """
+    pairs = [(ours(), peer()) for _ in range(rounds)]
+    return {
+        "what": f"{what}, peak memory over the level before",
+        "unit": "GB",
+        "ours": statistics.median(a for a, _ in pairs),
+        "peer": statistics.median(b for _, b in pairs),
+        "peer_name": peer_name,
+        "ratio": statistics.median(a / b for a, b in pairs),
+        "rounds": rounds,
+        "at_most": at_most,
+    }
 
 
 def peak_while(work: Callable[[], Any]) -> int:

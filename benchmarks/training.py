@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import cases
-from .memory import peak_of
+from .memory import compare_peaks, peak_of
 from .timing import Row, compare
 
 PEER = "transformers"
@@ -23,14 +23,12 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
         peer_name=PEER,
         at_least=1.7,
     )
-    ours, peer = peak_of("our_step", **arguments), peak_of("transformers_step", **arguments)
-    memory = {
-        "what": f"{what}, peak memory over the level before",
-        "unit": "GB",
-        "ours": ours,
-        "peer": peer,
-        "peer_name": PEER,
-        "ratio": ours / peer,
-        "at_most": 0.7,
-    }
+    memory = compare_peaks(
+        what,
+        lambda: peak_of("our_step", **arguments),
+        lambda: peak_of("transformers_step", **arguments),
+        rounds,
+        peer_name=PEER,
+        at_most=0.7,
+    )
     return [time, memory]

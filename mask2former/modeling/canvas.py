@@ -12,11 +12,11 @@ from ..ops.memory import Scratch
 
 Size = tuple[int, int]  # H, W in pixels
 
-# Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache.
-_PIXELS_PER_BLOCK = {"cpu": 2**20}
+# Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache, and that
+# what is computed from it takes little memory beside results of 32 bits; of 16 twice as many.
+_PIXELS_PER_BLOCK = {"cpu": 2**19}
 _PIXELS_PER_BLOCK_ELSEWHERE = 16 * 2**20
-_MIN_ROWS = 8  # less of the output would have the same rows of the predictions resized repeatedly
-_ROWS_AHEAD = 6  # of the predictions, whose columns are resized together
+_MIN_ROWS = 4  # less of the output would take a pass over the same results for every other line
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Canvas:
         count, height, _ = mask_logits.shape
         output_height, output_width = self.output
         budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
+        if getattr(mask_logits, "dtype", None) in (torch.bfloat16, torch.float16):
+            budget *= 2
         step = max(_MIN_ROWS, budget // max(1, count * output_width))
         heights = (self.padded[0], self.image[0], self.output[0])
         weights, sources = _row_weights(height, *heights, mask_logits.device)
@@ -90,19 +92,16 @@ class _ResizedColumns:
         self.first = self.last = 0  # of those kept, and one after the last
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Some rows, (N, last - first, output width), float32; first and last never decrease."""
-        if self.kept is None or last > self.last:
-            self._read_ahead(first, last)
-        return self.kept[:, first - self.first : last - self.first]
-
-    def _read_ahead(self, first: int, last: int) -> None:
-        """Resize what is new of some rows, and a few more; keep what is not."""
-        new = max(first, self.last)
-        last = min(max(last, new + _ROWS_AHEAD), self.mask_logits.shape[1])
-        resized = self._resize(self.mask_logits[:, new:last].float())
+        """Some rows, (N, last - first, output width), float32."""
+        parts = []
         if self.kept is not None and first < self.last:
-            resized = torch.cat([self.kept[:, first - self.first :], resized], 1)
-        self.kept, self.first, self.last = resized, first, last
+            parts.append(self.kept[:, first - self.first : last - self.first])
+        new = max(first, self.last)
+        if new < last:
+            parts.append(self._resize(self.mask_logits[:, new:last].float()))
+        self.kept = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        self.first, self.last = first, last
+        return self.kept
 
     def _resize(self, maps: Tensor) -> Tensor:
         height, canvas = maps.shape[1], self.canvas

@@ -41,3 +41,13 @@ def test_a_case_in_a_process_of_its_own():
 def test_a_failing_case_says_why():
     with pytest.raises(RuntimeError, match="unexpected keyword argument 'size'"):
         memory.peak_of("allocate", size=1)
+
+
+def test_medians_of_pairs():
+    """Of 1/4, 3/4 and 2/2: of each side, and of the ratios, which is no ratio of the medians."""
+    ours, peer = iter([1.0, 3.0, 2.0]), iter([4.0, 4.0, 2.0])
+    row = memory.compare_peaks(
+        "work", lambda: next(ours), lambda: next(peer), 3, peer_name="x", at_most=0.5
+    )
+    assert (row["ours"], row["peer"], row["ratio"]) == (2.0, 4.0, 0.75)
+    assert row["what"] == "work, peak memory over the level before"

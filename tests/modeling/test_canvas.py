@@ -17,10 +17,8 @@ CANVASES = [
 
 
 @pytest.mark.parametrize("sizes", CANVASES)
-@pytest.mark.parametrize("ahead", [1, 3, 6])
 @pytest.mark.parametrize("pixels", [1, 400, 10**6])
-def test_blocks_are_the_whole(sizes, pixels, ahead, monkeypatch):
-    monkeypatch.setattr(canvas, "_ROWS_AHEAD", ahead)
+def test_blocks_are_the_whole(sizes, pixels, monkeypatch):
     monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": pixels})
     monkeypatch.setattr(canvas, "_MIN_ROWS", 1)
     maps = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
@@ -50,17 +48,3 @@ def test_halves_become_float32():
     maps = torch.ones(1, 5, 7, dtype=torch.bfloat16)
     ((_, block),) = CANVASES[0].blocks(maps)
     torch.testing.assert_close(block, torch.ones(1, 11, 31))
-
-
-def test_every_row_is_resized_once(monkeypatch):
-    monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 1})
-    monkeypatch.setattr(canvas, "_MIN_ROWS", 1)
-    resized, resize = [], canvas._ResizedColumns._resize
-    monkeypatch.setattr(
-        canvas._ResizedColumns,
-        "_resize",
-        lambda self, maps: resized.append(maps.shape[1]) or resize(self, maps),
-    )
-    list(Canvas((64, 64), (64, 64), (64, 64)).blocks(torch.randn(2, 16, 16)))
-    assert sum(resized) == 16
-    assert len(resized) <= 3  # a few together
