@@ -16,7 +16,7 @@ Size = tuple[int, int]  # H, W in pixels
 # what is computed from it takes little memory beside results of 32 bits; of 16 twice as many.
 _PIXELS_PER_BLOCK = {"cpu": 2**19}
 _PIXELS_PER_BLOCK_ELSEWHERE = 16 * 2**20
-_MIN_ROWS = 4  # less of the output would take a pass over the same results for every other line
+_MIN_ROWS = 4  # fewer take more calls for the same output
 
 
 @dataclass(frozen=True)
