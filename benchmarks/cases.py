@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from mask2former import Predictor, load_config
-from mask2former.engine.bridges.convert import build_on_cpu
+from mask2former.checkpoints.bridges.convert import build_on_cpu
 
 from .models import OUTPUT, ROOT, Peer, panoptic_config, picture, randomise, weights_file
 

@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 
-from mask2former.data.images import read_image
-from mask2former.data.video_io import Frame, open_source
-from mask2former.data.video_writer import open_writer
+from mask2former.formats.images import read_image
+from mask2former.formats.video_reading import Frame, open_source
+from mask2former.formats.video_writing import open_writer
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/shapes/video/maskformer2_lite0.yaml"
@@ -87,8 +87,8 @@ def write_video(path: Path, clip: list[np.ndarray], frames: int) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw one video and print what it took; in a process of its own."""
     from mask2former.config import load_config
-    from mask2former.engine.video_drawing import draw_video_file
-    from mask2former.engine.video_predictor import VideoPredictor
+    from mask2former.predict.video import VideoPredictor
+    from mask2former.predict.video_drawing import draw_video_file
 
     cfg = load_config(args.config_file, args.opts)
     threshold = args.score_threshold if args.weights else 0.0

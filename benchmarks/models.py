@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mask2former import load_config
-from mask2former.engine.bridges.convert import build_on_cpu, ours_to_huggingface
-from mask2former.storage.weights_io import save_weights
+from mask2former.checkpoints.bridges.convert import build_on_cpu, ours_to_huggingface
+from mask2former.checkpoints.storage.weights_io import save_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml"

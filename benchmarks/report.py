@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mask2former.files import atomic_path
+from mask2former.formats.atomic import atomic_path
 
 from .timing import Row
 

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 
 from mask2former import Predictor
-from mask2former.data.images import read_image
-from mask2former.evaluation.rle import encode_masks
+from mask2former.formats.images import read_image
+from mask2former.formats.rle import encode_masks
 
 from . import cases
 from .models import Peer, panoptic_config, weights_file

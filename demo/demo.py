@@ -31,13 +31,13 @@ from tqdm import tqdm
 
 from mask2former.config import load_config
 from mask2former.data import register_custom
-from mask2former.data.images import find_images, read_image
-from mask2former.data.video_io import open_source
 from mask2former.engine.defaults import check_dataset
-from mask2former.engine.predictor import Predictor
-from mask2former.engine.video_drawing import draw_video_file
-from mask2former.engine.video_predictor import VideoPredictor
-from mask2former.evaluation.prediction_files import PredictionFiles
+from mask2former.formats.images import find_images, read_image
+from mask2former.formats.video_reading import open_source
+from mask2former.predict.image import Predictor
+from mask2former.predict.result_files import PredictionFiles
+from mask2former.predict.video import VideoPredictor
+from mask2former.predict.video_drawing import draw_video_file
 from mask2former.visualization import (
     KINDS,
     ContactSheet,

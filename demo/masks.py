@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from detectron2.config import CfgNode
 
-from mask2former.data.mask_files import LabelMasks, MaskFile, find_mask_file
-from mask2former.engine.mask_predictor import MaskPredictor
+from mask2former.formats.mask_files import LabelMasks, MaskFile, find_mask_file
 from mask2former.modeling.mask_classifier import SamPrompts
+from mask2former.predict.masks import MaskPredictor
 
 SAM, TRUTH = "sam", "ground-truth"
 DEFAULTS = SamPrompts()

@@ -44,8 +44,8 @@ from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
 
 if TYPE_CHECKING:
     from . import model_zoo
-    from .engine import Predictor, VideoPredictor
     from .evaluation import InstanceSegEvaluator, YTVISEvaluator
+    from .predict import Predictor, VideoPredictor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -74,8 +74,8 @@ __all__ = [
 
 _MODULE_OF = {
     "InstanceSegEvaluator": ".evaluation",
-    "Predictor": ".engine",
-    "VideoPredictor": ".engine",
+    "Predictor": ".predict",
+    "VideoPredictor": ".predict",
     "YTVISEvaluator": ".evaluation",
 }
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from .engine.build import build_model
-from .engine.checkpoint import Checkpointer
-from .published import (
+from .checkpoints.checkpointer import Checkpointer
+from .checkpoints.published import (
     WEIGHTS_DIR_VARIABLE,
     Entry,
     available,
@@ -16,6 +15,7 @@ from .published import (
     get_config_file,
     get_entry,
 )
+from .modeling.build import build_model
 
 __all__ = [
     "WEIGHTS_DIR_VARIABLE",

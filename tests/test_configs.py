@@ -11,8 +11,8 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.deeplab import add_deeplab_config
 
+from mask2former.checkpoints.published import available
 from mask2former.config import add_maskformer2_config, add_maskformer2_video_config, load_config
-from mask2former.published import available
 
 ROOT = Path(__file__).resolve().parent.parent / "configs"
 ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from mask2former.modeling.transformer_decoders import masked
+from mask2former.modeling.transformer_decoder import masked
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,7 +6,7 @@ convert-pretrained-swin-model-to-d2.py swin_tiny_patch4_window7_224.pth swin_tin
 
 import sys
 
-from mask2former.engine.bridges.convert import backbone_to_ours
+from mask2former.checkpoints.bridges.convert import backbone_to_ours
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:

@@ -6,7 +6,7 @@ convert-torchvision-to-d2.py resnet50.pth R-50.pkl
 
 import sys
 
-from mask2former.engine.bridges.convert import backbone_to_ours
+from mask2former.checkpoints.bridges.convert import backbone_to_ours
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:

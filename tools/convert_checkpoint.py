@@ -19,10 +19,10 @@ from detectron2.data.transforms import ResizeShortestEdge
 from torch.nn import functional as F
 
 from mask2former import load_config
-from mask2former.data.images import read_image
-from mask2former.engine.bridges import check, convert
-from mask2former.engine.checkpoint import load_into
-from mask2former.storage.weights_io import load_weights, save_weights
+from mask2former.checkpoints.bridges import check, convert
+from mask2former.checkpoints.checkpointer import load_into
+from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
+from mask2former.formats.images import read_image
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet
 

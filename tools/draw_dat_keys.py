@@ -26,11 +26,11 @@ from PIL import Image
 from torch import nn
 
 from mask2former import load_config
-from mask2former.data.images import read_image
-from mask2former.engine.checkpoint import load_into, load_weights
-from mask2former.files import atomic_path
+from mask2former.checkpoints.checkpointer import load_into, load_weights
+from mask2former.formats.atomic import atomic_path
+from mask2former.formats.images import read_image
 from mask2former.modeling import D2DAT
-from mask2former.modeling.backbones.dat_keys import LayerKeys, find_keys
+from mask2former.modeling.backbone.dat_keys import LayerKeys, find_keys
 from mask2former.visualization.keys import draw_importance, draw_offsets
 
 CONFIG = "configs/coco/panoptic-segmentation/dat/maskformer2_dat_tiny_bs16_50ep.yaml"

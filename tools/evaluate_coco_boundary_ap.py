@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from mask2former.evaluation import coco_average_precision, results_table
-from mask2former.evaluation.json_files import read_json
+from mask2former.formats.json_files import read_json
 
 
 def main() -> None:

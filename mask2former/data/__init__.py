@@ -2,7 +2,7 @@
 
 from . import datasets
 from .clips import ClipMapper, CocoClipDatasetMapper, YTVISDatasetMapper
-from .custom import register, register_custom
+from .datasets.custom import register, register_custom
 from .loaders import build_test_loader, build_train_loader
 from .mappers import DatasetMapper, build_mapper
 from .published_mappers import (

@@ -18,12 +18,12 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
+from ..formats.images import check_size, read_image
+from ..formats.segmentations import check_classes, describe
 from .augmentation import clip_from_config
 from .drift import Drift
 from .frames import Frames
 from .geometry import Geometry, draw, to_planes
-from .images import check_size, read_image
-from .segmentations import check_classes, describe
 from .targets import ignore_map, instance_targets, padding_mask
 
 __all__ = ["ClipMapper", "CocoClipDatasetMapper", "YTVISDatasetMapper"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..formats.images import check_size, read_image
 from .geometry import Geometry, to_planes
-from .images import check_size, read_image
 
 __all__ = ["Frames"]
 

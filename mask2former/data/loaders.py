@@ -17,10 +17,10 @@ from detectron2.data import (
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from torch.utils.data import ConcatDataset
 
+from ..formats.segmentations import check_classes, describe
 from .mappers import build_mapper
 from .mixing import mix_clips, take_over_classes
 from .num_classes import check_num_classes
-from .segmentations import check_classes, describe
 
 __all__ = ["build_test_loader", "build_train_loader"]
 

@@ -16,11 +16,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
+from ..formats.images import check_size, read_image, read_labels, read_segment_ids
+from ..formats.segmentations import check_classes, describe
 from .clips import ClipMapper
 from .geometry import Geometry, draw, to_planes
-from .images import check_size, read_image, read_labels, read_segment_ids
 from .recipes import MAPPERS, DropPolicy, Extra, TargetKind, settings_from_config
-from .segmentations import check_classes, describe
 from .targets import (
     Targets,
     compact_ids,
@@ -248,7 +248,7 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMap
     if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
         return ClipMapper(cfg, is_train)
     if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":
-        from .mask_mapper import MaskDatasetMapper  # which builds on this module
+        from .given_masks.mapper import MaskDatasetMapper  # which builds on this module
 
         return MaskDatasetMapper(cfg, is_train)
     return DatasetMapper(cfg, is_train)

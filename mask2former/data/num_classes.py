@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from mask2former.config_custom import CLASSES_FROM_DATA
+from ..config.custom import CLASSES_FROM_DATA
 
 __all__ = ["check_num_classes", "class_names", "data_sets_in_use"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 from .geometry import Geometry
-from .segmentations import decode_bitmap, rasterise, valid_polygons
 
 __all__ = [
     "Targets",

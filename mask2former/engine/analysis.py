@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mask2former.ops.linear import use_linear
+from ..ops.linear import use_linear
 
 __all__ = ["Costs", "costs_table", "count_costs", "count_parameters"]
 

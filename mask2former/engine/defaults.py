@@ -21,10 +21,10 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
-from mask2former.data.num_classes import check_num_classes, data_sets_in_use
-from mask2former.files import atomic_path
+from ..data.num_classes import check_num_classes, data_sets_in_use
+from ..formats.atomic import atomic_path
 
-__all__ = ["only_in_file", "resolve_device", "setup", "validate"]
+__all__ = ["only_in_file", "setup", "validate"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,19 +81,6 @@ def only_in_file() -> Iterator[None]:
     finally:
         for handler, level in levels.items():
             handler.setLevel(level)
-
-
-def resolve_device(cfg: CfgNode) -> CfgNode:
-    """Returns ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
-    if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
-        return cfg
-    cfg = cfg.clone()
-    frozen = cfg.is_frozen()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "cpu"
-    if frozen:
-        cfg.freeze()
-    return cfg
 
 
 def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:

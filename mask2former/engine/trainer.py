@@ -17,22 +17,15 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 
-from mask2former.data import loaders
-from mask2former.engine.build import build_model
-from mask2former.engine.checkpoint import Checkpointer
-from mask2former.engine.data_order import get_sampler_seed, resume_data_order
-from mask2former.engine.defaults import only_in_file, resolve_device, validate
-from mask2former.engine.distributed import wrap_model
-from mask2former.engine.hooks import (
-    EvalHook,
-    LRScheduler,
-    PeriodicCheckpointer,
-    StopOnSignal,
-    build_writers,
-)
-from mask2former.engine.optimizer import build_lr_scheduler, build_optimizer
-from mask2former.engine.step import TrainStep, choose_autocast_dtype
-from mask2former.engine.testing import (
+from ..checkpoints.checkpointer import Checkpointer
+from ..data import loaders
+from ..evaluation import build_evaluator
+from ..evaluation.results import write_results
+from ..modeling.build import build_model, resolve_device
+from .data_order import get_sampler_seed, resume_data_order
+from .defaults import only_in_file, validate
+from .distributed import wrap_model
+from .evaluation import (
     join_results,
     log_results,
     published_autocast,
@@ -41,8 +34,9 @@ from mask2former.engine.testing import (
     with_augmentation,
     with_weights,
 )
-from mask2former.evaluation import build_evaluator
-from mask2former.evaluation.results import write_results
+from .hooks import EvalHook, LRScheduler, PeriodicCheckpointer, StopOnSignal, build_writers
+from .optimizer import build_lr_scheduler, build_optimizer
+from .step import TrainStep, choose_autocast_dtype
 
 __all__ = ["Trainer"]
 

@@ -1,16 +1,16 @@
 """Scores of instance, panoptic, semantic and video segmentation, on a CPU and over processes."""
 
 from .build import EVALUATORS, build_evaluator
-from .coco_ap import coco_average_precision
-from .instance import InstanceSegEvaluator, instances_of_panoptic
-from .panoptic import PanopticEvaluator
-from .panoptic_files import pq_compute, read_panoptic_png, write_panoptic_png
-from .pq import PanopticQuality
+from .instance.coco_ap import coco_average_precision
+from .instance.evaluator import InstanceSegEvaluator, instances_of_panoptic
+from .panoptic.evaluator import PanopticEvaluator
+from .panoptic.files import pq_compute, read_panoptic_png, write_panoptic_png
+from .panoptic.quality import PanopticQuality
 from .results import quality_table, results_table, write_results
-from .semantic import SemSegEvaluator
-from .semantic_pq import semantic_pq
-from .track_quality import track_quality
-from .video_instance import YTVISEvaluator, evaluate_ytvis
+from .semantic.evaluator import SemSegEvaluator
+from .semantic.panoptic_quality import semantic_pq
+from .video.evaluator import YTVISEvaluator, evaluate_ytvis
+from .video.track_quality import track_quality
 
 __all__ = [
     "EVALUATORS",

@@ -9,12 +9,12 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
-from .instance import InstanceSegEvaluator
-from .mask_accuracy import MaskAccuracyEvaluator
+from .instance.evaluator import InstanceSegEvaluator
+from .instance.mask_accuracy import MaskAccuracyEvaluator
 from .official import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator, LVISEvaluator
-from .panoptic import PanopticEvaluator
-from .semantic import SemSegEvaluator
-from .video_instance import YTVISEvaluator
+from .panoptic.evaluator import PanopticEvaluator
+from .semantic.evaluator import SemSegEvaluator
+from .video.evaluator import YTVISEvaluator
 
 Factory = Callable[[CfgNode, str, str], DatasetEvaluator]
 

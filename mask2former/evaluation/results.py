@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .json_files import write_json
+from ..formats.json_files import write_json
 
 _PACKAGES = ("mask2former", "detectron2", "torch", "torchvision", "numpy", "pycocotools")
 _GROUPS = ("All", "Things", "Stuff")

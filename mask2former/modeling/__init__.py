@@ -1,25 +1,25 @@
 """The models: backbones, decoders, losses and meta-architectures, in detectron2's registries."""
 
-from .backbones import D2DAT, D2SwinTransformer, TimmBackbone
-from .criterion import SetCriterion
-from .heads import MaskFormerHead
+from .backbone import D2DAT, D2SwinTransformer, TimmBackbone
+from .criterion.criterion import SetCriterion
+from .criterion.matcher import HungarianMatcher
 from .mask_classifier import MaskClassifier, MaskQueryDecoder
-from .matcher import HungarianMatcher
-from .meta_arch import MaskFormer
-from .per_pixel import PerPixelBaselineHead, PerPixelBaselinePlusHead
-from .pixel_decoders import (
+from .meta_arch.heads import MaskFormerHead
+from .meta_arch.image import MaskFormer
+from .meta_arch.per_pixel_heads import PerPixelBaselineHead, PerPixelBaselinePlusHead
+from .meta_arch.video import VideoMaskFormer
+from .pixel_decoder import (
     BasePixelDecoder,
     MSDeformAttnPixelDecoder,
     TransformerEncoderPixelDecoder,
 )
-from .transformer_decoders import (
+from .postprocessing.tta import SemanticSegmentorWithTTA
+from .transformer_decoder import (
     TRANSFORMER_DECODER_REGISTRY,
     MultiScaleMaskedTransformerDecoder,
     StandardTransformerDecoder,
     VideoMultiScaleMaskedTransformerDecoder,
 )
-from .tta import SemanticSegmentorWithTTA
-from .video_meta_arch import VideoMaskFormer
 
 __all__ = [
     "D2DAT",

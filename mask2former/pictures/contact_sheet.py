@@ -12,7 +12,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from ..files import atomic_path
+from ..formats.atomic import atomic_path
 
 _STYLE = """
   body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; background: #f6f6f4; color: #222; }

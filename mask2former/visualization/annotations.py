@@ -11,9 +11,9 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ..data.images import check_size, read_labels, read_segment_ids
-from ..data.segmentations import decode_bitmap, rasterise, valid_polygons
 from ..data.targets import relabel
+from ..formats.images import check_size, read_labels, read_segment_ids
+from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 
 _NO_CLASS = 65535  # in a map of 16 bits
 

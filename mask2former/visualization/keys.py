@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from ..modeling.backbones.dat_keys import LayerKeys
+from ..modeling.backbone.dat_keys import LayerKeys
 
 __all__ = ["draw_importance", "draw_offsets"]
 

@@ -11,15 +11,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mask2former.evaluation.rle import encode_masks
-from tests.demo.test_demo import (  # noqa: F401 (some are fixtures)
-    CONFIGS,
-    Run,
-    picture,
-    results,
-    runner,
-    shapes,
-)
+from mask2former.formats.rle import encode_masks
+from tests.demo.test_demo import CONFIGS, Run, picture, results, runner
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 from tests.modeling.mask_classifier.small import rectangles, save_tiny_sam
 
@@ -93,7 +86,7 @@ def test_a_folder_with_masks_of_each_image(tmp_path: Path, photo: Path, run: Run
     assert by_image == {1: as_xywh(BOXES[:1]), 2: as_xywh(BOXES[1:2])}
 
 
-def test_masks_of_the_ground_truth(tmp_path: Path, shapes: Path, run: Run) -> None:  # noqa: F811
+def test_masks_of_the_ground_truth(tmp_path: Path, shapes: Path, run: Run) -> None:
     args = ("--dataset", "shapes_val_panoptic", "--masks", "ground-truth")
     opts = {"TEST.DETECTIONS_PER_IMAGE": 100, "INPUT.MIN_SIZE_TEST": 64}
     assert run(*args, "--confidence-threshold", "0", **opts)[0] == 0

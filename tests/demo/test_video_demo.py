@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from demo import demo
-from mask2former.data.video_io import Frame, open_source
-from mask2former.data.video_writer import VideoFileWriter
-from mask2former.engine import video_drawing
+from mask2former.formats.video_reading import Frame, open_source
+from mask2former.formats.video_writing import VideoFileWriter
+from mask2former.predict import video_drawing
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
 pytest.importorskip("av")

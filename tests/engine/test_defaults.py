@@ -15,6 +15,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import mask2former.data  # noqa: F401  registers the data sets
 from mask2former.engine import defaults
+from mask2former.modeling.build import resolve_device
 from tests.engine.stub import StubTrainer, make_cfg
 
 
@@ -159,7 +160,7 @@ def test_device_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     cfg = make_cfg(tmp_path, "MODEL.DEVICE", "cuda")
     cfg.freeze()
-    resolved = defaults.resolve_device(cfg)
+    resolved = resolve_device(cfg)
     assert resolved.MODEL.DEVICE == "cpu" and resolved.is_frozen()
     assert cfg.MODEL.DEVICE == "cuda"
 

@@ -98,7 +98,7 @@ def test_modules_scale_the_rates_of_their_parameters() -> None:
 def r50() -> tuple[CfgNode, nn.Module]:
     """The published R50 model with frozen batch norms, without memory for its weights."""
     from mask2former.config import load_config
-    from mask2former.engine.build import build_model
+    from mask2former.modeling.build import build_model
 
     cfg = load_config(R50, ["MODEL.DEVICE", "meta"])
     with torch.device("meta"):

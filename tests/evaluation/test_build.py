@@ -9,10 +9,10 @@ from detectron2.evaluation import DatasetEvaluators
 from mask2former.config import get_config
 from mask2former.evaluation import build
 from mask2former.evaluation.build import EVALUATORS, build_evaluator
-from mask2former.evaluation.instance import InstanceSegEvaluator
-from mask2former.evaluation.panoptic import PanopticEvaluator
-from mask2former.evaluation.semantic import SemSegEvaluator
-from mask2former.evaluation.video_instance import YTVISEvaluator
+from mask2former.evaluation.instance.evaluator import InstanceSegEvaluator
+from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
+from mask2former.evaluation.semantic.evaluator import SemSegEvaluator
+from mask2former.evaluation.video.evaluator import YTVISEvaluator
 
 # what the published scripts build, by evaluator_type and the flags that are on
 P, I, S = "PANOPTIC_ON", "INSTANCE_ON", "SEMANTIC_ON"  # noqa: E741

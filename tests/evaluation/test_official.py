@@ -10,7 +10,7 @@ from PIL import Image
 
 from mask2former.config import get_config
 from mask2former.evaluation.build import build_evaluator
-from mask2former.evaluation.rle import encode_masks
+from mask2former.formats.rle import encode_masks
 
 THINGS = ["person", "car"]
 

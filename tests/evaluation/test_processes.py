@@ -9,12 +9,12 @@ import pytest
 import torch
 from detectron2.structures import Instances
 
-from mask2former.evaluation.instance import InstanceSegEvaluator
-from mask2former.evaluation.panoptic import PanopticEvaluator
-from mask2former.evaluation.panoptic_files import write_panoptic_png
-from mask2former.evaluation.rle import encode_masks
-from mask2former.evaluation.semantic import SemSegEvaluator
-from mask2former.evaluation.video_instance import YTVISEvaluator
+from mask2former.evaluation.instance.evaluator import InstanceSegEvaluator
+from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
+from mask2former.evaluation.panoptic.files import write_panoptic_png
+from mask2former.evaluation.semantic.evaluator import SemSegEvaluator
+from mask2former.evaluation.video.evaluator import YTVISEvaluator
+from mask2former.formats.rle import encode_masks
 
 NUM_IMAGES, SIZE = 5, (12, 16)
 

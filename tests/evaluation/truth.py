@@ -10,8 +10,8 @@ from detectron2.structures import Boxes, Instances
 
 from mask2former.config import get_config
 from mask2former.evaluation import read_panoptic_png
-from mask2former.evaluation.rle import compress
-from mask2former.evaluation.semantic_truth import SemanticTruth
+from mask2former.evaluation.semantic.truth import SemanticTruth
+from mask2former.formats.rle import compress
 
 
 def config(*flags):

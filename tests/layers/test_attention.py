@@ -4,12 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mask2former.layers import (
-    CrossAttentionLayer,
-    FFNLayer,
-    MultiheadAttention,
-    SelfAttentionLayer,
-)
+from mask2former.layers import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAttentionLayer
 
 B, Q, S, C, M = 2, 3, 5, 8, 2
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from mask2former.modeling.cuda_graphs import GraphedFunction
+from mask2former.modeling.postprocessing.cuda_graphs import GraphedFunction
 
 from .small import tiny_model, tiny_video_model
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mask2former.config import get_config
-from mask2former.modeling.inference import Canvas, SemanticMerger, merge_masks
+from mask2former.modeling.postprocessing.mergers import Canvas, SemanticMerger, merge_masks
+from tests.modeling.meta_arch.test_image import image, labelled
 
 from .small import tiny_model
-from .test_meta_arch import image, labelled
 
 BF16 = torch.bfloat16
 

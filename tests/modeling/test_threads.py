@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from tests.modeling.meta_arch.test_image import image, labelled
+
 from .small import tiny_model
-from .test_meta_arch import image, labelled
 
 
 @pytest.fixture

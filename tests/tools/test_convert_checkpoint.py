@@ -10,7 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from mask2former.storage.weights_io import load_weights
+from mask2former.checkpoints.storage.weights_io import load_weights
 
 convert_checkpoint = pytest.importorskip("convert_checkpoint")
 TOOLS = Path(__file__).resolve().parents[2] / "tools"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.evaluation.rle import encode_masks
+from mask2former.formats.rle import encode_masks
 
 
 @pytest.fixture

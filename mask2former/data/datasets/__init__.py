@@ -6,11 +6,11 @@ default. A name that somebody registered before is left as it is.
 
 import os
 
-from mask2former.data.datasets.ade20k import register_ade20k, register_ade20k_full
-from mask2former.data.datasets.coco import register_coco_panoptic, register_coco_stuff_10k
-from mask2former.data.datasets.mapillary_vistas import register_mapillary_vistas
-from mask2former.data.datasets.shapes import register_shapes
-from mask2former.data.datasets.ytvis import register_ytvis
+from .ade20k import register_ade20k, register_ade20k_full
+from .coco import register_coco_panoptic, register_coco_stuff_10k
+from .mapillary_vistas import register_mapillary_vistas
+from .shapes import register_shapes
+from .ytvis import register_ytvis
 
 __all__ = ["register_all"]
 

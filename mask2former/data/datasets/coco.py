@@ -7,9 +7,9 @@ import os
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
-from mask2former.data.categories import load_categories
-from mask2former.data.datasets import common
-from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
+from ..categories import load_categories
+from . import common
+from .panoptic import panoptic_metadata, register_panoptic
 
 __all__ = ["register_coco_panoptic", "register_coco_stuff_10k"]
 

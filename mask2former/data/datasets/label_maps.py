@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mask2former.data.datasets import common
+from . import common
 
 __all__ = ["load_label_maps", "register_label_maps"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from mask2former.data.categories import load_categories
-from mask2former.data.datasets import common
-from mask2former.data.datasets.panoptic import panoptic_metadata, register_panoptic
+from ..categories import load_categories
+from . import common
+from .panoptic import panoptic_metadata, register_panoptic
 
 __all__ = ["register_mapillary_vistas"]
 

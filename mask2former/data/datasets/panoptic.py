@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from mask2former.data.datasets import common
+from . import common
 
 __all__ = ["load_panoptic", "panoptic_metadata", "register_panoptic"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from mask2former.data.categories import load_categories
-from mask2former.data.datasets import common
+from ..categories import load_categories
+from . import common
 
 __all__ = ["load_ytvis", "register_ytvis", "video_instances"]
 

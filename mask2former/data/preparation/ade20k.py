@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mask2former.data.categories import load_categories
-from mask2former.data.images import read_labels, read_segment_ids
-from mask2former.data.preparation import common
-from mask2former.data.preparation.segments import (
-    encode_mask,
-    free_id,
-    ids_to_rgb,
-    measure_segments,
-)
+from ...formats.images import read_labels, read_segment_ids
+from ..categories import load_categories
+from . import common
+from .segments import encode_mask, free_id, ids_to_rgb, measure_segments
 
 __all__ = ["SPLITS", "prepare_instances", "prepare_panoptic", "prepare_semantic"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mask2former.data.categories import load_categories
-from mask2former.data.images import read_segment_ids
-from mask2former.data.preparation import common
-from mask2former.data.preparation.segments import look_up
+from ...formats.images import read_segment_ids
+from ..categories import load_categories
+from . import common
+from .segments import look_up
 
 __all__ = ["SPLITS", "prepare"]
 

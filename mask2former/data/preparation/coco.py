@@ -11,11 +11,11 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from mask2former.data.categories import load_categories
-from mask2former.data.datasets.common import read_json
-from mask2former.data.images import read_segment_ids
-from mask2former.data.preparation import common
-from mask2former.data.preparation.segments import check_segments, look_up
+from ...formats.images import read_segment_ids
+from ..categories import load_categories
+from ..datasets.common import read_json
+from . import common
+from .segments import check_segments, look_up
 
 __all__ = ["SPLITS", "STUFF_SPLITS", "prepare_semantic", "prepare_stuff_10k"]
 

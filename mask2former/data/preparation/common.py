@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mask2former.files import atomic_path
+from ...formats.atomic import atomic_path
 
 __all__ = [
     "build_folder",

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mask2former.data.categories import load_categories
-from mask2former.data.datasets.common import read_json
-from mask2former.data.images import read_segment_ids
-from mask2former.data.preparation import common
-from mask2former.data.preparation.segments import check_segments, encode_mask
+from ...formats.images import read_segment_ids
+from ..categories import load_categories
+from ..datasets.common import read_json
+from . import common
+from .segments import check_segments, encode_mask
 
 __all__ = ["SPLITS", "prepare_instances"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mask2former.data.categories import load_categories
-from mask2former.data.preparation.common import write_json
-from mask2former.data.preparation.segments import encode_mask
-from mask2former.data.synthetic.motion import random_clip
-from mask2former.data.synthetic.scene import render
-from mask2former.data.synthetic.writer import check_range, write_picture, write_splits
+from ..categories import load_categories
+from ..preparation.common import write_json
+from ..preparation.segments import encode_mask
+from .motion import random_clip
+from .scene import render
+from .writer import check_range, write_picture, write_splits
 
 __all__ = ["write_shapes_video"]
 

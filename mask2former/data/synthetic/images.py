@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mask2former.data.categories import load_categories
-from mask2former.data.preparation.common import write_json
-from mask2former.data.preparation.segments import encode_mask, free_id, ids_to_rgb
-from mask2former.data.synthetic.scene import Backdrop, Scene, random_scene, render
-from mask2former.data.synthetic.writer import check_range, write_picture, write_splits
+from ..categories import load_categories
+from ..preparation.common import write_json
+from ..preparation.segments import encode_mask, free_id, ids_to_rgb
+from .scene import Backdrop, Scene, random_scene, render
+from .writer import check_range, write_picture, write_splits
 
 __all__ = ["write_shapes"]
 

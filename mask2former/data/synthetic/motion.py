@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from mask2former.data.synthetic.scene import Backdrop, Scene, find_owners, random_backdrop
-from mask2former.data.synthetic.things import Pose, Thing, footprint, random_thing
+from .scene import Backdrop, Scene, find_owners, random_backdrop
+from .things import Pose, Thing, footprint, random_thing
 
 __all__ = ["Clip", "Motion", "Swing", "random_clip"]
 

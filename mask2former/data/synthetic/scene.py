@@ -6,15 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mask2former.data.synthetic.textures import TEXTURES, noise
-from mask2former.data.synthetic.things import (
-    Footprint,
-    Pose,
-    Thing,
-    footprint,
-    paint,
-    random_thing,
-)
+from .textures import TEXTURES, noise
+from .things import Footprint, Pose, Thing, footprint, paint, random_thing
 
 __all__ = ["Backdrop", "Scene", "find_owners", "random_backdrop", "random_scene", "render"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mask2former.data.preparation.common import build_folder, map_parallel
+from ..preparation.common import build_folder, map_parallel
 
 __all__ = ["check_range", "write_picture", "write_splits"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..losses import classification_loss, empty_loss
+from ..criterion.losses import classification_loss, empty_loss
 
 IGNORED = -100  # as a label: rows that only fill up the batch
 

@@ -7,11 +7,8 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor, nn
 
-from ..transformer_decoders import (
-    TRANSFORMER_DECODER_REGISTRY,
-    MultiScaleMaskedTransformerDecoder,
-)
-from ..transformer_decoders.masked import NUM_LEVELS
+from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY, MultiScaleMaskedTransformerDecoder
+from ..transformer_decoder.masked import NUM_LEVELS
 from .pooling import cells_inside, pool, pooled_features
 
 

@@ -13,8 +13,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from ..canvas import Canvas
-from ..meta_arch import MaskFormer
+from ..meta_arch.image import MaskFormer
+from ..postprocessing.canvas import Canvas
 from .criterion import IGNORED, MaskLabelCriterion
 from .decoder import MaskQueryDecoder, Memory
 from .given import AsLogits, check_masks, discount, no_object

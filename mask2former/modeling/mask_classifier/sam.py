@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from ...ops.masks import mask_boxes
-from ..canvas import Canvas
+from ..postprocessing.canvas import Canvas
 from .prompts import SamPrompts
 from .sam_folder import load_sam
 

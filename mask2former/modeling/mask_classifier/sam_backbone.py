@@ -9,7 +9,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import Tensor, nn
 
 from ...layers import SimpleFeaturePyramid
-from ..canvas import Canvas
+from ..postprocessing.canvas import Canvas
 from .prompts import SamPrompts
 from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
 

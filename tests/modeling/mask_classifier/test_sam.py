@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mask2former.modeling.canvas import Canvas
 from mask2former.modeling.mask_classifier import SamPrompts, SamSegmenter
 from mask2former.modeling.mask_classifier.sam import _good_ones
+from mask2former.modeling.postprocessing.canvas import Canvas
 from tests.modeling.mask_classifier.small import SIDE, SIZE, photo, save_tiny_sam
 
 transformers = pytest.importorskip("transformers")

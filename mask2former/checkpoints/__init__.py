@@ -1,0 +1,1 @@
+"""Files of weights: reading and writing them, and bringing their names to those of the model."""

@@ -1,0 +1,191 @@
+"""Conversion of checkpoints between file formats and libraries, from file to file."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+from torch import nn
+
+from ...config import get_config
+from ...formats.atomic import atomic_path
+from ..checkpointer import load_into
+from ..storage.weights_io import load_weights, save_safetensors, save_weights
+from .huggingface import from_huggingface, to_huggingface
+from .huggingface_config import from_huggingface_config, to_huggingface_config
+from .resnet import from_torchvision
+from .swin import from_official
+
+BACKBONES: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]] = {
+    "torchvision": from_torchvision,
+    "timm": from_torchvision,
+    "swin": from_official,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class HuggingFaceFolder:
+    """Content of a folder: weights by name, config.json, preprocessor_config.json."""
+
+    weights: dict[str, torch.Tensor]
+    config: dict[str, Any]
+    preprocessor: dict[str, Any]
+
+
+def read_folder(folder: str | os.PathLike) -> HuggingFaceFolder:
+    """Reads a Mask2Former folder of Hugging Face's.
+
+    Args:
+        folder: with config.json and model.safetensors (or its parts and their index), or
+            pytorch_model.bin; preprocessor_config.json may be missing.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it lacks a file.
+        ValueError: a file is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder}: expected a folder with config.json and model.safetensors, as "
+            "save_pretrained writes it; a model of the hub is to be downloaded first."
+        )
+    preprocessor = folder / "preprocessor_config.json"
+    return HuggingFaceFolder(
+        _read_weights(folder),
+        _read_json(folder / "config.json"),
+        _read_json(preprocessor) if preprocessor.is_file() else {},
+    )
+
+
+def huggingface_to_ours(
+    folder: str | os.PathLike, target: str | os.PathLike, cfg: CfgNode | None = None
+) -> tuple[nn.Module, CfgNode]:
+    """Writes a checkpoint of ours, and where no config is given one beside it, ending in .yaml.
+
+    Args:
+        folder: as for `read_folder`.
+        target: as for `save_weights`.
+        cfg: the config of the model; None to derive it from config.json.
+
+    Returns:
+        our model with the weights, in eval mode on the CPU, and its config.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_folder` and `from_huggingface`.
+        CheckpointMismatchError: ``cfg`` is of another model.
+    """
+    content = read_folder(folder)
+    derived = cfg is None
+    cfg = from_huggingface_config(content.config, content.preprocessor) if derived else cfg
+    model = build_on_cpu(cfg)
+    load_into(model, from_huggingface(content.weights), min_match=1.0, source=str(folder))
+    save_weights(model.state_dict(), target, author="huggingface")
+    if derived:
+        with atomic_path(Path(target).with_suffix(".yaml")) as temporary:
+            temporary.write_text(yaml.safe_dump(_changed_keys(cfg, get_config())))
+    return model, cfg
+
+
+def ours_to_huggingface(
+    source: str, folder: str | os.PathLike, cfg: CfgNode
+) -> tuple[nn.Module, CfgNode]:
+    """Writes a folder that ``Mask2FormerForUniversalSegmentation.from_pretrained`` reads.
+
+    Args:
+        source: a checkpoint, as for `load_weights`.
+        folder: is made where it is missing.
+        cfg: the config of the checkpoint.
+
+    Returns:
+        our model with the weights, in eval mode on the CPU, and its config.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_weights` and `to_huggingface_config`.
+        CheckpointMismatchError: ``cfg`` is of another model.
+    """
+    config, preprocessor = to_huggingface_config(cfg, class_names(cfg))
+    model = build_on_cpu(cfg)
+    load_into(model, load_weights(source)[0], min_match=1.0, source=str(source))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_safetensors(to_huggingface(model.state_dict()), folder / "model.safetensors")
+    for name, content in (("config", config), ("preprocessor_config", preprocessor)):
+        with atomic_path(folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    return model, cfg
+
+
+def backbone_to_ours(source: str, target: str | os.PathLike, kind: str) -> None:
+    """Writes an ImageNet backbone of another library for use as MODEL.WEIGHTS.
+
+    Args:
+        source: its checkpoint, as for `load_weights`.
+        target: as for `save_weights`.
+        kind: one of `BACKBONES`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_weights`, or it is another network.
+    """
+    weights = BACKBONES[kind](load_weights(source)[0])
+    save_weights(weights, target, author=kind, partial=True)
+
+
+def build_on_cpu(cfg: CfgNode) -> nn.Module:
+    """Builds the model of a config without its initial weights, in eval mode on the CPU."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.WEIGHTS = ""
+    return build_model(cfg).eval()
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """Returns the names of the classes of the training set, or [] where they are not known."""
+    for dataset in cfg.DATASETS.TRAIN:
+        metadata = MetadataCatalog.get(dataset)
+        for names in (metadata.get("stuff_classes"), metadata.get("thing_classes")):
+            if names and len(names) == cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
+                return list(names)
+    return []
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return load_weights(folder / name)[0]
+        if index.is_file():
+            parts = sorted(set(_read_json(index)["weight_map"].values()))
+            if any(os.path.basename(part) != part for part in parts):
+                raise ValueError(f"{index} names files outside of its folder.")
+            return {k: v for part in parts for k, v in load_weights(folder / part)[0].items()}
+    raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object.")
+    return content
+
+
+def _changed_keys(cfg: CfgNode, default: CfgNode) -> dict[str, Any]:
+    """Returns the keys of ``cfg`` whose values are not those of ``default``, nested."""
+    changed = {}
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            inner = _changed_keys(value, default[key])
+            changed |= {key: inner} if inner else {}
+        elif value != default[key]:
+            changed[key] = list(value) if isinstance(value, tuple) else value
+    return changed

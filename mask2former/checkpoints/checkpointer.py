@@ -1,0 +1,279 @@
+"""Loading and saving of checkpoints, with a report on what fitted the model."""
+
+import copy
+import dataclasses
+import logging
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
+
+from ..formats.atomic import atomic_path
+from .published import resolve_weights
+from .renames import is_classifier, is_derived, rename_to_fit
+from .storage.weights_io import load_weights, read_checkpoint, save_safetensors
+
+__all__ = [
+    "CheckpointMismatchError",
+    "Checkpointer",
+    "LoadReport",
+    "load_into",
+    "load_weights",
+    "save_safetensors",
+]
+_logger = logging.getLogger(__name__)
+DEFAULT_MIN_MATCH = 0.75
+
+
+class CheckpointMismatchError(ValueError):
+    """Too few of a checkpoint's weights fit the model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What became of the weights of a checkpoint.
+
+    Attributes:
+        loaded: names in the model that got their value from the checkpoint.
+        renamed: name in the checkpoint -> name in the model, for those of `loaded` that differ.
+        notes: a line on each kind of renaming.
+        skipped: (name, shape in the checkpoint, shape in the model) where the shapes differ.
+        missing: names in the model that the checkpoint lacks.
+        unexpected: names in the checkpoint that the model lacks.
+        ignored: the same for names that do not matter: an ImageNet classifier, derived buffers.
+    """
+
+    loaded: tuple[str, ...]
+    renamed: dict[str, str]
+    notes: tuple[str, ...]
+    skipped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of the checkpoint's weights that fitted, from 0 to 1; `ignored` do not count."""
+        return len(self.loaded) / max(self._weights_in_file, 1)
+
+    @property
+    def _weights_in_file(self) -> int:
+        return len(self.loaded) + len(self.skipped) + len(self.unexpected)
+
+    def __str__(self) -> str:
+        in_model = len(self.loaded) + len(self.skipped) + len(self.missing)
+        lines = [f"loaded {len(self.loaded)} of the model's {in_model} weights"]
+        lines[0] += f" ({self._parts()})"
+        lines += [f"renamed {note}" for note in self.notes]
+        lines += [f"skipped {name}: {a} in the file, {b} here" for name, a, b in self.skipped]
+        for label in ("missing", "unexpected", "ignored"):
+            names = getattr(self, label)
+            if names:
+                lines.append(f"{label} {len(names)}: {_shortened(names)}")
+        return "\n  ".join(lines)
+
+    def _parts(self) -> str:
+        """Returns how much of each part of the model was loaded."""
+        loaded = Counter(map(_part, self.loaded))
+        total = Counter(map(_part, [*self.loaded, *(s[0] for s in self.skipped), *self.missing]))
+        return ", ".join(f"{part} {loaded[part]} of {total[part]}" for part in total)
+
+
+def load_into(
+    model: nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    min_match: float = DEFAULT_MIN_MATCH,
+    source: str = "the checkpoint",
+) -> LoadReport:
+    """Copies what fits of ``weights`` into ``model``, renamed by content where need be.
+
+    Args:
+        model: the model.
+        weights: name -> tensor; may have a ``_metadata`` attribute, as torch's state_dicts do.
+        min_match: least share of the weights, 0 to 1, that must fit by name and shape.
+        source: what to call the weights in errors.
+
+    Raises:
+        CheckpointMismatchError: less than ``min_match`` fits; the model is unchanged then.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    names, notes = rename_to_fit(shapes, own)
+    report = _compare(shapes, own, names, notes)
+    if report.share < min_match or not report.loaded:
+        raise CheckpointMismatchError(_mismatch(report, source, min_match, weights))
+    loaded = set(report.loaded)
+    fitting = OrderedDict((names[old], weights[old]) for old in weights if names[old] in loaded)
+    if hasattr(weights, "_metadata"):
+        fitting._metadata = weights._metadata  # detectron2's norms mend old versions by it
+    model.load_state_dict(fitting, strict=False)
+    return report
+
+
+def _compare(
+    shapes: Mapping[str, tuple], own: Mapping[str, tuple], names: dict[str, str], notes: list[str]
+) -> LoadReport:
+    loaded, skipped, unexpected, ignored = [], [], [], []
+    for old, shape in shapes.items():
+        new = names[old]
+        if own.get(new) == shape:
+            loaded.append(new)
+        elif is_derived(old) or (new not in own and is_classifier(old)):
+            ignored.append(old)
+        elif new in own:
+            skipped.append((new, shape, own[new]))
+        else:
+            unexpected.append(old)
+    seen = {*loaded, *(name for name, *_ in skipped)}
+    missing = [name for name in own if name not in seen and not is_derived(name)]
+    renamed = {old: new for old, new in names.items() if old != new and new in seen}
+    return LoadReport(
+        *map(tuple, (loaded,)),
+        renamed,
+        *map(tuple, (notes, skipped, missing, unexpected, ignored)),
+    )
+
+
+def _mismatch(
+    report: LoadReport, source: str, min_match: float, weights: Mapping[str, torch.Tensor]
+) -> str:
+    lines = [
+        f"{source} fits this model to {report.share:.0%} only ({len(report.loaded)} of "
+        f"{report._weights_in_file} weights; at least {min_match:.0%} is expected).",
+        str(report).replace("loaded", "would load", 1),
+    ]
+    if any(name.startswith("model.pixel_level_module.") for name in weights):
+        lines.append("It has Hugging Face's names: convert it with tools/convert_checkpoint.py.")
+    else:
+        lines.append(
+            "Use the config that belongs to the checkpoint, or set MODEL.WEIGHTS_MIN_MATCH to a "
+            "lower share to load what fits."
+        )
+    return "\n".join(lines)
+
+
+class Checkpointer(DetectionCheckpointer):
+    """detectron2's checkpointer with safe reading, renaming by content, and whole files.
+
+    Attributes:
+        report: the `LoadReport` of the last call of `load`, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        save_to_disk: bool | None = None,
+        min_match: float = DEFAULT_MIN_MATCH,
+        **checkpointables: Any,
+    ) -> None:
+        """
+        Args:
+            model: to load into and to save; wrappers for distributed training are taken off.
+            save_dir: folder of the checkpoints; "" saves none.
+            save_to_disk: None for the main process only.
+            min_match: as in `load_into`.
+            checkpointables: objects with state_dict and load_state_dict, saved beside the model.
+        """
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.min_match = min_match
+        self.report: LoadReport | None = None
+
+    def load(self, path: str, checkpointables: Iterable[str] | None = None) -> dict[str, Any]:
+        """Loads a checkpoint: the model, and the named checkpointables where it has them.
+
+        Args:
+            path: as for `load_weights`, or a name that published configs have (see
+                `mask2former.checkpoints.published.resolve_weights`); "" loads nothing.
+            checkpointables: their names; None for all.
+
+        Returns:
+            the rest of the checkpoint, for instance ``{"iteration": 999}``.
+
+        Raises:
+            FileNotFoundError, UnsafePickleError, ValueError: as `load_weights`.
+            CheckpointMismatchError: as `load_into`.
+        """
+        if not path:
+            _logger.info("No checkpoint given; the model keeps its initial weights.")
+            return {}
+        checkpoint = self._load_file(path)
+        weights = checkpoint.pop("model")
+        self.report = load_into(self.model, weights, min_match=self.min_match, source=str(path))
+        clean = not (self.report.skipped or self.report.missing or self.report.unexpected)
+        _logger.log(logging.INFO if clean else logging.WARNING, "%s: %s", path, self.report)
+        for name in list(self.checkpointables if checkpointables is None else checkpointables):
+            if name in checkpoint:
+                # A copy, as the file is mapped into memory and may be overwritten later.
+                state = copy.deepcopy(checkpoint.pop(name))
+                self.checkpointables[name].load_state_dict(state)
+                _logger.info("Loaded %s from %s", name, path)
+        return checkpoint
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        return read_checkpoint(resolve_weights(os.fspath(filename)))
+
+    def save(self, name: str, **extra: Any) -> None:
+        """Writes ``<name>.pth`` into the folder, whole or not at all, and tags it as the last.
+
+        Args:
+            name: the file's name without suffix.
+            extra: numbers, strings, arrays, tensors and plain containers to save beside.
+
+        Raises:
+            TypeError: something else is to be saved, which `load` would refuse.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data: dict[str, Any] = {"model": self.model.state_dict()}
+        for key, value in self.checkpointables.items():
+            data[key] = _plain(value.state_dict(), key)
+        data.update({key: _plain(value, key) for key, value in extra.items()})
+        os.makedirs(self.save_dir, exist_ok=True)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        with atomic_path(path) as temporary:
+            torch.save(data, temporary)
+        self.tag_last_checkpoint(os.path.basename(path))
+        _logger.info("Saved %s", path)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Writes the name of the last checkpoint into the file ``last_checkpoint``."""
+        with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
+            temporary.write_text(last_filename_basename)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Returns ``value`` with numpy's numbers as Python's; refuses what could not be read again."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        kind = type(value) if type(value) in (list, tuple, set) else tuple
+        return kind(_plain(item, where) for item in value)
+    if value is None or isinstance(value, bool | int | float | complex | str | torch.Tensor):
+        return value
+    raise TypeError(
+        f"Cannot save {where}: a {type(value).__name__} is no number, string, tensor or plain "
+        "container of those."
+    )
+
+
+def _part(name: str) -> str:
+    """Returns the part of the model that ``name`` belongs to, for instance "backbone"."""
+    first, second, *_ = [*name.split("."), ""]
+    return f"{first}.{second}" if first == "sem_seg_head" else first
+
+
+def _shortened(names: tuple[str, ...], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,257 @@
+"""What was published: configs, and the checkpoints and results of the models trained with them.
+
+``published.json`` holds for each config the id of the run, the hash that ends the checkpoint's file
+name, and the results on the validation set in percent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import get_cache_dir
+
+from ..config import load_config
+
+__all__ = [
+    "WEIGHTS_DIR_VARIABLE",
+    "Entry",
+    "available",
+    "get_checkpoint_file",
+    "get_checkpoint_url",
+    "get_config",
+    "get_config_file",
+    "get_entry",
+    "resolve_weights",
+]
+
+WEIGHTS_DIR_VARIABLE = "MASK2FORMER_WEIGHTS_DIR"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_HOST = "https://dl.fbaipublicfiles.com/maskformer"
+# ImageNet weights in published configs, by how the names of the files begin.
+_OFFICIAL = {
+    "R-101.": "torchvision's resnet101 with the weights IMAGENET1K_V1",
+    "dat_": "a backbone of github.com/LeapLabTHU/DAT",
+    "swin_": "a backbone of github.com/microsoft/Swin-Transformer",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A published model.
+
+    Attributes:
+        name: of its config, relative to ``configs/`` and without ``.yaml``.
+        id: of the training run.
+        metrics: results in percent by name: "PQ", "AP", "AP50", "boundary_AP", "mIoU" and
+            "mIoU_ms_flip" (several scales and flipping).
+        checkpoint: file name of the weights.
+    """
+
+    name: str
+    id: str
+    metrics: dict[str, float]
+    checkpoint: str
+
+    @property
+    def dataset(self) -> str:
+        """Such as "coco" or "youtubevis_2019"."""
+        return self.name.partition("/")[0]
+
+    @property
+    def task(self) -> str:
+        """One of "panoptic", "instance", "semantic" and "video"."""
+        folder = self.name.split("/")[1]
+        return folder.removesuffix("-segmentation") if folder.endswith("-segmentation") else "video"
+
+
+def available(dataset: str | None = None, task: str | None = None) -> list[str]:
+    """Lists the published models by the names of their configs.
+
+    Args:
+        dataset: "ade20k", "cityscapes", "coco", "mapillary-vistas", "youtubevis_2019" or
+            "youtubevis_2021"; None for all.
+        task: "panoptic", "instance", "semantic" or "video"; None for all.
+
+    Raises:
+        ValueError: there is no such data set or task.
+    """
+    entries = list(_table().values())
+    _check_choice("dataset", dataset, {entry.dataset for entry in entries})
+    _check_choice("task", task, {entry.task for entry in entries})
+    return [
+        entry.name
+        for entry in entries
+        if dataset in (None, entry.dataset) and task in (None, entry.task)
+    ]
+
+
+def get_entry(name: str) -> Entry:
+    """Returns what was published for a config, which may be named with or without ``.yaml``.
+
+    Raises:
+        ValueError: nothing was; names the nearest models.
+    """
+    entry = _table().get(_stem(name))
+    if entry is None:
+        raise ValueError(f"no model was published for {name!r}{_nearest(name, _table())}")
+    return entry
+
+
+def get_config_file(name: str) -> str:
+    """Returns the path of a config that comes with the package, published or not.
+
+    Raises:
+        ValueError: there is no such config; names the nearest ones.
+        FileNotFoundError: the configs are not there at all.
+    """
+    folder = _config_folder()
+    path = folder / f"{_stem(name)}.yaml"
+    if not path.is_file() or not path.resolve().is_relative_to(folder):
+        known = [_stem(file.relative_to(folder).as_posix()) for file in folder.rglob("*.yaml")]
+        raise ValueError(f"there is no config {name!r}{_nearest(name, known)}")
+    return str(path)
+
+
+def get_config(name: str, trained: bool = False) -> CfgNode:
+    """Reads a config of the package.
+
+    Args:
+        trained: sets MODEL.WEIGHTS to the URL of the published model; else it stays what training
+            starts from.
+
+    Raises:
+        ValueError: there is no such config, or no published model where ``trained``.
+    """
+    cfg = load_config(get_config_file(name))
+    if trained:
+        cfg.MODEL.WEIGHTS = get_checkpoint_url(name)
+    return cfg
+
+
+def get_checkpoint_url(name: str) -> str:
+    """Returns where the weights of a published model can be downloaded.
+
+    The host and the file names are as published; that the folders between them repeat the config's
+    place is inferred (docs/model_zoo.md).
+
+    Raises:
+        ValueError: nothing was published for this config; names the nearest models.
+    """
+    entry = get_entry(name)
+    stem = entry.name.rpartition("/")[2]
+    if entry.task == "video":
+        year = entry.dataset.removeprefix("youtubevis_")
+        folder = stem if year == "2019" else stem.replace("maskformer2_", f"maskformer2_{year}_", 1)
+        return f"{_HOST}/video_maskformer/{folder}/{entry.checkpoint}"
+    dataset = entry.dataset.replace("-", "_")
+    return f"{_HOST}/mask2former/{dataset}/{entry.task}/{stem}/{entry.checkpoint}"
+
+
+def get_checkpoint_file(name: str) -> str:
+    """Returns the weights of a published model as a local file, downloaded where need be.
+
+    Looks for the file in the folder that the variable MASK2FORMER_WEIGHTS_DIR names, then in the
+    cache of fvcore ($FVCORE_CACHE, or ~/.torch/iopath_cache), then downloads into that.
+
+    Raises:
+        ValueError: nothing was published for this config.
+        FileNotFoundError: it is in neither place and cannot be downloaded; says what to get from
+            where, and where to put it.
+    """
+    entry, url = get_entry(name), get_checkpoint_url(name)
+    own_folder = os.environ.get(WEIGHTS_DIR_VARIABLE)
+    if own_folder and (path := Path(own_folder).expanduser() / entry.checkpoint).is_file():
+        return str(path)
+    try:
+        return PathManager.get_local_path(url)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"the weights of {entry.name} are not on this machine and cannot be downloaded"
+            f" ({error}). Get {url} where there is a network and put it at {_cached(url)}, or into"
+            f" any folder as {entry.checkpoint} and set {WEIGHTS_DIR_VARIABLE} to that folder"
+        ) from error
+
+
+def resolve_weights(path: str) -> str:
+    """Finds the file that published configs name in MODEL.WEIGHTS without a folder.
+
+    Those are checkpoints of other published models (video starts from COCO's), which are had as by
+    `get_checkpoint_file`, and ImageNet weights that users made from official files. A bare name is
+    looked for in the current folder, then in that of the variable MASK2FORMER_WEIGHTS_DIR; official
+    ``.pth`` files will do in place of the ``.pkl`` that was made of them.
+
+    Returns:
+        a local file; ``path`` where it is no bare name, or one that nothing is known about.
+
+    Raises:
+        FileNotFoundError: the weights cannot be had; says what to get and where to put it.
+    """
+    if not path or "/" in path or os.path.dirname(path):
+        return path
+    folders = (Path(), Path(os.environ.get(WEIGHTS_DIR_VARIABLE) or ".").expanduser())
+    for file in (f / name for f in folders for name in (path, path.replace(".pkl", ".pth"))):
+        if file.is_file():
+            return str(file)
+    published = next((entry for entry in _table().values() if entry.checkpoint == path), None)
+    if published is not None:
+        return get_checkpoint_file(published.name)
+    official = next((text for stem, text in _OFFICIAL.items() if path.startswith(stem)), None)
+    if official is None:
+        return path
+    raise FileNotFoundError(
+        f"MODEL.WEIGHTS is {path}, which is neither in the current folder nor in one that"
+        f" {WEIGHTS_DIR_VARIABLE} names. It holds {official}: get the official file, and put it"
+        f" there as {path.replace('.pkl', '.pth')}, or give its path as MODEL.WEIGHTS"
+    )
+
+
+@functools.cache
+def _table() -> dict[str, Entry]:
+    content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    return {
+        name: Entry(name, row["id"], row["metrics"], f"model_final_{row['hash']}.pkl")
+        for name, row in content.items()
+    }
+
+
+def _config_folder() -> Path:
+    """Returns the configs inside an installed package, or those of the checkout."""
+    candidates = (_PACKAGE / "_configs", _PACKAGE.parent / "configs")
+    for folder in candidates:
+        if folder.is_dir():
+            return folder.resolve()
+    raise FileNotFoundError(
+        f"the configs are missing: neither {candidates[0]} nor {candidates[1]} is there;"
+        " install the package again"
+    )
+
+
+def _cached(url: str) -> str:
+    """Returns where iopath keeps a download."""
+    return os.path.join(get_cache_dir(), url.partition("://")[2].partition("/")[2])
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".yaml")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    name = _stem(name)
+    same_file = [other for other in known if other.rpartition("/")[2] == name.rpartition("/")[2]]
+    similar = difflib.get_close_matches(name, known, n=3)
+    nearest = list(dict.fromkeys(similar + same_file))[:3]
+    return f"; nearest: {', '.join(nearest)}" if nearest else "; see available() for the names"
+
+
+def _check_choice(argument: str, value: str | None, choices: set[str]) -> None:
+    if value is not None and value not in choices:
+        raise ValueError(f"{argument} is one of {', '.join(sorted(choices))}, got {value!r}")

@@ -1,0 +1,202 @@
+"""Checks a data set before training does: ``python -m mask2former.data.check CONFIG_OR_NAME``.
+
+It reads every file, says what is wrong with the names of the files, counts classes and sizes, and
+draws a contact sheet. It ends with exit code 1 where training would fail, else with 0.
+
+Examples:
+
+    python -m mask2former.data.check coco_2017_val
+    python -m mask2former.data.check my_config.yaml --output checked
+    python -m mask2former.data.check mine DATASETS.CUSTOM "[{'name': 'mine', 'task': 'instance', \\
+        'image_root': 'photos', 'annotations': 'photos.json'}]"
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from tqdm import tqdm
+
+from ...config import get_config, load_config
+from ...config.merge import merge_opts
+from ..datasets.custom import register_custom
+from ..mappers import build_mapper
+from ..num_classes import check_num_classes
+from .records import SCALES, Finding, Kind, Meaning, RecordCheck, Tally
+from .sheet import write_sheet
+from .sources import Source, open_source
+
+__all__ = ["check_dataset", "main"]
+
+OUTPUT = Path("output", "check")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code."""
+    options = _parser().parse_args(arguments)
+    # What is wrong is reported here, and the loaders' own lines would tear the progress bar.
+    logging.disable(logging.WARNING)
+    try:
+        cfg, names = _data_sets(options.data, options.opts)
+        sound = [
+            check_dataset(
+                name,
+                cfg=cfg,
+                output=options.output,
+                samples=options.samples,
+                workers=options.workers,
+                limit=options.limit,
+            )
+            for name in names
+        ]
+    except (OSError, ValueError) as error:
+        print(f"FAILS  {error}")
+        return 1
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0 if all(sound) else 1
+
+
+def check_dataset(
+    name: str,
+    *,
+    cfg: CfgNode | None = None,
+    output: Path = OUTPUT,
+    samples: int = 16,
+    workers: int = 1,
+    limit: int = 20,
+) -> bool:
+    """Checks a registered data set and prints what it finds.
+
+    Args:
+        cfg: a config that the data set has to fit; None for the data set alone.
+        output: folder in which the contact sheet gets a folder called after the data set.
+        samples: pictures on the sheet; 0 for no sheet.
+        workers: processes that read.
+        limit: findings to print, of those that fail and of the others.
+
+    Returns:
+        Whether training would not fail.
+
+    Raises:
+        ValueError: there is no data set of that name.
+    """
+    source = open_source(name)
+    total = Tally(list(source.findings))
+    sound, empty = [], 0
+    pairs = zip(source.records, _tallies(source, workers))
+    for record, tally in tqdm(pairs, total=len(source.records), desc=name, unit="record"):
+        total.add(tally)
+        empty += not tally.classes
+        if not tally.fails and _has_known_categories(record):
+            sound.append(record)
+    if cfg is not None:
+        total.findings += _check_config(cfg, name, sound)
+    print("\n".join(_report(source, total, empty, limit)))
+    if sound and samples:
+        chosen = sound[:: max(1, len(sound) // samples)][:samples]
+        page = write_sheet(output / name, name, chosen, source.kind, source.classes, source.meaning)
+        print(f"  pictures: {page}")
+    return not total.fails
+
+
+def _tallies(source: Source, workers: int) -> Iterator[Tally]:
+    """Checks the records in their order, one at a time in each process."""
+    check = partial(_check_one, kind=source.kind, meaning=source.meaning)
+    if workers <= 1:
+        yield from map(check, source.records)
+        return
+    with multiprocessing.Pool(workers) as pool:
+        yield from pool.imap(check, source.records, chunksize=4)
+
+
+def _check_one(record: dict[str, Any], kind: Kind, meaning: Meaning) -> Tally:
+    return RecordCheck(meaning).run(record, kind)
+
+
+def _has_known_categories(record: dict[str, Any]) -> bool:
+    items = (*record.get("annotations", ()), *record.get("segments_info", ()))
+    return all(item["category_id"] is not None for item in items)
+
+
+def _check_config(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Whether the number of classes and the mapper of a config fit the data set."""
+    try:
+        check_num_classes(cfg, [name])
+        if name in cfg.DATASETS.TRAIN and records:
+            build_mapper(cfg, is_train=True)(records[0])
+    except (LookupError, OSError, ValueError) as error:
+        return [Finding(True, "config", str(error))]
+    return []
+
+
+def _report(source: Source, total: Tally, empty: int, limit: int) -> Iterator[str]:
+    fails = [finding for finding in total.findings if finding.fails]
+    others = [finding for finding in total.findings if not finding.fails]
+    photos, objects = sum(total.sizes.values()), sum(total.classes.values())
+    yield f"{source.name}: {source.kind}, {len(source.classes)} classes"
+    yield f"  {photos} images, {objects} objects or regions, {total.crowd} crowd regions"
+    yield f"  {empty} of {len(source.records)} records without any object"
+    yield f"  findings: {len(fails)} on which training fails, {len(others)} others"
+    for title, findings in (("FAILS", fails), ("note", others)):
+        for finding in findings[:limit]:
+            yield f"  {title:<5}  {finding.where}: {finding.text}"
+        if len(findings) > limit:
+            yield f"  ...    and {len(findings) - limit} more (--limit shows more)"
+    if not photos:
+        return
+    sizes = total.sizes.most_common(5)
+    listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
+    more = f" and {len(total.sizes) - 5} other sizes" if len(total.sizes) > 5 else ""
+    yield f"  image sizes: {listed or 'none'}{more}"
+    scales = ", ".join(f"{total.scales[name]} {name}" for name, _ in SCALES)
+    yield f"  object sizes: {scales} (limits 32x32 and 96x96 pixels)"
+    yield "  classes:"
+    yield from _histogram(source, total)
+
+
+def _histogram(source: Source, total: Tally) -> Iterator[str]:
+    """A line with a bar for each class that occurs, and a list of the others."""
+    most = max(total.classes.values(), default=1)
+    names = dict(enumerate(source.classes))
+    for category, count in total.classes.most_common():
+        bar = "#" * max(1, round(40 * count / most))
+        yield f"    {names.get(category, category)!s:<24.24} {count:>8} {bar}"
+    absent = [name for category, name in names.items() if category not in total.classes]
+    if absent:
+        more = f" and {len(absent) - 12} others" if len(absent) > 12 else ""
+        yield f"    without any: {', '.join(absent[:12])}{more}"
+
+
+def _data_sets(data: str, opts: Sequence[str]) -> tuple[CfgNode | None, list[str]]:
+    """The config, where ``data`` is one, and the names of the data sets to check."""
+    if data.endswith((".yaml", ".yml")):
+        cfg = load_config(data, opts)
+        register_custom(cfg)
+        return cfg, list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)))
+    cfg = get_config()
+    merge_opts(cfg, opts)
+    register_custom(cfg)
+    return None, [data]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mask2former.data.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", metavar="CONFIG_OR_NAME", help="yaml file, or a data set's name")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys to set")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the pictures")
+    parser.add_argument("--samples", type=int, default=16, help="pictures to draw; 0 for none")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read")
+    parser.add_argument("--limit", type=int, default=20, help="findings of a kind to print")
+    return parser

@@ -1,0 +1,240 @@
+"""Data sets of one's own, registered by a call or by the config key DATASETS.CUSTOM.
+
+They keep their standard forms: COCO instance json, COCO panoptic json with PNGs, folders of label
+maps, YouTube-VIS json. Classes and their number are taken from the data.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+
+from ...config.custom import CLASSES_FROM_DATA
+from ..num_classes import check_num_classes, class_names, data_sets_in_use
+from . import common, label_maps
+from .panoptic import panoptic_metadata, register_panoptic
+from .ytvis import video_instances
+
+__all__ = ["register", "register_custom"]
+
+Classes = Sequence[str] | Mapping[int | str, str]
+
+# Registered here, with what they were registered with.
+_REGISTERED: dict[str, dict[str, Any]] = {}
+
+_HINT = "Check the paths that the data set was registered with (DATASETS.CUSTOM)."
+
+
+def register(
+    name: str,
+    task: str,
+    *,
+    image_root: str,
+    annotations: str | None = None,
+    panoptic_root: str | None = None,
+    sem_seg_root: str | None = None,
+    classes: Classes | None = None,
+    ignore_label: int = 255,
+) -> None:
+    """Makes a data set known under a name, for DATASETS.TRAIN and DATASETS.TEST.
+
+    Args:
+        name: not taken by another data set; the same call again does nothing.
+        task: what the annotations are: "instance" (COCO json), "panoptic" (COCO panoptic json and
+            PNGs), "sem_seg" (a folder of label maps), or "video" (YouTube-VIS json).
+        image_root: folder of the images, or of the folders of frames.
+        annotations: the json file; for all tasks but sem_seg.
+        panoptic_root: folder of the PNGs; for panoptic.
+        sem_seg_root: folder of one-channel label maps under the names of the images; for sem_seg.
+            Optional for panoptic, where semantic results are scored by them.
+        classes: for sem_seg, the names of the labels 0, 1, ..., or a mapping of label (7 or "7") to
+            name, where labels that it lacks are ignored. Elsewhere the names come from the json;
+            given here, in the order of the category ids, they have to agree.
+        ignore_label: of pixels that belong to no class, in label maps.
+
+    Raises:
+        FileNotFoundError: a file or folder is missing.
+        ValueError: an argument is missing or does not fit the task, the name is taken, or the
+            annotations are not of the form.
+    """
+    classes = _as_in_file(classes)
+    given = {key: value for key, value in locals().items() if key not in ("name", "task")}
+    if _is_registered(name, {"task": task, **given}):
+        return
+    if task not in _TASKS:
+        raise ValueError(f"{name}: task has to be one of {', '.join(_TASKS)}, not {task!r}")
+    allowed, required, add = _TASKS[task]
+    for key in ("image_root", *required):
+        if given[key] is None:
+            raise ValueError(f"{name}: a data set of task {task} needs {key}")
+    unused = [k for k in ("annotations", "panoptic_root", "sem_seg_root") if k not in allowed]
+    for key in unused:
+        if given[key] is not None:
+            raise ValueError(f"{name}: a data set of task {task} has no {key}")
+    for key in ("image_root", *allowed):
+        if given[key] is not None:
+            common.require(given[key], f"{key} of the data set {name} has to exist.")
+    add(name, **{key: given[key] for key in inspect.signature(add).parameters if key in given})
+    _REGISTERED[name] = {"task": task, **given}
+
+
+def _as_in_file(classes: Classes | None) -> list[str] | dict[str, str] | None:
+    """The same classes as a config file has them, in which keys are text."""
+    if isinstance(classes, Mapping):
+        return {str(label): text for label, text in classes.items()}
+    return classes and list(classes)
+
+
+def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
+    if name not in DatasetCatalog:
+        return False
+    if _REGISTERED.get(name) == arguments:
+        return True
+    what = f"with {_REGISTERED[name]}" if name in _REGISTERED else "by detectron2 or a plugin"
+    raise ValueError(f"the name {name!r} is taken: it was registered {what}; choose another name")
+
+
+def _add_instance(name: str, image_root: str, annotations: str, classes: Classes | None) -> None:
+    categories = _read_categories(name, annotations, classes, ("images", "annotations"))
+    common.instances(
+        name,
+        categories,
+        image_root=image_root,
+        json_file=annotations,
+        hint=_HINT,
+        thing_colors=[c["color"] for c in categories],
+    )
+
+
+def _add_panoptic(
+    name: str,
+    image_root: str,
+    annotations: str,
+    panoptic_root: str,
+    sem_seg_root: str | None,
+    classes: Classes | None,
+    ignore_label: int,
+) -> None:
+    categories = _read_categories(name, annotations, classes, ("images", "annotations"))
+    for category in categories:
+        if category.get("isthing") not in (0, 1):
+            raise ValueError(f"{annotations}: category {category['id']} has to have isthing 0 or 1")
+    # Things first, as in COCO: then instance results have the classes 0 to the number of things.
+    ordered = sorted(categories, key=lambda c: not c["isthing"])
+    register_panoptic(
+        name,
+        panoptic_metadata(ordered),
+        image_root=image_root,
+        panoptic_root=panoptic_root,
+        panoptic_json=annotations,
+        sem_seg_root=sem_seg_root,
+        instances_json=None,
+        evaluator_type="coco_panoptic_seg",
+        ignore_label=ignore_label,
+        hint=_HINT,
+        names_in_json=True,
+    )
+
+
+def _add_sem_seg(
+    name: str, image_root: str, sem_seg_root: str, classes: Classes, ignore_label: int
+) -> None:
+    pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
+    names = {int(label) if str(label).isdecimal() else -1: text for label, text in pairs}
+    if not names or min(names) < 0:
+        raise ValueError(
+            f"{name}: classes has to be a list of names, or a mapping of labels (0 or more) to "
+            f"names, not {classes!r}"
+        )
+    if ignore_label in names:
+        raise ValueError(f"{name}: label {ignore_label} cannot be both a class and ignore_label")
+    label_maps.register_label_maps(
+        name, names, image_root=image_root, sem_seg_root=sem_seg_root, ignore_label=ignore_label
+    )
+
+
+def _add_video(name: str, image_root: str, annotations: str, classes: Classes | None) -> None:
+    categories = _read_categories(name, annotations, classes, ("videos",))
+    video_instances(name, categories, image_root=image_root, json_file=annotations, hint=_HINT)
+
+
+# What each task may have beside image_root, what it must have, and how it is registered.
+_TASKS = {
+    "instance": (("annotations",), ("annotations",), _add_instance),
+    "panoptic": (
+        ("annotations", "panoptic_root", "sem_seg_root"),
+        ("annotations", "panoptic_root"),
+        _add_panoptic,
+    ),
+    "sem_seg": (("sem_seg_root",), ("sem_seg_root", "classes"), _add_sem_seg),
+    "video": (("annotations",), ("annotations",), _add_video),
+}
+
+
+def _read_categories(
+    name: str, path: str, classes: Classes | None, keys: Iterable[str]
+) -> list[dict[str, Any]]:
+    """The categories of an annotation file by id, each with id, name and color."""
+    content = common.read_json(path, _HINT)
+    missing = [key for key in ("categories", *keys) if key not in content]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; is it the file for {name}?")
+    categories = sorted(content["categories"], key=lambda c: c["id"])
+    ids = [c["id"] for c in categories]
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError(f"{path}: categories need ids, each once, but they have {ids}")
+    found = [c["name"] for c in categories]
+    wanted = list(classes.values() if isinstance(classes, Mapping) else classes or found)
+    if wanted != found:
+        raise ValueError(f"{name}: classes is {wanted}, but {path} has {found}")
+    return [{"color": color, **c} for c, color in zip(categories, common.palette(len(ids)))]
+
+
+def register_custom(cfg: CfgNode) -> None:
+    """Registers the data sets of DATASETS.CUSTOM and fits MODEL.SEM_SEG_HEAD.NUM_CLASSES to them.
+
+    Each entry is a mapping of the arguments of `register`, its name and task included. NUM_CLASSES
+    counts as not set where it is -1 or detectron2's default; then it is taken from the data sets
+    of DATASETS.TRAIN and DATASETS.TEST. ``load_config`` makes it -1 where a config that names data
+    sets of one's own inherits the number from one that does not.
+
+    Args:
+        cfg: not frozen; NUM_CLASSES may be changed.
+
+    Raises:
+        FileNotFoundError, ValueError: as `register`; or NUM_CLASSES, or the number of classes of
+            another data set, differs from that of a custom one.
+    """
+    custom = [_register_entry(entry, index) for index, entry in enumerate(cfg.DATASETS.CUSTOM)]
+    for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
+        entry.update({k: _as_in_file(v) for k, v in entry.items() if k == "classes"})
+    head = cfg.MODEL.SEM_SEG_HEAD
+    used = data_sets_in_use(cfg)
+    counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
+    not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+    if counted and head.NUM_CLASSES in not_set:
+        head.NUM_CLASSES = len(class_names(cfg, counted[0]))
+    check_num_classes(cfg, counted)
+
+
+def _register_entry(entry: Any, index: int) -> str:
+    """Registers an entry of DATASETS.CUSTOM and returns its name."""
+    where = f"DATASETS.CUSTOM, entry {index}"
+    if not isinstance(entry, Mapping):
+        raise ValueError(
+            f"{where}: expected a mapping of name, task, image_root, ..., got {entry!r}"
+        )
+    parameters = inspect.signature(register).parameters
+    unknown = [key for key in entry if key not in parameters]
+    missing = [key for key in ("name", "task", "image_root") if not entry.get(key)]
+    if unknown or missing:
+        problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
+        raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
+    paths = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
+    register(**{k: os.path.expanduser(v) if k in paths and v else v for k, v in entry.items()})
+    return entry["name"]

@@ -1,0 +1,1 @@
+"""Training data for naming given masks: a mapper and the masks that it proposes."""

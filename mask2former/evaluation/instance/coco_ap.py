@@ -1,0 +1,215 @@
+"""Average precision by COCO's procedure, over boxes, masks, mask boundaries or video tubes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ...formats.json_files import require_keys
+from ...formats.rle import compress, encode_masks
+from ..ids import image_key
+from .boundary import DILATION_RATIO, boundary_region, boundary_width
+
+Annotation = dict[str, Any]
+PairwiseIoU = Callable[[list[Annotation], list[Annotation]], np.ndarray]
+
+
+def coco_average_precision(
+    dataset: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    iou_type: str = "segm",
+    *,
+    fast: bool | None = None,
+    dilation_ratio: float = DILATION_RATIO,
+) -> dict[str, float]:
+    """Average precision of detections on images.
+
+    Args:
+        dataset: COCO instance json: ``images``, ``categories`` and ``annotations``.
+        results: ``{"image_id", "category_id", "score"}`` with ``"bbox"`` (x, y, width, height in
+            pixels) or ``"segmentation"`` (RLE), in the ids of the data set.
+        iou_type: "bbox"; "segm"; or "boundary", the smaller of mask IoU and boundary IoU (Cheng et
+            al., CVPR 2021).
+        fast: use faster-coco-eval, which gives the same numbers as pycocotools; None uses it where
+            it is installed. Boundaries always go through pycocotools.
+        dilation_ratio: width of the boundary as a share of the image's diagonal.
+
+    Returns:
+        percent, NaN where the data set has nothing to find: AP, AP50, AP75 and AP{s,m,l} for areas
+        up to 32^2, up to 96^2 and above; AR{1,10,100} and AR{s,m,l}; AP-<class>.
+
+    Raises:
+        ValueError: a result is about an image or a category that the data set lacks, or its box or
+            mask is missing or does not fit the image.
+    """
+    if iou_type not in ("bbox", "segm", "boundary"):
+        raise ValueError(f"iou_type: expected 'bbox', 'segm' or 'boundary', got {iou_type!r}")
+    require_keys(dataset, ("images", "categories", "annotations"))
+    images = _renumber_images(dataset["images"])
+    gt = dict(dataset, images=list(images.values()))
+    gt["annotations"] = [_ground_truth(ann, images) for ann in dataset["annotations"]]
+    categories = {category["id"] for category in dataset["categories"]}
+    dt = dict(gt)
+    dt["annotations"] = [_detection(r, images, categories, iou_type != "bbox") for r in results]
+    if iou_type == "boundary":
+        ratio = partial(boundary_iou, dilation_ratio=dilation_ratio)
+        return average_precision(PairwiseEval(index_coco(gt), index_coco(dt), ratio))
+    if fast is None:
+        fast = importlib.util.find_spec("faster_coco_eval") is not None
+    if fast:
+        return average_precision(_fast_evaluation(gt, dt, iou_type))
+    return average_precision(COCOeval(index_coco(gt), index_coco(dt), iou_type))
+
+
+class PairwiseEval(COCOeval):
+    """COCO's matching and counting over an IoU of our own.
+
+    Args:
+        gt, dt: ground truth and detections.
+        pairwise_iou: maps D detections and G annotations to their IoU, (D, G).
+    """
+
+    def __init__(self, gt: COCO, dt: COCO, pairwise_iou: PairwiseIoU):
+        super().__init__(gt, dt, "segm")
+        self._pairwise_iou = pairwise_iou
+
+    def computeIoU(self, imgId: Any, catId: int) -> Any:
+        gts, dts = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not gts or not dts:
+            return []
+        order = np.argsort([-d["score"] for d in dts], kind="mergesort")
+        return self._pairwise_iou([dts[i] for i in order[: self.params.maxDets[-1]]], gts)
+
+
+def boundary_iou(
+    dts: list[Annotation], gts: list[Annotation], dilation_ratio: float = DILATION_RATIO
+) -> np.ndarray:
+    """The smaller of mask IoU and boundary IoU of each pair, (D, G); crowds as COCO has them."""
+    crowd = [int(g["iscrowd"]) for g in gts]
+    masks = [[a["segmentation"] for a in annotations] for annotations in (dts, gts)]
+    boundaries = [[_boundary(rle, dilation_ratio) for rle in rles] for rles in masks]
+    return np.minimum(mask_util.iou(*masks, crowd), mask_util.iou(*boundaries, crowd))
+
+
+def average_precision(evaluation: Any) -> dict[str, float]:
+    """Runs an evaluation of pycocotools' form and reads its tables.
+
+    Returns:
+        what ``coco_average_precision`` returns.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        evaluation.evaluate()
+        evaluation.accumulate()
+    params = evaluation.params
+    precision = evaluation.eval["precision"]  # IoU threshold, recall, class, area, detections
+    recall = evaluation.eval["recall"]  # IoU threshold, class, area, detections
+    at = {round(100 * t): i for i, t in enumerate(params.iouThrs)}
+    result = {"AP": precision[:, :, :, 0, -1]}
+    result |= {f"AP{percent}": precision[at[percent], :, :, 0, -1] for percent in (50, 75)}
+    result |= {f"AP{size}": precision[:, :, :, i, -1] for i, size in enumerate("sml", start=1)}
+    result |= {f"AR{count}": recall[:, :, 0, i] for i, count in enumerate(params.maxDets)}
+    result |= {f"AR{size}": recall[:, :, i, -1] for i, size in enumerate("sml", start=1)}
+    names = {
+        category["id"]: category["name"] for category in evaluation.cocoGt.dataset["categories"]
+    }
+    result |= {f"AP-{names[c]}": precision[:, :, k, 0, -1] for k, c in enumerate(params.catIds)}
+    return {name: _mean_percent(values) for name, values in result.items()}
+
+
+def index_coco(dataset: Mapping[str, Any]) -> COCO:
+    """pycocotools' view of a data set that is in memory already."""
+    coco = COCO()
+    coco.dataset = dict(dataset)
+    coco.dataset["annotations"] = [
+        # pycocotools takes id 0 for "no match", so all are counted from 1
+        {**ann, "id": i}
+        for i, ann in enumerate(dataset["annotations"], start=1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _renumber_images(images: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Images by id, with numbers in the same order: some ids are text, which not all tools take."""
+    ordered = sorted(images, key=lambda image: image["id"])
+    by_id = {image_key(image["id"]): {**image, "id": i} for i, image in enumerate(ordered, start=1)}
+    if len(by_id) != len(images):
+        raise ValueError("ground truth: some image id is listed more than once")
+    return by_id
+
+
+def _ground_truth(ann: Mapping[str, Any], images: Mapping[Any, Mapping[str, Any]]) -> Annotation:
+    image = images.get(image_key(ann["image_id"]))
+    if image is None:
+        raise ValueError(
+            f"ground truth: annotation {ann.get('id')} is about image id {ann['image_id']}, which "
+            "the file does not list"
+        )
+    new = {"iscrowd": 0, **ann, "image_id": image["id"]}
+    if isinstance(ann.get("segmentation"), dict):
+        new["segmentation"] = compress(ann["segmentation"], image["height"], image["width"])
+    if "area" not in ann:
+        mask = compress(ann["segmentation"], image["height"], image["width"])
+        new["area"] = float(mask_util.area(mask))
+    return new
+
+
+def _detection(
+    result: Mapping[str, Any],
+    images: Mapping[Any, Mapping[str, Any]],
+    categories: set[int],
+    by_mask: bool,
+) -> Annotation:
+    wanted = "segmentation" if by_mask else "bbox"
+    try:
+        require_keys(result, ("image_id", "category_id", "score", wanted))
+    except ValueError as error:
+        raise ValueError(f"results: {error}, in {result}") from error
+    image = images.get(image_key(result["image_id"]))
+    if image is None:
+        raise ValueError(f"results: image id {result['image_id']} is not in the ground truth")
+    if result["category_id"] not in categories:
+        raise ValueError(
+            f"results: image {result['image_id']} has category id {result['category_id']}, which "
+            "is not in the ground truth"
+        )
+    new = {key: result[key] for key in ("category_id", "score", wanted)}
+    new |= {"image_id": image["id"], "iscrowd": 0}
+    if by_mask:
+        try:
+            mask = compress(result["segmentation"], image["height"], image["width"])
+        except ValueError as error:
+            raise ValueError(f"results: image {result['image_id']}: {error}") from error
+        # The area by which a detection counts as small is that of its mask, not of its box.
+        return new | {"segmentation": mask, "area": float(mask_util.area(mask))}
+    return new | {"area": float(result["bbox"][2] * result["bbox"][3])}
+
+
+def _fast_evaluation(gt: Mapping[str, Any], dt: Mapping[str, Any], iou_type: str) -> Any:
+    import faster_coco_eval
+
+    views = [faster_coco_eval.COCO(dict(index_coco(dataset).dataset)) for dataset in (gt, dt)]
+    return faster_coco_eval.COCOeval_faster(
+        *views, iou_type, print_function=lambda *args, **kwargs: None
+    )
+
+
+def _boundary(rle: dict[str, Any], dilation_ratio: float) -> dict[str, Any]:
+    mask = mask_util.decode(rle).astype(bool)
+    width = boundary_width(*mask.shape, dilation_ratio)
+    return encode_masks(boundary_region(mask, width)[None])[0]
+
+
+def _mean_percent(values: np.ndarray) -> float:
+    values = values[values > -1]  # -1 marks what the ground truth has none of
+    return 100 * float(values.mean()) if values.size else float("nan")

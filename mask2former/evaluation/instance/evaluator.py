@@ -1,0 +1,205 @@
+"""Instance segmentation: COCO's average precision of a model's boxes and masks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pycocotools.mask as mask_util
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import BoxMode, Instances
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from ...formats.json_files import read_json, write_json_list
+from ...formats.rle import encode_masks, encode_segments
+from ..ids import DatasetIds, ids_in_order
+from ..panoptic.files import read_panoptic_png
+from ..results import results_table
+from .coco_ap import coco_average_precision
+
+logger = logging.getLogger(__name__)
+
+
+class InstanceSegEvaluator(DatasetEvaluator):
+    """AP and AR of boxes and masks, in percent, under detectron2's names.
+
+    The numbers are those of detectron2's ``COCOEvaluator`` with ``use_fast_impl=False``. Beyond it,
+    the contiguous ids of thing classes may have gaps (ADE20K, Mapillary Vistas), masks may be bool
+    or float, boxes are made from masks where a model gives none, and a panoptic data set without
+    instance json gets its ground truth from its segments. Masks are kept as RLE. Gathers over
+    processes, which must all call ``evaluate``.
+
+    Args:
+        dataset_name: a data set with json_file or panoptic_json in its metadata, or in detectron2's
+            standard format; thing_dataset_id_to_contiguous_id maps the classes.
+        tasks: any of "bbox", "segm" and "boundary"; by default "bbox", and "segm" where there are
+            masks.
+        distributed: False scores what this process saw alone.
+        output_dir: where ``coco_instances_results.json`` goes; None writes nothing.
+        fast: use faster-coco-eval; None uses it where it is installed.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        tasks: Sequence[str] | None = None,
+        distributed: bool = True,
+        output_dir: str | None = None,
+        *,
+        fast: bool | None = None,
+    ):
+        self._name = dataset_name
+        self._tasks = tasks
+        self._distributed = distributed
+        self._output_dir = Path(output_dir) if output_dir else None
+        self._fast = fast
+        self._gt_json = _ground_truth(dataset_name)
+        ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+        ids = ids or ids_in_order(self._gt_json["categories"])
+        self._dataset_ids = DatasetIds(ids, dataset_name, "thing")
+
+    def reset(self) -> None:
+        self._results: list[dict[str, Any]] = []
+        self._num_images = 0
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        """Keeps the results of a batch of B images as RLE.
+
+        Args:
+            inputs: B dicts with ``image_id``.
+            outputs: B dicts with ``instances``: detectron2 Instances of N objects with scores,
+                pred_classes (contiguous), pred_masks (N, H, W) bool or float, pred_boxes (pixels);
+                one of the last two may be missing.
+
+        Raises:
+            ValueError: no instance output, or a class that the data set lacks.
+        """
+        for image, output in zip(inputs, outputs, strict=True):
+            if "instances" not in output:
+                raise ValueError(
+                    f"output: expected 'instances', got {sorted(output)}; set "
+                    "MODEL.MASK_FORMER.TEST.INSTANCE_ON"
+                )
+            results = instances_to_json(output["instances"].to("cpu"), self._dataset_ids)
+            self._results += [{"image_id": image["image_id"]} | result for result in results]
+            self._num_images += 1
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Scores; the results are on the main process, the others get {}.
+
+        Returns:
+            ``{task: {"AP", "AP50", ..., "AP-<class>"}}``, and {} where the ground truth has no
+            annotations (as in the test sets of challenges).
+        """
+        results, num_images = self._results, self._num_images
+        if self._distributed:
+            comm.synchronize()
+            parts = comm.gather((results, num_images))
+            if not comm.is_main_process():
+                return {}
+            results = list(itertools.chain.from_iterable(part for part, _ in parts))
+            num_images = sum(count for _, count in parts)
+        if self._output_dir:
+            path = self._output_dir / "coco_instances_results.json"
+            write_json_list(path, map(json.dumps, results))
+        if "annotations" not in self._gt_json:
+            logger.info("%s has no annotations: results are written, but not scored", self._name)
+            return {}
+        if num_images < len(self._gt_json["images"]):
+            logger.warning(
+                "%s has %d images, of which %d were processed: all objects of the others count as "
+                "missed", self._name, len(self._gt_json["images"]), num_images,
+            )  # fmt: skip
+        scores = {task: self._score(task, results) for task in self._tasks_of(results)}
+        logger.info("Instances on %s:\n%s", self._name, results_table(scores))
+        return scores
+
+    def _score(self, task: str, results: list[dict[str, Any]]) -> dict[str, float]:
+        return coco_average_precision(self._gt_json, results, task, fast=self._fast)
+
+    def _tasks_of(self, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        if self._tasks is not None:
+            return self._tasks
+        has_masks = all("segmentation" in result for result in results)
+        return ("bbox", "segm") if has_masks else ("bbox",)
+
+
+def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, Any]]:
+    """Turns the N instances of an image into COCO results, which still lack the image.
+
+    Args:
+        instances: on the CPU; see `InstanceSegEvaluator.process`.
+        ids: maps their classes.
+
+    Returns:
+        N dicts with category_id, score, bbox (x, y, width, height in pixels) and segmentation, the
+        latter two where the instances have boxes or masks.
+
+    Raises:
+        ValueError: a class that the data set lacks.
+    """
+    columns: dict[str, list[Any]] = {
+        "category_id": [ids[label] for label in instances.pred_classes.tolist()],
+        "score": instances.scores.tolist(),
+    }
+    if instances.has("pred_masks"):
+        columns["segmentation"] = encode_masks(instances.pred_masks)
+    if instances.has("pred_boxes"):
+        boxes = instances.pred_boxes.tensor.detach()
+        boxes = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+        columns["bbox"] = boxes.tolist()
+    elif "segmentation" in columns:
+        columns["bbox"] = [mask_util.toBbox(m).tolist() for m in columns["segmentation"]]
+    return [dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)]
+
+
+def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, Any]:
+    """Reads the thing segments of a panoptic data set as COCO instance json.
+
+    The masks do not overlap, as segments do not; scores on them are not comparable with scores on
+    instance annotations of the same images that do.
+
+    Args:
+        panoptic_json, panoptic_root: json and folder of PNGs, in COCO's panoptic format.
+    """
+    panoptic = read_json(panoptic_json)
+    things = {c["id"]: c for c in panoptic["categories"] if c["isthing"]}
+    annotations = []
+    for image in panoptic["annotations"]:
+        segments = [s for s in image["segments_info"] if s["category_id"] in things]
+        segment_map = read_panoptic_png(Path(panoptic_root) / image["file_name"])
+        masks = encode_segments(segment_map, [s["id"] for s in segments])
+        annotations += [
+            {
+                "id": len(annotations) + i,
+                "image_id": image["image_id"],
+                "category_id": segment["category_id"],
+                "iscrowd": segment.get("iscrowd", 0),
+                "segmentation": mask,
+                "area": float(mask_util.area(mask)),
+                "bbox": mask_util.toBbox(mask).tolist(),
+            }
+            for i, (segment, mask) in enumerate(zip(segments, masks, strict=True), start=1)
+        ]
+    return {
+        "images": panoptic["images"],
+        "categories": list(things.values()),
+        "annotations": annotations,
+    }
+
+
+def _ground_truth(dataset_name: str) -> dict[str, Any]:
+    metadata = MetadataCatalog.get(dataset_name)
+    if metadata.get("json_file"):
+        return read_json(PathManager.get_local_path(metadata.json_file))
+    if metadata.get("panoptic_json"):
+        logger.info("%s has no instance json: its thing segments stand in", dataset_name)
+        return instances_of_panoptic(metadata.panoptic_json, metadata.panoptic_root)
+    return convert_to_coco_dict(dataset_name)

@@ -1,0 +1,173 @@
+"""Panoptic quality of a model, counted image by image while it runs."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from ...formats.json_files import read_json, write_json
+from ..ids import DatasetIds, image_key
+from ..results import quality_table
+from .files import read_panoptic_png, write_panoptic_png
+from .quality import PanopticQuality
+
+logger = logging.getLogger(__name__)
+
+_KEYS = {"All": "", "Things": "_th", "Stuff": "_st"}
+
+
+class PanopticEvaluator(DatasetEvaluator):
+    """PQ, SQ and RQ of all, thing and stuff classes, under detectron2's names and in percent.
+
+    Each image is compared as it comes: what stays in memory is one row of counts for each category
+    and the segments' json. Gathers over processes, which must all call ``evaluate``.
+
+    Args:
+        dataset_name: a data set whose metadata have panoptic_json, panoptic_root,
+            thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id.
+        output_dir: where the PNGs (folder ``panoptic``) and ``predictions.json`` go, in COCO's
+            format; None writes nothing. All processes must reach it.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str | None = None):
+        self._name = dataset_name
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._output_dir = Path(output_dir) if output_dir else None
+        things = self._metadata.thing_dataset_id_to_contiguous_id
+        stuff = self._metadata.stuff_dataset_id_to_contiguous_id
+        self._thing_ids = DatasetIds(things, dataset_name, "thing")
+        self._stuff_ids = DatasetIds(stuff, dataset_name, "stuff")
+        self._gt_json = read_json(PathManager.get_local_path(self._metadata.panoptic_json))
+        self._gt = {
+            image_key(annotation["image_id"]): annotation
+            for annotation in self._gt_json.get("annotations", ())
+        }
+
+    def reset(self) -> None:
+        self._quality = PanopticQuality(self._gt_json["categories"])
+        self._annotations: list[dict[str, Any]] = []
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        """Counts a batch of B images.
+
+        Args:
+            inputs: B dicts with ``file_name`` and ``image_id``.
+            outputs: B dicts with ``panoptic_seg``: a map (H, W) of segment ids in the size of the
+                ground truth, 0 = void, and the list of ``{"id", "category_id", "isthing"}`` with
+                contiguous categories (dataset categories where there is no ``isthing``); or a map
+                of ``category x label_divisor + instance`` with -1 = void, and None.
+
+        Raises:
+            ValueError: no panoptic output, an image or category that the ground truth lacks,
+                another size.
+        """
+        for image, output in zip(inputs, outputs, strict=True):
+            if "panoptic_seg" not in output:
+                raise ValueError(
+                    f"output: expected 'panoptic_seg', got {sorted(output)}; set "
+                    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON"
+                )
+            segment_map, segments = output["panoptic_seg"]
+            segment_map = segment_map.cpu().numpy()
+            if segments is None:
+                segment_map, segments = self._split_labels(segment_map)
+            segments = [self._in_dataset_ids(segment) for segment in segments]
+            try:
+                self._add(image, segment_map, segments)
+            except ValueError as error:
+                raise ValueError(f"{image['file_name']}: {error}") from error
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Sums over the processes; the results are on the main one, the others get {}.
+
+        Raises:
+            ValueError: some image of the ground truth was not processed, or twice.
+        """
+        comm.synchronize()
+        gathered = comm.gather((self._quality, self._annotations))
+        if not comm.is_main_process():
+            return {}
+        annotations = list(itertools.chain.from_iterable(part for _, part in gathered))
+        if self._output_dir:
+            value = {**self._gt_json, "annotations": annotations}
+            write_json(self._output_dir / "predictions.json", value)
+        if not self._gt:
+            logger.info("%s has no annotations: results are written, but not scored", self._name)
+            return {}
+        self._check_complete(annotations)
+        total = PanopticQuality(self._gt_json["categories"])
+        for quality, _ in gathered:
+            total += quality
+        summary = total.summary()
+        logger.info("Panoptic quality on %s:\n%s", self._name, quality_table(summary))
+        results = {
+            name.upper() + suffix: 100 * summary[group][name]
+            for group, suffix in _KEYS.items()
+            for name in ("pq", "sq", "rq")
+        }
+        return {"panoptic_seg": results}
+
+    def _add(
+        self,
+        image: Mapping[str, Any],
+        segment_map: np.ndarray,
+        segments: list[dict[str, Any]],
+    ) -> None:
+        gt = self._gt.get(image_key(image["image_id"]))
+        if gt is None and self._gt:
+            raise ValueError(f"image id {image['image_id']} is not in the ground truth")
+        if gt is not None:
+            gt_map = read_panoptic_png(Path(self._metadata.panoptic_root) / gt["file_name"])
+            self._quality.add_image(gt_map, gt["segments_info"], segment_map, segments)
+        png = _png_name(gt["file_name"] if gt else Path(image["file_name"]).name)
+        if self._output_dir:
+            write_panoptic_png(self._output_dir / "panoptic" / png, segment_map)
+        image_id = gt["image_id"] if gt else image["image_id"]
+        self._annotations.append(
+            {"image_id": image_id, "file_name": png, "segments_info": segments}
+        )
+
+    def _in_dataset_ids(self, segment: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of a segment, as others may read the model's output after us."""
+        category = int(segment["category_id"])
+        if segment.get("isthing") is not None:
+            category = (self._thing_ids if segment["isthing"] else self._stuff_ids)[category]
+        return {"id": int(segment["id"]), "category_id": category}
+
+    def _split_labels(self, labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Undoes ``category x label_divisor + instance``; ids become label + 1, so 0 is void."""
+        divisor = self._metadata.label_divisor
+        segments = [
+            {
+                "id": int(label) + 1,
+                "category_id": int(label) // divisor,
+                "isthing": int(label) // divisor in self._thing_ids,
+            }
+            for label in np.unique(labels)
+            if label != -1
+        ]
+        return labels + 1, segments
+
+    def _check_complete(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        seen = [image_key(annotation["image_id"]) for annotation in annotations]
+        missing = [key for key in self._gt if key not in set(seen)]
+        if missing or len(seen) != len(self._gt):
+            raise ValueError(
+                f"{self._name}: expected each of its {len(self._gt)} images once, got {len(seen)} "
+                f"predictions; {len(missing)} images have none, {missing[:10]} among them"
+            )
+
+
+def _png_name(file_name: str) -> str:
+    """The name of a PNG below the output folder, whatever folders the name climbs to."""
+    parts = [part for part in PurePosixPath(file_name).parts if part not in ("..", "/")]
+    return str(PurePosixPath(*parts).with_suffix(".png"))

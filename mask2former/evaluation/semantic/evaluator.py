@@ -1,0 +1,213 @@
+"""Semantic segmentation: IoU and accuracies, counted image by image while the model runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from ...formats.json_stream import JsonStream
+from ...formats.rle import encode_segments
+from ..instance.boundary import DILATION_RATIO, boundary_region, boundary_width
+from ..results import results_table
+from .truth import SemanticTruth
+
+logger = logging.getLogger(__name__)
+
+
+class SemSegEvaluator(DatasetEvaluator):
+    """mIoU, frequency-weighted IoU and accuracies under detectron2's names, in percent.
+
+    Memory is that of a table of class pairs; predictions go to a file as they come. Gathers over
+    processes, which must all call ``evaluate``.
+
+    Args:
+        dataset_name: a data set with label maps or panoptic segments (see ``SemanticTruth``).
+        distributed: False scores what this process saw alone.
+        output_dir: where ``sem_seg_predictions.json`` goes, in COCO's stuff format; None writes
+            nothing. All processes must reach it.
+        boundary_iou: report boundary IoU too (Cheng et al., CVPR 2021), summed over images.
+        dilation_ratio: width of the boundary as a share of the image's diagonal.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        distributed: bool = True,
+        output_dir: str | None = None,
+        *,
+        boundary_iou: bool = False,
+        dilation_ratio: float = DILATION_RATIO,
+    ):
+        self._name = dataset_name
+        self._distributed = distributed
+        self._output_dir = Path(output_dir) if output_dir else None
+        self._dilation_ratio = dilation_ratio if boundary_iou else None
+        self._truth = SemanticTruth(dataset_name)
+        self._class_names = self._truth.class_names
+
+    def reset(self) -> None:
+        self._counts = SemanticCounts(len(self._class_names))
+        self._stream = None
+        if self._output_dir:
+            self._stream = JsonStream(self._output_dir / "sem_seg_predictions.json")
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        """Counts a batch of B images.
+
+        Args:
+            inputs: B dicts with ``file_name``.
+            outputs: B dicts with ``sem_seg``: scores (K, H, W) in the size of the ground truth.
+
+        Raises:
+            ValueError: no semantic output, another number of classes than the data set's, another
+                size than the ground truth's, or a label in the ground truth beyond the classes.
+        """
+        for image, output in zip(inputs, outputs, strict=True):
+            labels = self._labels(image, output)
+            gt = self._truth.read(image["file_name"])
+            try:
+                self._counts.add(gt, labels, self._dilation_ratio)
+            except ValueError as error:
+                raise ValueError(f"{image['file_name']}: {error}") from error
+            if self._stream is not None:
+                for entry in self._entries(image["file_name"], labels):
+                    self._stream.write(entry)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Sums over the processes; the results are on the main one, the others get {}."""
+        if self._stream is not None:
+            self._stream.close(merge=self._distributed)
+        parts = [self._counts]
+        if self._distributed:
+            comm.synchronize()
+            parts = comm.gather(self._counts)
+            if not comm.is_main_process():
+                return {}
+        total = SemanticCounts(len(self._class_names))
+        for part in parts:
+            total += part
+        results = {"sem_seg": total.summary(self._class_names, self._dilation_ratio is not None)}
+        logger.info("Semantic segmentation on %s:\n%s", self._name, results_table(results))
+        return results
+
+    def _labels(self, image: Mapping[str, Any], output: Mapping[str, Any]) -> np.ndarray:
+        if "sem_seg" not in output:
+            raise ValueError(
+                f"output: expected 'sem_seg', got {sorted(output)}; set "
+                "MODEL.MASK_FORMER.TEST.SEMANTIC_ON"
+            )
+        scores: torch.Tensor = output["sem_seg"]
+        if scores.ndim != 3 or scores.shape[0] != len(self._class_names):
+            raise ValueError(
+                f"{image['file_name']}: expected scores ({len(self._class_names)}, H, W), since "
+                f"{self._name} has {len(self._class_names)} classes, got {tuple(scores.shape)}; "
+                "set MODEL.SEM_SEG_HEAD.NUM_CLASSES"
+            )
+        return scores.argmax(dim=0).cpu().numpy()
+
+    def _entries(self, file_name: str, labels: np.ndarray) -> list[dict[str, Any]]:
+        present = np.unique(labels).tolist()
+        ids = self._truth.dataset_ids
+        return [
+            {"file_name": file_name, "category_id": ids[label], "segmentation": mask}
+            for label, mask in zip(present, encode_segments(labels, present), strict=True)
+        ]
+
+
+class SemanticCounts:
+    """Pixels by true and predicted class, summed over images.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        # truth by guess; the last row is ignored pixels, the last column those without a guess
+        self.confusion = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
+        # pixels in both boundary regions, and in either, by class
+        self.boundary = np.zeros((2, num_classes), dtype=np.int64)
+
+    def __iadd__(self, other: SemanticCounts) -> SemanticCounts:
+        self.confusion += other.confusion
+        self.boundary += other.boundary
+        return self
+
+    def add(self, gt: np.ndarray, labels: np.ndarray, dilation_ratio: float | None = None) -> None:
+        """Counts one image.
+
+        Args:
+            gt: (H, W) integers in [0, K), -1 = ignore.
+            labels: (H, W) integers in [0, K), -1 = none, which is wrong.
+            dilation_ratio: counts boundary regions of this width too, where it is a number.
+        """
+        K = self.num_classes
+        if gt.shape != labels.shape:
+            raise ValueError(
+                f"size: the ground truth has {gt.shape[0]} x {gt.shape[1]} pixels, the prediction "
+                f"{labels.shape[0]} x {labels.shape[1]}; resize it to the size of the ground truth"
+            )
+        truth, guess = np.where(gt < 0, K, gt), np.where(labels < 0, K, labels)
+        pairs = (truth * (K + 1) + guess).reshape(-1)
+        self.confusion += np.bincount(pairs, minlength=(K + 1) ** 2).reshape(K + 1, K + 1)
+        if dilation_ratio is not None:
+            self._add_boundaries(gt, labels, boundary_width(*gt.shape, dilation_ratio))
+
+    def _add_boundaries(self, gt: np.ndarray, labels: np.ndarray, width: int) -> None:
+        # Ignored pixels end the image for both sides, so a perfect guess has the same contours.
+        labels = np.where(gt < 0, -1, labels)
+        for k in np.union1d(gt, labels):
+            if k >= 0:
+                true = boundary_region(gt == k, width)
+                guess = boundary_region(labels == k, width)
+                self.boundary[:, k] += (true & guess).sum(), (true | guess).sum()
+
+    def summary(self, names: Sequence[str], with_boundary: bool = False) -> dict[str, float]:
+        """The scores in percent, under detectron2's names.
+
+        A class without pixels in the ground truth is NaN and left out of the means, but where it
+        is predicted it counts as IoU 0 in mIoU.
+
+        Args:
+            names: K class names.
+
+        Returns:
+            mIoU, fwIoU, mACC, pACC, IoU-<name> and ACC-<name>; with_boundary mBoundaryIoU and
+            BoundaryIoU-<name> too.
+        """
+        valid = self.confusion[:-1]
+        hits = valid[:, :-1].diagonal().astype(float)
+        true, guessed = valid.sum(axis=1), valid[:, :-1].sum(axis=0)
+        exists = true > 0
+        iou = _ratio(hits, true + guessed - hits, exists)
+        accuracy = _ratio(hits, true, exists)
+        num_seen = np.count_nonzero(true + guessed)
+        result = {
+            "mIoU": _divide(np.nansum(iou), num_seen),
+            "fwIoU": _divide(np.nansum(iou * true), true.sum()),
+            **{f"IoU-{name}": value for name, value in zip(names, iou.tolist(), strict=True)},
+            "mACC": _divide(np.nansum(accuracy), np.count_nonzero(exists)),
+            "pACC": _divide(hits.sum(), true.sum()),
+            **{f"ACC-{name}": value for name, value in zip(names, accuracy.tolist(), strict=True)},
+        }
+        if with_boundary:
+            both, either = self.boundary
+            boundary = _ratio(both, either, exists)
+            result["mBoundaryIoU"] = _divide(np.nansum(boundary), num_seen)
+            result |= {f"BoundaryIoU-{n}": v for n, v in zip(names, boundary.tolist(), strict=True)}
+        return {name: 100 * float(value) for name, value in result.items()}
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=where)
+
+
+def _divide(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,193 @@
+"""Video instance segmentation: average precision of mask tubes over whole clips.
+
+The measure is that of Yang et al., "Video Instance Segmentation" (ICCV 2019), section 3: COCO's
+procedure with the IoU of tubes, which is intersection over union summed over frames. That equals
+the IoU of masks when the frames of a video are laid side by side as one wide image; so each tube
+becomes one mask, and pycocotools does the rest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from ...formats.json_files import read_json, write_json_list
+from ...formats.rle import concatenate_frames, encode_masks
+from ..ids import DatasetIds, ids_in_order
+from ..instance.coco_ap import Annotation, PairwiseEval, average_precision, index_coco
+from ..results import results_table
+from .entries import Tube, num_frames, result_tubes, truth_tubes
+
+logger = logging.getLogger(__name__)
+
+_AREA_BOUNDS = (0, 128**2, 256**2, 1e5**2)  # small, medium, large tubes: pixels in a frame
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
+
+Json = str | os.PathLike[str] | dict[str, Any] | list[Any]
+
+
+def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
+    """Average precision of video instances.
+
+    Args:
+        gt_json: YouTube-VIS json, or its path: ``videos`` (id, height, width, file_names or
+            length), ``categories``, and ``annotations`` (video_id, category_id, iscrowd, and a list
+            of one RLE, polygon list or None a frame in ``segmentations``; ``areas`` likewise).
+        results_json: list, or its path, of ``{"video_id", "category_id", "score",
+            "segmentations"}`` with one RLE or None a frame.
+
+    Returns:
+        percent, NaN where there is nothing to find: AP, AP50, AP75; APs, APm, APl for tubes whose
+        mean area over the frames that show them is up to 128^2, up to 256^2 and above; AR1, AR10
+        with that many tubes a video; AP-<class>. Objects marked as crowd are neither hits nor
+        misses; unlike in COCO their IoU is the plain one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the ground truth has no annotations; a video or category is unknown; a list is
+            not as long as its video; a mask does not fit the frames. Says where.
+    """
+    gt, results = read_truth_and_results(gt_json, results_json)
+    truth, guess = (
+        _as_wide_images(gt, tubes) for tubes in (truth_tubes(gt), result_tubes(gt, results))
+    )
+    evaluation = PairwiseEval(index_coco(truth), index_coco(guess), _tube_iou)
+    low, small, medium, high = _AREA_BOUNDS
+    evaluation.params.areaRng = [[low, high], [low, small], [small, medium], [medium, high]]
+    scores = average_precision(evaluation)
+    return {k: v for k, v in scores.items() if k in _METRICS or k.startswith("AP-")}
+
+
+def read_truth_and_results(
+    gt_json: Json, results_json: Json
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The two files, or what is in memory of them already."""
+    gt = gt_json if isinstance(gt_json, dict) else read_json(gt_json)
+    results = results_json if isinstance(results_json, list) else read_json(results_json)
+    return gt, results
+
+
+class YTVISEvaluator(DatasetEvaluator):
+    """AP and AR of video instances, in percent (see ``evaluate_ytvis``), and the submission file.
+
+    Gathers over processes, which must all call ``evaluate``.
+
+    Args:
+        dataset_name: a data set with json_file in its metadata.
+        tasks: has no effect; where the published evaluator takes the config.
+        distributed: False scores what this process saw alone.
+        output_dir: where ``results.json`` goes, in YouTube-VIS form; None writes nothing.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        tasks: Any = None,
+        distributed: bool = True,
+        output_dir: str | None = None,
+    ):
+        self._name = dataset_name
+        self._distributed = distributed
+        self._output_dir = Path(output_dir) if output_dir else None
+        metadata = MetadataCatalog.get(dataset_name)
+        self._gt_json = read_json(PathManager.get_local_path(metadata.json_file))
+        ids = metadata.get("thing_dataset_id_to_contiguous_id")
+        ids = ids or ids_in_order(self._gt_json["categories"])
+        self._dataset_ids = DatasetIds(ids, dataset_name, "thing")
+
+    def reset(self) -> None:
+        self._results: list[dict[str, Any]] = []
+
+    def process(
+        self,
+        inputs: Sequence[Mapping[str, Any]],
+        outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Keeps the tubes of a batch of B clips as RLE.
+
+        Args:
+            inputs: B dicts with ``video_id``.
+            outputs: B dicts, or one where B is 1, of lists over N tubes: ``pred_scores``,
+                ``pred_labels`` (contiguous) and ``pred_masks``, each (T, H, W) bool.
+
+        Raises:
+            ValueError: B inputs with another number of outputs, or an unknown class.
+        """
+        clips = [outputs] if isinstance(outputs, Mapping) else list(outputs)
+        if len(clips) != len(inputs):
+            raise ValueError(
+                f"outputs: expected one for each of {len(inputs)} clips, got {len(clips)}"
+            )
+        for clip, output in zip(inputs, clips, strict=True):
+            tubes = (output[key] for key in ("pred_scores", "pred_labels", "pred_masks"))
+            self._results += [
+                {
+                    "video_id": clip["video_id"],
+                    "score": float(score),
+                    "category_id": self._dataset_ids[int(label)],
+                    "segmentations": encode_masks(masks),
+                }
+                for score, label, masks in zip(*tubes, strict=True)
+            ]
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Scores; the results are on the main process, the others get {}.
+
+        Returns:
+            ``{"segm": {"AP", ...}}``, and {} where the ground truth has no annotations (as in the
+            validation and test sets of YouTube-VIS).
+        """
+        results = self._results
+        if self._distributed:
+            comm.synchronize()
+            results = list(itertools.chain.from_iterable(comm.gather(results)))
+            if not comm.is_main_process():
+                return {}
+        if self._output_dir:
+            write_json_list(self._output_dir / "results.json", map(json.dumps, results))
+        if "annotations" not in self._gt_json:
+            logger.info("%s has no annotations: there is no score", self._name)
+            return {}
+        scores = {"segm": evaluate_ytvis(self._gt_json, results)}
+        logger.info("Video instances on %s:\n%s", self._name, results_table(scores))
+        return scores
+
+
+def _as_wide_images(gt: Mapping[str, Any], tubes: Iterable[Tube]) -> dict[str, Any]:
+    """COCO json whose images are the videos of ``gt`` and whose annotations are the tubes."""
+    images = [
+        {"id": v["id"], "height": v["height"], "width": v["width"] * num_frames(v)}
+        for v in gt["videos"]
+    ]
+    annotations = [
+        {
+            "image_id": tube.video["id"],
+            "category_id": tube.entry["category_id"],
+            "score": tube.entry.get("score"),
+            "iscrowd": tube.entry.get("iscrowd", 0),
+            "segmentation": concatenate_frames(
+                tube.runs, tube.video["height"], tube.video["width"]
+            ),
+            "area": float(np.mean(tube.areas() or [0.0])),
+        }
+        for tube in tubes
+    ]
+    return {"images": images, "categories": gt["categories"], "annotations": annotations}
+
+
+def _tube_iou(dts: list[Annotation], gts: list[Annotation]) -> np.ndarray:
+    """(D, G); crowds get the plain IoU, as in the evaluation of YouTube-VIS."""
+    masks = [[a["segmentation"] for a in annotations] for annotations in (dts, gts)]
+    return mask_util.iou(*masks, [0] * len(gts))

@@ -1,0 +1,151 @@
+"""Writes frames to a video file or a folder, both of use whenever the writing ends."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from .atomic import atomic_path
+from .images import IMAGE_SUFFIXES
+from .video_reading import Frame, import_av
+
+__all__ = ["FolderWriter", "VideoFileWriter", "VideoWriter", "open_writer"]
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")  # which keep the time of each frame
+_TICKS = 90_000  # of the clock of timestamps, in a second
+_CODECS = ("libx264", "mpeg4")  # the first one that FFmpeg has
+
+
+class VideoWriter(Protocol):
+    """Takes the pictures of frames in their order; ends with ``close``."""
+
+    def write(self, picture: np.ndarray, frame: Frame) -> None: ...
+
+    def close(self) -> Path | None: ...
+
+
+def open_writer(path: str | os.PathLike[str], rate: Fraction) -> VideoWriter:
+    """Opens a video file, by its suffix, or else a folder, which is made.
+
+    Args:
+        rate: frames a second.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: another suffix than those of videos.
+        ImportError: PyAV is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+        return VideoFileWriter(path, rate)
+    if path.suffix.lower() in IMAGE_SUFFIXES | {".avi", ".gif", ".webm"}:
+        raise ValueError(
+            f"{path}: expected a video file ({', '.join(VIDEO_SUFFIXES)}) or a folder for frames."
+        )
+    return FolderWriter(path)
+
+
+class VideoFileWriter:
+    """A video file, which has its name from the moment on that it is complete.
+
+    Until then it is a hidden file beside it. Frames have the times of those that were read, so that
+    variable rates stay as they are. There is no sound.
+    """
+
+    def __init__(self, path: Path, rate: Fraction):
+        av = import_av()
+        self._av, self._path, self._rate = av, path, rate
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, self._part = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        self._container: Any = av.open(self._part, "w")
+        self._stream: Any = None
+        self._last = -1
+
+    def write(self, picture: np.ndarray, frame: Frame) -> None:
+        """Append a picture (H, W, 3), uint8, RGB, which is shown when `frame` is."""
+        height, width = picture.shape[:2]
+        if self._stream is None:
+            self._stream = self._add_stream(height + height % 2, width + width % 2)
+        if height % 2 or width % 2:  # codecs halve the resolution of colours
+            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        image = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        image.pts = self._last = max(round(frame.seconds * _TICKS), self._last + 1)
+        image.time_base = Fraction(1, _TICKS)
+        self._container.mux(self._stream.encode(image))
+
+    def close(self) -> Path | None:
+        """Complete the file; returns its path, or None where it has no frame and is deleted."""
+        if self._container is None:
+            return self._path if self._last >= 0 else None
+        try:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+            self._container = None
+        if self._stream is None:
+            os.unlink(self._part)
+            return None
+        _publish(self._part, self._path)
+        return self._path
+
+    def _add_stream(self, height: int, width: int) -> Any:
+        codec = next(name for name in _CODECS if name in self._av.codecs_available)
+        stream = self._container.add_stream(codec, rate=self._rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, _TICKS)
+        if codec == "libx264":
+            stream.options = {"crf": "20", "preset": "veryfast"}
+        else:
+            stream.bit_rate = 8_000_000
+        return stream
+
+
+class FolderWriter:
+    """A folder of JPEG files, with the names of the frames where these were files."""
+
+    def __init__(self, path: Path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise FileExistsError(
+                f"{path}: expected a folder or a video file ({', '.join(VIDEO_SUFFIXES)}) to "
+                "write to, it is another file."
+            ) from error
+        self._path = path
+        self._count = 0
+
+    def write(self, picture: np.ndarray, frame: Frame) -> None:
+        """Write a picture (H, W, 3), uint8, RGB, as a file."""
+        name = Path(frame.name)
+        stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else f"{self._count:06d}"
+        with atomic_path(self._path / f"{stem}.jpg") as part:
+            Image.fromarray(picture).save(part, quality=92)
+        self._count += 1
+
+    def close(self) -> Path | None:
+        """The folder, or None where nothing was written."""
+        if self._count:
+            return self._path
+        with suppress(OSError):  # it may have held files before
+            self._path.rmdir()
+        return None
+
+
+def _publish(part: str, path: Path) -> None:
+    """Give a finished file its name, with the permissions of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(part, 0o666 & ~mask)
+    os.replace(part, path)

@@ -1,0 +1,79 @@
+"""Builds models from configs, after looking whether the names in them are registered."""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+)
+from detectron2.modeling import build_model as build_registered
+from detectron2.utils.registry import Registry
+from torch import nn
+
+from .transformer_decoder import TRANSFORMER_DECODER_REGISTRY
+
+__all__ = ["build_model", "resolve_device"]
+
+_REGISTRIES: dict[str, Registry] = {
+    "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+    "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.SEM_SEG_HEAD.NAME": SEM_SEG_HEADS_REGISTRY,
+    "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": SEM_SEG_HEADS_REGISTRY,
+    "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME": TRANSFORMER_DECODER_REGISTRY,
+}
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Builds the model that ``cfg`` describes, with random weights and in training mode.
+
+    Args:
+        cfg: not changed. Where MODEL.DEVICE asks for CUDA and there is none, the CPU is used.
+
+    Raises:
+        ValueError: the config names a class that is not registered; lists those that are.
+    """
+    _check_names(cfg)
+    # A copy, since a model may change its config.
+    return build_registered(resolve_device(cfg).clone())
+
+
+def resolve_device(cfg: CfgNode) -> CfgNode:
+    """Returns ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
+    if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
+        return cfg
+    cfg = cfg.clone()
+    frozen = cfg.is_frozen()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "cpu"
+    if frozen:
+        cfg.freeze()
+    return cfg
+
+
+def _check_names(cfg: CfgNode) -> None:
+    for key, registry in _REGISTRIES.items():
+        value = _look_up(cfg, key)
+        if value is None or value in registry:
+            continue
+        names = sorted(name for name, _ in registry)
+        similar = difflib.get_close_matches(str(value), names, n=1)
+        nearest = f"; nearest: {similar[0]}" if similar else ""
+        raise ValueError(
+            f"{key} is {value!r}, which is not registered{nearest}; there are: {', '.join(names)}."
+            " A class of your own is registered when its module is imported"
+        )
+
+
+def _look_up(cfg: CfgNode, key: str) -> str | None:
+    """Returns the value of a dotted key, None where ``cfg`` lacks it (a plain detectron2 one)."""
+    node = cfg
+    for name in key.split("."):
+        if name not in node:
+            return None
+        node = node[name]
+    return node

@@ -1,0 +1,190 @@
+"""What the meta-architectures for images and for clips share, and the criterion they train with."""
+
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from detectron2.modeling import build_backbone, build_sem_seg_head
+from detectron2.structures import ImageList
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from ...layers import speed_up_linear_maps
+from ..backbone.folding import fold_batch_norms
+from ..criterion.criterion import SetCriterion
+from ..criterion.matcher import HungarianMatcher
+from .heads import takes_aux_outputs
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def build_criterion(cfg, num_classes: int) -> SetCriterion:
+    """Build matcher and losses from MODEL.MASK_FORMER; both use the same weights and points."""
+    c = cfg.MODEL.MASK_FORMER
+    weights = {"loss_ce": c.CLASS_WEIGHT, "loss_mask": c.MASK_WEIGHT, "loss_dice": c.DICE_WEIGHT}
+    layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
+    weight_dict = {**weights, **{f"{k}_{i}": w for i in layers for k, w in weights.items()}}
+    matcher = HungarianMatcher(
+        cost_class=c.CLASS_WEIGHT,
+        cost_mask=c.MASK_WEIGHT,
+        cost_dice=c.DICE_WEIGHT,
+        num_points=c.TRAIN_NUM_POINTS,
+    )
+    return SetCriterion(
+        num_classes,
+        matcher=matcher,
+        weight_dict=weight_dict,
+        eos_coef=c.NO_OBJECT_WEIGHT,
+        losses=["labels", "masks"],
+        num_points=c.TRAIN_NUM_POINTS,
+        oversample_ratio=c.OVERSAMPLE_RATIO,
+        importance_sample_ratio=c.IMPORTANCE_SAMPLE_RATIO,
+    )
+
+
+class MaskClassificationModel(nn.Module):
+    """What the models for images and for clips share: backbone, head, criterion, input.
+
+    Args:
+        backbone: maps images (B, 3, H, W) to features by name.
+        sem_seg_head: maps features to `pred_logits`, `pred_masks` and `aux_outputs`.
+        criterion: the training loss.
+        size_divisibility: batches are padded to a multiple of this; below 0, of what the
+            backbone asks for.
+        pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
+        point_seed: from 0 on, fixes the points of an image's losses whatever else is in its
+            batch; they still differ from iteration to iteration.
+        precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
+
+    Raises:
+        ValueError: another precision.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        sem_seg_head: nn.Module,
+        criterion: nn.Module,
+        size_divisibility: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        point_seed: int = -1,
+        precision: str = "fp32",
+    ):
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"MODEL.MASK_FORMER.TEST.PRECISION is {precision!r}; it must be one of "
+                f"{', '.join(PRECISIONS)}."
+            )
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.criterion = criterion
+        if size_divisibility < 0:
+            size_divisibility = backbone.size_divisibility
+        self.size_divisibility = size_divisibility
+        self.point_seed = point_seed
+        self.precision = precision
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def common_args(cls, cfg) -> dict:
+        """Read the arguments of this class from a config."""
+        backbone = _speed_up(build_backbone(cfg))
+        sem_seg_head = _speed_up(build_sem_seg_head(cfg, backbone.output_shape()))
+        return {
+            "backbone": backbone,
+            "sem_seg_head": sem_seg_head,
+            "criterion": build_criterion(cfg, sem_seg_head.num_classes),
+            "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "point_seed": cfg.MODEL.MASK_FORMER.POINT_SEED,
+            "precision": cfg.MODEL.MASK_FORMER.TEST.PRECISION,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives and inputs are moved to."""
+        return self.pixel_mean.device
+
+    def preprocess(self, images: Sequence[Tensor]) -> ImageList:
+        """Normalise images (3, H, W) and pad them, with zeros, to one canvas."""
+        moved = [x.to(self.device, non_blocking=True) for x in images]  # a GPU is not waited for
+        normed = [(x - self.pixel_mean) / self.pixel_std for x in moved]
+        return ImageList.from_tensors(normed, self.size_divisibility)
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
+        return self.decode(self.extract(images))
+
+    def extract(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's features of a canvas (B, 3, H, W), by name."""
+        if _channels_last_pays(images):
+            images = images.contiguous(memory_format=torch.channels_last)
+        with self._lower_precision():
+            return self.backbone(images)
+
+    def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The head's outputs, in eval without the auxiliary ones."""
+        with self._lower_precision():
+            if self.training or not takes_aux_outputs(self.sem_seg_head):
+                return self.sem_seg_head(features)
+            return self.sem_seg_head(features, aux_outputs=False)
+
+    def _lower_precision(self) -> AbstractContextManager:
+        """Autocast in eval, if asked for; else whatever holds outside goes on holding."""
+        if self.training or self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def weighted_losses(self, outputs: dict, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Losses times their weights; those without a weight are left out."""
+        losses = self.criterion(outputs, targets)
+        weights = self.criterion.weight_dict
+        return {name: value * weights[name] for name, value in losses.items() if name in weights}
+
+    def seed_targets(self, targets: list[dict], batched_inputs: Sequence[dict]) -> None:
+        """Give every target a seed from its image's name and the iteration, if asked for."""
+        if self.point_seed < 0:
+            return
+        iteration = _current_iteration()
+        for target, x in zip(targets, batched_inputs):
+            name = x.get("image_id", x.get("video_id", x.get("file_name", "")))
+            text = f"{self.point_seed} {iteration} {name}"
+            target["seed"] = zlib.crc32(text.encode())
+
+
+def _speed_up(module: nn.Module) -> nn.Module:
+    """Let layers inside compute the same by other means; names of parameters stay."""
+    return speed_up_linear_maps(fold_batch_norms(module))
+
+
+def _current_iteration() -> int:
+    """The trainer's iteration, 0 outside of a training."""
+    try:
+        return get_event_storage().iter
+    except AssertionError:  # detectron2's way of saying that there is none
+        return 0
+
+
+def _channels_last_pays(images: Tensor) -> bool:
+    """Whether convolutions are faster with channels last, and safe: in a training on one thread,
+    PyTorch 2.14's fallback for strided 1x1 convolutions that are not `ops.linear`'s, as a backbone
+    from outside may have, writes past its memory then."""
+    many_threads = torch.get_num_threads() > 1
+    return images.device.type == "cpu" and (many_threads or not torch.is_grad_enabled())
+
+
+def mask_tensor(masks) -> Tensor:
+    """Masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks."""
+    return getattr(masks, "tensor", masks).bool()
+
+
+def pad_mask(mask: Tensor, height: int, width: int, value: bool) -> Tensor:
+    """Pad (..., H, W) right and below to a canvas."""
+    pad = (0, width - mask.shape[-1], 0, height - mask.shape[-2])
+    return nn.functional.pad(mask, pad, value=value)

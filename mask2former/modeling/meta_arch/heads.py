@@ -1,0 +1,157 @@
+"""The segmentation head: a pixel decoder and a transformer decoder, put together from a config."""
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+
+from detectron2.config import configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+
+from ..pixel_decoder.common import sort_by_stride
+from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
+
+COMMON_STRIDE = 4  # of the mask features
+
+
+def build_pixel_decoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """Build the pixel decoder that MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME names.
+
+    Raises:
+        ValueError: the class has no `forward_features`.
+    """
+    name = cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME
+    model = SEM_SEG_HEADS_REGISTRY.get(name)(cfg, input_shape)
+    if not callable(getattr(model, "forward_features", None)):
+        raise ValueError(
+            f"{name} is no pixel decoder: it needs a method forward_features(features) that "
+            "returns mask features, an encoder map or None, and three maps, coarse to fine."
+        )
+    return model
+
+
+def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool = True) -> nn.Module:
+    """Build the decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names."""
+    name = cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME
+    return TRANSFORMER_DECODER_REGISTRY.get(name)(cfg, in_channels, mask_classification)
+
+
+def takes_aux_outputs(module: nn.Module) -> bool:
+    """Whether a head or decoder has our keyword `aux_outputs`: those of others may not."""
+    return accepts_keyword(type(module).forward, "aux_outputs")
+
+
+@lru_cache(maxsize=64)
+def accepts_keyword(function: Callable, name: str) -> bool:
+    """Whether a function can be called with that keyword."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class MaskFormerHead(nn.Module):
+    """Predicts classes and masks of queries from backbone features.
+
+    Args:
+        input_shape: shapes of the features that the head takes, by name.
+        num_classes: K, without no-object.
+        pixel_decoder: has `forward_features`.
+        transformer_predictor: the transformer decoder.
+        transformer_in_feature: what the decoder looks at: "multi_scale_pixel_decoder",
+            "transformer_encoder", "pixel_embedding", or the name of a backbone feature.
+        loss_weight, ignore_value: kept for code that reads them; nothing here does.
+    """
+
+    _version = 2
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        pixel_decoder: nn.Module,
+        loss_weight: float = 1.0,
+        ignore_value: int = -1,
+        transformer_predictor: nn.Module,
+        transformer_in_feature: str,
+    ):
+        super().__init__()
+        self.in_features = [name for name, _ in sort_by_stride(input_shape)]
+        self.ignore_value = ignore_value
+        self.common_stride = COMMON_STRIDE
+        self.loss_weight = loss_weight
+        self.pixel_decoder = pixel_decoder
+        self.predictor = transformer_predictor
+        self.transformer_in_feature = transformer_in_feature
+        self.num_classes = num_classes
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
+        head = cfg.MODEL.SEM_SEG_HEAD
+        source = cfg.MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE
+        channels = {
+            "transformer_encoder": head.CONVS_DIM,
+            "multi_scale_pixel_decoder": head.CONVS_DIM,
+            "pixel_embedding": head.MASK_DIM,
+        }
+        if source not in channels and source not in input_shape:
+            raise ValueError(
+                f"MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE is {source!r}; it must be one of "
+                f"{sorted(channels)} or a feature of the backbone, {sorted(input_shape)}."
+            )
+        in_channels = channels[source] if source in channels else input_shape[source].channels
+        return {
+            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
+            "num_classes": head.NUM_CLASSES,
+            "pixel_decoder": build_pixel_decoder(cfg, input_shape),
+            "loss_weight": head.LOSS_WEIGHT,
+            "ignore_value": head.IGNORE_VALUE,
+            "transformer_predictor": cls.build_predictor(cfg, in_channels),
+            "transformer_in_feature": source,
+        }
+
+    @classmethod
+    def build_predictor(cls, cfg, in_channels: int) -> nn.Module:
+        """Build the transformer decoder."""
+        return build_transformer_decoder(cfg, in_channels)
+
+    def forward(
+        self, features: dict[str, Tensor], mask: Tensor | None = None, *, aux_outputs: bool = True
+    ) -> dict:
+        """Predict from backbone features.
+
+        Args:
+            features: (B, C, H, W) maps by name; a clip's frames lie along B.
+            mask: padding masks (B, H', W') of any size, bool, True at pixels to leave out; passed
+                on to the decoder, which may not heed them.
+            aux_outputs: also return the predictions of earlier decoder layers.
+
+        Returns:
+            `pred_logits` (B, Q, K+1); `pred_masks` (B, Q, H, W), for clips (B, Q, T, H, W),
+            logits at stride 4; and, if wanted, `aux_outputs`, a list of dicts with these two.
+
+        Raises:
+            ValueError: the pixel decoder has no encoder map and the decoder is to look at one.
+        """
+        mask_features, encoder_map, multi_scale = self.pixel_decoder.forward_features(features)
+        source = self.transformer_in_feature
+        if source == "multi_scale_pixel_decoder":
+            x = multi_scale
+        elif source == "transformer_encoder":
+            x = encoder_map
+        elif source == "pixel_embedding":
+            x = mask_features
+        else:
+            x = features[source]
+        if x is None:
+            raise ValueError(
+                f"{type(self.pixel_decoder).__name__} has no transformer encoder: choose another "
+                "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE or TransformerEncoderPixelDecoder."
+            )
+        if aux_outputs or not takes_aux_outputs(self.predictor):
+            return self.predictor(x, mask_features, mask)
+        return self.predictor(x, mask_features, mask, aux_outputs=False)

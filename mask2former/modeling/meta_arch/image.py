@@ -1,0 +1,217 @@
+"""The meta-architecture for images: backbone, head, and training or inference around them.
+
+Source: Mask2Former, Cheng et al. 2022, section 3.
+"""
+
+import torch
+from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+from detectron2.utils.memory import retry_if_cuda_oom
+from torch import Tensor
+
+from ...ops.masks import resize
+from ..postprocessing.cuda_graphs import GraphedFunction
+from ..postprocessing.mergers import (
+    Canvas,
+    InstanceMerger,
+    PanopticMerger,
+    SemanticMerger,
+    merge_masks,
+)
+from ..transformer_decoder.registry import check_decoder
+from .base import MaskClassificationModel, mask_tensor, pad_mask
+from .heads import takes_aux_outputs
+
+
+@META_ARCH_REGISTRY.register()
+class MaskFormer(MaskClassificationModel):
+    """Semantic, instance and panoptic segmentation of images with one model.
+
+    Args:
+        num_queries: Q; kept for code that reads it.
+        object_mask_threshold, overlap_threshold: see `PanopticMerger`.
+        metadata: of the training set; tells things from stuff.
+        sem_seg_postprocess_before_inference: resize masks to the output before they are merged;
+            always so where instances or panoptic segments are wanted.
+        semantic_on, panoptic_on, instance_on: the outputs wanted.
+        test_topk_per_image: most instances of an image.
+        cuda_graphs: in eval on a GPU, replay what an image of the same size did (cuda_graphs.py).
+
+    The others are those of `MaskClassificationModel`.
+
+    Raises:
+        ValueError: no output is wanted, or semantic output is off without post-processing first.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_queries: int,
+        object_mask_threshold: float,
+        overlap_threshold: float,
+        metadata,
+        sem_seg_postprocess_before_inference: bool,
+        semantic_on: bool,
+        panoptic_on: bool,
+        instance_on: bool,
+        test_topk_per_image: int,
+        cuda_graphs: bool = False,
+        **common,
+    ):
+        super().__init__(**common)
+        if not semantic_on and not sem_seg_postprocess_before_inference:
+            raise ValueError(
+                "MaskFormer: without semantic output, masks are resized before they are merged: "
+                "set sem_seg_postprocess_before_inference, or turn on one of "
+                "MODEL.MASK_FORMER.TEST.{SEMANTIC_ON,INSTANCE_ON,PANOPTIC_ON}."
+            )
+        self.num_queries = num_queries
+        self.object_mask_threshold = object_mask_threshold
+        self.overlap_threshold = overlap_threshold
+        self.metadata = metadata
+        self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
+        self.semantic_on = semantic_on
+        self.panoptic_on = panoptic_on
+        self.instance_on = instance_on
+        self.test_topk_per_image = test_topk_per_image
+        self._replay = GraphedFunction(self.predict) if cuda_graphs else None
+
+    @classmethod
+    def from_config(cls, cfg):
+        check_decoder(cfg, cls.__name__, clips=False)
+        test = cfg.MODEL.MASK_FORMER.TEST
+        return {
+            **cls.common_args(cfg),
+            "num_queries": cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES,
+            "object_mask_threshold": test.OBJECT_MASK_THRESHOLD,
+            "overlap_threshold": test.OVERLAP_THRESHOLD,
+            "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
+            "sem_seg_postprocess_before_inference": (
+                test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE or test.PANOPTIC_ON or test.INSTANCE_ON
+            ),
+            "semantic_on": test.SEMANTIC_ON,
+            "panoptic_on": test.PANOPTIC_ON,
+            "instance_on": test.INSTANCE_ON,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "cuda_graphs": test.CUDA_GRAPHS,
+        }
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Train on a batch, or segment it.
+
+        Args:
+            batched_inputs: one dict an image: `image` (3, H, W); in training `instances` with
+                `gt_classes` (N,) and `gt_masks` (N, H, W), and optionally `ignore` (H, W), True
+                where pixels do not count; in eval optionally `height` and `width` of the output,
+                in pixels (default: those of the image).
+
+        Returns:
+            in training the weighted losses by name. In eval one dict an image, with those wanted
+            of `sem_seg`, scores (K, H, W), float16 if `precision` is "bf16"; `panoptic_seg`, ids
+            (H, W) with 0 for void, and a list of dicts with `id`, `isthing`, `category_id`; and
+            `instances`, `Instances` with `pred_masks`, `pred_boxes`, `scores`, `pred_classes`.
+
+        Raises:
+            ValueError: training without `instances`.
+        """
+        images = self.preprocess([x["image"] for x in batched_inputs])
+        outputs = self._predict_or_replay(images.tensor)
+        if self.training:
+            targets = self.prepare_targets(batched_inputs, images)
+            return self.weighted_losses(outputs, targets)
+        canvases = [_canvas(x, images, i) for i, x in enumerate(batched_inputs)]
+        del images  # while masks are merged, memory is short
+        return [
+            retry_if_cuda_oom(self.segment)(class_logits, mask_logits, canvas)
+            for class_logits, mask_logits, canvas in zip(
+                outputs["pred_logits"], outputs["pred_masks"], canvases
+            )
+        ]
+
+    def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
+        may = images.is_cuda and not self.training and not torch.is_grad_enabled()
+        if self._replay is None or not may or not takes_aux_outputs(self.sem_seg_head):
+            return self.predict(images)
+        return self._replay(images)
+
+    def _apply(self, *args, **kwargs):
+        if getattr(self, "_replay", None) is not None:
+            self._replay.clear()  # weights move
+        return super()._apply(*args, **kwargs)
+
+    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+        """Labels and masks of every image, the masks padded to the canvas with background."""
+        height, width = images.tensor.shape[-2:]
+        targets = []
+        for x in batched_inputs:
+            if "instances" not in x:
+                raise ValueError(
+                    "MaskFormer: training needs `instances` with gt_classes and gt_masks for "
+                    f"every image; {x.get('file_name', 'an input')} has none. Check that "
+                    "INPUT.DATASET_MAPPER_NAME fits the data set."
+                )
+            instances = x["instances"].to(self.device)
+            target = {
+                "labels": instances.gt_classes,
+                "masks": pad_mask(mask_tensor(instances.gt_masks), height, width, False),
+            }
+            if "ignore" in x:
+                target["ignore"] = pad_mask(x["ignore"].to(self.device), height, width, True)
+            targets.append(target)
+        self.seed_targets(targets, batched_inputs)
+        return targets
+
+    def segment(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
+        """The outputs wanted of one image, from (Q, K+1) and (Q, h, w); see `forward`."""
+        if self.sem_seg_postprocess_before_inference:
+            return self._merge(class_logits, mask_logits, canvas)
+        # The published order for semantic output alone: merge, then resize the scores.
+        unresized = Canvas(canvas.padded, canvas.padded, canvas.padded)
+        scores = self._merge(class_logits, mask_logits, unresized)["sem_seg"]
+        return {"sem_seg": resize(canvas.crop(scores), canvas.output)}
+
+    def _merge(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
+        mergers = self._mergers(class_logits.float(), canvas.output)
+        merge_masks(mask_logits, canvas, list(mergers.values()))
+        return {name: merger.result() for name, merger in mergers.items()}
+
+    def _mergers(self, class_logits: Tensor, size: tuple[int, int]) -> dict:
+        mergers = {}
+        if self.semantic_on:
+            factors = torch.float32 if self.precision == "fp32" else torch.bfloat16
+            mergers["sem_seg"] = SemanticMerger(class_logits, size, factors)
+        is_thing = self._is_thing(class_logits.shape[-1] - 1) if self.panoptic_on else None
+        if self.panoptic_on:
+            mergers["panoptic_seg"] = PanopticMerger(
+                class_logits, size, is_thing, self.object_mask_threshold, self.overlap_threshold
+            )
+        if self.instance_on:
+            # Things are kept after the best pairs are chosen, so panoptic models find fewer.
+            mergers["instances"] = InstanceMerger(
+                class_logits, size, self.test_topk_per_image, is_thing
+            )
+        return mergers
+
+    def _is_thing(self, num_classes: int) -> Tensor:
+        """(K,), True for the classes that are things in the training set."""
+        ids = self.metadata.get("thing_dataset_id_to_contiguous_id") if self.metadata else None
+        if ids is None:
+            raise ValueError(
+                "MaskFormer: panoptic output needs to know which classes are things, from "
+                "`thing_dataset_id_to_contiguous_id` in the metadata of DATASETS.TRAIN[0]; "
+                f"{getattr(self.metadata, 'name', 'no data set')} has none."
+            )
+        table = torch.zeros(num_classes, dtype=torch.bool)
+        table[[i for i in ids.values() if i < num_classes]] = True
+        return table.to(self.device)
+
+
+def _canvas(x: dict, images: ImageList, index: int) -> Canvas:
+    """The sizes that an input of a batch passes through."""
+    height, width = (int(n) for n in images.image_sizes[index])
+    padded = (images.tensor.shape[-2], images.tensor.shape[-1])
+    output = (int(x.get("height", height)), int(x.get("width", width)))
+    return Canvas(padded, (height, width), output)

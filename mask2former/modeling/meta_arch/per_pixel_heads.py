@@ -1,0 +1,170 @@
+"""The per-pixel baselines of MaskFormer, as heads of detectron2's SemanticSegmentor.
+
+Source: MaskFormer, Cheng et al. 2021, section 4.1 (PerPixelBaseline and PerPixelBaseline+).
+"""
+
+from detectron2.config import configurable
+from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..pixel_decoder.common import sort_by_stride
+from ..transformer_decoder import StandardTransformerDecoder
+from .heads import COMMON_STRIDE, MaskFormerHead, build_pixel_decoder
+
+
+def upsample_logits(logits: Tensor) -> Tensor:
+    """Resize class logits (B, K, H, W) from the stride of the mask features to pixels."""
+    return F.interpolate(
+        logits.float(), scale_factor=COMMON_STRIDE, mode="bilinear", align_corners=False
+    )
+
+
+def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor:
+    """Mean cross-entropy of class logits over the pixels that have a class; 0 if none has.
+
+    Image sides that are no multiple of the stride give logits a little larger than the image.
+    What is over is cut off, just as when predicting; the published code fails there.
+
+    Args:
+        logits: (B, K, H/4, W/4), rounded up.
+        targets: class of every pixel, int64 (B, H, W).
+        ignore_value: class of the pixels to leave out.
+    """
+    logits = upsample_logits(logits)
+    height = min(logits.shape[-2], targets.shape[-2])
+    width = min(logits.shape[-1], targets.shape[-1])
+    logits, targets = logits[..., :height, :width], targets[..., :height, :width]
+    total = F.cross_entropy(logits, targets, ignore_index=ignore_value, reduction="sum")
+    return total / (targets != ignore_value).sum().clamp(min=1)
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class PerPixelBaselineHead(nn.Module):
+    """Classifies every pixel by a 1x1 convolution on the mask features.
+
+    Args:
+        input_shape: shapes of the features that the head takes, by name.
+        num_classes: K.
+        pixel_decoder: has `forward_features`.
+        mask_dim: channels of its mask features.
+        loss_weight: factor of the loss.
+        ignore_value: class of the pixels that have no loss.
+    """
+
+    _version = 2
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        pixel_decoder: nn.Module,
+        mask_dim: int,
+        loss_weight: float = 1.0,
+        ignore_value: int = -1,
+    ):
+        super().__init__()
+        self.in_features = [name for name, _ in sort_by_stride(input_shape)]
+        self.ignore_value = ignore_value
+        self.common_stride = COMMON_STRIDE
+        self.loss_weight = loss_weight
+        self.num_classes = num_classes
+        self.pixel_decoder = pixel_decoder
+        self.predictor = Conv2d(mask_dim, num_classes, kernel_size=1)
+        c2_msra_fill(self.predictor)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
+            "num_classes": head.NUM_CLASSES,
+            "pixel_decoder": build_pixel_decoder(cfg, input_shape),
+            "mask_dim": head.MASK_DIM,
+            "loss_weight": head.LOSS_WEIGHT,
+            "ignore_value": head.IGNORE_VALUE,
+        }
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Classify pixels, or work out the loss.
+
+        Args:
+            features: (B, C, H, W) maps by name.
+            targets: while training, the class of every pixel, int64 (B, H, W).
+
+        Returns:
+            while training None and {"loss_sem_seg"}; else the class logits (B, K, H, W) and {}.
+        """
+        logits = self.predictor(self.pixel_decoder.forward_features(features)[0])
+        if not self.training:
+            return upsample_logits(logits), {}
+        loss = per_pixel_loss(logits, targets, self.ignore_value)
+        return None, {"loss_sem_seg": loss * self.loss_weight}
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class PerPixelBaselinePlusHead(MaskFormerHead):
+    """Classifies every pixel by a transformer decoder with one query for each class.
+
+    It is MaskFormerHead whose mask logits are class logits.
+
+    Args: see `MaskFormerHead`; the decoder must have K queries and no mask classification.
+
+    Raises:
+        ValueError: the number of queries is not that of classes.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        transformer_predictor: nn.Module,
+        **args,
+    ):
+        queries = getattr(transformer_predictor, "num_queries", num_classes)
+        if queries != num_classes:
+            raise ValueError(
+                "PerPixelBaselinePlusHead needs one query for each class: set "
+                "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES to MODEL.SEM_SEG_HEAD.NUM_CLASSES, which is "
+                f"{num_classes}; got {queries} queries."
+            )
+        super().__init__(
+            input_shape,
+            num_classes=num_classes,
+            transformer_predictor=transformer_predictor,
+            **args,
+        )
+
+    @classmethod
+    def build_predictor(cls, cfg, in_channels: int) -> nn.Module:
+        """Build a StandardTransformerDecoder, whatever TRANSFORMER_DECODER_NAME says."""
+        return StandardTransformerDecoder(cfg, in_channels, mask_classification=False)
+
+    def forward(
+        self, features: dict[str, Tensor], targets: Tensor | None = None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Classify pixels, or work out the losses; see `PerPixelBaselineHead.forward`.
+
+        With deep supervision there is a "loss_sem_seg_{i}" for each decoder layer but the last.
+        """
+        out = super().forward(features, aux_outputs=self.training)
+        if not self.training:
+            return upsample_logits(out["pred_masks"]), {}
+        losses = {}
+        for suffix, prediction in _by_suffix(out).items():
+            loss = per_pixel_loss(prediction["pred_masks"], targets, self.ignore_value)
+            losses[f"loss_sem_seg{suffix}"] = loss * self.loss_weight
+        return None, losses
+
+
+def _by_suffix(out: dict) -> dict[str, dict[str, Tensor]]:
+    """Predictions by what their losses' names end in."""
+    return {"": out, **{f"_{i}": aux for i, aux in enumerate(out.get("aux_outputs", []))}}

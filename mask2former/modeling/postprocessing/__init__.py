@@ -1,0 +1,1 @@
+"""From queries to results: merging of masks, output sizes, test-time augmentation."""

@@ -1,0 +1,129 @@
+"""The way of a mask from the size that it is predicted at to the size of the output."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ...ops.masks import resize
+from ...ops.memory import Scratch
+
+Size = tuple[int, int]  # H, W in pixels
+
+# Mask pixels (maps x rows x width) of a block: on CPUs such that it stays in the cache, and that
+# what is computed from it takes little memory beside results of 32 bits; of 16 twice as many.
+_PIXELS_PER_BLOCK = {"cpu": 2**19}
+_PIXELS_PER_BLOCK_ELSEWHERE = 16 * 2**20
+_MIN_ROWS = 4  # fewer take more calls for the same output
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The sizes (H, W) that an image passes through.
+
+    Attributes:
+        padded: the batch's canvas, which predictions cover.
+        image: the part of it, at its top left, that the image fills.
+        output: the size wanted.
+    """
+
+    padded: Size
+    image: Size
+    output: Size
+
+    def resize_to_output(self, mask_logits: Tensor) -> Tensor:
+        """Bring (N, h, w) predictions over the padded canvas to (N, *output), as published:
+        resized to the canvas, cropped to the image, resized again."""
+        return resize(self.crop(resize(mask_logits, self.padded)), self.output)
+
+    def crop(self, maps: Tensor) -> Tensor:
+        """Cut maps (N, *padded) to the image."""
+        return maps[:, : self.image[0], : self.image[1]]
+
+    def blocks(
+        self, mask_logits: Tensor, scratch: Scratch | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The same as `resize_to_output`, a few rows of the output at a time.
+
+        Rows and columns are resized independently of each other. So a block's rows are weighted
+        sums of the few rows of the predictions that it shows, whose columns are resized before.
+
+        Args:
+            mask_logits: (N, h, w), of any floating type, or what has that shape, a device, and
+                gives such a tensor for `[:, rows]`.
+            scratch: if given, all blocks are in one place in its memory, each written over the one
+                before, and have no gradient.
+
+        Yields:
+            the rows of the output, top to bottom, and their maps (N, rows, output width), float32.
+            Equal to those of `resize_to_output` up to rounding.
+        """
+        count, height, _ = mask_logits.shape
+        output_height, output_width = self.output
+        budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
+        if getattr(mask_logits, "dtype", None) in (torch.bfloat16, torch.float16):
+            budget *= 2
+        step = max(_MIN_ROWS, budget // max(1, count * output_width))
+        heights = (self.padded[0], self.image[0], self.output[0])
+        weights, sources = _row_weights(height, *heights, mask_logits.device)
+        columns = _ResizedColumns(self, mask_logits)
+        for start in range(0, output_height, step):
+            rows = slice(start, min(start + step, output_height))
+            first, last = sources[start][0], sources[rows.stop - 1][1]
+            shown = columns.rows(first, last)
+            part = weights[rows, first:last].expand(count, -1, -1)
+            size = (count, rows.stop - start, output_width)
+            out = scratch.empty("block", size, shown) if scratch else None
+            yield rows, torch.bmm(part, shown, out=out)
+
+
+class _ResizedColumns:
+    """The rows of predictions, (N, h, w), with columns of the output's size.
+
+    Each is resized once, if rows are asked for in order.
+    """
+
+    def __init__(self, canvas: Canvas, mask_logits: Tensor):
+        self.canvas = canvas
+        self.mask_logits = mask_logits
+        self.kept: Tensor | None = None
+        self.first = self.last = 0  # of those kept, and one after the last
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Some rows, (N, last - first, output width), float32."""
+        parts = []
+        if self.kept is not None and first < self.last:
+            parts.append(self.kept[:, first - self.first : last - self.first])
+        new = max(first, self.last)
+        if new < last:
+            parts.append(self._resize(self.mask_logits[:, new:last].float()))
+        self.kept = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        self.first, self.last = first, last
+        return self.kept
+
+    def _resize(self, maps: Tensor) -> Tensor:
+        height, canvas = maps.shape[1], self.canvas
+        widths = [(height, size[1]) for size in (canvas.padded, canvas.image, canvas.output)]
+        return Canvas(*widths).resize_to_output(maps)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _row_weights(
+    height: int, padded: int, image: int, output: int, device: torch.device
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """How much each row of the output, (H, height), has of each row of the predictions, and the
+    first row that it has something of and the one after the last."""
+    unit_columns = torch.eye(height)[:, :, None]  # each is 1 in one row
+    one_wide = Canvas((padded, 1), (image, 1), (output, 1))
+    weights = one_wide.resize_to_output(unit_columns)[:, :, 0].T.contiguous()
+    return weights.to(device, non_blocking=True), _used_columns(weights)
+
+
+def _used_columns(matrix: Tensor) -> list[tuple[int, int]]:
+    """Of each row the first column that is not zero and the one after the last."""
+    used = (matrix != 0).int()
+    first, last = used.argmax(1), used.shape[1] - used.flip(1).argmax(1)
+    return list(zip(first.tolist(), last.tolist()))

@@ -1,0 +1,259 @@
+"""From query predictions to semantic, panoptic and instance segmentations of one image.
+
+Source: Mask2Former, Cheng et al. 2022, appendix; MaskFormer, Cheng et al. 2021, section 3.3.
+Class scores need no masks: each output first says which queries it needs. Then one pass over the
+rows of the output, a few at a time, brings the masks of these to its size. Memory depends on what
+is asked for, not on the number of queries times the size of the output.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+from ...ops.linear import product_into
+from ...ops.masks import boxes_from_lines
+from ...ops.memory import Scratch, empty_large
+from .canvas import Canvas
+
+__all__ = [
+    "Canvas",
+    "InstanceMerger",
+    "Merger",
+    "PanopticMerger",
+    "SemanticMerger",
+    "best_pairs",
+    "merge_masks",
+]
+
+
+class SemanticMerger:
+    """Adds up class probabilities times mask probabilities over all queries.
+
+    Args:
+        class_logits: (Q, K+1).
+        size: (H, W) of the map.
+        factors: type of the factors of the product. Scores are float32; of 16-bit factors they are
+            float16, which NumPy knows: half of the memory, and as many digits down to 6e-5. Below
+            3e-8 they are zero.
+    """
+
+    def __init__(
+        self,
+        class_logits: Tensor,
+        size: tuple[int, int],
+        factors: torch.dtype = torch.float32,
+    ):
+        self.queries = torch.arange(len(class_logits), device=class_logits.device)
+        self.class_probs = class_logits.softmax(-1)[:, :-1].T.to(factors).contiguous()  # (K, Q)
+        dtype = torch.float32 if factors.itemsize > 2 else torch.float16
+        self.scores = empty_large(
+            len(self.class_probs), *size, dtype=dtype, device=class_logits.device
+        )
+
+    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
+        """Take in some rows of the masks (Q, rows, W)."""
+        width = mask_probs.shape[2]
+        out = self.scores.flatten(1)[:, rows.start * width : rows.stop * width]
+        probs = mask_probs.flatten(1).to(self.class_probs.dtype)
+        if probs.dtype != out.dtype or self.class_probs.requires_grad or probs.requires_grad:
+            out.copy_(self.class_probs @ probs)
+        else:
+            product_into(out, self.class_probs, probs)
+
+    def result(self) -> Tensor:
+        """Scores (K, H, W), not normalised."""
+        return self.scores
+
+
+class PanopticMerger:
+    """Gives every pixel to the query of highest class times mask probability.
+
+    Args:
+        class_logits: (Q, K+1).
+        size: (H, W) of the map.
+        is_thing: (K,), bool.
+        object_mask_threshold: least class probability of a query that takes part.
+        overlap_threshold: least share of its own mask that a query must have won.
+    """
+
+    def __init__(
+        self,
+        class_logits: Tensor,
+        size: tuple[int, int],
+        is_thing: Tensor,
+        object_mask_threshold: float,
+        overlap_threshold: float,
+    ):
+        scores, labels = class_logits.softmax(-1).max(-1)
+        keep = (labels != class_logits.shape[-1] - 1) & (scores > object_mask_threshold)
+        self.queries = keep.nonzero()[:, 0]
+        self.scores, self.labels = scores[keep, None, None], labels[keep]
+        self.is_thing = is_thing
+        self.overlap_threshold = overlap_threshold
+        # All below count the queries that take part only, n of them.
+        # The query that each pixel goes to; n where it is outside of that one's mask.
+        self.winner = torch.zeros(size, dtype=torch.int32, device=scores.device)
+        # Pixels that a query has won, those of its own mask, and those that are both.
+        self.areas = torch.zeros(3, len(self.queries), dtype=torch.int64, device=scores.device)
+
+    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
+        """Take in some rows of the masks (n, rows, W) of `queries`."""
+        winner = (self.scores * mask_probs).max(0).indices  # of equal queries the first wins
+        masks = mask_probs >= 0.5
+        inside = masks.gather(0, winner[None])[0]
+        count = len(self.queries)
+        self.winner[rows] = torch.where(inside, winner, count)
+        won, visible = (x.bincount(minlength=count) for x in (winner.flatten(), winner[inside]))
+        self.areas += torch.stack([won, masks.flatten(1).sum(1), visible])
+
+    def result(self) -> tuple[Tensor, list[dict]]:
+        """Segment ids (H, W), int32, 0 for void, and the segments' ids and categories."""
+        if len(self.queries) == 0:
+            return self.winner, []
+        facts = torch.cat([self.areas, self.labels[None], self.is_thing[self.labels][None]])
+        facts = facts.cpu().tolist()
+        segments, segment_of = self._open_segments(facts)
+        table = torch.tensor([*segment_of, 0], dtype=torch.int32, device=self.winner.device)
+        ids = table.index_select(0, self.winner.flatten())
+        return ids.view_as(self.winner), segments
+
+    def _open_segments(self, facts: Sequence[Sequence[int]]) -> tuple[list[dict], list[int]]:
+        """Decide which queries become segments; queries of one stuff class share theirs.
+
+        Args:
+            facts: pixels won, own and both, the class, and whether it is one of things, each of n
+                queries.
+        """
+        segments: list[dict] = []
+        segment_of, stuff = [], {}
+        for won, own, visible, label, is_thing in zip(*facts):
+            segment = 0
+            if min(won, own, visible) > 0 and won / own >= self.overlap_threshold:
+                segment = 0 if is_thing else stuff.get(label, 0)
+                if not segment:
+                    segment = len(segments) + 1
+                    segments.append(
+                        {"id": segment, "isthing": bool(is_thing), "category_id": label}
+                    )
+                    if not is_thing:
+                        stuff[label] = segment
+            segment_of.append(segment)
+        return segments, segment_of
+
+
+def best_pairs(class_logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The (query, class) pairs of highest class probability, no-object apart.
+
+    Args:
+        class_logits: (Q, K+1).
+        topk: pairs wanted; fewer come where there are fewer.
+
+    Returns:
+        probabilities, queries and classes, in no particular order.
+    """
+    return top_pairs(class_logits.softmax(-1)[:, :-1], topk)
+
+
+def top_pairs(probs: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest entries of probabilities (Q, K), as `best_pairs`."""
+    flat = probs.flatten()
+    scores, index = flat.topk(min(topk, len(flat)), sorted=False)
+    return scores, index.div(probs.shape[1], rounding_mode="floor"), index % probs.shape[1]
+
+
+class InstanceMerger:
+    """Makes an instance of each of the best (query, class) pairs.
+
+    Args:
+        class_logits: (Q, K+1).
+        size: (H, W) of the masks.
+        topk: pairs to take; a query may appear with several classes.
+        is_thing: (K,), bool; if given, pairs of other classes are dropped from the best.
+    """
+
+    def __init__(
+        self,
+        class_logits: Tensor,
+        size: tuple[int, int],
+        topk: int,
+        is_thing: Tensor | None = None,
+    ):
+        scores, query, label = best_pairs(class_logits, topk)
+        if is_thing is not None:
+            keep = is_thing[label]
+            scores, query, label = scores[keep], query[keep], label[keep]
+        self.class_scores, self.labels = scores, label
+        self.queries, self.mask_of = query.unique(return_inverse=True)
+        self.size = size
+        count, device = len(self.queries), scores.device
+        self.masks = empty_large(len(scores), *size, dtype=torch.bool, device=device)
+        # Of each of `queries`: sum of probabilities and number of pixels inside the mask, and
+        # the columns and rows that it touches.
+        self.inside = torch.zeros(2, count, device=device)
+        self.columns = torch.zeros(count, size[1], dtype=torch.bool, device=device)
+        self.rows = torch.zeros(count, size[0], dtype=torch.bool, device=device)
+
+    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
+        """Take in some rows of the masks (n, rows, W) of `queries`."""
+        masks = mask_logits > 0
+        self.masks[:, rows] = masks[self.mask_of]
+        # As numbers of their own type masks are made and added up several times as fast.
+        numbers = torch.gt(mask_logits.detach(), 0, out=torch.empty_like(mask_logits)).flatten(1)
+        self.inside[0] += torch.linalg.vecdot(mask_probs.flatten(1), numbers)
+        self.inside[1] += numbers.sum(1)
+        pixels = masks.view(torch.uint8)  # the largest of bytes is found faster than any True
+        self.columns |= pixels.amax(1).view(torch.bool)
+        self.rows[:, rows] = pixels.amax(2).view(torch.bool)
+
+    def result(self) -> Instances:
+        """Instances with `pred_masks` (bool), `pred_boxes`, `scores` and `pred_classes`; a score
+        is the class probability times the mean mask probability inside the mask."""
+        total, area = self.inside
+        instances = Instances(self.size)
+        instances.pred_masks = self.masks
+        instances.pred_boxes = Boxes(boxes_from_lines(self.columns, self.rows)[self.mask_of])
+        instances.scores = self.class_scores * (total / (area + 1e-6))[self.mask_of]
+        instances.pred_classes = self.labels
+        return instances
+
+
+Merger = SemanticMerger | PanopticMerger | InstanceMerger
+
+
+def _union(queries: Sequence[Tensor], count: int) -> Tensor:
+    """All of several ascending choices of so many queries; a GPU is waited for only if needed."""
+    whole = [some for some in queries if len(some) == count]
+    return whole[0] if whole else torch.cat(list(queries)).unique()
+
+
+def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) -> None:
+    """Show every merger the masks of the queries that it needs, at the output's size.
+
+    Args:
+        mask_logits: (Q, h, w), over the padded canvas.
+        canvas: says what the masks are resized to.
+        mergers: each takes in the masks of its `queries`, which ascend.
+    """
+    mergers = [merger for merger in mergers if len(merger.queries)]
+    if not mergers:
+        return
+    needed = _union([merger.queries for merger in mergers], mask_logits.shape[0])
+    # Where each merger's queries are among those needed; None for all of them.
+    places = [
+        None if len(m.queries) == len(needed) else torch.searchsorted(needed, m.queries)
+        for m in mergers
+    ]
+    masks = mask_logits if len(needed) == mask_logits.shape[0] else mask_logits[needed]
+    # Memory that is used again, as what is freed between blocks would lie scattered.
+    scratch = None if torch.is_grad_enabled() else Scratch()
+    with torch.autocast(masks.device.type, enabled=False):
+        for rows, logits in canvas.blocks(masks, scratch):
+            out = scratch.empty("probs", logits.shape, logits) if scratch else None
+            probs = torch.sigmoid(logits, out=out)
+            for merger, place in zip(mergers, places):
+                if place is None:
+                    merger.add(rows, logits, probs)
+                else:
+                    merger.add(rows, logits[place], probs[place])

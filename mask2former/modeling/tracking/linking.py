@@ -1,0 +1,198 @@
+"""Tells which objects of a window, or of a frame, are those that were seen before.
+
+Objects of two windows are the same if their masks meet on the frames that the windows share; those
+that were out of sight there are known again by the decoder's queries, as in MinVIS (Huang et al.
+2022, section 3.2), which joins single frames so. Where several queries lie on one object, the
+surest are joined with each other. Objects that fit none are new; those that stay away for long are
+forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...ops.assignment import assign
+
+__all__ = ["Objects", "Track", "TrackLinker"]
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a window shows, N objects.
+
+    Attributes:
+        masks: (N, T, h, w), bool, at any resolution.
+        class_probs: (N, K), without no-object.
+        embeddings: (N, C), or None where there are none.
+    """
+
+    masks: Tensor
+    class_probs: Tensor
+    embeddings: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Track:
+    """An object over all windows.
+
+    Attributes:
+        class_probs: (K,), the mean over the windows that show it, each counted by the frames in
+            which it is visible.
+        masks: (T, h, w), bool, in the last window that showed it.
+        embedding: (C,), an average that forgets, or None.
+        last_seen: number of that window.
+        weight: frames that the mean is over.
+        id: from 1 on, for who shows it; 0 until then.
+    """
+
+    class_probs: Tensor
+    masks: Tensor
+    embedding: Tensor | None
+    last_seen: int
+    weight: float = 0.0
+    id: int = 0
+
+    def extend(self, objects: Objects, i: int, now: int) -> None:
+        """Take in object i of window `now`."""
+        weight = float(max(1, objects.masks[i].flatten(1).any(1).sum()))
+        self.weight += weight
+        step = objects.class_probs[i] - self.class_probs
+        self.class_probs = self.class_probs + step * (weight / self.weight)
+        self.masks = objects.masks[i]
+        if self.embedding is not None and objects.embeddings is not None:
+            self.embedding = (self.embedding + objects.embeddings[i]) / 2
+        self.last_seen = now
+
+
+class TrackLinker:
+    """Joins the objects of windows that come one after the other to tracks.
+
+    Args:
+        min_iou: least IoU, over the shared frames, of masks of one object; in 0..1.
+        min_similarity: least cosine of the embeddings of an object that comes back; in -1..1.
+        min_class_overlap: least agreement of its classes, the Bhattacharyya coefficient; in 0..1.
+        mask_memory: windows that a track's masks are compared for; 1 where windows share frames,
+            more where they are single frames in which an object may be missed.
+        track_memory: windows after which a track that was not seen again is forgotten.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_iou: float = 0.1,
+        min_similarity: float = 0.5,
+        min_class_overlap: float = 0.5,
+        mask_memory: int = 1,
+        track_memory: int = 20,
+    ):
+        self.min_iou = min_iou
+        self.min_similarity = min_similarity
+        self.min_class_overlap = min_class_overlap
+        self.mask_memory = mask_memory
+        self.track_memory = track_memory
+        self.tracks: list[Track] = []
+        self.now = -1
+
+    def update(self, objects: Objects, shared: int) -> list[Track]:
+        """Take in a window.
+
+        Args:
+            objects: of the window.
+            shared: frames at its start that are the last ones of the window before.
+
+        Returns:
+            N tracks, no two the same, one for each object.
+        """
+        self.now += 1
+        self.tracks = [t for t in self.tracks if self.now - t.last_seen <= self.track_memory]
+        found = self._match(objects, shared)
+        for i in range(len(objects.masks)):
+            if i not in found:
+                embedding = None if objects.embeddings is None else objects.embeddings[i]
+                track = Track(objects.class_probs[i], objects.masks[i], embedding, self.now)
+                self.tracks.append(track)
+                found[i] = track
+            found[i].extend(objects, i, self.now)
+        return [found[i] for i in range(len(objects.masks))]
+
+    def _match(self, objects: Objects, shared: int) -> dict[int, Track]:
+        """Known tracks by the place of their object, first by masks and then by embeddings."""
+        everything = list(range(len(objects.masks)))
+        recent = [t for t in self.tracks if self.now - t.last_seen <= self.mask_memory]
+        found: dict[int, Track] = {}
+        if recent and everything and shared:
+            before = torch.stack([t.masks[-shared:] for t in recent])
+            iou = mask_iou(before, objects.masks[:, :shared])
+            gain = iou * _confidence(recent, objects)
+            if objects.embeddings is not None:
+                gain = gain * (1 + _cosine(recent, objects.embeddings))
+            found = self._assign(recent, everything, gain, iou >= self.min_iou)
+        if objects.embeddings is None:
+            return found
+        taken = set(map(id, found.values()))
+        lost = [t for t in self.tracks if id(t) not in taken]
+        new = [i for i in everything if i not in found]
+        if lost and new:
+            similarity, may_match = self._similarity(lost, new, objects, shared)
+            gain = similarity * _confidence(lost, objects)[:, new]
+            found |= self._assign(lost, new, gain, may_match)
+        return found
+
+    def _similarity(
+        self, lost: Sequence[Track], new: Sequence[int], objects: Objects, shared: int
+    ) -> tuple[Tensor, Tensor]:
+        """How alike tracks and objects look, and which pairs may be one object, both (S, N)."""
+        cosine = _cosine(lost, objects.embeddings[new])
+        probs = [torch.stack([t.class_probs for t in lost]), objects.class_probs[new]]
+        roots = [(p / p.sum(1, keepdim=True).clamp(min=1e-6)).sqrt() for p in probs]
+        same_class = roots[0] @ roots[1].T >= self.min_class_overlap
+        # Two that are to be seen at one time, and not in one place, are two.
+        seen_then = torch.stack([self._is_visible(t, shared) for t in lost])
+        seen_now = objects.masks[new, :shared].flatten(1).any(1)
+        apart = seen_then[:, None] & seen_now
+        return cosine, (cosine >= self.min_similarity) & same_class & ~apart
+
+    def _is_visible(self, track: Track, shared: int) -> Tensor:
+        """Whether a track is to be seen in the shared frames; a bool tensor without axes."""
+        masks = track.masks[len(track.masks) - shared :]
+        return masks.any() & (track.last_seen == self.now - 1)
+
+    def _assign(
+        self, tracks: Sequence[Track], places: Sequence[int], gain: Tensor, may_match: Tensor
+    ) -> dict[int, Track]:
+        """Pairs of highest total gain among those that may match."""
+        ((rows, columns),) = assign([torch.where(may_match, -gain, torch.ones_like(gain))])
+        allowed = may_match.cpu()
+        return {
+            places[c]: tracks[r]
+            for r, c in zip(rows.tolist(), columns.tolist())
+            if bool(allowed[r, c])
+        }
+
+
+def _confidence(tracks: Sequence[Track], objects: Objects) -> Tensor:
+    """How sure both sides of each pair are of their class, (S, N).
+
+    Of two queries on one object, either may have the better overlap with either of the window
+    before: weighted so, the pairing of the surest with each other has the highest total.
+    """
+    known = torch.stack([t.class_probs.max() for t in tracks])
+    return known[:, None] * objects.class_probs.amax(1)
+
+
+def _cosine(tracks: Sequence[Track], embeddings: Tensor) -> Tensor:
+    """Cosines of the embeddings of S tracks with others (N, C), (S, N)."""
+    known = torch.stack([t.embedding for t in tracks])
+    return torch.nn.functional.cosine_similarity(known[:, None], embeddings[None], dim=-1)
+
+
+def mask_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of tubes (S, T, h, w) with tubes (N, T, h, w), bool: (S, N); 0 where both are empty."""
+    a, b = first.flatten(1).float(), second.flatten(1).float()
+    intersection = a @ b.T
+    union = a.sum(1)[:, None] + b.sum(1)[None] - intersection
+    return intersection / union.clamp(min=1)

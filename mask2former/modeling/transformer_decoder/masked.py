@@ -1,0 +1,267 @@
+"""The transformer decoder with masked attention, for images and for clips.
+
+Source: Mask2Former, Cheng et al. 2022, section 3.2; for video, Cheng et al. 2021, section 3.
+An image is a clip of one frame: both decoders are the same code.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import configurable
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...layers import (
+    MLP,
+    CrossAttentionLayer,
+    FFNLayer,
+    SelfAttentionLayer,
+    SinePositionEncoding,
+    xavier_matrices_,
+)
+from ...ops.linear import linear
+from ..pixel_decoder.common import NUM_LEVELS, c2_xavier_conv
+from .registry import TRANSFORMER_DECODER_REGISTRY
+
+
+@TRANSFORMER_DECODER_REGISTRY.register()
+class MultiScaleMaskedTransformerDecoder(nn.Module):
+    """Queries attend to pixels inside the masks that they predicted one layer before.
+
+    Args:
+        in_channels: channels of the pixel decoder's maps.
+        mask_classification: must be True; there is no per-pixel variant.
+        num_classes: K, without no-object.
+        hidden_dim: width C of the decoder.
+        num_queries: Q.
+        nheads: attention heads.
+        dim_feedforward: hidden width of the feed-forward networks.
+        dec_layers: decoder layers; predictions are made before the first and after each.
+        pre_norm: normalise before attention instead of after.
+        mask_dim: channels of the mask features.
+        enforce_input_project: project the maps even where their width is right already.
+    """
+
+    _version = 2
+
+    @configurable
+    def __init__(
+        self,
+        in_channels: int,
+        mask_classification: bool = True,
+        *,
+        num_classes: int,
+        hidden_dim: int,
+        num_queries: int,
+        nheads: int,
+        dim_feedforward: int,
+        dec_layers: int,
+        pre_norm: bool,
+        mask_dim: int,
+        enforce_input_project: bool,
+    ):
+        super().__init__()
+        if not mask_classification:
+            raise ValueError(f"{type(self).__name__} only supports mask classification.")
+        self.num_layers = dec_layers
+        self.num_queries = num_queries
+        self.position = SinePositionEncoding(hidden_dim // 2)
+        self._add_layers(dec_layers, hidden_dim, nheads, dim_feedforward, pre_norm)
+        xavier_matrices_(self)
+        self.decoder_norm = nn.LayerNorm(hidden_dim)
+        self.query_feat = nn.Embedding(num_queries, hidden_dim)
+        self.query_embed = nn.Embedding(num_queries, hidden_dim)
+        self.level_embed = nn.Embedding(NUM_LEVELS, hidden_dim)
+        project = enforce_input_project or in_channels != hidden_dim
+        self.input_proj = nn.ModuleList(
+            c2_xavier_conv(in_channels, hidden_dim, kernel_size=1) if project else nn.Identity()
+            for _ in range(NUM_LEVELS)
+        )
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
+        self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
+
+    def _add_layers(self, count: int, dim: int, heads: int, ffn_dim: int, pre_norm: bool) -> None:
+        layers = range(count)
+        self.transformer_self_attention_layers = nn.ModuleList(
+            SelfAttentionLayer(dim, heads, pre_norm=pre_norm) for _ in layers
+        )
+        self.transformer_cross_attention_layers = nn.ModuleList(
+            CrossAttentionLayer(dim, heads, pre_norm=pre_norm) for _ in layers
+        )
+        self.transformer_ffn_layers = nn.ModuleList(
+            FFNLayer(dim, ffn_dim, pre_norm=pre_norm) for _ in layers
+        )
+
+    @classmethod
+    def from_config(cls, cfg, in_channels: int, mask_classification: bool):
+        mask_former = cfg.MODEL.MASK_FORMER
+        if mask_former.DEC_LAYERS < 1:
+            raise ValueError(
+                "MODEL.MASK_FORMER.DEC_LAYERS counts the prediction made before the first layer, "
+                f"so it must be at least 1; got {mask_former.DEC_LAYERS}."
+            )
+        return {
+            "in_channels": in_channels,
+            "mask_classification": mask_classification,
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "hidden_dim": mask_former.HIDDEN_DIM,
+            "num_queries": mask_former.NUM_OBJECT_QUERIES,
+            "nheads": mask_former.NHEADS,
+            "dim_feedforward": mask_former.DIM_FEEDFORWARD,
+            "dec_layers": mask_former.DEC_LAYERS - 1,
+            "pre_norm": mask_former.PRE_NORM,
+            "mask_dim": cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
+            "enforce_input_project": mask_former.ENFORCE_INPUT_PROJ,
+        }
+
+    def frames_of(self, batch: int) -> int:
+        """Frames of a clip in a batch of that many maps: an image is a clip of one."""
+        return 1
+
+    def forward(
+        self,
+        x: Sequence[Tensor],
+        mask_features: Tensor,
+        mask: Tensor | None = None,
+        *,
+        aux_outputs: bool = True,
+    ) -> dict:
+        """Predict classes and masks.
+
+        Args:
+            x: the pixel decoder's maps (B*T, C', H, W) of strides 32, 16 and 8.
+            mask_features: (B*T, mask_dim, H/4, W/4).
+            mask: padding masks (B*T, H', W') of any size, bool, True at pixels to leave out, as
+                other decoders take them; accepted and not heeded, as published: padded pixels
+                take full part.
+            aux_outputs: also return the predictions of the layers before the last. Without them
+                (and without gradients) attention masks are worked out at the size they are used
+                at, which is equal up to rounding and far cheaper.
+
+        Returns:
+            `pred_logits` (B, Q, K+1), `pred_masks` (B, Q, H/4, W/4) as logits and, if wanted,
+            `aux_outputs`, a list of dicts with these two, one a layer, first prediction first;
+            else `pred_embeddings` (B, Q, C), the queries, by which objects are told in video.
+
+        Raises:
+            ValueError: there are not exactly three maps.
+        """
+        if len(x) != NUM_LEVELS:
+            raise ValueError(
+                f"{type(self).__name__} takes {NUM_LEVELS} maps (strides 32, 16, 8), got {len(x)}."
+            )
+        frames = self.frames_of(len(mask_features))
+        features = mask_features.unflatten(0, (-1, frames))
+        sizes = [tuple(m.shape[-2:]) for m in x]
+        values, keys = self._level_tokens(x, frames)
+        small = None
+        if not (aux_outputs or self.training):
+            small = [_resize(mask_features, s).unflatten(0, (-1, frames)) for s in sizes]
+        queries = self.query_feat.weight.expand(features.shape[0], -1, -1)
+        predictions = []
+        for i in range(self.num_layers):
+            level = i % NUM_LEVELS
+            if small is None:
+                predictions.append(self._predict(queries, features))
+                masks = predictions[-1]["pred_masks"].detach()
+                # One by one, as so many channels are put last first on CPUs.
+                masks = _resize(masks.flatten(0, 2)[:, None], sizes[level]).view(
+                    *masks.shape[:3], *sizes[level]
+                )
+            else:
+                masks = self._mask_logits(self.decoder_norm(queries), small[level])
+            queries = self._run_layer(i, queries, keys[level], values[level], masks)
+        out = self._published_axes(self._predict(queries, features))
+        if aux_outputs:
+            out["aux_outputs"] = [self._published_axes(p) for p in predictions]
+        else:
+            out["pred_embeddings"] = self.decoder_norm(queries)
+        return out
+
+    def _run_layer(
+        self, index: int, queries: Tensor, key: Tensor, value: Tensor, mask_logits: Tensor
+    ) -> Tensor:
+        """Update the queries (B, Q, C) from the pixels of a level inside of their masks."""
+        position = self.query_embed.weight[None]
+        attend = _attention_mask(mask_logits)
+        cross_attention = self.transformer_cross_attention_layers[index]
+        queries = cross_attention(queries, position, key, value, attend)
+        queries = self.transformer_self_attention_layers[index](queries, position)
+        return self.transformer_ffn_layers[index](queries)
+
+    def _level_tokens(
+        self, maps: Sequence[Tensor], frames: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Values and keys (B, T*H*W, C) of every level; keys carry the positions."""
+        values, keys = [], []
+        for i, m in enumerate(maps):
+            tokens = self.input_proj[i](m).unflatten(0, (-1, frames))  # (B, T, C, H, W)
+            tokens = tokens.flatten(3).transpose(2, 3).flatten(1, 2)
+            values.append(tokens + self.level_embed.weight[i])
+            keys.append(values[-1] + self.position(*m.shape[-2:], frames, device=m.device))
+        return values, keys
+
+    def _mask_logits(self, normed: Tensor, features: Tensor) -> Tensor:
+        """Inner products of mask embeddings with features (B, T, C, h, w), as (B, T, Q, h, w)."""
+        embedding, pixels = self.mask_embed(normed)[:, None], features.flatten(3)
+        if pixels.shape[:2] == (1, 1):
+            # Of one map, channels that come last are read where they are; of several all are
+            # copied first.
+            masks = linear(embedding[0, 0], pixels[0, 0].T)[None, None]
+        else:
+            masks = embedding @ pixels
+        return masks.unflatten(3, features.shape[-2:])
+
+    def _predict(self, queries: Tensor, features: Tensor) -> dict[str, Tensor]:
+        """Class logits (B, Q, K+1) and mask logits (B, T, Q, h, w) of the queries."""
+        normed = self.decoder_norm(queries)
+        return {
+            "pred_logits": self.class_embed(normed),
+            "pred_masks": self._mask_logits(normed, features),
+        }
+
+    def _published_axes(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Masks (B, T, Q, h, w) as published: an image has no frame axis outside."""
+        return {**prediction, "pred_masks": prediction["pred_masks"].squeeze(1)}
+
+
+@TRANSFORMER_DECODER_REGISTRY.register()
+class VideoMultiScaleMaskedTransformerDecoder(MultiScaleMaskedTransformerDecoder):
+    """The same decoder over clips: a query's mask spans all frames.
+
+    While training, every `num_frames` maps are a clip; in eval all maps of the batch are one.
+    Masks come out as (B, Q, T, H/4, W/4).
+    """
+
+    @configurable
+    def __init__(self, in_channels: int, mask_classification: bool = True, *, num_frames, **args):
+        super().__init__(in_channels, mask_classification, **args)
+        self.num_frames = num_frames
+
+    @classmethod
+    def from_config(cls, cfg, in_channels: int, mask_classification: bool):
+        args = super().from_config(cfg, in_channels, mask_classification)
+        return {**args, "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM}
+
+    def frames_of(self, batch: int) -> int:
+        """Frames of a clip in a batch of that many maps."""
+        return self.num_frames if self.training else batch
+
+    def _published_axes(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {**prediction, "pred_masks": prediction["pred_masks"].transpose(1, 2)}
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def _attention_mask(mask_logits: Tensor) -> Tensor:
+    """Where each query may look, (B, 1, Q, T*h*w), from logits (B, T, Q, h, w).
+
+    The threshold is on the probability: a logit just below zero still rounds to 0.5 and attends.
+    A query whose mask is empty attends everywhere.
+    """
+    attend = ~(mask_logits.sigmoid() < 0.5).flatten(3).transpose(1, 2).flatten(2)
+    nowhere = ~attend.any(-1, keepdim=True)
+    return (attend | nowhere)[:, None]

@@ -1,0 +1,151 @@
+"""From images to predictions in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from PIL import Image, ImageOps
+
+from ..checkpoints.checkpointer import Checkpointer
+from ..checkpoints.published import get_checkpoint_file, get_config
+from ..formats.images import read_image
+from ..modeling.build import build_model
+
+__all__ = ["ImageLike", "Predictor"]
+
+ImageLike = str | os.PathLike | Image.Image | np.ndarray
+
+
+class Predictor:
+    """A model with its weights, which takes images as they come.
+
+    Example:
+        >>> predictor = Predictor("coco/panoptic-segmentation/maskformer2_R50_bs16_50ep")
+        >>> segments, infos = predictor("street.jpg")["panoptic_seg"]
+
+    Attributes:
+        cfg: the config, a copy.
+        model: in eval mode.
+        metadata: detectron2's Metadata of the first test set, with the names of the classes.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode | str,
+        weights: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        array_format: str = "BGR",
+    ) -> None:
+        """
+        Args:
+            cfg: a config, or the name of one that comes with the package.
+            weights: a file or URL; "" for random weights. None for those of the config
+                (MODEL.WEIGHTS), or, where ``cfg`` is a name, for those that were published.
+            device: such as "cpu"; None for the config's, or the CPU where there is no CUDA.
+            array_format: order of the channels in arrays, "BGR" as OpenCV reads images and as
+                detectron2's DefaultPredictor expects them, or "RGB". Files and PIL images know
+                their order.
+
+        Raises:
+            ValueError: an unknown name in the config or of it, or weights that cannot be read.
+            FileNotFoundError: weights that are not there.
+        """
+        if array_format not in ("BGR", "RGB"):
+            raise ValueError(f"array_format is 'BGR' or 'RGB', got {array_format!r}")
+        if isinstance(cfg, str):
+            weights = get_checkpoint_file(cfg) if weights is None else weights
+            cfg = get_config(cfg)
+        if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
+            raise ValueError(f"INPUT.FORMAT is 'BGR' or 'RGB' here, got {cfg.INPUT.FORMAT!r}")
+        self.cfg = cfg.clone()
+        self.cfg.defrost()
+        if device is not None:
+            self.cfg.MODEL.DEVICE = device
+        self.cfg.MODEL.WEIGHTS = os.fspath(cfg.MODEL.WEIGHTS if weights is None else weights)
+        self.metadata = MetadataCatalog.get((*cfg.DATASETS.TEST, "__unused")[0])
+        self.model = build_model(self.cfg).eval()
+        if self.cfg.MODEL.WEIGHTS:
+            checkpointer = Checkpointer(self.model, min_match=self.cfg.MODEL.WEIGHTS_MIN_MATCH)
+            checkpointer.load(self.cfg.MODEL.WEIGHTS)
+        self._array_format = array_format
+        shortest = cfg.INPUT.MIN_SIZE_TEST
+        self._resize = T.ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
+
+    @torch.no_grad()
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Any:
+        """Predicts one image, or several as one batch.
+
+        Args:
+            images: a file, a PIL image or an array (H, W, 3) or (H, W) uint8 in [0, 255]; or a
+                list of them, of any sizes.
+
+        Returns:
+            what the model returns for one image, a dict with "panoptic_seg", "instances" and
+            "sem_seg" as the config turns them on, in the size of the image; for a list, the list
+            of them.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+            ValueError: a file is no image, an array has another shape or type, or the model is one
+                for video: see ``predict_clip``.
+        """
+        if self.cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+            raise ValueError("this model is one for video: give the frames to predict_clip")
+        if isinstance(images, ImageLike):
+            return self.model([self._prepare(images)])[0]
+        return self.model([self._prepare(image) for image in images]) if images else []
+
+    @torch.no_grad()
+    def predict_clip(self, frames: Sequence[ImageLike]) -> dict[str, Any]:
+        """Predicts the frames of one clip, T images of one size, with a video model.
+
+        Returns:
+            what the model returns for a clip: "image_size", "pred_scores", "pred_labels" and
+            "pred_masks", a list of (T, H, W) masks.
+
+        Raises:
+            ValueError: no frames, or frames of several sizes; as well as what ``__call__`` raises.
+        """
+        prepared = [self._prepare(frame) for frame in frames]
+        sizes = {(frame["height"], frame["width"]) for frame in prepared}
+        if len(sizes) != 1:
+            raise ValueError(f"expected frames of one size, got {sorted(sizes) or 'none'}")
+        return self.model([prepared[0] | {"image": [frame["image"] for frame in prepared]}])
+
+    def _prepare(self, image: ImageLike) -> dict[str, Any]:
+        """Returns what the model takes: "image" (3, H, W) uint8 and the size of the result."""
+        return self._prepare_array(self._to_array(image))
+
+    def _prepare_array(self, array: np.ndarray) -> dict[str, Any]:
+        height, width = array.shape[:2]
+        resized = self._resize.get_transform(array).apply_image(array)
+        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        return {"image": tensor, "height": height, "width": width}
+
+    def _to_array(self, image: ImageLike) -> np.ndarray:
+        """Returns (H, W, 3) uint8 in the order of channels of INPUT.FORMAT."""
+        if isinstance(image, str | os.PathLike):
+            return read_image(os.fspath(image), self.cfg.INPUT.FORMAT)
+        if isinstance(image, Image.Image):
+            array, order = np.asarray(ImageOps.exif_transpose(image).convert("RGB")), "RGB"
+        else:
+            array, order = _check_array(image), self._array_format
+        return array if order == self.cfg.INPUT.FORMAT else array[:, :, ::-1]
+
+
+def _check_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or not array.size or array.dtype != np.uint8:
+        raise ValueError(
+            "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255],"
+            f" got {array.shape} of {array.dtype}"
+        )
+    return array

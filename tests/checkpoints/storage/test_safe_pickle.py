@@ -1,0 +1,312 @@
+"""Reading of pickles without running them: agreement with pickle.load, refusals, damage."""
+
+import argparse
+import builtins
+import collections
+import copyreg
+import functools
+import io
+import os
+import pickle
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+
+from mask2former.checkpoints.storage import safe_pickle
+from mask2former.checkpoints.storage.pickle_standins import Array, Dtype, UnsafePickleError
+from mask2former.checkpoints.storage.safe_pickle import load_pickle
+
+
+def reload(value, protocol=4):
+    return load_pickle(io.BytesIO(pickle.dumps(value, protocol)))
+
+
+class Calls:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+# Agreement with pickle.load
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_values_and_arrays_come_as_they_were_written(protocol):
+    value = collections.OrderedDict(
+        numbers=[1, 2.5, True, None, 2**70, 1 + 2j],
+        nested={"a": ({1, 2}, frozenset([3])), 5: "text é"},
+        float32=np.arange(6, dtype="f4").reshape(2, 3),
+        columns=np.asfortranarray(np.arange(6, dtype="i8").reshape(2, 3)),
+        swapped=np.arange(3, dtype=">f8"),
+        empty=np.zeros((0, 4), "f4"),
+        flags=np.array([True, False]),
+        zero_dim=np.array(7, "i4"),
+    )
+    result = reload(value, protocol)
+    assert type(result) is collections.OrderedDict and list(result) == list(value)
+    assert result["numbers"] == value["numbers"] and result["nested"] == value["nested"]
+    for name in ("float32", "columns", "swapped", "empty", "flags", "zero_dim"):
+        expected = torch.from_numpy(value[name].astype(value[name].dtype.newbyteorder("=")))
+        torch.testing.assert_close(result[name], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_scalars_become_numbers_and_arrays_without_numbers_lists(protocol):
+    result = reload(
+        [np.float32(0.5), np.int64(3), np.array(["a", "bc"]), np.array([None])], protocol
+    )
+    assert result == [0.5, 3, ["a", "bc"], [None]]
+    assert [type(value) for value in result[:2]] == [float, int]
+
+
+def test_tensors_in_a_plain_pickle():
+    value = {"weight": torch.nn.Parameter(torch.randn(3, 2)), "turned": torch.randn(2, 3).t()}
+    result = reload(value)
+    for name in value:
+        torch.testing.assert_close(result[name], value[name].data, rtol=0, atol=0)
+        assert not result[name].requires_grad
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_large_tensors_and_arrays_in_a_plain_pickle(protocol):
+    torch.manual_seed(0)
+    value = {str(i): torch.randn(200, 200) for i in range(4)}
+    arrays = {name: tensor.numpy() for name, tensor in value.items()}
+    result = reload([value, arrays, ["more"], value], protocol)
+    for read in result[:2]:
+        assert all(torch.equal(read[name], value[name]) for name in value)
+    assert result[2] == ["more"] and result[3] is result[0]
+
+
+def test_tensors_in_a_plain_pickle_need_no_second_copy():
+    """The unpickler keeps the bytes that it read up to the end, so the tensors share them."""
+    numbers = torch.arange(1000.0)
+    storage = torch.storage.TypedStorage(
+        wrap_storage=numbers.untyped_storage(), dtype=numbers.dtype, _internal=True
+    )
+    _, (data,) = storage.__reduce__()
+    tensor = safe_pickle._Unpickler(io.BytesIO(), None)._load_from_bytes(data)
+    assert torch.equal(tensor, numbers)
+    start = np.frombuffer(data, "u1").ctypes.data
+    assert start < tensor.data_ptr() < start + len(data)
+
+
+def test_strings_and_arrays_of_python_2():
+    """Written by hand, as only Python 2 writes such strings."""
+    data = struct.pack("<2f", 1.5, -2.0)
+    pickled = (
+        b"\x80\x02}(U\x06conv_wcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85"
+        b"U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff"
+        b"\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08" + data + b"tbU\x0a__author__U\x03\xe9lau."
+    )
+    result = load_pickle(io.BytesIO(pickled))
+    assert result["__author__"] == "éla"
+    assert result["conv_w"].tolist() == [1.5, -2.0]
+
+
+def test_settings_come_as_dicts():
+    cfg = get_cfg()
+    result = reload([argparse.Namespace(lr=0.1, steps=[1, 2]), cfg])
+    assert result[0] == {"lr": 0.1, "steps": [1, 2]} and type(result[0]) is dict
+    assert result[1]["MODEL"]["MASK_ON"] is cfg.MODEL.MASK_ON
+
+
+def test_shared_and_self_referring_containers_stay_so():
+    shared = [1]
+    value = {"a": shared, "b": shared}
+    value["self"] = value
+    result = reload(value)
+    assert result["a"] is result["b"] and result["self"] is result
+
+
+def test_containers_that_share_much_are_read_quickly():
+    value = [1]
+    for _ in range(60):  # 2 ** 60 paths
+        value = [value, value]
+    assert len(reload(value)) == 2
+
+
+# Refusals
+
+
+HOSTILE = {
+    "system": Calls(os.system, "touch HACKED"),
+    "eval": Calls(builtins.eval, "open('HACKED', 'w')"),
+    "getattr": Calls(getattr, "", "join"),
+    "partial": functools.partial(print, 1),
+    "torch.load": Calls(torch.load, "HACKED"),
+    "numpy.load": Calls(np.load, "HACKED"),
+    "bytearray": Calls(bytearray, 10**15),
+    "range": range(10**12),
+    "class": Calls,
+    "Counter": collections.Counter("a"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_what_is_no_data_is_refused_and_named(name, protocol, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = {
+        "system": r"system",
+        "class": r"Calls",
+        "partial": r"partial|_reconstructor",
+        "torch.load": r"torch\.serialization\.load",
+        "numpy.load": r"numpy.*load",
+    }.get(name, name)
+    with pytest.raises(UnsafePickleError, match=asked):
+        reload({"model": HOSTILE[name]}, protocol)
+    assert not os.listdir(tmp_path)
+
+
+GLOBAL = {"dict": b"cbuiltins\ndict\n", "float": b"ctorch\nfloat32\n"}
+
+
+@pytest.mark.parametrize(
+    ("pickled", "asked"),
+    [
+        (b"(ios\nsystem\n.", "os.system"),  # INST
+        (b"(cos\nsystem\nX\x01\x00\x00\x00xo.", "os.system"),  # OBJ
+        (b"cos\nsystem\n)\x81.", "os.system"),  # NEWOBJ
+        (b"cos\nsystem\n)}\x92.", "os.system"),  # NEWOBJ_EX
+        (b"\x82\x01.", "number 1 of copyreg's extensions"),  # EXT1
+        (b"\x83\x01\x02.", "number 513 of copyreg's extensions"),  # EXT2
+        (b"\x84\x01\x00\x00\x00.", "number 1 of copyreg's extensions"),  # EXT4
+        (GLOBAL["float"] + b"}b.", "attributes of a dtype"),  # BUILD
+        (GLOBAL["dict"] + b"}b.", "attributes of a partial"),
+        (b"}}b.", "attributes of a dict"),
+    ],
+)
+def test_every_way_of_a_pickle_to_call_or_change_things_is_refused(pickled, asked):
+    copyreg.add_extension("os", "system", 1)
+    copyreg._extension_cache[1] = os.system
+    try:
+        with pytest.raises(UnsafePickleError, match=asked):
+            load_pickle(io.BytesIO(b"\x80\x04" + pickled))
+    finally:
+        copyreg.remove_extension("os", "system", 1)
+        copyreg._extension_cache.pop(1, None)
+
+
+def test_attributes_of_tensors_are_not_set():
+    tensor = pickle.dumps(torch.ones(2), 4)[:-1]
+    with pytest.raises(UnsafePickleError, match="attributes of a Tensor"):
+        load_pickle(io.BytesIO(tensor + b"}X\x01\x00\x00\x00aK\x01sb."))
+
+
+def test_a_dict_keeps_the_versions_of_modules_and_no_other_attribute():
+    state = collections.OrderedDict(a=1)
+    state._metadata, state.keys = {"": {"version": 2}}, "not a method"
+    result = reload(state)
+    assert vars(result) == {"_metadata": {"": {"version": 2}}} and list(result.items())
+
+
+def test_containers_are_made_of_containers_only():
+    """A tensor of stride 0 may claim more numbers than any list could hold."""
+
+    def expanded(_):
+        return torch.ones(1)
+
+    pickled = pickle.dumps(Calls(list, torch.ones(1).expand(10)), 4)
+    with pytest.raises(UnsafePickleError, match="a list of a Tensor"):
+        load_pickle(io.BytesIO(pickled), expanded)
+
+
+def test_names_with_dots_reach_nothing_inside_what_is_allowed():
+    pickled = b"\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93)R."
+    with pytest.raises(UnsafePickleError, match=r"collections\.OrderedDict\.fromkeys"):
+        load_pickle(io.BytesIO(pickled))
+
+
+def test_a_storage_inside_is_read_under_the_same_rules():
+    inner = pickle.dumps(Calls(os.system, "true"))
+    hostile = Calls(torch.storage._load_from_bytes, inner)
+    with pytest.raises(UnsafePickleError, match="system"):
+        reload(hostile)
+
+
+def test_types_of_arrays_that_could_hold_pointers_are_refused():
+    array = np.zeros(2, dtype=[("a", "f4"), ("b", object)])
+    with pytest.raises(UnsafePickleError, match="an array of type 'V"):
+        reload(array)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["numpy\ndtype", "argparse\nNamespace", "numpy.core.multiarray\n_reconstruct", "torch\nSize"],
+)
+def test_a_pickle_cannot_change_how_the_next_one_is_read(name):
+    """BUILD with (None, {...}) sets attributes of what is on the stack."""
+    change = b"(N}X\x0c\x00\x00\x00__defaults__)stb."
+    with pytest.raises(UnsafePickleError, match="attributes of a"):
+        load_pickle(io.BytesIO(b"\x80\x02c" + name.encode() + b"\n" + change))
+
+
+# Damage
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 200, -1])
+def test_a_truncated_pickle_is_damaged(kept):
+    data = pickle.dumps({"a": np.arange(100.0), "b": {"c": [1, 2, 3]}})
+    with pytest.raises(ValueError, match="damaged pickle"):
+        load_pickle(io.BytesIO(data[:kept]))
+
+
+def test_damage_cannot_ask_for_endless_memory():
+    for data in (b"]r\xff\xff\xff\x7f.", b"B\xff\xff\xff\xff.", b"\x8e" + b"\xff" * 7 + b"\x7f."):
+        with pytest.raises(ValueError, match="damaged pickle"):
+            load_pickle(io.BytesIO(b"\x80\x04" + data))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_reading_takes_little_more_memory_than_the_file(tmp_path, kind, protocol):
+    rng = np.random.default_rng(0)
+    weights = {f"w{i}": rng.standard_normal((300, 200), "f4") for i in range(50)}
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps({k: kind(v) for k, v in weights.items()}, protocol))
+    with open(path, "rb") as file:
+        tracemalloc.start()
+        loaded = load_pickle(file)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert all(torch.equal(loaded[k], torch.from_numpy(v)) for k, v in weights.items())
+    assert peak < 1.15 * path.stat().st_size
+
+
+def test_random_damage_gives_value_errors_only():
+    data = pickle.dumps({"a": np.arange(20.0), "b": torch.ones(3), "c": [1, "x", None]})
+    rng = np.random.RandomState(0)
+    refused = 0
+    for _ in range(300):
+        broken = bytearray(data)
+        for position in rng.randint(0, len(data), 3):
+            broken[position] = rng.randint(256)
+        try:
+            load_pickle(io.BytesIO(bytes(broken)))
+        except ValueError:
+            refused += 1
+    assert refused > 100
+
+
+def test_an_array_of_another_size_than_its_data_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(3,\) with 2 numbers"):
+        Array().fill(b"12345678", Dtype("f4"), (3,), "C")
+
+
+def test_a_tensor_may_not_reach_beyond_its_storage():
+    content = io.BytesIO()
+    torch.save(torch.arange(4.0), content)
+    archive = zipfile.ZipFile(content)
+    pickled = archive.read("archive/data.pkl").replace(b"K\x04\x85", b"K\x05\x85")  # the size
+    with pytest.raises(ValueError, match="out of bounds"):
+        load_pickle(io.BytesIO(pickled), lambda reference: torch.zeros(4))

@@ -1,0 +1,476 @@
+"""The checker: every defect it should report, its exit code, and sound data that it should pass."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from mask2former.data.check import command as check
+from mask2former.data.datasets import custom
+
+SQUARE = [[2.0, 2.0, 9.0, 2.0, 9.0, 9.0, 2.0, 9.0]]
+SIZE = (20, 30)  # H, W
+
+
+class Folder:
+    """A small data set whose parts a test can spoil before it is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.photos = {f"{i}.png": np.full((*SIZE, 3), 60 * i, np.uint8) for i in range(3)}
+        self.content: dict[str, Any] = {}
+
+    def write(self, name: str = "a.json") -> str:
+        for photo, array in self.photos.items():
+            Image.fromarray(array).save(self.root / photo)
+        (self.root / name).write_text(json.dumps(self.content))
+        return str(self.root / name)
+
+    def run(self, capsys: pytest.CaptureFixture, entry: dict[str, Any], *options: str) -> str:
+        """The report; the exit code is the first word of it."""
+        entry = {"name": "mine", "image_root": str(self.root)} | entry
+        opts = ["DATASETS.CUSTOM", json.dumps([entry])]
+        code = check.main(["mine", *opts, "--output", str(self.root / "out"), *options])
+        return f"{code} {capsys.readouterr().out}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.setattr(custom, "_REGISTERED", {})
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def coco(folder: Folder) -> Folder:
+    """3 photos: with a square and crowd, with a square, with nothing."""
+    folder.content = {
+        "categories": [{"id": 5, "name": "box"}, {"id": 9, "name": "ball"}],
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]}
+            for i in range(3)
+        ],
+        "annotations": [_square(1, 0, 9), _square(2, 0, 5, iscrowd=1), _square(3, 1, 9)],
+    }
+    return folder
+
+
+def _square(i: int, image: int, category: int, **more: Any) -> dict[str, Any]:
+    common = {"segmentation": SQUARE, "iscrowd": 0, "area": 49, "bbox": [2, 2, 7, 7]}
+    return {"id": i, "image_id": image, "category_id": category} | common | more
+
+
+def _picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def _check_coco(coco: Folder, capsys, *options: str) -> str:
+    return coco.run(capsys, {"task": "instance", "annotations": coco.write()}, *options)
+
+
+# Sound data
+
+
+def test_sound_instances_pass_and_are_counted_and_drawn(coco: Folder, capsys) -> None:
+    report = _check_coco(coco, capsys)
+    assert report.startswith("0 mine: instance, 2 classes")
+    assert "3 images, 2 objects or regions, 1 crowd regions" in report
+    assert "1 of 3 records without any object" in report
+    assert "0 on which training fails, 0 others" in report
+    assert "image sizes: 30x20 (3)" in report
+    assert "object sizes: 2 small, 0 medium, 0 large" in report
+    assert "ball                            2 ####" in report
+    assert "without any: box" in report
+    page = coco.root / "out" / "mine" / "index.html"
+    assert f"pictures: {page}" in report and page.read_text().count("<img") == 2 * 3
+    photo, drawn = (_picture(page.parent / f"0_{part}.jpg") for part in ("photo", "annotations"))
+    assert photo.shape == (*SIZE, 3) and not photo.any()  # it is black
+    assert drawn.shape == (400, 600, 3)  # enlarged 20 times, so that there is room for names
+    assert (drawn[50:80, 50:170].max(2) > 100).all()  # above the name, which is in the middle
+    assert not drawn[200:, :].max() > 30 and not drawn[:, 250:].max() > 30  # blur of the JPEG
+
+
+def test_large_photos_are_drawn_small_and_clips_by_their_middle_frame(folder, capsys) -> None:
+    folder.photos = {f"{i}.png": np.full((960, 1000, 3), 60 * i, np.uint8) for i in range(3)}
+    folder.content = {
+        "categories": [{"id": 1, "name": "box"}],
+        "videos": [{"id": 1, "file_names": [f"{i}.png" for i in range(3)], "length": 3}],
+        "annotations": [
+            {"id": 1, "video_id": 1, "category_id": 1, "segmentations": [None, SQUARE, None]}
+        ],
+    }
+    folder.run(capsys, {"task": "video", "annotations": folder.write()})
+    assert [path.name for path in sorted((folder.root / "out" / "mine").glob("*.jpg"))] == [
+        "1_annotations.jpg",
+        "1_photo.jpg",
+    ]
+    assert _picture(folder.root / "out" / "mine" / "1_photo.jpg").shape == (480, 500, 3)
+
+
+def test_nothing_is_drawn_if_not_asked_for(coco: Folder, capsys) -> None:
+    _check_coco(coco, capsys, "--samples", "0")
+    assert not (coco.root / "out").exists()
+
+
+def test_several_processes_report_the_same(coco: Folder, capsys) -> None:
+    coco.content["annotations"][0]["segmentation"] = [[1, 1, 2, 2]]
+    expected = _check_coco(coco, capsys)
+    assert _check_coco(coco, capsys, "--workers", "2") == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "folder_name", "rest", "counts"),
+    [
+        ("instance", "coco28", {}, "28 images, 157 objects or regions, 2 crowd"),
+        ("panoptic", "panoptic2", {"panoptic_root": "panoptic"}, "2 images, 47 objects .* 3 crowd"),
+        ("video", "video", {}, "32 images, 2 objects or regions, 0 crowd"),
+    ],
+)
+def test_real_data_pass(shared, folder, capsys, task, folder_name, rest, counts) -> None:
+    root = shared / "data" / folder_name
+    photos = {"video": "JPEGImages"}.get(task, "images")
+    file = {"instance": "instances", "panoptic": "panoptic", "video": "annotations"}[task]
+    entry = {"task": task, "image_root": str(root / photos)}
+    entry |= {"annotations": str(root / f"{file}.json")}
+    entry |= {key: str(root / value) for key, value in rest.items()}
+    report = folder.run(capsys, entry, "--samples", "2")
+    assert report.startswith("0 ") and "0 on which training fails, 0 others" in report
+    assert re.search(counts, report)
+    assert len(list((folder.root / "out" / "mine").glob("*_annotations.jpg"))) == 2
+
+
+# Instances: what fails
+
+
+def _spoil_nothing(coco: Folder) -> None:
+    pass
+
+
+def _remove_photo(coco: Folder) -> None:
+    coco.photos.pop("1.png")
+
+
+def _resize_photo(coco: Folder) -> None:
+    coco.photos["1.png"] = np.zeros((20, 31, 3), np.uint8)
+
+
+def _unknown_category(coco: Folder) -> None:
+    coco.content["annotations"][2]["category_id"] = 7
+
+
+def _twin_annotations(coco: Folder) -> None:
+    coco.content["annotations"][2]["id"] = 1
+
+
+def _flat_polygon_list(coco: Folder) -> None:
+    coco.content["annotations"][2]["segmentation"] = SQUARE[0]
+
+
+def _rle_of_other_size(coco: Folder) -> None:
+    coco.content["annotations"][2]["segmentation"] = {"size": [5, 5], "counts": [25]}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (_remove_photo, "1.png: Image file not found"),
+        (_resize_photo, "1.png: expected 30x20 pixels (width x height)"),
+        (_unknown_category, "a.json: annotation 3 has the unknown category_id 7"),
+        (_twin_annotations, "a.json: 2 annotations have the id 1"),
+        (_flat_polygon_list, "annotation 3: segmentation: expected a list of polygons"),
+        (_rle_of_other_size, "1.png: annotation 3: expected a mask of (height, width) (20, 30)"),
+    ],
+)
+def test_what_training_fails_on_gives_exit_code_1(coco: Folder, capsys, spoil, finding) -> None:
+    spoil(coco)
+    report = _check_coco(coco, capsys)
+    assert report.startswith("1 ")
+    (line,) = (line for line in report.splitlines() if finding in line)
+    assert line.startswith("  FAILS  ")
+
+
+@pytest.mark.parametrize("keep", [0, 40])
+def test_broken_photos_are_found(coco: Folder, capsys, keep: int) -> None:
+    path = coco.write()
+    (coco.root / "1.png").write_bytes((coco.root / "1.png").read_bytes()[:keep])
+    report = coco.run(capsys, {"task": "instance", "annotations": path})
+    assert report.startswith("1 ") and "1.png: Cannot read" in report.replace(
+        f"Cannot read {coco.root}/1.png: ", "Cannot read "
+    )
+
+
+# Instances: what training goes on with
+
+
+def _short_polygon(coco: Folder) -> None:
+    coco.content["annotations"][2]["segmentation"] = [[1, 1, 5, 5]]
+
+
+def _short_and_long_polygon(coco: Folder) -> None:
+    coco.content["annotations"][2]["segmentation"] = [[1, 1, 5, 5], *SQUARE]
+
+
+def _empty_mask(coco: Folder) -> None:
+    coco.content["annotations"][2]["segmentation"] = [[3.1, 3.1, 3.2, 3.1, 3.2, 3.2]]
+
+
+def _no_area(coco: Folder) -> None:
+    del coco.content["annotations"][2]["area"]
+
+
+def _annotation_of_no_image(coco: Folder) -> None:
+    coco.content["annotations"].append(_square(4, 77, 5))
+
+
+def _twin_images(coco: Folder) -> None:
+    coco.content["images"].append(coco.content["images"][2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (_short_polygon, "annotation 3 has a polygon with fewer than 3 points; it is left out"),
+        (_short_and_long_polygon, "annotation 3 has a polygon with fewer than 3 points; the other"),
+        (_empty_mask, "1.png: annotation 3 covers no pixel of the image"),
+        (_no_area, "a.json: annotation 3 has no area, which scoring"),
+        (_annotation_of_no_image, "a.json: annotation 4 has the image_id 77, which is not there"),
+        (_twin_images, "a.json: 2 images have the id 2"),
+    ],
+)
+def test_what_training_passes_over_is_noted(coco: Folder, capsys, spoil, finding: str) -> None:
+    spoil(coco)
+    report = _check_coco(coco, capsys)
+    assert report.startswith("0 ")
+    (line,) = (line for line in report.splitlines() if finding in line)
+    assert line.startswith("  note   ")
+
+
+def test_long_lists_are_cut(coco: Folder, capsys) -> None:
+    coco.content["annotations"] = [_square(i, 0, 7) for i in range(30)]
+    report = _check_coco(coco, capsys, "--limit", "4")
+    assert report.count("FAILS") == 4
+    assert "and 27 more (--limit shows more)" in report  # the loader's own refusal counts too
+
+
+# Panoptic and semantic
+
+
+def _panoptic(folder: Folder) -> dict[str, Any]:
+    ids = np.zeros(SIZE, np.int64)
+    ids[:10], ids[10:, :8], ids[15:, 20:] = 3, 700, 9
+    for name in ("0", "1"):
+        Image.fromarray(np.stack([ids % 256, ids // 256, ids * 0], 2).astype(np.uint8)).save(
+            folder.root / f"{name}_pan.png"
+        )
+    segments = [
+        {"id": 3, "category_id": 1, "area": 300, "iscrowd": 0},
+        {"id": 700, "category_id": 2, "area": 80, "iscrowd": 0},
+        {"id": 9, "category_id": 2, "area": 50, "iscrowd": 1},
+    ]
+    folder.content = {
+        "categories": [
+            {"id": 1, "name": "sky", "isthing": 0},
+            {"id": 2, "name": "bird", "isthing": 1},
+        ],
+        "images": [{"id": i, "file_name": f"{i}.png"} for i in range(2)],
+        "annotations": [
+            {
+                "image_id": i,
+                "file_name": f"{i}_pan.png",
+                "segments_info": [dict(segment) for segment in segments],
+            }
+            for i in range(2)
+        ],
+    }
+    root = str(folder.root)
+    return {"task": "panoptic", "annotations": f"{root}/a.json", "panoptic_root": root}
+
+
+def test_sound_panoptic_maps_pass(folder: Folder, capsys) -> None:
+    entry = _panoptic(folder)
+    folder.write()
+    report = folder.run(capsys, entry)
+    assert report.startswith("0 mine: panoptic, 2 classes")
+    assert "2 images, 4 objects or regions, 2 crowd regions" in report
+
+
+@pytest.mark.parametrize(
+    ("change", "finding", "fails"),
+    [
+        ({"id": 4}, "1_pan.png: segment 3 has 300 pixels and is not listed", True),
+        ({"id": 4}, "1_pan.png: segment 4 is listed and has no pixel", True),
+        ({"id": 700}, "1_pan.png: segment 700 is listed 2 times", True),
+        ({"category_id": 8}, "a.json: segment 3 has the unknown category_id 8", True),
+        ({"area": 299}, "1_pan.png: segment 3 has 300 pixels, the json says 299", False),
+    ],
+)
+def test_panoptic_maps_that_disagree_with_the_json(
+    folder: Folder, capsys, change: dict[str, int], finding: str, fails: bool
+) -> None:
+    entry = _panoptic(folder)
+    folder.content["annotations"][1]["segments_info"][0].update(change)
+    folder.write()
+    report = folder.run(capsys, entry)
+    assert report.startswith(str(int(fails)))
+    (line,) = (line for line in report.splitlines() if finding in line)
+    assert line.startswith("  FAILS" if fails else "  note")
+
+
+def _semantic(folder: Folder, labels: np.ndarray) -> dict[str, Any]:
+    (folder.root / "labels").mkdir()
+    for name in folder.photos:
+        Image.fromarray(labels).save(folder.root / "labels" / name)
+    (folder.root / "photos").mkdir()
+    root, folder.root = folder.root, folder.root / "photos"
+    folder.write()
+    folder.root = root
+    return {
+        "task": "sem_seg",
+        "image_root": str(root / "photos"),
+        "sem_seg_root": str(root / "labels"),
+        "classes": ["sky", "sea"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "text"),
+    [
+        ([0, 1, 255], 0, "3 images, 6 objects or regions"),
+        ([0, 1, 2], 1, "FAILS  .*: has the labels 2, which are no class from 0 to 1 and not"),
+        ([255, 255, 255], 0, "note   .*: has no pixel with a class"),
+    ],
+)
+def test_labels_of_semantic_maps(folder: Folder, capsys, labels, code: int, text: str) -> None:
+    array = np.array(labels, np.uint8)[np.arange(30) % 3][None].repeat(20, 0)
+    report = folder.run(capsys, _semantic(folder, array))
+    assert report.startswith(f"{code} mine: semantic, 2 classes")
+    assert re.search(text, report)
+
+
+def test_semantic_maps_of_another_size_are_found(folder: Folder, capsys) -> None:
+    report = folder.run(capsys, _semantic(folder, np.zeros((20, 29), np.uint8)))
+    assert report.startswith("1 ")
+    assert "labels/0.png: expected 30x20 pixels" in report
+
+
+# Video
+
+
+def _video(folder: Folder) -> dict[str, Any]:
+    folder.content = {
+        "categories": [{"id": 1, "name": "box"}],
+        "videos": [{"id": 4, "file_names": list(folder.photos), "height": 20, "width": 30}],
+        "annotations": [
+            {"id": 8, "video_id": 4, "category_id": 1, "segmentations": [SQUARE, None, SQUARE]}
+        ],
+    }
+    return {"task": "video", "annotations": f"{folder.root}/a.json"}
+
+
+def _lose_track(folder: Folder) -> None:
+    folder.content["annotations"][0]["segmentations"] = [None] * 3
+
+
+def _shorten_track(folder: Folder) -> None:
+    folder.content["annotations"][0]["segmentations"] = [SQUARE]
+
+
+def _unknown_video(folder: Folder) -> None:
+    folder.content["annotations"][0]["video_id"] = 5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "finding"),
+    [
+        (_spoil_nothing, 0, "3 images, 1 objects or regions"),
+        (_lose_track, 0, "annotation 8 is seen in no frame"),
+        (_shorten_track, 1, "annotation 8 has 1 masks for 3 frames"),
+        (_unknown_video, 1, "annotation 8 has the video_id 5, which is not there"),
+        (_remove_photo, 1, "1.png: Image file not found"),
+    ],
+)
+def test_videos(folder: Folder, capsys, spoil, code: int, finding: str) -> None:
+    entry = _video(folder)
+    spoil(folder)
+    folder.write()
+    report = folder.run(capsys, entry)
+    assert report.startswith(f"{code} mine: video, 1 classes")
+    (line,) = (line for line in report.splitlines() if finding in line)
+    assert line.startswith("  FAILS") == bool(code)
+
+
+# Configs and names
+
+
+def _config(coco: Folder, **keys: str) -> str:
+    entry = f"{{name: mine, task: instance, image_root: {coco.root}, annotations: {coco.write()}}}"
+    lines = ["DATASETS:", f"  CUSTOM: [{entry}]", '  TRAIN: ["mine"]', '  TEST: ["mine"]']
+    lines += ["INPUT:", f"  DATASET_MAPPER_NAME: {keys.get('mapper', 'coco_instance_lsj')}"]
+    (coco.root / "c.yaml").write_text("\n".join(lines))
+    return str(coco.root / "c.yaml")
+
+
+def test_a_config_is_checked_once_for_each_of_its_data_sets(coco: Folder, capsys) -> None:
+    assert check.main([_config(coco), "--samples", "0"]) == 0
+    assert capsys.readouterr().out.count("mine: instance") == 1
+
+
+def test_a_mapper_that_does_not_fit_is_found(coco: Folder, capsys) -> None:
+    assert check.main([_config(coco, mapper="mask_former_panoptic"), "--samples", "0"]) == 1
+    assert "targets of kind panoptic need 'pan_seg_file_name'" in capsys.readouterr().out
+
+
+def test_a_number_of_classes_that_does_not_fit_is_found(coco: Folder, capsys) -> None:
+    opts = ["MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3"]
+    assert check.main([_config(coco), *opts, "--samples", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "NUM_CLASSES is 3" in out and "2 classes" in out
+
+
+def test_a_number_of_classes_that_does_not_fit_what_is_registered_is_found(
+    coco: Folder, capsys
+) -> None:
+    assert check.main([_config(coco), "--samples", "0"]) == 0
+    text = (coco.root / "c.yaml").read_text()
+    lines = [line for line in text.splitlines() if "CUSTOM" not in line]
+    lines += ["MODEL:", "  SEM_SEG_HEAD:", "    NUM_CLASSES: 3"]
+    (coco.root / "c.yaml").write_text("\n".join(lines))  # "mine" stays registered
+    capsys.readouterr()
+    assert check.main([str(coco.root / "c.yaml"), "--samples", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILS  config: MODEL.SEM_SEG_HEAD.NUM_CLASSES is 3, but mine has 2" in out
+
+
+def test_data_that_somebody_else_registered_are_checked(
+    folder: Folder, capsys, tmp_path: Path
+) -> None:
+    folder.write()
+    record = {"file_name": str(tmp_path / "0.png"), "height": 20, "width": 30}
+    annotation = {"category_id": 1, "segmentation": SQUARE, "iscrowd": 0}
+    DatasetCatalog.register("theirs", lambda: [record | {"annotations": [annotation]}])
+    MetadataCatalog.get("theirs").thing_classes = ["box"]
+    assert check.main(["theirs", "--samples", "0"]) == 1
+    assert "annotation number 0 has class 1, expected 0 to 0" in capsys.readouterr().out
+
+
+def test_unknown_names_list_those_alike(folder: Folder, capsys) -> None:
+    DatasetCatalog.register("shapes_val", lambda: [])
+    assert check.main(["shape_val"]) == 1
+    assert "nor a registered data set. Alike are: shapes_val" in capsys.readouterr().out
+
+
+def test_missing_files_of_a_known_data_set_are_named(
+    folder: Folder, capsys, dataset_root: Path
+) -> None:
+    from mask2former.data.datasets import register_all
+
+    register_all()
+    assert check.main(["shapes_val_instance"]) == 1
+    out = capsys.readouterr().out
+    assert str(dataset_root / "shapes") in out and "prepare_shapes.py" in out

@@ -1,0 +1,45 @@
+"""Json files: NaN, wholeness, errors."""
+
+import json
+
+import pytest
+
+from mask2former.formats.json_files import read_json, require_keys, write_json, write_json_list
+
+
+def test_nan_and_infinities_become_null(tmp_path):
+    path = tmp_path / "new" / "file.json"
+    write_json(path, {"a": [1.5, float("nan")], "b": (float("inf"), {"c": None})})
+    assert read_json(path) == {"a": [1.5, None], "b": [None, {"c": None}]}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, [1])
+    with pytest.raises(TypeError):
+        write_json(path, [object()])
+    assert read_json(path) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_what_is_no_json_is_named(tmp_path, content):
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="broken.json: expected a json file"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("entries", [[], [1], [{"a": 1}, None]])
+def test_lists_entry_by_entry(tmp_path, entries):
+    write_json_list(tmp_path / "new" / "list.json", map(json.dumps, entries))
+    assert read_json(tmp_path / "new" / "list.json") == entries
+    assert len((tmp_path / "new" / "list.json").read_text().splitlines()) <= len(entries) + 2
+
+
+def test_required_keys():
+    require_keys({"a": 1, "b": None}, ("a", "b"))
+    with pytest.raises(ValueError, match="missing: b$"):
+        require_keys({"a": 1}, ("a", "b"))
+    with pytest.raises(ValueError, match="missing: a, b$"):
+        require_keys([1], ("a", "b"))

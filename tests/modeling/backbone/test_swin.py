@@ -1,0 +1,145 @@
+"""The Swin backbone against torchvision's, and its options."""
+
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import build_backbone
+from torch.nn import functional as F
+from torchvision.models.swin_transformer import SwinTransformer
+
+from mask2former.config import add_maskformer2_config
+from mask2former.modeling.backbone.swin import D2SwinTransformer
+
+TINY = {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "window": 3}
+NAMES = ["res2", "res3", "res4", "res5"]
+
+
+def tiny_swin(**options) -> D2SwinTransformer:
+    torch.manual_seed(0)
+    model = D2SwinTransformer(**{**TINY, **options})
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return model
+
+
+def torchvision_features(model: D2SwinTransformer, images):
+    """The stages of torchvision's network with the parameters of `model`, in the same order."""
+    other = SwinTransformer(
+        [4, 4], TINY["embed_dim"], TINY["depths"], TINY["num_heads"], [3, 3]
+    ).eval()
+    ours = [p for n, p in model.named_parameters() if not n.startswith("norm")]
+    theirs = list(other.features.parameters())
+    assert [p.shape for p in ours] == [p.shape for p in theirs]
+    for a, b in zip(ours, theirs):
+        b.data.copy_(a.data)
+    x, features = images, {}
+    for i, name in enumerate(NAMES):
+        x = other.features[2 * i : 2 * i + 2](x)  # embedding or merging, then blocks
+        norm = getattr(model, f"norm{i}")
+        y = F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias)
+        features[name] = y.permute(0, 3, 1, 2)
+    return features
+
+
+# torchvision does not shift windows that hold the whole map: sizes of more than one window only.
+@pytest.mark.parametrize("size", [(128, 128), (100, 116)])
+def test_agrees_with_torchvision(size):
+    model = tiny_swin().eval()
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        got, want = model(images), torchvision_features(model, images)
+    assert list(got) == NAMES
+    for name in NAMES:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-4)
+
+
+def test_output_shapes_are_as_announced_for_odd_sizes():
+    model = tiny_swin(out_features=["res5", "res3"]).eval()
+    shapes = model.output_shape()
+    assert {n: (s.channels, s.stride) for n, s in shapes.items()} == {
+        "res3": (16, 8),
+        "res5": (64, 32),
+    }
+    assert model.size_divisibility == 32
+    out = model(torch.randn(1, 3, 37, 50))
+    assert {n: tuple(x.shape) for n, x in out.items()} == {
+        "res3": (1, 16, 5, 7),  # ceil(37 / 8), ceil(50 / 8)
+        "res5": (1, 64, 2, 2),
+    }
+
+
+def test_checkpointing_changes_no_value_and_no_gradient():
+    plain, saving = tiny_swin(drop_path=0.0), tiny_swin(drop_path=0.0, checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    for model in (plain, saving):
+        sum(x.square().mean() for x in model(images).values()).backward()
+    for a, b in zip(plain.parameters(), saving.parameters()):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_absolute_position_embedding_is_added_and_resized():
+    model = tiny_swin(pretrain_img_size=64, patch_norm=False, qkv_bias=False).eval()
+    assert model.absolute_pos_embed.shape == (1, 8, 16, 16)
+    assert "layers.0.blocks.0.attn.qkv.bias" not in model.state_dict()
+    seen = []
+    model.pos_drop.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        for side in (64, 96):
+            model(torch.zeros(1, 3, side, side))
+            embedded = seen[-1] - model.patch_embed.proj.bias
+            position = F.interpolate(
+                model.absolute_pos_embed, (side // 4, side // 4), mode="bicubic"
+            )
+            torch.testing.assert_close(embedded.permute(0, 3, 1, 2), position)
+
+
+def test_drop_path_rises_linearly_over_all_blocks():
+    model = tiny_swin(drop_path=0.7)
+    rates = [block.drop_path.p for stage in model.layers for block in stage.blocks]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+
+
+def test_freezing_holds_through_train_which_returns_the_model():
+    model = tiny_swin(freeze_at=2, pretrain_img_size=64)
+    assert model.train() is model
+    assert model.eval() is model
+    model.train()
+    trained = {n.split(".blocks")[0] for n, p in model.named_parameters() if p.requires_grad}
+    assert not any(n.startswith(("patch_embed", "absolute", "layers.0")) for n in trained)
+    assert "layers.1" in trained
+    assert not model.patch_embed.training and not model.layers[0].training
+    assert model.layers[1].training
+
+
+def test_config_decides_and_freeze_at_of_the_backbone_is_not_read():
+    cfg = get_cfg()
+    add_maskformer2_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "D2SwinTransformer"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 5
+    cfg.MODEL.SWIN.APE = True
+    with torch.device("meta"):
+        model = build_backbone(cfg)
+    assert isinstance(model, D2SwinTransformer)
+    assert [len(stage.blocks) for stage in model.layers] == [2, 2, 6, 2]
+    assert model.absolute_pos_embed.shape == (1, 96, 56, 56)
+    assert all(p.requires_grad for p in model.parameters())
+    assert model.layers[3].blocks[1].drop_path.p == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"out_features": ["res2", "stage3"]}, "out_features must be some of .*res5.*stage3"),
+        ({"out_features": []}, "out_features must be some of"),
+        ({"num_heads": (1, 2)}, r"one entry for each of at most 4 stages.*\[1, 2\]"),
+    ],
+)
+def test_impossible_networks_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_swin(**options)
+
+
+def test_images_without_a_batch_axis_are_refused():
+    with pytest.raises(ValueError, match=r"\(B, C, H, W\), got \(3, 64, 64\)"):
+        tiny_swin()(torch.zeros(3, 64, 64))

@@ -1,0 +1,123 @@
+"""The head: where the decoder looks, heads and decoders of others, errors."""
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from torch import nn
+
+from mask2former.modeling import MaskFormerHead
+from mask2former.modeling.meta_arch.heads import (
+    accepts_keyword,
+    build_pixel_decoder,
+    takes_aux_outputs,
+)
+
+SHAPES = {"res3": ShapeSpec(channels=2, stride=8), "res2": ShapeSpec(channels=2, stride=4)}
+
+
+class PixelDecoder(nn.Module):
+    """Gives its three outputs names instead of tensors."""
+
+    def __init__(self, encoder_map="encoder"):
+        super().__init__()
+        self.encoder_map = encoder_map
+
+    def forward_features(self, features):
+        return "mask features", self.encoder_map, ["maps"]
+
+
+class OldPredictor(nn.Module):
+    """A decoder of somebody else's, which does not know our keyword."""
+
+    def forward(self, x, mask_features, mask=None):
+        return {"x": x, "mask_features": mask_features, "mask": mask}
+
+
+class Predictor(OldPredictor):
+    def forward(self, x, mask_features, mask=None, *, aux_outputs=True):
+        return {**super().forward(x, mask_features, mask), "aux_outputs": aux_outputs}
+
+
+def make_head(source="multi_scale_pixel_decoder", pixel_decoder=None, predictor=None):
+    return MaskFormerHead(
+        SHAPES,
+        num_classes=3,
+        pixel_decoder=pixel_decoder or PixelDecoder(),
+        transformer_predictor=predictor or Predictor(),
+        transformer_in_feature=source,
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("multi_scale_pixel_decoder", ["maps"]),
+        ("transformer_encoder", "encoder"),
+        ("pixel_embedding", "mask features"),
+        ("res3", "backbone"),
+    ],
+)
+def test_where_the_decoder_looks(source, seen):
+    out = make_head(source)({"res3": "backbone"})
+    assert out["x"] == seen
+    assert out["mask_features"] == "mask features"
+    assert out["aux_outputs"] is True
+
+
+def test_auxiliary_outputs_can_be_turned_off_where_the_decoder_can():
+    assert make_head()({}, aux_outputs=False)["aux_outputs"] is False
+    assert "aux_outputs" not in make_head(predictor=OldPredictor())({}, aux_outputs=False)
+
+
+def test_attributes_of_the_published_head():
+    head = make_head()
+    assert head.in_features == ["res2", "res3"]
+    assert (head.common_stride, head.num_classes, head._version) == (4, 3, 2)
+
+
+def test_no_encoder_map():
+    head = make_head("transformer_encoder", PixelDecoder(encoder_map=None))
+    with pytest.raises(ValueError, match="PixelDecoder has no transformer encoder"):
+        head({})
+
+
+def test_pixel_decoder_without_forward_features():
+    from detectron2.config import get_cfg
+    from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+
+    class NoPixelDecoder(nn.Module):
+        def __init__(self, cfg, input_shape):
+            super().__init__()
+
+    cfg = get_cfg()
+    cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME = "NoPixelDecoder"
+    SEM_SEG_HEADS_REGISTRY.register(NoPixelDecoder)
+    try:
+        with pytest.raises(ValueError, match="NoPixelDecoder is no pixel decoder"):
+            build_pixel_decoder(cfg, SHAPES)
+    finally:
+        del SEM_SEG_HEADS_REGISTRY._obj_map["NoPixelDecoder"]
+
+
+def test_accepts_keyword():
+    assert accepts_keyword(lambda a, b=1: None, "b")
+    assert accepts_keyword(lambda **kwargs: None, "b")
+    assert not accepts_keyword(lambda *args: None, "b")
+
+
+def test_mask_is_passed_on():
+    mask = torch.zeros(1)
+    assert make_head()({}, mask)["mask"] is mask
+
+
+def test_heads_of_others_may_not_know_our_keyword():
+    class Other(nn.Module):
+        def forward(self, x, mask_features, mask=None):
+            return {}
+
+    class Ours(Other):
+        def forward(self, x, mask_features, mask=None, *, aux_outputs=True):
+            return {}
+
+    assert not takes_aux_outputs(Other())
+    assert takes_aux_outputs(Ours())

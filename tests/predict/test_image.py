@@ -1,0 +1,248 @@
+"""The predictor: what reaches the model, worked out by hand; errors with their message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from PIL import Image
+from torch import nn
+
+from mask2former.config import get_config
+from mask2former.predict import image as module
+from mask2former.predict.image import Predictor
+
+RED, GREEN, BLUE = COLOUR = (200, 100, 50)
+
+
+class RecordingModel(nn.Module):
+    """Keeps what it is given, and answers with its weight."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+        self.calls: list[list[dict]] = []
+
+    def forward(self, inputs: list[dict]):
+        assert not torch.is_grad_enabled()
+        assert not self.training
+        self.calls.append(inputs)
+        if isinstance(inputs[0]["image"], list):
+            return {"frames": len(inputs[0]["image"])}
+        return [{"size": (x["height"], x["width"]), "weight": self.weight} for x in inputs]
+
+
+if "RecordingModel" not in META_ARCH_REGISTRY:
+    META_ARCH_REGISTRY.register(RecordingModel)
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE = "RecordingModel"
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 8, 100
+    return cfg
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """8 pixels high, 12 wide."""
+    return Image.new("RGB", (12, 8), COLOUR)
+
+
+def colour_that_arrived(predictor: Predictor) -> tuple[int, ...]:
+    image = predictor.model.calls[-1][0]["image"]
+    assert image.dtype == torch.uint8
+    return tuple(image[:, 0, 0].tolist())
+
+
+@pytest.fixture(params=["path", "str", "pil", "bgr array", "rgb array"])
+def source(request, photo: Image.Image, tmp_path: Path):
+    """The photo in every form, and the order of channels to tell the predictor."""
+    path = tmp_path / "photo.png"
+    photo.save(path)
+    rgb = np.asarray(photo)
+    forms = {"path": path, "str": str(path), "pil": photo}
+    forms |= {"bgr array": rgb[:, :, ::-1], "rgb array": rgb}
+    return forms[request.param], "RGB" if request.param == "rgb array" else "BGR"
+
+
+@pytest.mark.parametrize(
+    ("model_format", "expected"), [("RGB", (RED, GREEN, BLUE)), ("BGR", (BLUE, GREEN, RED))]
+)
+def test_the_model_gets_its_order_of_channels(cfg, source, model_format: str, expected):
+    cfg.INPUT.FORMAT = model_format
+    image, array_format = source
+    predictor = Predictor(cfg, array_format=array_format)
+    assert predictor(image)["size"] == (8, 12)
+    assert colour_that_arrived(predictor) == expected
+
+
+def test_arrays_are_bgr_unless_told(cfg, photo: Image.Image):
+    cfg.INPUT.FORMAT = "BGR"
+    predictor = Predictor(cfg)
+    predictor(np.asarray(photo))
+    assert colour_that_arrived(predictor) == COLOUR
+
+
+@pytest.mark.parametrize("form", ["L", "LA", "RGBA", "P", "CMYK"])
+def test_other_modes(cfg, form: str, tmp_path: Path):
+    cfg.INPUT.FORMAT = "RGB"
+    # 102 is a grey that the palette of "P" has.
+    grey = Image.new("RGB", (12, 8), (102, 102, 102)).convert(form)
+    path = tmp_path / ("grey.tif" if form == "CMYK" else "grey.png")
+    grey.save(path)
+    predictor = Predictor(cfg)
+    for image in (grey, path):
+        predictor(image)
+        assert colour_that_arrived(predictor) == (102, 102, 102)
+    predictor(np.full((8, 12), 102, np.uint8))
+    assert colour_that_arrived(predictor) == (102, 102, 102)
+
+
+def test_exif_rotation(cfg, photo: Image.Image, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    predictor = Predictor(cfg)
+    assert predictor(tmp_path / "turned.jpg")["size"] == (12, 8)
+    assert predictor(Image.open(tmp_path / "turned.jpg"))["size"] == (12, 8)
+
+
+def test_resizes_the_shorter_side_unless_the_longer_gets_too_long(cfg):
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 20, 30
+    predictor = Predictor(cfg)
+    predictor([np.zeros((40, 50, 3), np.uint8), np.zeros((40, 80, 3), np.uint8)])
+    sizes = [tuple(entry["image"].shape) for entry in predictor.model.calls[0]]
+    assert sizes == [(3, 20, 25), (3, 15, 30)]
+    assert [(x["height"], x["width"]) for x in predictor.model.calls[0]] == [(40, 50), (40, 80)]
+
+
+def test_a_list_is_one_batch(cfg, photo: Image.Image):
+    predictor = Predictor(cfg)
+    results = predictor([photo, np.zeros((16, 9, 3), np.uint8)])
+    assert [result["size"] for result in results] == [(8, 12), (16, 9)]
+    assert len(predictor.model.calls) == 1
+    assert len(predictor([photo])) == 1
+    assert predictor([]) == []
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((8, 12, 3), np.float32),
+        np.zeros((3, 8, 12), np.uint8),
+        np.zeros((8, 12, 4), np.uint8),
+        np.zeros((0, 12, 3), np.uint8),
+        np.zeros(8, np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(cfg, array: np.ndarray):
+    with pytest.raises(ValueError, match=r"expected an image as an array \(H, W, 3\)") as info:
+        Predictor(cfg)(array)
+    assert f"{array.shape} of {array.dtype}" in str(info.value)
+
+
+def test_bad_files(cfg, tmp_path: Path, photo: Image.Image):
+    predictor = Predictor(cfg)
+    with pytest.raises(FileNotFoundError, match=r"absent\.png"):
+        predictor(tmp_path / "absent.png")
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"text\.png"):
+        predictor([photo, tmp_path / "text.png"])
+
+
+def test_formats_are_checked(cfg):
+    with pytest.raises(ValueError, match="array_format is 'BGR' or 'RGB', got 'HSV'"):
+        Predictor(cfg, array_format="HSV")
+    cfg.INPUT.FORMAT = "L"
+    with pytest.raises(ValueError, match=r"INPUT\.FORMAT is 'BGR' or 'RGB' here, got 'L'"):
+        Predictor(cfg)
+
+
+# Weights and names
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path):
+    """Writes a checkpoint whose weights have one value, and returns its path."""
+
+    def write(value: float) -> str:
+        path = tmp_path / f"weights_{value}.pth"
+        torch.save({"model": {"weight": torch.full((2,), value)}}, path)
+        return str(path)
+
+    return write
+
+
+def test_weights_of_the_config_or_of_the_argument(cfg, checkpoint, photo: Image.Image):
+    first, second = checkpoint(1.0), checkpoint(2.0)
+    cfg.MODEL.WEIGHTS = first
+    assert Predictor(cfg)(photo)["weight"].tolist() == [1, 1]
+    predictor = Predictor(cfg, Path(second))
+    assert predictor(photo)["weight"].tolist() == [2, 2]
+    assert second == predictor.cfg.MODEL.WEIGHTS
+    assert Predictor(cfg, "")(photo)["weight"].tolist() == [0, 0]
+    assert first == cfg.MODEL.WEIGHTS
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
+        Predictor(cfg, "absent.pth")
+
+
+def test_a_name_means_the_published_config_and_weights(
+    cfg, checkpoint, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "get_config", lambda name: cfg if name == "tiny" else None)
+    monkeypatch.setattr(module, "get_checkpoint_file", lambda name: checkpoint(3.0))
+    assert Predictor("tiny")(photo)["weight"].tolist() == [3, 3]
+    assert Predictor("tiny", checkpoint(4.0))(photo)["weight"].tolist() == [4, 4]
+
+
+def test_metadata_is_that_of_the_test_set(cfg):
+    cfg.DATASETS.TEST = ("some_test_set", "another")
+    assert Predictor(cfg).metadata.name == "some_test_set"
+    cfg.DATASETS.TEST = ()
+    assert Predictor(cfg).metadata.get("thing_classes") is None
+
+
+# Clips
+
+
+def test_a_clip_is_one_input_with_many_frames(cfg, photo: Image.Image):
+    predictor = Predictor(cfg)
+    assert predictor.predict_clip([photo, np.asarray(photo), photo]) == {"frames": 3}
+    (clip,) = predictor.model.calls[0]
+    assert (clip["height"], clip["width"]) == (8, 12)
+    assert [tuple(frame.shape) for frame in clip["image"]] == [(3, 8, 12)] * 3
+
+
+def test_frames_have_one_size(cfg, photo: Image.Image):
+    with pytest.raises(ValueError, match=r"frames of one size, got \[\(8, 12\), \(12, 8\)\]"):
+        Predictor(cfg).predict_clip([photo, photo.rotate(90, expand=True)])
+    with pytest.raises(ValueError, match="frames of one size, got none"):
+        Predictor(cfg).predict_clip([])
+
+
+def test_video_models_want_clips(cfg, photo: Image.Image):
+    predictor = Predictor(cfg)
+    predictor.cfg.MODEL.META_ARCHITECTURE = "VideoMaskFormer"
+    with pytest.raises(ValueError, match="give the frames to predict_clip"):
+        predictor(photo)
+
+
+# A real model
+
+
+def test_the_three_results_have_the_size_of_the_image(photo: Image.Image):
+    cfg = module.get_config("coco/panoptic-segmentation/maskformer2_R50_bs16_50ep")
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.MASK_FORMER.DEC_LAYERS = 2
+    cfg.MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS = 1
+    cfg.INPUT.MIN_SIZE_TEST = 64
+    result = Predictor(cfg, weights="")(photo)
+    assert result["sem_seg"].shape == (133, 8, 12)
+    assert result["panoptic_seg"][0].shape == (8, 12)
+    assert result["instances"].image_size == (8, 12)
