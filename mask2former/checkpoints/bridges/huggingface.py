@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from .names import NameMap
+from ..name_map import NameMap
 
 PIXEL = ("sem_seg_head.pixel_decoder.", "model.pixel_level_module.decoder.")
 QUERY = ("sem_seg_head.predictor.", "model.transformer_module.")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 
-from .names import NameMap
+from ..name_map import NameMap
 
 # Blocks of the stages of detectron2's ResNets, by MODEL.RESNETS.DEPTH.
 STAGE_BLOCKS = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mask2former.checkpoints.bridges.names import NameMap
+from mask2former.checkpoints.name_map import NameMap
 
 MAP = NameMap(
     [
