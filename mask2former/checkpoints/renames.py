@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 
-from .bridges import resnet
+from .resnet_names import RESNET_NAMES, is_torchvision
 
 Shape = tuple[int, ...]
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
@@ -89,12 +89,12 @@ def _from_caffe2(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Cha
 
 def _from_torchvision(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
     """The layout of torchvision's and timm's ResNets, in which detectron2's stem is no module."""
-    if not resnet.is_torchvision(shapes) or fitting(shapes, model):
+    if not is_torchvision(shapes) or fitting(shapes, model):
         return {}, ""
     has_detectron2_resnet = any(name.endswith("stem.conv1.weight") for name in model)
     if not has_detectron2_resnet:
         return {}, ""
-    return resnet.torchvision_names(shapes), "from torchvision's ResNet"
+    return RESNET_NAMES.names_in_ours(shapes), "from torchvision's ResNet"
 
 
 def _insert_pixel_decoder(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:

@@ -3,11 +3,11 @@
 detectron2's compute the same with ``STRIDE_IN_1X1: False``, as the published configs have.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 
-from ..name_map import NameMap
+from ..resnet_names import RESNET_NAMES
 
 # Blocks of the stages of detectron2's ResNets, by MODEL.RESNETS.DEPTH.
 STAGE_BLOCKS = {
@@ -17,27 +17,6 @@ STAGE_BLOCKS = {
     101: [3, 4, 23, 3],
     152: [3, 8, 36, 3],
 }
-_MAP = NameMap(
-    [
-        ("stem.conv1.weight", "conv1.weight"),
-        ("stem.conv1.norm.{p}", "bn1.{p}"),
-        ("stem.fc.{p}", "fc.{p}"),
-        ("res{s+1}.{b}.conv{n}.weight", "layer{s}.{b}.conv{n}.weight"),
-        ("res{s+1}.{b}.conv{n}.norm.{p}", "layer{s}.{b}.bn{n}.{p}"),
-        ("res{s+1}.{b}.shortcut.weight", "layer{s}.{b}.downsample.0.weight"),
-        ("res{s+1}.{b}.shortcut.norm.{p}", "layer{s}.{b}.downsample.1.{p}"),
-    ]
-)
-
-
-def is_torchvision(names: Collection[str]) -> bool:
-    """Tells whether ``names`` are those of a plain ResNet of torchvision or timm."""
-    return {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= set(names)
-
-
-def torchvision_names(names: Collection[str]) -> dict[str, str]:
-    """Returns the name in detectron2's ResNet for those of ``names`` that have one."""
-    return _MAP.names_in_ours(names)
 
 
 def from_torchvision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -55,7 +34,7 @@ def from_torchvision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
             "Expected a plain ResNet of torchvision or timm, with conv1, bn1 and layer1 to "
             f"layer4; got {', '.join(list(weights)[:5])}, ..."
         )
-    ours, unknown = _MAP.to_ours(weights)
+    ours, unknown = RESNET_NAMES.to_ours(weights)
     if unknown:
         raise ValueError(
             "detectron2's ResNet has no counterpart for "
