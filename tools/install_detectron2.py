@@ -30,7 +30,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from detectron2_mends import COMPILED_MODULE, MENDS, InstallError, Mend
+from detectron2_patches import COMPILED_MODULE, MENDS, InstallError, Mend
 
 SDIST = "pb1-detectron2"
 SDIST_VERSION = "0.6"

@@ -29,7 +29,7 @@ INPUTS = (
     "requirements/*.txt",
     "tools/setup_env.py",
     "tools/install_detectron2.py",
-    "tools/detectron2_mends.py",
+    "tools/detectron2_patches.py",
     "setup.py",
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import install_detectron2 as tool
 import pytest
-from detectron2_mends import MENDS, InstallError, Mend
+from detectron2_patches import MENDS, InstallError, Mend
 
 TOP = "pb1-detectron2-0.6"
 
