@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 
 import mask2former.data  # noqa: F401 (registers the data sets)
-from mask2former.evaluation import quality_table, results_table
-from mask2former.evaluation.semantic import panoptic_quality as semantic_pq
+from mask2former.evaluation import quality_table, results_table, semantic_pq
 
 
 def main() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from mask2former.evaluation import evaluate_ytvis, results_table
-from mask2former.evaluation.video import track_quality
+from mask2former.evaluation import evaluate_ytvis, results_table, track_quality
 
 
 def main() -> None:
