@@ -28,7 +28,7 @@ help:
 	@echo "make test       set-up, lint and the test suite"
 	@echo "make test-slow  the same with the slow tests"
 	@echo "make lint       ruff, mypy and import-linter"
-	@echo "make format     let ruff reformat and mend what it can"
+	@echo "make format     let ruff reformat and fix what it can"
 	@echo "make clean      remove $(VENV) and caches"
 
 setup:

@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> Any:
 
 
 def run(args: argparse.Namespace) -> Any:
-    """Calls `main`; ends the process with one clear line for errors that a user can mend."""
+    """Calls `main`; ends the process with one clear line for errors that a user can fix."""
     try:
         return main(args)
     except USER_ERRORS as error:

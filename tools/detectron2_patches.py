@@ -1,7 +1,7 @@
 """What newer libraries removed from under detectron2 0.6, and what to write instead.
 
 numpy 2, Pillow 10 and later, setuptools 82 and PyTorch 2 dropped or deprecated the names that are
-replaced here. Each mend states how often it must match, so that none is lost in silence.
+replaced here. Each patch states how often it must match, so that none is lost in silence.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ for _name in _OPERATORS:
 
 
 class InstallError(RuntimeError):
-    """The archive, a mend or pip is not as expected; the message says what to do."""
+    """The archive, a patch or pip is not as expected; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class Mend:
+class Patch:
     """One replacement: ``pattern`` (regular expression) must match ``count`` times in ``path``."""
 
     path: str
@@ -70,26 +70,26 @@ class Mend:
     reason: str
 
     def apply(self, text: str) -> str:
-        """Return ``text`` mended; raise InstallError if the pattern matched another number."""
-        mended, found = re.subn(self.pattern, self.replacement, text)
+        """Return ``text`` patched; raise InstallError if the pattern matched another number."""
+        patched, found = re.subn(self.pattern, self.replacement, text)
         if found != self.count:
             raise InstallError(
-                f"mend '{self.reason}' of {self.path} expected {self.count} matches of "
+                f"patch '{self.reason}' of {self.path} expected {self.count} matches of "
                 f"{self.pattern!r} and found {found}: is this the file of pb1-detectron2 0.6?"
             )
-        return mended
+        return patched
 
 
-def _numpy_types(path: str, count: int) -> Mend:
+def _numpy_types(path: str, count: int) -> Patch:
     # \b keeps np.bool_, np.int64, np.float32 and the like.
-    return Mend(path, r"\bnp\.(bool|int|float|object|str)\b", r"\1", count, "numpy type aliases")
+    return Patch(path, r"\bnp\.(bool|int|float|object|str)\b", r"\1", count, "numpy type aliases")
 
 
-def _warning(path: str, count: int) -> Mend:
-    return Mend(path, r"logger\.warn\(", "logger.warning(", count, "Logger.warn")
+def _warning(path: str, count: int) -> Patch:
+    return Patch(path, r"logger\.warn\(", "logger.warning(", count, "Logger.warn")
 
 
-MENDS = (
+PATCHES = (
     _numpy_types("detectron2/data/build.py", 2),
     _numpy_types("detectron2/data/datasets/pascal_voc.py", 1),
     _numpy_types("detectron2/evaluation/pascal_voc_evaluation.py", 2),
@@ -101,63 +101,63 @@ MENDS = (
     _warning("detectron2/evaluation/coco_evaluation.py", 2),
     _warning("detectron2/evaluation/lvis_evaluation.py", 2),
     _warning("detectron2/evaluation/sem_seg_evaluation.py", 2),
-    Mend(
+    Patch(
         "detectron2/data/transforms/transform.py",
         r"\bImage\.LINEAR\b",
         "Image.BILINEAR",
         1,
         "Image.LINEAR",
     ),
-    Mend(
+    Patch(
         "detectron2/layers/mask_ops.py",
         r"np\.array\(mask, copy=False\)",
         "np.asarray(mask)",
         1,
         "np.array(copy=False)",
     ),
-    Mend(
+    Patch(
         "detectron2/modeling/anchor_generator.py",
         r"torch\.meshgrid\(shifts_y, shifts_x\)",
         'torch.meshgrid(shifts_y, shifts_x, indexing="ij")',
         1,
         "torch.meshgrid without indexing",
     ),
-    Mend(
+    Patch(
         "detectron2/projects/panoptic_deeplab/post_processing.py",
         r"(torch\.arange\(width, .*\),\n)(    \))",
         r'\1        indexing="ij",\n\2',
         1,
         "torch.meshgrid without indexing",
     ),
-    Mend(
+    Patch(
         "detectron2/model_zoo/model_zoo.py",
         r"import pkg_resources\n",
         "",
         1,
         "import of pkg_resources",
     ),
-    Mend(
+    Patch(
         "detectron2/model_zoo/model_zoo.py",
         r'pkg_resources\.resource_filename\(\s*"detectron2\.model_zoo", (.*)\n    \)',
         r"os.path.join(os.path.dirname(os.path.abspath(__file__)), \1)",
         1,
         "pkg_resources.resource_filename",
     ),
-    Mend(
+    Patch(
         "detectron2/layers/nms.py",
         r"return torch\.ops\.detectron2\.nms_rotated\(",
         "from detectron2 import _C\n\n    return _C.nms_rotated(",
         1,
         "clear error of nms_rotated",
     ),
-    Mend(
+    Patch(
         "detectron2/evaluation/coco_evaluation.py",
         r"from detectron2\.evaluation\.fast_eval_api import COCOeval_opt\n",
         "",
         1,
         "import of the compiled COCOeval",
     ),
-    Mend(
+    Patch(
         "detectron2/evaluation/coco_evaluation.py",
         r"\(COCOeval_opt if use_fast_impl else COCOeval\)",
         "COCOeval",

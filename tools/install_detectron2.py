@@ -3,10 +3,10 @@
 
 The Python files come from the source archive ``pb1-detectron2==0.6`` on PyPI (detectron2 of
 27 October 2021 without its C++ sources). The archive's SHA-256 is checked, calls that newer
-libraries have removed are mended, and the compiled module ``detectron2._C``, which Mask2Former
+libraries have removed are patched, and the compiled module ``detectron2._C``, which Mask2Former
 does not use, becomes a Python module whose operators raise an error that says why.
 
-    python tools/install_detectron2.py                   # download, mend, install
+    python tools/install_detectron2.py                   # download, patch, install
     python tools/install_detectron2.py --archive FILE    # the same from a file at hand
     python tools/install_detectron2.py --wheel-dir DIR   # only build the wheel
 
@@ -30,12 +30,12 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from detectron2_patches import COMPILED_MODULE, MENDS, InstallError, Mend
+from detectron2_patches import COMPILED_MODULE, PATCHES, InstallError, Patch
 
 SDIST = "pb1-detectron2"
 SDIST_VERSION = "0.6"
 SDIST_SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
-# The last number counts the changes of the mends below: another number is installed anew.
+# The last number counts the changes of the patches below: another number is installed anew.
 VERSION = f"{SDIST_VERSION}+pure.1"
 PROJECTS = {
     "projects/DeepLab/deeplab": "detectron2/projects/deeplab",
@@ -97,10 +97,10 @@ def read_archive(archive: Path) -> dict[str, bytes]:
     return files
 
 
-def lay_out(files: dict[str, bytes], mends: Iterable[Mend] = MENDS) -> dict[str, bytes]:
-    """Return the files of the wheel: ``detectron2/`` with its projects inside, mended.
+def lay_out(files: dict[str, bytes], patches: Iterable[Patch] = PATCHES) -> dict[str, bytes]:
+    """Return the files of the wheel: ``detectron2/`` with its projects inside, patched.
 
-    Raises InstallError if a file is missing or a mend does not apply.
+    Raises InstallError if a file is missing or a patch does not apply.
     """
     wheel = {path: data for path, data in files.items() if path.startswith("detectron2/")}
     for source, target in PROJECTS.items():
@@ -108,21 +108,21 @@ def lay_out(files: dict[str, bytes], mends: Iterable[Mend] = MENDS) -> dict[str,
         if not inside:
             raise InstallError(f"the archive has no folder {source}")
         wheel.update({target + path[len(source) :]: data for path, data in inside.items()})
-    for mend in mends:
-        if mend.path not in wheel:
-            raise InstallError(f"mend '{mend.reason}': the archive has no file {mend.path}")
-        wheel[mend.path] = mend.apply(wheel[mend.path].decode("utf-8")).encode("utf-8")
+    for patch in patches:
+        if patch.path not in wheel:
+            raise InstallError(f"patch '{patch.reason}': the archive has no file {patch.path}")
+        wheel[patch.path] = patch.apply(wheel[patch.path].decode("utf-8")).encode("utf-8")
     wheel["detectron2/_C.py"] = COMPILED_MODULE.encode("utf-8")
     return wheel
 
 
-def metadata_files(files: dict[str, bytes], mends: Iterable[Mend] = MENDS) -> dict[str, bytes]:
+def metadata_files(files: dict[str, bytes], patches: Iterable[Patch] = PATCHES) -> dict[str, bytes]:
     """Return METADATA, WHEEL, the licence and the list of changes for the wheel's dist-info."""
     metadata = [
         "Metadata-Version: 2.1",
         "Name: detectron2",
         f"Version: {VERSION}",
-        "Summary: detectron2 0.6 without compiled operators, mended for newer libraries",
+        "Summary: detectron2 0.6 without compiled operators, patched for newer libraries",
         "Home-page: https://github.com/facebookresearch/detectron2",
         "License: Apache-2.0",
         "License-File: LICENSE",
@@ -131,7 +131,7 @@ def metadata_files(files: dict[str, bytes], mends: Iterable[Mend] = MENDS) -> di
     ]
     wheel = ["Wheel-Version: 1.0", "Generator: install_detectron2", "Root-Is-Purelib: true"]
     changes = [f"Files of {SDIST} {SDIST_VERSION} that were changed, and why:", ""]
-    changes += [f"{mend.path}: {mend.reason}" for mend in mends]
+    changes += [f"{patch.path}: {patch.reason}" for patch in patches]
     changes += ["detectron2/_C.py: added, in place of the compiled module"]
     texts = {"METADATA": metadata, "WHEEL": [*wheel, "Tag: py3-none-any"], "CHANGES.txt": changes}
     found = {name: ("\n".join(lines) + "\n").encode("utf-8") for name, lines in texts.items()}
@@ -189,7 +189,7 @@ def installed() -> str | None:
     except importlib.metadata.PackageNotFoundError:
         version = "of unknown version"
     if version.startswith(f"{SDIST_VERSION}+pure.") and version != VERSION:
-        return None  # ours, with older mends
+        return None  # ours, with older patches
     return f"detectron2 {version} is installed already and left as it is: {spec.origin}"
 
 
@@ -215,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(shutil.copy(wheel, options.wheel_dir))
             else:
                 pip("install", "--quiet", "--no-deps", "--no-index", str(wheel))
-                print(f"detectron2 {VERSION} installed, {len(MENDS)} mends applied")
+                print(f"detectron2 {VERSION} installed, {len(PATCHES)} patches applied")
     except (InstallError, OSError) as error:
         print(f"install_detectron2: {error}", file=sys.stderr)
         return 1

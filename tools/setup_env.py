@@ -76,7 +76,7 @@ def run(title: str, *command: str) -> None:
     start = time.monotonic()
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise SetupError(
-            f"this step failed, see its messages above; mend the cause and run make setup again "
+            f"this step failed, see its messages above; fix the cause and run make setup again "
             f"(what is done is kept): {' '.join(command)}"
         )
     print(f"  {title}: {time.monotonic() - start:.0f} s", flush=True)

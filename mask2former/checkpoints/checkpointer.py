@@ -111,7 +111,7 @@ def load_into(
     loaded = set(report.loaded)
     fitting = OrderedDict((names[old], weights[old]) for old in weights if names[old] in loaded)
     if hasattr(weights, "_metadata"):
-        fitting._metadata = weights._metadata  # detectron2's norms mend old versions by it
+        fitting._metadata = weights._metadata  # detectron2's norms update old versions by it
     model.load_state_dict(fitting, strict=False)
     return report
 

@@ -1,4 +1,4 @@
-"""Sets config keys from files and command lines, with errors that help to mend them."""
+"""Sets config keys from files and command lines, with errors that say what to do."""
 
 from __future__ import annotations
 

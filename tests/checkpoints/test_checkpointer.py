@@ -143,7 +143,7 @@ def test_names_of_hugging_face_point_to_the_converter():
 
 
 def test_old_versions_of_frozen_norms_load_without_their_statistics():
-    """detectron2's norms mend that themselves, by the version in the state_dict."""
+    """detectron2's norms fix that themselves, by the version in the state_dict."""
     norm = nn.ModuleDict({"norm": FrozenBatchNorm2d(2)})
     report = load_into(norm, {"norm.weight": torch.ones(2) * 3, "norm.bias": torch.ones(2)})
     assert norm["norm"].weight.tolist() == [3, 3]

@@ -1,4 +1,4 @@
-"""The detectron2 set-up tool: errors on tiny made-up archives, and the mends where it was used."""
+"""The detectron2 set-up tool: errors on tiny made-up archives, and the installed patches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import install_detectron2 as tool
 import pytest
-from detectron2_patches import MENDS, InstallError, Mend
+from detectron2_patches import PATCHES, InstallError, Patch
 
 TOP = "pb1-detectron2-0.6"
 
@@ -29,7 +29,7 @@ def make_archive(path: Path, files: dict[str, str]) -> Path:
 
 @pytest.fixture
 def sources() -> dict[str, str]:
-    """The smallest set of files that every mend applies to."""
+    """The smallest set of files that every patch applies to."""
     files = {"LICENSE": "licence", "setup.py": "raise SystemExit", "detectron2/__init__.py": ""}
     for source in tool.PROJECTS:
         files[f"{source}/__init__.py"] = ""
@@ -57,16 +57,16 @@ def sources() -> dict[str, str]:
         ),
     }
     inside = {target: source for source, target in tool.PROJECTS.items()}
-    for mend in MENDS:
-        path = mend.path
+    for patch in PATCHES:
+        path = patch.path
         for target, source in inside.items():
             path = path.replace(target, source)
-        text = samples.get(mend.reason) or meshgrids[mend.path]
-        files[path] = files.get(path, "") + text * mend.count
+        text = samples.get(patch.reason) or meshgrids[patch.path]
+        files[path] = files.get(path, "") + text * patch.count
     return files
 
 
-def test_wheel_holds_mended_files_and_a_correct_record(sources, tmp_path):
+def test_wheel_holds_patched_files_and_a_correct_record(sources, tmp_path):
     archive = make_archive(tmp_path / "a.tar.gz", sources)
     wheel = tool.write_wheel(archive, tmp_path)
     info = f"detectron2-{tool.VERSION}.dist-info"
@@ -80,7 +80,7 @@ def test_wheel_holds_mended_files_and_a_correct_record(sources, tmp_path):
     assert "detectron2/_C.py" in names
     assert {row[0] for row in record} == names
     assert masks == "bool np.bool_ np.int64 " * 3
-    assert all(mend.path in changes for mend in MENDS)
+    assert all(patch.path in changes for patch in PATCHES)
 
 
 def test_same_archive_gives_same_wheel(sources, tmp_path):
@@ -128,31 +128,31 @@ def test_link_is_refused(tmp_path):
         tool.read_archive(archive)
 
 
-@pytest.mark.parametrize("mend", MENDS, ids=lambda mend: f"{mend.path}-{mend.reason}")
-def test_mend_that_does_not_apply_stops_with_its_name(mend, sources, tmp_path):
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: f"{patch.path}-{patch.reason}")
+def test_patch_that_does_not_apply_stops_with_its_name(patch, sources, tmp_path):
     broken = {
-        path: "" if Path(path).name == Path(mend.path).name else text
+        path: "" if Path(path).name == Path(patch.path).name else text
         for path, text in sources.items()
     }
     files = tool.read_archive(make_archive(tmp_path / "a.tar.gz", broken))
-    with pytest.raises(InstallError, match=re.escape(mend.path)):
-        tool.lay_out(files, [mend])
+    with pytest.raises(InstallError, match=re.escape(patch.path)):
+        tool.lay_out(files, [patch])
 
 
-def test_file_missing_for_a_mend_and_missing_project_are_named(sources, tmp_path):
+def test_file_missing_for_a_patch_and_missing_project_are_named(sources, tmp_path):
     files = tool.read_archive(make_archive(tmp_path / "a.tar.gz", sources))
     with pytest.raises(InstallError, match=r"'why'.* no file detectron2/gone\.py"):
-        tool.lay_out(files, [Mend("detectron2/gone.py", "a", "b", 1, "why")])
+        tool.lay_out(files, [Patch("detectron2/gone.py", "a", "b", 1, "why")])
     without = {path: data for path, data in files.items() if "DeepLab/deeplab" not in path}
     with pytest.raises(InstallError, match="no folder projects/DeepLab/deeplab"):
         tool.lay_out(without)
 
 
 def test_one_match_too_many_stops_too():
-    mend = Mend("a.py", "old", "new", 1, "why")
-    assert mend.apply("an old name") == "an new name"
+    patch = Patch("a.py", "old", "new", 1, "why")
+    assert patch.apply("an old name") == "an new name"
     with pytest.raises(InstallError, match="expected 1 matches of 'old' and found 2"):
-        mend.apply("old and old")
+        patch.apply("old and old")
 
 
 def pretend_installed(monkeypatch, version: str) -> list[tuple[str, ...]]:
@@ -173,7 +173,7 @@ def test_installed_detectron2_is_left_alone(version, monkeypatch, capsys, source
     assert f"detectron2 {version} is installed already" in capsys.readouterr().out
 
 
-def test_our_own_with_older_mends_is_replaced(monkeypatch, sources, tmp_path):
+def test_our_own_with_older_patches_is_replaced(monkeypatch, sources, tmp_path):
     calls = pretend_installed(monkeypatch, "0.6+pure.0")
     archive = make_archive(tmp_path / "a.tar.gz", sources)
     assert tool.main(["--archive", str(archive)]) == 0
@@ -189,15 +189,15 @@ def ours() -> Path:
     return Path(str(distribution.locate_file("")))
 
 
-def test_nothing_that_a_mend_replaces_is_left(ours):
-    for mend in MENDS:
-        text = (ours / mend.path).read_text()
-        assert re.search(mend.pattern, text) is None, f"{mend.path}: {mend.reason}"
+def test_nothing_that_a_patch_replaces_is_left(ours):
+    for patch in PATCHES:
+        text = (ours / patch.path).read_text()
+        assert re.search(patch.pattern, text) is None, f"{patch.path}: {patch.reason}"
 
 
 @pytest.mark.usefixtures("ours")
-class TestMendedDetectron2:
-    """Each mended call, made on the installed detectron2."""
+class TestPatchedDetectron2:
+    """Each patched call, made on the installed detectron2."""
 
     def test_numpy_types_in_masks(self):
         import numpy as np
