@@ -1,10 +1,10 @@
-"""Data sets, augmentation, mappers and loaders; importing it registers the data sets by name."""
+"""Datasets, augmentation, mappers and loaders; importing it registers the datasets by name."""
 
 from . import datasets
 from .clips import ClipMapper, CocoClipDatasetMapper, YTVISDatasetMapper
 from .datasets.custom import register, register_custom
-from .loaders import build_test_loader, build_train_loader
-from .mappers import DatasetMapper, build_mapper
+from .loaders import build_mapper, build_test_loader, build_train_loader
+from .mappers import DatasetMapper
 from .published_mappers import (
     COCOInstanceNewBaselineDatasetMapper,
     COCOPanopticNewBaselineDatasetMapper,

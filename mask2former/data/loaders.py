@@ -18,14 +18,29 @@ from detectron2.data.build import filter_images_with_only_crowd_annotations
 from torch.utils.data import ConcatDataset
 
 from ..formats.segmentations import check_classes, describe
-from .mappers import build_mapper
+from .clips import ClipMapper
+from .given_masks.mapper import MaskDatasetMapper
+from .mappers import DatasetMapper
 from .mixing import mix_clips, take_over_classes
 from .num_classes import check_num_classes
 
-__all__ = ["build_test_loader", "build_train_loader"]
-
 Record = dict[str, Any]
 Mapper = Callable[[Record], Record]
+
+
+def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMapper:
+    """Build the mapper for a config: of clips for VideoMaskFormer, of images and masks for
+    MaskClassifier, else of images.
+
+    Raises:
+        ValueError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
+            published scripts fall back on detectron2's mapper.)
+    """
+    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+        return ClipMapper(cfg, is_train)
+    if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":
+        return MaskDatasetMapper(cfg, is_train)
+    return DatasetMapper(cfg, is_train)
 
 
 def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[list[Record]]:

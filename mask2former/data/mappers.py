@@ -18,9 +18,8 @@ from detectron2.structures import Boxes, Instances
 
 from ..formats.images import check_size, read_image, read_labels, read_segment_ids
 from ..formats.segmentations import check_classes, describe
-from .clips import ClipMapper
 from .geometry import Geometry, draw, to_planes
-from .recipes import MAPPERS, DropPolicy, Extra, TargetKind, settings_from_config
+from .recipes import DropPolicy, Extra, TargetKind, settings_from_config
 from .targets import (
     Targets,
     compact_ids,
@@ -31,8 +30,6 @@ from .targets import (
     relabel,
     semantic_targets,
 )
-
-__all__ = ["MAPPERS", "DatasetMapper", "build_mapper"]
 
 logger = logging.getLogger(__name__)
 
@@ -235,23 +232,6 @@ class DatasetMapper:
         if "boxes" in self.extras:
             instances.gt_boxes = Boxes(torch.from_numpy(targets.boxes()))
         return instances
-
-
-def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMapper:
-    """Builds the mapper for a config: of clips for VideoMaskFormer, of images and masks for
-    MaskClassifier, else of images.
-
-    Raises:
-        ValueError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
-            published scripts fall back on detectron2's mapper.)
-    """
-    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
-        return ClipMapper(cfg, is_train)
-    if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":
-        from .given_masks.mapper import MaskDatasetMapper  # which builds on this module
-
-        return MaskDatasetMapper(cfg, is_train)
-    return DatasetMapper(cfg, is_train)
 
 
 def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
-from .mappers import MAPPERS, DatasetMapper
+from .mappers import DatasetMapper
+from .recipes import MAPPERS
 
 __all__ = [
     "COCOInstanceNewBaselineDatasetMapper",

@@ -24,7 +24,9 @@ from PIL import Image
 
 from mask2former import add_maskformer2_config
 from mask2former.data.augmentation import lsj, shortest_edge
-from mask2former.data.mappers import MAPPERS, DatasetMapper, build_mapper
+from mask2former.data.loaders import build_mapper
+from mask2former.data.mappers import DatasetMapper
+from mask2former.data.recipes import MAPPERS
 
 H, W = 40, 60
 CHAIN = shortest_edge((30, 45, 66), 90, crop=T.RandomCrop("absolute", (36, 44)))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ...config import get_config, load_config
 from ...config.merge import merge_opts
 from ..datasets.custom import register_custom
-from ..mappers import build_mapper
+from ..loaders import build_mapper
 from ..num_classes import check_num_classes
 from .records import SCALES, Finding, Kind, Meaning, RecordCheck, Tally
 from .sheet import write_sheet

@@ -18,7 +18,8 @@ from PIL import Image
 from mask2former.config import get_config
 from mask2former.data.given_masks.mapper import MaskDatasetMapper
 from mask2former.data.given_masks.proposals import ProposalSampler
-from mask2former.data.mappers import DatasetMapper, build_mapper
+from mask2former.data.loaders import build_mapper
+from mask2former.data.mappers import DatasetMapper
 from mask2former.formats.mask_files import RleMasks
 
 H, W = 40, 60
