@@ -9,14 +9,6 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 
-__all__ = [
-    "clip_from_config",
-    "lsj",
-    "lsj_from_config",
-    "shortest_edge",
-    "shortest_edge_from_config",
-]
-
 Flip = Literal["horizontal", "vertical", "none"]
 Crop = T.RandomCrop | T.RandomCrop_CategoryAreaConstraint
 

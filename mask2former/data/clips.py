@@ -26,8 +26,6 @@ from .frames import Frames
 from .geometry import Geometry, draw, to_planes
 from .targets import ignore_map, instance_targets, padding_mask
 
-__all__ = ["ClipMapper", "CocoClipDatasetMapper", "YTVISDatasetMapper"]
-
 Augmentations = Sequence[T.Augmentation | T.Transform]
 Size = tuple[int, int]  # H, W in pixels
 Track = Mapping[str, Any]

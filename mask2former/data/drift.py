@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from detectron2.data import transforms as T
 
-__all__ = ["AffineTransform", "Drift"]
-
 _FILL = 128  # grey, for what lies outside of the photo
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from ..formats.images import check_size, read_image
 from .geometry import Geometry, to_planes
 
-__all__ = ["Frames"]
-
 
 class Frames(Sequence):
     """The frames of a video, each read and transformed when it is asked for, and not kept.

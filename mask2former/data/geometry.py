@@ -16,8 +16,6 @@ from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from PIL import Image
 
-__all__ = ["Geometry", "draw", "to_planes"]
-
 Size = tuple[int, int]  # H, W in pixels
 Axes = tuple[np.ndarray, np.ndarray]  # rows and columns of the source
 

@@ -10,8 +10,6 @@ import torch
 from detectron2.data import MetadataCatalog
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-__all__ = ["mix_clips", "take_over_classes"]
-
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]

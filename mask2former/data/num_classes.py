@@ -9,8 +9,6 @@ from detectron2.data import MetadataCatalog
 
 from ..config.custom import CLASSES_FROM_DATA
 
-__all__ = ["check_num_classes", "class_names", "data_sets_in_use"]
-
 # Models of detectron2 whose head for regions has classes of its own.
 _COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")
 

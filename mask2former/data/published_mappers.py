@@ -14,14 +14,6 @@ from detectron2.data import transforms as T
 from .mappers import DatasetMapper
 from .recipes import MAPPERS
 
-__all__ = [
-    "COCOInstanceNewBaselineDatasetMapper",
-    "COCOPanopticNewBaselineDatasetMapper",
-    "MaskFormerInstanceDatasetMapper",
-    "MaskFormerPanopticDatasetMapper",
-    "MaskFormerSemanticDatasetMapper",
-]
-
 Augmentations = Sequence[T.Augmentation | T.Transform]
 
 

@@ -10,8 +10,6 @@ from detectron2.data.detection_utils import build_augmentation
 
 from .augmentation import lsj_from_config, shortest_edge_from_config
 
-__all__ = ["MAPPERS", "DropPolicy", "Extra", "TargetKind", "settings_from_config"]
-
 TargetKind = Literal["semantic", "panoptic", "instance"]
 Extra = Literal["boxes", "ignore", "padding_mask", "sem_seg"]
 # Which targets to drop: none; those outside of the image; those without a pixel.

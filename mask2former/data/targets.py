@@ -15,17 +15,6 @@ import numpy as np
 from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 from .geometry import Geometry
 
-__all__ = [
-    "Targets",
-    "compact_ids",
-    "ignore_map",
-    "instance_targets",
-    "padding_mask",
-    "panoptic_targets",
-    "relabel",
-    "semantic_targets",
-]
-
 Size = tuple[int, int]  # H, W in pixels
 Annotation = Mapping[str, Any]
 

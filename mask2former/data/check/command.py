@@ -33,8 +33,6 @@ from .records import SCALES, Finding, Kind, Meaning, RecordCheck, Tally
 from .sheet import write_sheet
 from .sources import Source, open_source
 
-__all__ = ["check_dataset", "main"]
-
 OUTPUT = Path("output", "check")
 
 

@@ -12,8 +12,6 @@ import numpy as np
 from ...formats.images import check_size, read_image, read_labels, read_segment_ids
 from ...formats.segmentations import decode_bitmap, describe, rasterise, valid_polygons
 
-__all__ = ["SCALES", "Finding", "Kind", "Meaning", "RecordCheck", "Tally"]
-
 Kind = Literal["instance", "panoptic", "semantic", "video"]
 Record = Mapping[str, Any]
 Size = tuple[int, int]  # H, W in pixels

@@ -16,8 +16,6 @@ from ..datasets.common import palette
 from ..mappers import DatasetMapper
 from .records import Kind, Meaning
 
-__all__ = ["write_sheet"]
-
 CELL = (480, 640)  # the most that a picture has, H, W in pixels
 
 

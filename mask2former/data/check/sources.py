@@ -14,8 +14,6 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from ..datasets.common import read_json
 from .records import Finding, Kind, Meaning
 
-__all__ = ["Source", "open_source"]
-
 Record = dict[str, Any]
 
 

@@ -11,8 +11,6 @@ from ..categories import load_categories
 from . import common
 from .panoptic import panoptic_metadata, register_panoptic
 
-__all__ = ["register_coco_panoptic", "register_coco_stuff_10k"]
-
 
 def register_coco_panoptic(root: str) -> None:
     """Registers coco_2017_{train,val}_panoptic_with_sem_seg in ``root``/coco.

@@ -13,17 +13,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_sem_seg
 from detectron2.data.datasets.coco import load_coco_json
 
-__all__ = [
-    "add",
-    "fill_metadata",
-    "hint",
-    "instances",
-    "palette",
-    "read_json",
-    "require",
-    "semantic",
-]
-
 Category = Mapping[str, Any]
 Record = dict[str, Any]
 

@@ -20,8 +20,6 @@ from . import common, label_maps
 from .panoptic import panoptic_metadata, register_panoptic
 from .ytvis import video_instances
 
-__all__ = ["register", "register_custom"]
-
 Classes = Sequence[str] | Mapping[int | str, str]
 
 # Registered here, with what they were registered with.

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from . import common
 
-__all__ = ["load_label_maps", "register_label_maps"]
-
 logger = logging.getLogger(__name__)
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

@@ -8,8 +8,6 @@ from ..categories import load_categories
 from . import common
 from .panoptic import panoptic_metadata, register_panoptic
 
-__all__ = ["register_mapillary_vistas"]
-
 _IGNORE_LABEL = 65
 
 

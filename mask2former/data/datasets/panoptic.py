@@ -8,8 +8,6 @@ from typing import Any
 
 from . import common
 
-__all__ = ["load_panoptic", "panoptic_metadata", "register_panoptic"]
-
 
 def panoptic_metadata(categories: Iterable[common.Category]) -> dict[str, Any]:
     """Metadata of a panoptic data set, by the convention of the published model.

@@ -8,8 +8,6 @@ from ..categories import load_categories
 from . import common
 from .panoptic import panoptic_metadata, register_panoptic
 
-__all__ = ["register_shapes"]
-
 
 def register_shapes(root: str) -> None:
     """Registers shapes_{train,val}_{instance,panoptic,sem_seg} in the folder ``root``/shapes."""

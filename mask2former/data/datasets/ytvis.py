@@ -16,8 +16,6 @@ from detectron2.data import MetadataCatalog
 from ..categories import load_categories
 from . import common
 
-__all__ = ["load_ytvis", "register_ytvis", "video_instances"]
-
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]

@@ -16,8 +16,6 @@ from ..mappers import DatasetMapper
 from ..targets import Targets, instance_targets, semantic_targets
 from .proposals import ProposalSampler, match_masks
 
-__all__ = ["MaskDatasetMapper"]
-
 
 class MaskDatasetMapper(DatasetMapper):
     """Maps a record to an image and masks, with the classes of the masks.

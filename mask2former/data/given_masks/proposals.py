@@ -12,8 +12,6 @@ import numpy as np
 
 from ..targets import Targets
 
-__all__ = ["ProposalSampler", "box_window", "jitter", "made_up_region", "match_masks"]
-
 # How far a jittered mask may go from the object, in shares of the object's size.
 _SHIFT, _SCALE, _SWELL, _CUT = 0.1, 0.12, 0.08, 0.25
 _COARSE_SIDE = (12, 40)  # cells along the longer side of a coarsened mask

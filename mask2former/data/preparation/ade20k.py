@@ -12,8 +12,6 @@ from ..categories import load_categories
 from . import common
 from .segments import encode_mask, free_id, ids_to_rgb, measure_segments
 
-__all__ = ["SPLITS", "prepare_instances", "prepare_panoptic", "prepare_semantic"]
-
 SPLITS = ("train", "val")
 
 _FOLDERS = {"train": "training", "val": "validation"}

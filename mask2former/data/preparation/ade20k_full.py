@@ -14,8 +14,6 @@ from ..categories import load_categories
 from . import common
 from .segments import look_up
 
-__all__ = ["SPLITS", "prepare"]
-
 SPLITS = ("train", "val")
 
 _FOLDERS = {"train": "training", "val": "validation"}

@@ -17,8 +17,6 @@ from ..datasets.common import read_json
 from . import common
 from .segments import check_segments, look_up
 
-__all__ = ["SPLITS", "STUFF_SPLITS", "prepare_semantic", "prepare_stuff_10k"]
-
 SPLITS = ("train", "val")
 STUFF_SPLITS = ("train", "test")
 

@@ -21,19 +21,6 @@ from tqdm import tqdm
 
 from ...formats.atomic import atomic_path
 
-__all__ = [
-    "build_folder",
-    "collect_records",
-    "convert_files",
-    "link_file",
-    "list_files",
-    "map_parallel",
-    "whole_folder",
-    "write_annotations",
-    "write_image",
-    "write_json",
-]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Job = tuple[Any, Path]

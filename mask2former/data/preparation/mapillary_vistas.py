@@ -14,8 +14,6 @@ from ..datasets.common import read_json
 from . import common
 from .segments import check_segments, encode_mask
 
-__all__ = ["SPLITS", "prepare_instances"]
-
 SPLITS = ("train", "val")
 
 _FOLDERS = {"train": "training", "val": "validation"}

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_common_arguments", "call", "run"]
-
 
 def run(description: str, splits: tuple[str, ...], prepare: Callable[..., None]) -> None:
     """Reads the arguments of a script and calls ``prepare(root, split, workers=, overwrite=)``.

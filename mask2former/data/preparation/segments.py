@@ -10,8 +10,6 @@ import numpy as np
 from pycocotools import mask as mask_util
 from scipy.ndimage import find_objects
 
-__all__ = ["check_segments", "encode_mask", "free_id", "ids_to_rgb", "look_up", "measure_segments"]
-
 Array = np.ndarray
 
 

@@ -14,8 +14,6 @@ from .motion import random_clip
 from .scene import render
 from .writer import check_range, write_picture, write_splits
 
-__all__ = ["write_shapes_video"]
-
 VERSION = 1  # raise it whenever the same seed gives other pictures
 _LEAST_PIXELS = 8  # of an image of 128 x 128; with less to see, an object is not annotated
 

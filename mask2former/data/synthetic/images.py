@@ -13,8 +13,6 @@ from ..preparation.segments import encode_mask, free_id, ids_to_rgb
 from .scene import Backdrop, Scene, random_scene, render
 from .writer import check_range, write_picture, write_splits
 
-__all__ = ["write_shapes"]
-
 Array = np.ndarray
 
 VERSION = 1  # raise it whenever the same seed gives other pictures

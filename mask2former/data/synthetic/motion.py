@@ -10,8 +10,6 @@ import numpy as np
 from .scene import Backdrop, Scene, find_owners, random_backdrop
 from .things import Pose, Thing, footprint, random_thing
 
-__all__ = ["Clip", "Motion", "Swing", "random_clip"]
-
 _MAX_THINGS = 6
 _SHARE_OF_TRAVELLERS = 0.45  # things that leave the picture and come back
 _MAX_SPEED = 7.0  # pixels a frame, of an image of 128 x 128

@@ -9,8 +9,6 @@ import numpy as np
 from .textures import TEXTURES, noise
 from .things import Footprint, Pose, Thing, footprint, paint, random_thing
 
-__all__ = ["Backdrop", "Scene", "find_owners", "random_backdrop", "random_scene", "render"]
-
 Array = np.ndarray
 
 _MAX_THINGS = 5

@@ -12,8 +12,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-__all__ = ["TEXTURES", "noise"]
-
 Array = np.ndarray
 
 # Each pair is (far or upper, near or lower) colour.

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-__all__ = ["OUTLINES", "Footprint", "Pose", "Thing", "footprint", "paint", "random_thing"]
-
 Array = np.ndarray
 
 _SUPERSAMPLING = 4  # samples a pixel, in each direction

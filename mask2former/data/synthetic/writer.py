@@ -12,8 +12,6 @@ import numpy as np
 
 from ..preparation.common import build_folder, map_parallel
 
-__all__ = ["check_range", "write_picture", "write_splits"]
-
 _JPEG_QUALITY = 95
 
 Record = dict[str, Any]
