@@ -7,18 +7,16 @@ the length of the clip. The published model has one window: the whole clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
+from detectron2.structures import ImageList
 from torch import Tensor
 
-from ..postprocessing.mergers import Canvas
-
-if TYPE_CHECKING:
-    from ..meta_arch.video import VideoMaskFormer
+from ..postprocessing.canvas import Canvas
 
 __all__ = ["Window", "Windows", "run_windows"]
 
@@ -28,6 +26,23 @@ Size = tuple[int, int]  # H, W in pixels
 # Pixels (frames x height x width) that pass the backbone at a time: on CPUs more bring no speed.
 _PIXELS_PER_CHUNK = {"cpu": 2**19}
 _PIXELS_PER_CHUNK_ELSEWHERE = 2**22
+
+
+class ClipModel(Protocol):
+    """What running a clip needs of a model; `VideoMaskFormer` has it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are moved to."""
+
+    def preprocess(self, images: Sequence[Tensor]) -> ImageList:
+        """Normalise frames (3, H, W) and pad them to one canvas."""
+
+    def extract(self, images: Tensor) -> Features:
+        """Return the backbone's features of a canvas (T, 3, H, W)."""
+
+    def decode(self, features: Features) -> dict[str, Tensor]:
+        """Return the head's outputs for the features of one window."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ class Window:
 
 @torch.no_grad()
 def run_windows(
-    model: VideoMaskFormer,
+    model: ClipModel,
     frames: Iterable[Tensor],
     windows: Windows,
     output: Size | None = None,
@@ -134,7 +149,7 @@ def run_windows(
 class _FrameEncoder:
     """Normalises frames and passes them through the backbone, some at a time."""
 
-    def __init__(self, model: VideoMaskFormer, output: Size | None):
+    def __init__(self, model: ClipModel, output: Size | None):
         self.model = model
         self.output = output
         self.canvas: Canvas | None = None
