@@ -13,7 +13,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from ..meta_arch.image import MaskFormer
+from ..meta_arch.base import weights_of_layers
+from ..meta_arch.image import MergingModel
 from ..postprocessing.canvas import Canvas
 from .criterion import IGNORED, MaskLabelCriterion
 from .decoder import MaskQueryDecoder, Memory
@@ -26,7 +27,7 @@ _PIXELS_PER_CHUNK = 32 * 2**20
 
 
 @META_ARCH_REGISTRY.register()
-class MaskClassifier(MaskFormer):
+class MaskClassifier(MergingModel):
     """Says which class each of any number of given binary masks is.
 
     Args:
@@ -35,8 +36,8 @@ class MaskClassifier(MaskFormer):
         masks_per_chunk: masks of an image that are worked on at a time in eval, fewer where the
             image is large; bounds memory, not the result.
 
-    The others are those of `MaskFormer`; `sem_seg_head` holds a pixel decoder and, as predictor, a
-    `MaskQueryDecoder`.
+    The others are those of `MergingModel`; `sem_seg_head` holds a pixel decoder and, as predictor,
+    a `MaskQueryDecoder`.
 
     Raises:
         ValueError: an unknown part, or another decoder.
@@ -65,10 +66,9 @@ class MaskClassifier(MaskFormer):
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
         c = cfg.MODEL.MASK_FORMER
-        layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
-        weights = dict.fromkeys(("loss_ce", *(f"loss_ce_{i}" for i in layers)), c.CLASS_WEIGHT)
+        weights = weights_of_layers(cfg, {"loss_ce": c.CLASS_WEIGHT})
         return {
-            **super().from_config(cfg),
+            **cls.common_args(cfg),
             "criterion": MaskLabelCriterion(
                 cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, weights, c.NO_OBJECT_WEIGHT
             ),
@@ -123,16 +123,10 @@ class MaskClassifier(MaskFormer):
         predictor = self.sem_seg_head.predictor
         if self.training:
             coverage, labels = self.prepare_masks(batched_inputs, images, mask_features.shape[-2:])
-            losses = self.criterion(predictor(maps, mask_features, coverage), labels)
-            weights = self.criterion.weight_dict
-            return {name: value * weights[name] for name, value in losses.items()}
+            return self.weighted_losses(predictor(maps, mask_features, coverage), labels)
         memory = predictor.encode(maps, mask_features)
-        padded = (images.tensor.shape[-2], images.tensor.shape[-1])
         results = []
-        for i, (x, size) in enumerate(zip(batched_inputs, images.image_sizes)):
-            height, width = int(size[0]), int(size[1])
-            output = (int(x.get("height", height)), int(x.get("width", width)))
-            canvas = Canvas(padded, (height, width), output)
+        for i, (x, canvas) in enumerate(zip(batched_inputs, self.canvases(batched_inputs, images))):
             made = self.segment_prompts(features, i, x, canvas)
             results.append(made | self.name_masks(memory.of_image(i), {**x, **made}, canvas))
         return results

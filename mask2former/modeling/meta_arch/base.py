@@ -1,8 +1,9 @@
-"""What the meta-architectures for images and for clips share, and the criterion they train with."""
+"""What the meta-architectures share, from the input on, and the criterion that they train with."""
 
 import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from detectron2.modeling import build_backbone, build_sem_seg_head
@@ -23,8 +24,6 @@ def build_criterion(cfg, num_classes: int) -> SetCriterion:
     """Build matcher and losses from MODEL.MASK_FORMER; both use the same weights and points."""
     c = cfg.MODEL.MASK_FORMER
     weights = {"loss_ce": c.CLASS_WEIGHT, "loss_mask": c.MASK_WEIGHT, "loss_dice": c.DICE_WEIGHT}
-    layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
-    weight_dict = {**weights, **{f"{k}_{i}": w for i in layers for k, w in weights.items()}}
     matcher = HungarianMatcher(
         cost_class=c.CLASS_WEIGHT,
         cost_mask=c.MASK_WEIGHT,
@@ -34,7 +33,7 @@ def build_criterion(cfg, num_classes: int) -> SetCriterion:
     return SetCriterion(
         num_classes,
         matcher=matcher,
-        weight_dict=weight_dict,
+        weight_dict=weights_of_layers(cfg, weights),
         eos_coef=c.NO_OBJECT_WEIGHT,
         losses=["labels", "masks"],
         num_points=c.TRAIN_NUM_POINTS,
@@ -43,18 +42,23 @@ def build_criterion(cfg, num_classes: int) -> SetCriterion:
     )
 
 
-class MaskClassificationModel(nn.Module):
-    """What the models for images and for clips share: backbone, head, criterion, input.
+def weights_of_layers(cfg, weights: dict[str, float]) -> dict[str, float]:
+    """Repeat weights by loss name for the auxiliary outputs, if the config supervises them."""
+    c = cfg.MODEL.MASK_FORMER
+    layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
+    return {**weights, **{f"{name}_{i}": w for i in layers for name, w in weights.items()}}
+
+
+class BaseModel(nn.Module):
+    """What all models share: backbone, head, criterion, and what images pass first.
 
     Args:
         backbone: maps images (B, 3, H, W) to features by name.
-        sem_seg_head: maps features to `pred_logits`, `pred_masks` and `aux_outputs`.
-        criterion: the training loss.
+        sem_seg_head: maps features to predictions.
+        criterion: the training loss; has `weight_dict`.
         size_divisibility: batches are padded to a multiple of this; below 0, of what the
             backbone asks for.
         pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
-        point_seed: from 0 on, fixes the points of an image's losses whatever else is in its
-            batch; they still differ from iteration to iteration.
         precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
 
     Raises:
@@ -70,7 +74,6 @@ class MaskClassificationModel(nn.Module):
         size_divisibility: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        point_seed: int = -1,
         precision: str = "fp32",
     ):
         super().__init__()
@@ -85,7 +88,6 @@ class MaskClassificationModel(nn.Module):
         if size_divisibility < 0:
             size_divisibility = backbone.size_divisibility
         self.size_divisibility = size_divisibility
-        self.point_seed = point_seed
         self.precision = precision
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
@@ -98,11 +100,9 @@ class MaskClassificationModel(nn.Module):
         return {
             "backbone": backbone,
             "sem_seg_head": sem_seg_head,
-            "criterion": build_criterion(cfg, sem_seg_head.num_classes),
             "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            "point_seed": cfg.MODEL.MASK_FORMER.POINT_SEED,
             "precision": cfg.MODEL.MASK_FORMER.TEST.PRECISION,
         }
 
@@ -117,23 +117,12 @@ class MaskClassificationModel(nn.Module):
         normed = [(x - self.pixel_mean) / self.pixel_std for x in moved]
         return ImageList.from_tensors(normed, self.size_divisibility)
 
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
-        return self.decode(self.extract(images))
-
     def extract(self, images: Tensor) -> dict[str, Tensor]:
-        """The backbone's features of a canvas (B, 3, H, W), by name."""
+        """Return the backbone's features of a canvas (B, 3, H, W), by name."""
         if _channels_last_pays(images):
             images = images.contiguous(memory_format=torch.channels_last)
         with self._lower_precision():
             return self.backbone(images)
-
-    def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The head's outputs, in eval without the auxiliary ones."""
-        with self._lower_precision():
-            if self.training or not takes_aux_outputs(self.sem_seg_head):
-                return self.sem_seg_head(features)
-            return self.sem_seg_head(features, aux_outputs=False)
 
     def _lower_precision(self) -> AbstractContextManager:
         """Autocast in eval, if asked for; else whatever holds outside goes on holding."""
@@ -141,11 +130,55 @@ class MaskClassificationModel(nn.Module):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def weighted_losses(self, outputs: dict, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Losses times their weights; those without a weight are left out."""
+    def weighted_losses(self, outputs: dict, targets: Any) -> dict[str, Tensor]:
+        """Return the losses times their weights; those without a weight are left out."""
         losses = self.criterion(outputs, targets)
         weights = self.criterion.weight_dict
         return {name: value * weights[name] for name, value in losses.items() if name in weights}
+
+
+class SegmentationModel(BaseModel):
+    """A model whose queries find masks: the head predicts masks and classes together.
+
+    Args:
+        num_queries: Q; kept for code that reads it.
+        point_seed: from 0 on, fixes the points of an image's losses whatever else is in its
+            batch; they still differ from iteration to iteration.
+
+    The others are those of `BaseModel`; `sem_seg_head` maps features to `pred_logits`,
+    `pred_masks` and `aux_outputs`.
+    """
+
+    def __init__(self, *, num_queries: int, point_seed: int = -1, **common):
+        super().__init__(**common)
+        self.num_queries = num_queries
+        self.point_seed = point_seed
+
+    @classmethod
+    def common_args(cls, cfg) -> dict:
+        """Read the arguments of this class from a config."""
+        args = super().common_args(cfg)
+        return {
+            **args,
+            "criterion": build_criterion(cfg, args["sem_seg_head"].num_classes),
+            "num_queries": cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES,
+            "point_seed": cfg.MODEL.MASK_FORMER.POINT_SEED,
+        }
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
+        return self.decode(self.extract(images))
+
+    def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the head's outputs, in eval without the auxiliary ones."""
+        with self._lower_precision():
+            if self.training or not takes_aux_outputs(self.sem_seg_head):
+                return self.sem_seg_head(features)
+            return self.sem_seg_head(features, aux_outputs=False)
+
+    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+        """Return the criterion's targets on the canvas, one dict an image or clip."""
+        raise NotImplementedError
 
     def seed_targets(self, targets: list[dict], batched_inputs: Sequence[dict]) -> None:
         """Give every target a seed from its image's name and the iteration, if asked for."""

@@ -12,44 +12,34 @@ from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 from ...ops.masks import resize
+from ..postprocessing.canvas import Canvas
 from ..postprocessing.cuda_graphs import GraphedFunction
-from ..postprocessing.mergers import (
-    Canvas,
-    InstanceMerger,
-    PanopticMerger,
-    SemanticMerger,
-    merge_masks,
-)
+from ..postprocessing.mergers import InstanceMerger, PanopticMerger, SemanticMerger, merge_masks
 from ..transformer_decoder.registry import check_decoder
-from .base import MaskClassificationModel, mask_tensor, pad_mask
+from .base import BaseModel, SegmentationModel, mask_tensor, pad_mask
 from .heads import takes_aux_outputs
 
 
-@META_ARCH_REGISTRY.register()
-class MaskFormer(MaskClassificationModel):
-    """Semantic, instance and panoptic segmentation of images with one model.
+class MergingModel(BaseModel):
+    """A model of images whose queries are merged to the outputs that are wanted.
 
     Args:
-        num_queries: Q; kept for code that reads it.
         object_mask_threshold, overlap_threshold: see `PanopticMerger`.
         metadata: of the training set; tells things from stuff.
         sem_seg_postprocess_before_inference: resize masks to the output before they are merged;
             always so where instances or panoptic segments are wanted.
         semantic_on, panoptic_on, instance_on: the outputs wanted.
-        test_topk_per_image: most instances of an image.
-        cuda_graphs: in eval on a GPU, replay what an image of the same size did (cuda_graphs.py).
+        test_topk_per_image: maximum number of instances of an image.
 
-    The others are those of `MaskClassificationModel`.
+    The others are those of `BaseModel`.
 
     Raises:
         ValueError: no output is wanted, or semantic output is off without post-processing first.
     """
 
-    @configurable
     def __init__(
         self,
         *,
-        num_queries: int,
         object_mask_threshold: float,
         overlap_threshold: float,
         metadata,
@@ -58,17 +48,15 @@ class MaskFormer(MaskClassificationModel):
         panoptic_on: bool,
         instance_on: bool,
         test_topk_per_image: int,
-        cuda_graphs: bool = False,
         **common,
     ):
         super().__init__(**common)
         if not semantic_on and not sem_seg_postprocess_before_inference:
             raise ValueError(
-                "MaskFormer: without semantic output, masks are resized before they are merged: "
-                "set sem_seg_postprocess_before_inference, or turn on one of "
+                f"{type(self).__name__}: without semantic output, masks are resized before they "
+                "are merged: set sem_seg_postprocess_before_inference, or turn on one of "
                 "MODEL.MASK_FORMER.TEST.{SEMANTIC_ON,INSTANCE_ON,PANOPTIC_ON}."
             )
-        self.num_queries = num_queries
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
         self.metadata = metadata
@@ -77,15 +65,13 @@ class MaskFormer(MaskClassificationModel):
         self.panoptic_on = panoptic_on
         self.instance_on = instance_on
         self.test_topk_per_image = test_topk_per_image
-        self._replay = GraphedFunction(self.predict) if cuda_graphs else None
 
     @classmethod
-    def from_config(cls, cfg):
-        check_decoder(cfg, cls.__name__, clips=False)
+    def common_args(cls, cfg) -> dict:
+        """Read the arguments of this class from a config."""
         test = cfg.MODEL.MASK_FORMER.TEST
         return {
-            **cls.common_args(cfg),
-            "num_queries": cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES,
+            **super().common_args(cfg),
             "object_mask_threshold": test.OBJECT_MASK_THRESHOLD,
             "overlap_threshold": test.OVERLAP_THRESHOLD,
             "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
@@ -96,76 +82,20 @@ class MaskFormer(MaskClassificationModel):
             "panoptic_on": test.PANOPTIC_ON,
             "instance_on": test.INSTANCE_ON,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "cuda_graphs": test.CUDA_GRAPHS,
         }
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """Train on a batch, or segment it.
-
-        Args:
-            batched_inputs: one dict an image: `image` (3, H, W); in training `instances` with
-                `gt_classes` (N,) and `gt_masks` (N, H, W), and optionally `ignore` (H, W), True
-                where pixels do not count; in eval optionally `height` and `width` of the output,
-                in pixels (default: those of the image).
-
-        Returns:
-            in training the weighted losses by name. In eval one dict an image, with those wanted
-            of `sem_seg`, scores (K, H, W), float16 if `precision` is "bf16"; `panoptic_seg`, ids
-            (H, W) with 0 for void, and a list of dicts with `id`, `isthing`, `category_id`; and
-            `instances`, `Instances` with `pred_masks`, `pred_boxes`, `scores`, `pred_classes`.
-
-        Raises:
-            ValueError: training without `instances`.
-        """
-        images = self.preprocess([x["image"] for x in batched_inputs])
-        outputs = self._predict_or_replay(images.tensor)
-        if self.training:
-            targets = self.prepare_targets(batched_inputs, images)
-            return self.weighted_losses(outputs, targets)
-        canvases = [_canvas(x, images, i) for i, x in enumerate(batched_inputs)]
-        del images  # while masks are merged, memory is short
-        return [
-            retry_if_cuda_oom(self.segment)(class_logits, mask_logits, canvas)
-            for class_logits, mask_logits, canvas in zip(
-                outputs["pred_logits"], outputs["pred_masks"], canvases
-            )
-        ]
-
-    def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
-        may = images.is_cuda and not self.training and not torch.is_grad_enabled()
-        if self._replay is None or not may or not takes_aux_outputs(self.sem_seg_head):
-            return self.predict(images)
-        return self._replay(images)
-
-    def _apply(self, *args, **kwargs):
-        if getattr(self, "_replay", None) is not None:
-            self._replay.clear()  # weights move
-        return super()._apply(*args, **kwargs)
-
-    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
-        """Labels and masks of every image, the masks padded to the canvas with background."""
-        height, width = images.tensor.shape[-2:]
-        targets = []
-        for x in batched_inputs:
-            if "instances" not in x:
-                raise ValueError(
-                    "MaskFormer: training needs `instances` with gt_classes and gt_masks for "
-                    f"every image; {x.get('file_name', 'an input')} has none. Check that "
-                    "INPUT.DATASET_MAPPER_NAME fits the data set."
-                )
-            instances = x["instances"].to(self.device)
-            target = {
-                "labels": instances.gt_classes,
-                "masks": pad_mask(mask_tensor(instances.gt_masks), height, width, False),
-            }
-            if "ignore" in x:
-                target["ignore"] = pad_mask(x["ignore"].to(self.device), height, width, True)
-            targets.append(target)
-        self.seed_targets(targets, batched_inputs)
-        return targets
+    def canvases(self, batched_inputs: list[dict], images: ImageList) -> list[Canvas]:
+        """Return the sizes that every input of a batch passes through."""
+        padded = (images.tensor.shape[-2], images.tensor.shape[-1])
+        canvases = []
+        for x, (height, width) in zip(batched_inputs, images.image_sizes):
+            image = (int(height), int(width))
+            output = (int(x.get("height", height)), int(x.get("width", width)))
+            canvases.append(Canvas(padded, image, output))
+        return canvases
 
     def segment(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
-        """The outputs wanted of one image, from (Q, K+1) and (Q, h, w); see `forward`."""
+        """Return the outputs wanted of one image, from (Q, K+1) and (Q, h, w)."""
         if self.sem_seg_postprocess_before_inference:
             return self._merge(class_logits, mask_logits, canvas)
         # The published order for semantic output alone: merge, then resize the scores.
@@ -196,22 +126,100 @@ class MaskFormer(MaskClassificationModel):
         return mergers
 
     def _is_thing(self, num_classes: int) -> Tensor:
-        """(K,), True for the classes that are things in the training set."""
+        """Return (K,), True for the classes that are things in the training set."""
         ids = self.metadata.get("thing_dataset_id_to_contiguous_id") if self.metadata else None
         if ids is None:
             raise ValueError(
-                "MaskFormer: panoptic output needs to know which classes are things, from "
-                "`thing_dataset_id_to_contiguous_id` in the metadata of DATASETS.TRAIN[0]; "
-                f"{getattr(self.metadata, 'name', 'no data set')} has none."
+                f"{type(self).__name__}: panoptic output needs to know which classes are things, "
+                "from `thing_dataset_id_to_contiguous_id` in the metadata of DATASETS.TRAIN[0]; "
+                f"{getattr(self.metadata, 'name', 'no dataset')} has none."
             )
         table = torch.zeros(num_classes, dtype=torch.bool)
         table[[i for i in ids.values() if i < num_classes]] = True
         return table.to(self.device)
 
 
-def _canvas(x: dict, images: ImageList, index: int) -> Canvas:
-    """The sizes that an input of a batch passes through."""
-    height, width = (int(n) for n in images.image_sizes[index])
-    padded = (images.tensor.shape[-2], images.tensor.shape[-1])
-    output = (int(x.get("height", height)), int(x.get("width", width)))
-    return Canvas(padded, (height, width), output)
+@META_ARCH_REGISTRY.register()
+class MaskFormer(SegmentationModel, MergingModel):
+    """Semantic, instance and panoptic segmentation of images with one model.
+
+    Args:
+        cuda_graphs: in eval on a GPU, replay what an image of the same size did (cuda_graphs.py).
+
+    The others are those of `SegmentationModel` and `MergingModel`.
+    """
+
+    @configurable
+    def __init__(self, *, cuda_graphs: bool = False, **common):
+        super().__init__(**common)
+        self._replay = GraphedFunction(self.predict) if cuda_graphs else None
+
+    @classmethod
+    def from_config(cls, cfg):
+        check_decoder(cfg, cls.__name__, clips=False)
+        return {**cls.common_args(cfg), "cuda_graphs": cfg.MODEL.MASK_FORMER.TEST.CUDA_GRAPHS}
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """Train on a batch, or segment it.
+
+        Args:
+            batched_inputs: one dict an image: `image` (3, H, W); in training `instances` with
+                `gt_classes` (N,) and `gt_masks` (N, H, W), and optionally `ignore` (H, W), True
+                where pixels do not count; in eval optionally `height` and `width` of the output,
+                in pixels (default: those of the image).
+
+        Returns:
+            in training the weighted losses by name. In eval one dict an image, with those wanted
+            of `sem_seg`, scores (K, H, W), float16 if `precision` is "bf16"; `panoptic_seg`, ids
+            (H, W) with 0 for void, and a list of dicts with `id`, `isthing`, `category_id`; and
+            `instances`, `Instances` with `pred_masks`, `pred_boxes`, `scores`, `pred_classes`.
+
+        Raises:
+            ValueError: training without `instances`.
+        """
+        images = self.preprocess([x["image"] for x in batched_inputs])
+        outputs = self._predict_or_replay(images.tensor)
+        if self.training:
+            targets = self.prepare_targets(batched_inputs, images)
+            return self.weighted_losses(outputs, targets)
+        canvases = self.canvases(batched_inputs, images)
+        del images  # while masks are merged, memory is short
+        return [
+            retry_if_cuda_oom(self.segment)(class_logits, mask_logits, canvas)
+            for class_logits, mask_logits, canvas in zip(
+                outputs["pred_logits"], outputs["pred_masks"], canvases
+            )
+        ]
+
+    def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
+        may = images.is_cuda and not self.training and not torch.is_grad_enabled()
+        if self._replay is None or not may or not takes_aux_outputs(self.sem_seg_head):
+            return self.predict(images)
+        return self._replay(images)
+
+    def _apply(self, *args, **kwargs):
+        if getattr(self, "_replay", None) is not None:
+            self._replay.clear()  # weights move
+        return super()._apply(*args, **kwargs)
+
+    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+        """Return labels (N,) and masks (N, H, W) of every image, the masks padded to the canvas."""
+        height, width = images.tensor.shape[-2:]
+        targets = []
+        for x in batched_inputs:
+            if "instances" not in x:
+                raise ValueError(
+                    "MaskFormer: training needs `instances` with gt_classes and gt_masks for "
+                    f"every image; {x.get('file_name', 'an input')} has none. Check that "
+                    "INPUT.DATASET_MAPPER_NAME fits the dataset."
+                )
+            instances = x["instances"].to(self.device)
+            target = {
+                "labels": instances.gt_classes,
+                "masks": pad_mask(mask_tensor(instances.gt_masks), height, width, False),
+            }
+            if "ignore" in x:
+                target["ignore"] = pad_mask(x["ignore"].to(self.device), height, width, True)
+            targets.append(target)
+        self.seed_targets(targets, batched_inputs)
+        return targets

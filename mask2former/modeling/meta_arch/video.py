@@ -16,18 +16,17 @@ from ..tracking.linking import TrackLinker
 from ..tracking.query_scores import PUBLISHED_SCORES, QueryScores
 from ..tracking.windows import Windows, run_windows
 from ..transformer_decoder.registry import check_decoder
-from .base import MaskClassificationModel, mask_tensor, pad_mask
+from .base import SegmentationModel, mask_tensor, pad_mask
 
 CLIP_LABELS = ("last_frame", "any_frame")
 WHOLE_CLIP = Windows()
 
 
 @META_ARCH_REGISTRY.register()
-class VideoMaskFormer(MaskClassificationModel):
+class VideoMaskFormer(SegmentationModel):
     """Instance segmentation and tracking of clips: a query is an object in all frames.
 
     Args:
-        num_queries: Q; kept for code that reads it.
         num_frames: T, frames of a training clip.
         clip_label: where an object's class is read: "last_frame" (published: objects that are
             absent there are trained as no-object) or "any_frame" (the first in which it appears).
@@ -35,7 +34,7 @@ class VideoMaskFormer(MaskClassificationModel):
         query_scores: how queries are scored in eval; by default by their class, as published.
         metadata: of the training set; kept for code that reads it.
 
-    The others are those of `MaskClassificationModel`.
+    The others are those of `SegmentationModel`.
 
     Raises:
         ValueError: an unknown clip_label.
@@ -45,7 +44,6 @@ class VideoMaskFormer(MaskClassificationModel):
     def __init__(
         self,
         *,
-        num_queries: int,
         num_frames: int,
         clip_label: str,
         windows: Windows = WHOLE_CLIP,
@@ -59,7 +57,6 @@ class VideoMaskFormer(MaskClassificationModel):
                 f"VideoMaskFormer: MODEL.MASK_FORMER.CLIP_LABEL is {clip_label!r}; it must be one "
                 f"of {CLIP_LABELS}."
             )
-        self.num_queries = num_queries
         self.num_frames = num_frames
         self.clip_label = clip_label
         self.windows = windows
@@ -72,7 +69,6 @@ class VideoMaskFormer(MaskClassificationModel):
         test = cfg.MODEL.MASK_FORMER.TEST
         return {
             **cls.common_args(cfg),
-            "num_queries": cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES,
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
             "clip_label": cfg.MODEL.MASK_FORMER.CLIP_LABEL,
             "windows": Windows(test.VIDEO_WINDOW, test.VIDEO_OVERLAP),

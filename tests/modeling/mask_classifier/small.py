@@ -45,7 +45,6 @@ def tiny_classifier(backbone=None, **changes) -> MaskClassifier:
         "size_divisibility": 32,
         "pixel_mean": [100.0, 110.0, 120.0],
         "pixel_std": [50.0, 60.0, 70.0],
-        "num_queries": 1,
         **all_outputs(),
         "test_topk_per_image": 10,
     }

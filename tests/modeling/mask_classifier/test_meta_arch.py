@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mask2former.modeling import MaskFormer
+from mask2former.modeling.meta_arch.base import SegmentationModel
+from mask2former.modeling.meta_arch.image import MergingModel
 from tests.modeling.mask_classifier.small import rectangles, tiny_classifier
 from tests.modeling.small import NUM_CLASSES, tiny_model
 
@@ -254,8 +255,13 @@ def test_frozen_parts_stay_in_eval_mode():
     assert predictor.class_embed.training and not predictor.decoder_norm.training
 
 
-def test_is_a_mask_former_but_for_where_masks_come_from():
-    assert isinstance(tiny_classifier(), MaskFormer)
+def test_is_a_sibling_of_mask_former_without_what_needs_predicted_masks():
+    model = tiny_classifier()
+    assert isinstance(model, MergingModel) and isinstance(tiny_model(), MergingModel)
+    assert isinstance(tiny_model(), SegmentationModel)
+    assert not isinstance(model, SegmentationModel)
+    for name in ("predict", "decode", "prepare_targets", "seed_targets", "num_queries"):
+        assert hasattr(tiny_model(), name) and not hasattr(model, name)
 
 
 def test_learns_names_by_heart():
