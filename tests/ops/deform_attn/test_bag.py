@@ -5,10 +5,11 @@ import logging
 import pytest
 import torch
 
-from mask2former.ops import deform_attn, deform_attn_bag
 from mask2former.ops.deform_attn import (
+    bag,
     deformable_attention,
     deformable_attention_grid_sample,
+    dispatch,
     use_implementation,
 )
 
@@ -78,8 +79,8 @@ def test_chunks_do_not_change_anything(monkeypatch, chunk):
     sizes = ((4, 3), (2, 2))
     inputs = make_inputs(sizes, queries=7, heads=3, points=2)  # 28 samples a head
     expected = run(deformable_attention_grid_sample, sizes, inputs)
-    monkeypatch.setattr(deform_attn_bag, "_FORWARD_CHUNK", chunk)
-    monkeypatch.setattr(deform_attn_bag, "_BACKWARD_CHUNK", chunk)
+    monkeypatch.setattr(bag, "_FORWARD_CHUNK", chunk)
+    monkeypatch.setattr(bag, "_BACKWARD_CHUNK", chunk)
     for a, b in zip(run(deformable_attention, sizes, inputs), expected):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
@@ -89,9 +90,9 @@ def test_path_for_other_devices_agrees(monkeypatch):
     sizes = ((4, 3), (2, 2))
     inputs = make_inputs(sizes)
     expected = run(deformable_attention, sizes, inputs)
-    monkeypatch.setattr(deform_attn_bag, "_GPU_CHUNK", 50)
-    monkeypatch.setattr(deform_attn_bag, "_dots_with_rows", deform_attn_bag._dots_by_gather)
-    monkeypatch.setattr(deform_attn_bag, "_first_of_each", deform_attn_bag._first_by_search)
+    monkeypatch.setattr(bag, "_GPU_CHUNK", 50)
+    monkeypatch.setattr(bag, "_dots_with_rows", bag._dots_by_gather)
+    monkeypatch.setattr(bag, "_first_of_each", bag._first_by_search)
     for a, b in zip(run(deformable_attention, sizes, inputs), expected):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
@@ -280,7 +281,7 @@ def test_wrong_shapes_are_named(change, message):
 
 
 def test_choice_is_logged_once(caplog):
-    deform_attn._log_once.cache_clear()
+    dispatch._log_once.cache_clear()
     value, locations, weights = make_inputs(((2, 2),))
     with caplog.at_level(logging.INFO, logger="mask2former"):
         for _ in range(2):

@@ -6,10 +6,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from mask2former.ops import deform_attn, deform_attn_backends
 from mask2former.ops.deform_attn import (
+    backends,
     deformable_attention,
     deformable_attention_grid_sample,
+    dispatch,
     use_implementation,
 )
 
@@ -32,7 +33,7 @@ def extension(monkeypatch):
     module = ModuleType("torch_ms_deform_attn")
     module.ms_deform_attn = ms_deform_attn
     monkeypatch.setitem(sys.modules, "torch_ms_deform_attn", module)
-    monkeypatch.setattr(deform_attn_backends, "find_spec", lambda name: name)
+    monkeypatch.setattr(backends, "find_spec", lambda name: name)
     forget()
     yield
     forget()
@@ -41,7 +42,7 @@ def extension(monkeypatch):
 @pytest.fixture
 def bare(monkeypatch):
     """Neither Triton nor the extension is installed."""
-    monkeypatch.setattr(deform_attn_backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     forget()
     yield
     forget()
@@ -49,9 +50,9 @@ def bare(monkeypatch):
 
 def forget():
     for function in (
-        deform_attn_backends.has_extension,
-        deform_attn_backends.has_triton,
-        deform_attn._measured_choice,
+        backends.has_extension,
+        backends.has_triton,
+        dispatch._measured_choice,
     ):
         function.cache_clear()
     CALLS.clear()
@@ -71,13 +72,13 @@ def test_names_that_are_not_known():
 
 
 def test_setting_ends_with_its_context():
-    before = deform_attn._requested
+    before = dispatch._requested
     with use_implementation("grid_sample"):
-        assert deform_attn._requested == "grid_sample"
+        assert dispatch._requested == "grid_sample"
         with pytest.raises(KeyError), use_implementation("bag"):
             raise KeyError
-        assert deform_attn._requested == "grid_sample"
-    assert deform_attn._requested == before
+        assert dispatch._requested == "grid_sample"
+    assert dispatch._requested == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -100,7 +101,7 @@ def test_what_is_not_installed_is_named(bare, name):
 
 def test_extension_built_for_another_pytorch(extension, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "torch_ms_deform_attn", None)  # its import fails
-    assert not deform_attn_backends.has_extension()
+    assert not backends.has_extension()
     assert "installed but does not load" in caplog.text
 
 
@@ -112,8 +113,8 @@ def test_triton_needs_a_gpu():
 
 
 def choice(deterministic=False):
-    deform_attn._measured_choice.cache_clear()
-    return deform_attn._measured_choice(0, torch.float32, deterministic)
+    dispatch._measured_choice.cache_clear()
+    return dispatch._measured_choice(0, torch.float32, deterministic)
 
 
 def test_choice_without_triton(bare):
@@ -122,12 +123,12 @@ def test_choice_without_triton(bare):
 
 @pytest.mark.parametrize("triton", [True, False])
 def test_choice_with_extension(extension, monkeypatch, triton):
-    monkeypatch.setattr(deform_attn_backends, "has_triton", FakeQuestion(triton))
+    monkeypatch.setattr(backends, "has_triton", FakeQuestion(triton))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    monkeypatch.setattr(deform_attn, "_operator", lambda name, device: name)
-    monkeypatch.setattr(deform_attn_backends, "fastest", lambda candidates, *_: max(candidates))
+    monkeypatch.setattr(dispatch, "_operator", lambda name, device: name)
+    monkeypatch.setattr(backends, "fastest", lambda candidates, *_: max(candidates))
     assert choice() == ("triton" if triton else "extension")
-    monkeypatch.setattr(deform_attn_backends, "fastest", lambda candidates, *_: min(candidates))
+    monkeypatch.setattr(backends, "fastest", lambda candidates, *_: min(candidates))
     assert choice() == "extension"
     # The extension adds up in no fixed order, and a capture cannot be interrupted to measure.
     assert choice(deterministic=True) == ("triton" if triton else "bag")
@@ -149,10 +150,10 @@ class FakeQuestion:
 
 
 def test_fastest_is_the_one_that_takes_least(monkeypatch, caplog):
-    monkeypatch.setattr(deform_attn_backends, "_TIMED_SIZES", SIZES)
+    monkeypatch.setattr(backends, "_TIMED_SIZES", SIZES)
 
     now = [0.0]
-    monkeypatch.setattr(deform_attn_backends.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(backends.time, "perf_counter", lambda: now[0])
 
     def taking(*seconds):
         """An operator that takes these times, call by call."""
@@ -170,6 +171,6 @@ def test_fastest_is_the_one_that_takes_least(monkeypatch, caplog):
         "middle": taking(1, 4),
     }
     caplog.set_level("INFO", logger="mask2former")
-    got = deform_attn_backends.fastest(candidates, torch.device("cpu"), torch.float32, rounds=1)
+    got = backends.fastest(candidates, torch.device("cpu"), torch.float32, rounds=1)
     assert got == "quick"
     assert "forward and backward in seconds" in caplog.text

@@ -2,7 +2,7 @@
 
 With the border, samples outside need no mask; with one width for all levels, the right, lower and
 lower right neighbours of a pixel are at the same distance everywhere, so that one index serves all
-four pixels of a sample. Used by `deform_attn_bag`.
+four pixels of a sample. Used by `bag`.
 """
 
 from collections.abc import Iterator

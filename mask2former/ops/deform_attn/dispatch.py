@@ -3,8 +3,8 @@
 Source: Deformable DETR, Zhu et al. 2021, equation 3: each output is a weighted sum of samples of
 the value maps. The implementations agree with each other to rounding:
 
-- ``bag``: embedding bags (deform_attn_bag.py); for CPUs, and for GPUs without Triton.
-- ``triton``: kernels that Triton compiles on first use (deform_attn_triton.py); for CUDA.
+- ``bag``: embedding bags (bag.py); for CPUs, and for GPUs without Triton.
+- ``triton``: kernels that Triton compiles on first use (triton_kernels.py); for CUDA.
 - ``extension``: the compiled operator of the package torch-ms-deform-attn, where it is installed.
 - ``grid_sample``: plain PyTorch, slow; for export, other devices, second derivatives, and tests.
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import deform_attn_bag
+from . import bag
 from .custom_op import Forward, Sizes, deformable_op
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def deformable_attention_grid_sample(
     return out.transpose(1, 2).to(value.dtype)
 
 
-_bag = deformable_op("deform_attn_bag", deform_attn_bag.forward, deform_attn_bag.backward)
+_bag = deformable_op("deform_attn_bag", bag.forward, bag.backward)
 
 
 def _known(name: str, source: str) -> str:
@@ -139,7 +139,7 @@ def _choice_on_cuda(index: int, dtype: torch.dtype) -> str:
 @lru_cache(maxsize=32)
 def _measured_choice(index: int, dtype: torch.dtype, deterministic: bool) -> str:
     """The fastest implementation that is there; the extension is in no fixed order of sums."""
-    from .deform_attn_backends import fastest, has_extension, has_triton
+    from .backends import fastest, has_extension, has_triton
 
     device = torch.device("cuda", index)
     if not has_triton(device):
@@ -160,7 +160,7 @@ def _operator(name: str, device_type: str) -> Forward:
         return _bag
     if name == "grid_sample":
         return deformable_attention_grid_sample
-    from .deform_attn_backends import extension_operator, triton_operator
+    from .backends import extension_operator, triton_operator
 
     load: Callable[[str], Forward] = triton_operator if name == "triton" else extension_operator
     return load(device_type)

@@ -21,7 +21,7 @@ from mask2former.ops.deform_attn import (
     use_implementation,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIZES = ((3, 4), (1, 1))  # a level of one pixel
 KINDS = ("float32", "bfloat16", "float16")
 pytestmark = pytest.mark.timeout(300)  # for the interpreter, and the compiler, on a busy machine
@@ -94,7 +94,7 @@ def test_kernels_compile_for_gpus(capability, kind):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from mask2former.ops import deform_attn_triton as kernels
+    from mask2former.ops.deform_attn import triton_kernels as kernels
 
     if kernels.INTERPRETED:
         pytest.skip("TRITON_INTERPRET is set")

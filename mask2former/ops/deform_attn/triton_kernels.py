@@ -1,7 +1,7 @@
 """Deformable attention as Triton kernels: compiled on first use, no compiler at installation.
 
 Values may be float32, float16 or bfloat16; sums are float32. Importing this module needs Triton;
-`deform_attn` does it when there is a use for it. With TRITON_INTERPRET=1 in the environment before
+`dispatch` does it when there is a use for it. With TRITON_INTERPRET=1 in the environment before
 the import, the kernels run on CPUs too, slowly: that is how they are tested.
 """
 
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import deform_attn_bag as bag
+from . import bag
 
 Sizes = tuple[tuple[int, int], ...]
 

@@ -1,6 +1,6 @@
 """What deformable attention can use besides PyTorch itself: Triton, and torch-ms-deform-attn.
 
-Both are optional and imported when they are first used; `deform_attn` decides whether they are.
+Both are optional and imported when they are first used; `dispatch` decides whether they are.
 """
 
 import logging
@@ -61,9 +61,9 @@ def triton_operator(device_type: str) -> Forward:
             "deformable attention: the implementation 'triton' needs the package triton, which "
             "comes with PyTorch's CUDA builds for Linux; install it, or choose 'auto'."
         )
-    from . import deform_attn_triton
+    from . import triton_kernels
 
-    if device_type != "cuda" and not deform_attn_triton.INTERPRETED:
+    if device_type != "cuda" and not triton_kernels.INTERPRETED:
         raise ValueError(
             f"deformable attention: the implementation 'triton' needs CUDA tensors, got tensors "
             f"on {device_type}; choose 'auto', or set TRITON_INTERPRET=1 to debug the kernels."
@@ -73,7 +73,7 @@ def triton_operator(device_type: str) -> Forward:
 
 @lru_cache(maxsize=1)
 def _triton_op() -> Forward:
-    from . import deform_attn_triton as kernels
+    from . import triton_kernels as kernels
 
     return deformable_op("deform_attn_triton", kernels.forward, kernels.backward)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .deform_attn_atlas import (
+from .atlas import (
     Atlas,
     Frame,
     Samples,
