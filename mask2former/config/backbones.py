@@ -1,19 +1,11 @@
-"""The config keys of the backbones, below MODEL, with their defaults."""
+"""The config keys of the backbones, with their defaults."""
 
 from typing import Any
 
-__all__ = ["backbone_keys"]
+_FEATURES = ["res2", "res3", "res4", "res5"]
 
-_FEATURES = ("res2", "res3", "res4", "res5")
-
-
-def backbone_keys() -> dict[str, dict[str, Any]]:
-    """Returns the defaults of MODEL.SWIN, MODEL.DAT and MODEL.TIMM by key."""
-    return {"SWIN": _swin(), "DAT": _dat(), "TIMM": _timm()}
-
-
-def _swin() -> dict[str, Any]:
-    return {
+BACKBONE_KEYS: dict[str, dict[str, Any]] = {
+    "MODEL.SWIN": {
         "PRETRAIN_IMG_SIZE": 224,  # side of the images of the pretraining; read with APE only
         "PATCH_SIZE": 4,
         "EMBED_DIM": 96,
@@ -28,17 +20,14 @@ def _swin() -> dict[str, Any]:
         "DROP_PATH_RATE": 0.3,
         "APE": False,  # absolute position embedding
         "PATCH_NORM": True,
-        "OUT_FEATURES": list(_FEATURES),
+        "OUT_FEATURES": _FEATURES,
         "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
         # Ours: 1 freezes the patch embedding, n the first n - 1 stages too. BACKBONE.FREEZE_AT
         # is not read, as in the published code.
         "FREEZE_AT": 0,
-    }
-
-
-def _dat() -> dict[str, Any]:
-    """Ours: the backbone ``D2DAT``; the defaults are those of DAT-T."""
-    return {
+    },
+    # Ours: the backbone D2DAT; the defaults are those of DAT-T.
+    "MODEL.DAT": {
         "EMBED_DIM": 96,
         "DEPTHS": [2, 2, 6, 2],
         "NUM_HEADS": [3, 6, 12, 24],
@@ -46,20 +35,17 @@ def _dat() -> dict[str, Any]:
         "GROUPS": [-1, -1, 3, 6],
         "WINDOW_SIZE": 7,
         "MLP_RATIO": 4.0,
-        # The most that a sampled key moves, in halves of the distance between pixels.
+        # Maximal movement of a sampled key, in halves of the distance between pixels.
         "OFFSET_RANGE_FACTOR": 2.0,
         # Side of the images of the pretraining, a multiple of 32; fits the tables of positions.
         "PRETRAIN_IMG_SIZE": 224,
         "DROP_PATH_RATE": 0.2,
-        "OUT_FEATURES": list(_FEATURES),
+        "OUT_FEATURES": _FEATURES,
         "OUT_NORM": False,  # a LayerNorm behind each stage, as in Swin
         "USE_CHECKPOINT": False,  # as MODEL.SWIN's
-    }
-
-
-def _timm() -> dict[str, Any]:
-    """Ours: the backbone ``build_timm_backbone``."""
-    return {
+    },
+    # Ours: the backbone build_timm_backbone.
+    "MODEL.TIMM": {
         "NAME": "",  # of the model in timm
         # Of the features, as in timm's features_only; [] for those of strides 4, 8, 16 and 32, or
         # for the last block of a plain ViT.
@@ -77,4 +63,5 @@ def _timm() -> dict[str, Any]:
         "DROP_PATH_RATE": 0.0,  # of the last block; rises linearly from 0 at the first
         "USE_CHECKPOINT": False,  # as MODEL.SWIN's
         "PYRAMID_DIM": 256,  # channels of the features that are made of a plain ViT's last ones
-    }
+    },
+}

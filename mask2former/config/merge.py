@@ -10,8 +10,6 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-__all__ = ["merge_keys", "merge_opts"]
-
 
 def merge_keys(cfg: CfgNode, keys: Mapping[str, Any], source: str) -> None:
     """Sets the keys of nested dicts in ``cfg``: all of them, or none where one does not fit.

@@ -16,8 +16,6 @@ from typing import Any, ClassVar
 import yaml
 from detectron2.utils.file_io import PathManager
 
-__all__ = ["evaluate_list", "read_chain", "read_yaml"]
-
 BASE_KEY = "_BASE_"
 _STANDARD = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")

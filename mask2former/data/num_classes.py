@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..config.custom import CLASSES_FROM_DATA
+from ..config.keys import CLASSES_FROM_DATA
 
 # Models of detectron2 whose head for regions has classes of its own.
 _COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")

@@ -1,4 +1,4 @@
-"""Config keys and load_config: published defaults, order of calls, errors with their message."""
+"""Config keys: published defaults, documentation, order of calls."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from mask2former.config import (
     add_maskformer2_config,
     add_maskformer2_video_config,
     get_config,
-    load_config,
-    merge_file,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,18 +38,6 @@ def dotted_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
             yield from dotted_keys(value, f"{prefix}{name}.")
         else:
             yield prefix + name
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """Writes a yaml file and returns its path."""
-
-    def _write(text: str, name: str = "test.yaml") -> str:
-        path = tmp_path / name
-        path.write_text(text)
-        return str(path)
-
-    return _write
 
 
 # Agreement with the published code
@@ -116,48 +102,3 @@ def test_a_frozen_config_is_refused():
     cfg.freeze()
     with pytest.raises(AttributeError, match="immutable"):
         add_maskformer2_config(cfg)
-
-
-# load_config
-
-
-def test_sets_file_then_opts_and_does_not_freeze(write):
-    path = write("MODEL:\n  MASK_FORMER:\n    NHEADS: 4\n    HIDDEN_DIM: 64\n")
-    cfg = load_config(path, ["MODEL.MASK_FORMER.NHEADS", "2"])
-    assert cfg.MODEL.MASK_FORMER.NHEADS == 2
-    assert cfg.MODEL.MASK_FORMER.HIDDEN_DIM == 64
-    assert not cfg.is_frozen()
-
-
-def test_bases_come_first(write):
-    write("SEED: 1\nOUTPUT_DIR: a\nVERSION: 2\n", "grandparent.yaml")
-    write("_BASE_: grandparent.yaml\nSEED: 2\nVIS_PERIOD: 5\n", "parent.yaml")
-    cfg = load_config(write("_BASE_: parent.yaml\nSEED: 3\n"))
-    assert (cfg.SEED, cfg.VIS_PERIOD, cfg.OUTPUT_DIR) == (3, 5, "a")
-
-
-def test_keys_of_ones_own_can_be_added_before_a_file(write):
-    path = write("MODEL:\n  MINE:\n    WIDTH: 3\n")
-    with pytest.raises(ValueError, match=r"no config key MODEL\.MINE"):
-        load_config(path)
-    cfg = get_config()
-    cfg.MODEL.MINE = CfgNode({"WIDTH": 1})
-    merge_file(cfg, path)
-    assert cfg.MODEL.MINE.WIDTH == 3
-
-
-def test_published_form_of_tags_loads(write):
-    path = write(
-        "INPUT:\n  MIN_SIZE_TRAIN: !!python/object/apply:eval "
-        '["[int(x * 0.1 * 512) for x in range(5, 9)]"]\n'
-    )
-    assert load_config(path).INPUT.MIN_SIZE_TRAIN == (256, 307, 358, 409)
-
-
-def test_errors_of_a_base_name_the_base(write):
-    base = write("MODEL:\n  MASK_FORMER:\n    NUM_QUERIES: 3\n", "base.yaml")
-    with pytest.raises(
-        ValueError, match=r"nearest: MODEL\.MASK_FORMER\.NUM_OBJECT_QUERIES"
-    ) as info:
-        load_config(write("_BASE_: base.yaml\n"))
-    assert str(info.value).startswith(base)

@@ -14,7 +14,7 @@ from typing import Any
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 
-from ...config.custom import CLASSES_FROM_DATA
+from ...config.keys import CLASSES_FROM_DATA
 from ..num_classes import check_num_classes, class_names, data_sets_in_use
 from . import common, label_maps
 from .panoptic import panoptic_metadata, register_panoptic
