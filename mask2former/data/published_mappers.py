@@ -5,61 +5,52 @@ Each is ``DatasetMapper`` with some of its arguments fixed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
-from detectron2.data import transforms as T
 
 from .mappers import DatasetMapper
 from .recipes import MAPPERS
 
-Augmentations = Sequence[T.Augmentation | T.Transform]
-
 
 class _Published(DatasetMapper):
-    """What the five have in common: their ``name`` in MAPPERS fixes target, extras and drops."""
+    """What the five have in common.
 
-    name = ""
+    Args:
+        size_divisibility: side of the square to pad to, in pixels.
+        settings: the augmentations, by the name that the class has for them, and what else
+            `DatasetMapper` takes.
+    """
+
+    name = ""  # in MAPPERS, which fixes target, extras and drops
+    augmentations_name = "augmentations"
+
+    @configurable
+    def __init__(
+        self, is_train: bool = True, *, size_divisibility: int = -1, **settings: Any
+    ) -> None:
+        target, _, extras, drop = MAPPERS[self.name]
+        side = size_divisibility
+        defaults = {
+            "extras": extras,
+            "drop": drop,
+            "pad_to": (side, side) if side > 0 else None,
+        }
+        if self.augmentations_name in settings:
+            settings["augmentations"] = settings.pop(self.augmentations_name)
+        DatasetMapper.__init__(self, is_train, target=target, **defaults | settings)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         settings = DatasetMapper.from_config(cfg, is_train, name=cls.name)
         del settings["target"]
-        return settings
-
-    def _set_up(self, is_train: bool, **settings: Any) -> None:
-        target, _, extras, drop = MAPPERS[self.name]
-        settings = {"extras": extras, "drop": drop} | settings
-        DatasetMapper.__init__(self, is_train, target=target, **settings)
+        return settings | {cls.augmentations_name: settings.pop("augmentations")}
 
 
 class MaskFormerSemanticDatasetMapper(_Published):
-    """mask_former_semantic. ``size_divisibility`` is the side of the square to pad to.
-
-    ``ours`` are further arguments of ``DatasetMapper``, here and below.
-    """
+    """mask_former_semantic."""
 
     name = "mask_former_semantic"
-
-    @configurable
-    def __init__(
-        self,
-        is_train: bool = True,
-        *,
-        augmentations: Augmentations,
-        image_format: str,
-        ignore_label: int = 255,
-        size_divisibility: int = -1,
-        **ours: Any,
-    ) -> None:
-        self._set_up(
-            is_train,
-            augmentations=augmentations,
-            image_format=image_format,
-            ignore_label=ignore_label,
-            **({"pad_to": _square(size_divisibility)} | ours),
-        )
 
 
 class MaskFormerPanopticDatasetMapper(MaskFormerSemanticDatasetMapper):
@@ -69,50 +60,19 @@ class MaskFormerPanopticDatasetMapper(MaskFormerSemanticDatasetMapper):
 
 
 class MaskFormerInstanceDatasetMapper(_Published):
-    """mask_former_instance. ``size_divisibility`` is the side of the square to pad to."""
+    """mask_former_instance."""
 
     name = "mask_former_instance"
-
-    @configurable
-    def __init__(
-        self,
-        is_train: bool = True,
-        *,
-        augmentations: Augmentations,
-        image_format: str,
-        size_divisibility: int = -1,
-        **ours: Any,
-    ) -> None:
-        self._set_up(
-            is_train,
-            augmentations=augmentations,
-            image_format=image_format,
-            **({"pad_to": _square(size_divisibility)} | ours),
-        )
 
 
 class COCOPanopticNewBaselineDatasetMapper(_Published):
     """coco_panoptic_lsj. ``tfm_gens`` are the augmentations."""
 
     name = "coco_panoptic_lsj"
-
-    @configurable
-    def __init__(
-        self, is_train: bool = True, *, tfm_gens: Augmentations, image_format: str, **ours: Any
-    ) -> None:
-        self._set_up(is_train, augmentations=tfm_gens, image_format=image_format, **ours)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
-        settings = super().from_config(cfg, is_train)
-        return settings | {"tfm_gens": settings.pop("augmentations")}
+    augmentations_name = "tfm_gens"
 
 
 class COCOInstanceNewBaselineDatasetMapper(COCOPanopticNewBaselineDatasetMapper):
     """coco_instance_lsj, with the arguments of the panoptic one."""
 
     name = "coco_instance_lsj"
-
-
-def _square(side: int) -> tuple[int, int] | None:
-    return (side, side) if side > 0 else None
