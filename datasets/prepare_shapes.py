@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws the shapes data set, on which a small model can be trained in minutes on a CPU.
+"""Draw the shapes dataset, on which a small model can be trained in minutes on a CPU.
 
 With --video, clips of moving shapes in place of pictures.
 """
@@ -10,8 +10,7 @@ import argparse
 from pathlib import Path
 
 from mask2former.data.preparation.script import add_common_arguments, call, default_root
-from mask2former.data.synthetic.clips import write_shapes_video
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 
 
 def main() -> None:
@@ -24,13 +23,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="side of an image, pixels")
     parser.add_argument("--frames", type=int, help="of a clip (24)")
     add_common_arguments(parser)
-    # What is not given has its default in the functions below.
+    # What is not given has its default in write_shapes.
     arguments = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
-    video = arguments.pop("video")
-    if "frames" in arguments and not video:
+    if "frames" in arguments and not arguments["video"]:
         parser.error("--frames needs --video")
-    made = call(write_shapes_video if video else write_shapes, arguments)
-    folder = arguments["output"] / ("shapes_video" if video else "shapes")
+    made = call(write_shapes, arguments)
+    folder = arguments["output"] / ("shapes_video" if arguments["video"] else "shapes")
     print(f"{folder}: {'drawn' if made else 'there already'}")
 
 

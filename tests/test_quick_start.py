@@ -11,7 +11,7 @@ from detectron2.engine import default_argument_parser
 
 import train_net
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs/shapes/panoptic/maskformer2_lite0.yaml"

@@ -18,7 +18,7 @@ def empty_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small shapes data set in it: 10 training and 4 validation images."""
-    from mask2former.data.synthetic.images import write_shapes
+    from mask2former.data.synthetic import write_shapes
 
     root = tmp_path_factory.mktemp("datasets")
     write_shapes(root, seed=5, train=10, val=4, size=64, workers=1)

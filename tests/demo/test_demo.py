@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 
 from demo import demo
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 from mask2former.evaluation import pq_compute
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 

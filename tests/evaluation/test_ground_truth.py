@@ -4,7 +4,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 from mask2former.evaluation import build_evaluator
 from tests.evaluation.truth import config, instance_output, panoptic_output, semantic_output
 from tests.photos import register_photos

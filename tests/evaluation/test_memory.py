@@ -12,8 +12,7 @@ import torch
 from detectron2.data import DatasetCatalog
 
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic.clips import write_shapes_video
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 from mask2former.evaluation import build_evaluator
 from tests.evaluation.truth import config, instance_output, panoptic_output, semantic_output
 
@@ -43,7 +42,9 @@ def test_images_leave_no_maps_behind(tmp_path, catalogs, flag):
 
 
 def test_clips_leave_no_maps_behind(tmp_path, catalogs):
-    write_shapes_video(tmp_path, seed=1, train=1, val=IMAGES, size=SIZE, frames=FRAMES, workers=1)
+    write_shapes(
+        tmp_path, video=True, seed=1, train=1, val=IMAGES, size=SIZE, frames=FRAMES, workers=1
+    )
     register_all(str(tmp_path))
     name = "shapes_video_val"
     cfg = config("INSTANCE")

@@ -1,1 +1,5 @@
-"""Draws the shapes data set: scenes of textured regions with shaded things before them."""
+"""The generated shapes dataset."""
+
+from .writer import write_shapes
+
+__all__ = ["write_shapes"]

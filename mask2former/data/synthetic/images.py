@@ -1,4 +1,4 @@
-"""Writes the shapes data set: pictures, and their annotations in COCO's three forms."""
+"""Pictures of shapes, and their annotations in COCO's three forms."""
 
 from __future__ import annotations
 
@@ -10,61 +10,13 @@ import numpy as np
 from ..categories import load_categories
 from ..preparation.common import write_json
 from ..preparation.segments import encode_mask, free_id, ids_to_rgb
+from .picture import write_picture
 from .scene import Backdrop, Scene, random_scene, render
-from .writer import check_range, write_picture, write_splits
 
 Array = np.ndarray
 
-VERSION = 1  # raise it whenever the same seed gives other pictures
 
-
-def write_shapes(
-    output: Path,
-    *,
-    seed: int = 0,
-    train: int = 2000,
-    val: int = 200,
-    size: int = 128,
-    workers: int = 2,
-    overwrite: bool = False,
-) -> bool:
-    """Draws the data set into ``output``/shapes, whole or not at all.
-
-    The tree, where SPLIT is train or val::
-
-        images/SPLIT/*.jpg               pictures of size x size
-        annotations/instances_SPLIT.json COCO instances, masks as compressed RLE of what is visible
-        annotations/panoptic_SPLIT.json  COCO panoptic, with panoptic_SPLIT/*.png
-        sem_seg_SPLIT/*.png              class of every pixel, 0..9, in the order of the categories
-
-    Args:
-        seed: the same seed gives the same bytes, whatever the number of workers.
-        train, val: numbers of images.
-        size: side of the images in pixels.
-        workers: processes.
-        overwrite: replace a data set that is there.
-
-    Returns:
-        False if the same data set was there already and is kept.
-
-    Raises:
-        ValueError: an argument is out of range.
-        FileExistsError: there is another data set, and ``overwrite`` is False.
-    """
-    check_range("size", size, 32, 2048)
-    parameters = {"version": VERSION, "seed": seed, "size": size}
-    return write_splits(
-        Path(output) / "shapes",
-        {"train": train, "val": val},
-        parameters,
-        _draw_image,
-        _write_annotations,
-        workers=workers,
-        overwrite=overwrite,
-    )
-
-
-def _draw_image(
+def draw(
     folder: Path, split: str, image_id: int, rng: np.random.Generator, *, size: int
 ) -> dict[str, Any]:
     """Draws one picture, writes its files, and returns what the json files say about it."""
@@ -106,7 +58,9 @@ def _segments(scene: Scene, owner: Array, image_id: int) -> tuple[list[dict], Ar
     return segments, panoptic, semantic
 
 
-def _write_annotations(folder: Path, split: str, records: list[dict[str, Any]]) -> None:
+def write_annotations(
+    folder: Path, split: str, records: list[dict[str, Any]], version: int
+) -> None:
     """Writes the instance and the panoptic json of a split."""
     categories = load_categories("shapes")
     images = [record["image"] for record in records]
@@ -122,7 +76,7 @@ def _write_annotations(folder: Path, split: str, records: list[dict[str, Any]]) 
         }
         for record in records
     ]
-    head = {"info": {"description": f"shapes, {split}", "version": str(VERSION)}, "images": images}
+    head = {"info": {"description": f"shapes, {split}", "version": str(version)}, "images": images}
     kinds = {
         "instances": (instances, [c for c in categories if c["isthing"]]),
         "panoptic": (panoptic, list(categories)),

@@ -1,4 +1,4 @@
-"""What the writers of drawn pictures and of drawn clips share."""
+"""Writes the shapes dataset: images in COCO's three forms, or clips in that of YouTube-VIS."""
 
 from __future__ import annotations
 
@@ -7,82 +7,96 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..preparation.common import build_folder, map_parallel
+from . import clips, images
 
-_JPEG_QUALITY = 95
-
-Record = dict[str, Any]
+VERSION = 1  # raise it whenever the same seed gives other pictures
 
 
-def write_splits(
-    folder: Path,
-    counts: Mapping[str, int],
-    parameters: Mapping[str, int],
-    draw: Callable[..., Record],
-    annotate: Callable[[Path, str, list[Record]], None],
+def write_shapes(
+    output: Path,
     *,
-    workers: int,
-    overwrite: bool,
+    video: bool = False,
+    seed: int = 0,
+    train: int | None = None,
+    val: int | None = None,
+    size: int = 128,
+    frames: int | None = None,
+    workers: int = 2,
+    overwrite: bool = False,
 ) -> bool:
-    """Draws every split of a data set into ``folder``, whole or not at all.
+    """Draw the dataset into ``output``/shapes or, of clips, ``output``/shapes_video, atomically.
+
+    The tree of images, where SPLIT is train or val::
+
+        images/SPLIT/*.jpg               pictures of size x size
+        annotations/instances_SPLIT.json COCO instances, masks as compressed RLE of what is visible
+        annotations/panoptic_SPLIT.json  COCO panoptic, with panoptic_SPLIT/*.png
+        sem_seg_SPLIT/*.png              class of every pixel, 0..9, in the order of the categories
+
+    and of clips::
+
+        SPLIT/JPEGImages/00001/00000.jpg   frames of size x size
+        SPLIT.json                         masks as compressed RLE of what is visible, None where
+                                           an object is hidden or out of the picture
 
     Args:
-        counts: of pictures or clips in each split.
-        parameters: the seed, and what else the content depends on.
-        draw: called with the folder to write to, the split, a number from 1 on, a seed, and the
-            parameters but the seed and version as keywords.
-        annotate: writes the annotation files of a split from the results of ``draw``.
+        video: draw clips.
+        seed: the same seed gives the same bytes, whatever the number of workers.
+        train, val: numbers of images (2000 and 200 by default) or clips (1000 and 40).
+        size: side of the images or frames in pixels.
+        frames: of each clip, 24 by default.
+        workers: processes.
+        overwrite: replace a dataset that is there.
 
     Returns:
-        False if the same data set was there already and is kept.
+        False if the same dataset was there already and is kept.
+
+    Raises:
+        ValueError: an argument is out of range.
+        FileExistsError: there is another dataset, and ``overwrite`` is False.
     """
-    check_range("seed", parameters["seed"], 0)
-    for split, count in counts.items():
-        check_range(split, count, 1)
-    options = {k: v for k, v in parameters.items() if k not in ("seed", "version")}
+    options = {"size": size}
+    if video:
+        options["frames"] = 24 if frames is None else frames
+    elif frames is not None:
+        raise ValueError(f"frames are for clips only (video), got {frames}")
+    defaults = (1000, 40) if video else (2000, 200)
+    splits = zip(("train", "val"), (train, val), defaults)
+    counts = {split: default if count is None else count for split, count, default in splits}
+    _check_range("seed", seed, 0)
+    _check_range("size", size, 32, 2048)
+    for name, value in (counts | options).items():
+        _check_range(name, value, 1)
+    kind = clips if video else images
 
-    def fill(partial: Path) -> None:
+    def fill(folder: Path) -> None:
         for index, (split, count) in enumerate(counts.items()):
-            seeds = (parameters["seed"], index)
-            task = functools.partial(_draw, draw, partial, split, seeds, options)
-            label = f"drawing {split}"
+            task = functools.partial(_draw, kind.draw, folder, split, (seed, index), options)
             numbers = range(1, count + 1)
-            annotate(
-                partial, split, list(map_parallel(task, numbers, workers=workers, label=label))
-            )
+            records = map_parallel(task, numbers, workers=workers, label=f"drawing {split}")
+            kind.write_annotations(folder, split, list(records), VERSION)
 
-    return build_folder(folder, {**parameters, **counts}, fill, overwrite=overwrite)
+    target = Path(output) / ("shapes_video" if video else "shapes")
+    parameters = {"version": VERSION, "seed": seed, **options, **counts}
+    return build_folder(target, parameters, fill, overwrite=overwrite)
 
 
 def _draw(
-    draw: Callable[..., Record],
+    draw: Callable[..., dict[str, Any]],
     folder: Path,
     split: str,
     seeds: tuple[int, int],
     options: Mapping[str, int],
     number: int,
-) -> Record:
+) -> dict[str, Any]:
     # A generator of its own for each, so that the workers can share them out in any way.
     return draw(folder, split, number, np.random.default_rng([*seeds, number]), **options)
 
 
-def check_range(name: str, value: int, least: int, most: float = float("inf")) -> None:
-    """Raises ValueError unless ``least`` <= ``value`` <= ``most``."""
+def _check_range(name: str, value: int, least: int, most: float = float("inf")) -> None:
     if not least <= value <= most:
         limits = f"{least} or more" if most == float("inf") else f"{least} to {most}"
         raise ValueError(f"{name} has to be {limits}, not {value}")
-
-
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Writes an image (H, W) or (H, W, 3) RGB, uint8; a JPEG by the suffix .jpg, else a PNG."""
-    options = (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY) if path.suffix == ".jpg" else ()
-    done, encoded = cv2.imencode(
-        path.suffix, image[..., ::-1] if image.ndim == 3 else image, options
-    )
-    if not done:
-        raise OSError(f"OpenCV could not encode {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded.tobytes())

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from mask2former.data.datasets.ytvis import register_ytvis
-from mask2former.data.synthetic.clips import write_shapes_video
+from mask2former.data.synthetic import write_shapes
 from mask2former.data.synthetic.motion import Motion, Swing, random_clip
 from mask2former.data.synthetic.scene import render
 
@@ -23,7 +23,7 @@ TINY = {"train": 2, "val": 1, "size": 32, "frames": 5}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("datasets")
-    write_shapes_video(path, seed=2, train=6, val=2, size=48, frames=12, workers=1)
+    write_shapes(path, video=True, seed=2, train=6, val=2, size=48, frames=12, workers=1)
     return path
 
 
@@ -137,11 +137,11 @@ def test_missing_clips_name_the_command(tmp_path, empty_catalogs):
 
 def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path):
     for folder, workers in (("a", 1), ("b", 2)):
-        assert write_shapes_video(tmp_path / folder, workers=workers, **TINY)
+        assert write_shapes(tmp_path / folder, video=True, workers=workers, **TINY)
     files = [sorted(p for p in (tmp_path / f).rglob("*") if p.is_file()) for f in "ab"]
     assert [p.read_bytes() for p in files[0]] == [p.read_bytes() for p in files[1]]
     assert len(files[0]) == 3 * 5 + 2 + 1
-    assert write_shapes_video(tmp_path / "a", **TINY) is False
+    assert write_shapes(tmp_path / "a", video=True, **TINY) is False
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,9 @@ def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path):
 )
 def test_arguments_out_of_range(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        write_shapes_video(tmp_path, **{**TINY, **change})
+        write_shapes(tmp_path, video=True, **{**TINY, **change})
+
+
+def test_images_have_no_frames(tmp_path):
+    with pytest.raises(ValueError, match="frames are for clips only"):
+        write_shapes(tmp_path, train=1, val=1, size=32, frames=5)

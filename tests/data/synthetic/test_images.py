@@ -13,8 +13,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from mask2former.data.categories import load_categories
-from mask2former.data.synthetic import images
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import images, write_shapes
 from mask2former.data.synthetic.scene import Scene, random_backdrop, random_scene, render
 from mask2former.data.synthetic.textures import TEXTURES
 from mask2former.data.synthetic.things import OUTLINES, Pose, footprint, random_thing
@@ -227,7 +226,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "_write_annotations", stop)
+    monkeypatch.setattr(images, "write_annotations", stop)
     with pytest.raises(KeyboardInterrupt):
         write_shapes(tmp_path, workers=1, **TINY)
     assert list(tmp_path.iterdir()) == []
