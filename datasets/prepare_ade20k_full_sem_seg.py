@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Makes the label maps of ADE20K with 847 classes."""
+"""Make the label maps of ADE20K with 847 classes."""
 
-from mask2former.data.preparation.ade20k_full import SPLITS, prepare
+from mask2former.data.preparation.ade20k_full import prepare
 from mask2former.data.preparation.script import run
 
 if __name__ == "__main__":
-    run(__doc__, SPLITS, prepare)
+    run(__doc__, prepare)

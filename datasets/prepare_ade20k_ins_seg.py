@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Makes the instance annotations of ADE20K, in COCO's form, from its instance maps."""
+"""Make the instance annotations of ADE20K, in COCO's form, from its instance maps."""
 
-from mask2former.data.preparation.ade20k import SPLITS, prepare_instances
+from mask2former.data.preparation.ade20k import prepare_instances
 from mask2former.data.preparation.script import run
 
 if __name__ == "__main__":
-    run(__doc__, SPLITS, prepare_instances)
+    run(__doc__, prepare_instances)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Makes the panoptic annotations of ADE20K from its label maps and instance maps."""
+"""Make the panoptic annotations of ADE20K from its label maps and instance maps."""
 
-from mask2former.data.preparation.ade20k import SPLITS, prepare_panoptic
+from mask2former.data.preparation.ade20k import prepare_panoptic
 from mask2former.data.preparation.script import run
 
 if __name__ == "__main__":
-    run(__doc__, SPLITS, prepare_panoptic)
+    run(__doc__, prepare_panoptic)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Makes label maps of all 133 classes of COCO from its panoptic annotations."""
+"""Make label maps of all 133 classes of COCO from its panoptic annotations."""
 
-from mask2former.data.preparation.coco import SPLITS, prepare_semantic
+from mask2former.data.preparation.coco import prepare_semantic
 from mask2former.data.preparation.script import run
 
 if __name__ == "__main__":
-    run(__doc__, SPLITS, prepare_semantic)
+    run(__doc__, prepare_semantic)

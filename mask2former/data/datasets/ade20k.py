@@ -8,8 +8,6 @@ from ..categories import load_categories
 from . import common
 from .panoptic import panoptic_metadata, register_panoptic
 
-_SPLITS = {"train": "training", "val": "validation"}
-
 
 def register_ade20k(root: str) -> None:
     """Registers ade20k_{panoptic,instance}_{train,val} in ``root``/ADEChallengeData2016.
@@ -21,7 +19,7 @@ def register_ade20k(root: str) -> None:
     # The instance files spell the names of their classes differently.
     things = [{**c, "name": c["instance_name"]} for c in categories if c["isthing"]]
     metadata = panoptic_metadata(categories)
-    for split, long_split in _SPLITS.items():
+    for split, long_split in common.LONG_SPLITS.items():
         image_root = os.path.join(folder, "images", long_split)
         instances_json = os.path.join(folder, f"ade20k_instance_{split}.json")
         common.fill_metadata(f"ade20k_sem_seg_{split}", stuff_colors=metadata["stuff_colors"])
@@ -49,7 +47,7 @@ def register_ade20k_full(root: str) -> None:
     """Registers ade20k_full_sem_seg_{train,val} in ``root``/ADE20K_2021_17_01."""
     folder = os.path.join(root, "ADE20K_2021_17_01")
     names = [c["name"] for c in load_categories("ade20k_full")]
-    for split, long_split in _SPLITS.items():
+    for split, long_split in common.LONG_SPLITS.items():
         common.semantic(
             f"ade20k_full_sem_seg_{split}",
             image_root=os.path.join(folder, "images_detectron2", long_split),

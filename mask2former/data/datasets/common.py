@@ -16,6 +16,8 @@ from detectron2.data.datasets.coco import load_coco_json
 Category = Mapping[str, Any]
 Record = dict[str, Any]
 
+LONG_SPLITS = {"train": "training", "val": "validation"}  # how folders call them
+
 
 def add(name: str, load: Callable[[], list[Record]], **metadata: Any) -> None:
     """Registers a data set in detectron2's catalogs, unless ``name`` is there already.

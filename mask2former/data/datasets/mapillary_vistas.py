@@ -23,7 +23,7 @@ def register_mapillary_vistas(root: str) -> None:
     # As published: thing_classes lists all classes, so that contiguous ids index it.
     metadata["thing_classes"] = metadata["stuff_classes"]
     metadata["thing_colors"] = metadata["stuff_colors"]
-    for split, long_split in (("train", "training"), ("val", "validation")):
+    for split, long_split in common.LONG_SPLITS.items():
         folder = os.path.join(root, "mapillary_vistas", long_split)
         image_root = os.path.join(folder, "images")
         sem_seg_root = os.path.join(folder, "labels")

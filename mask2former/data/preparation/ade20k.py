@@ -9,12 +9,10 @@ import numpy as np
 
 from ...formats.images import read_labels, read_segment_ids
 from ..categories import load_categories
+from ..datasets.common import LONG_SPLITS
 from . import common
 from .segments import encode_mask, free_id, ids_to_rgb, measure_segments
 
-SPLITS = ("train", "val")
-
-_FOLDERS = {"train": "training", "val": "validation"}
 _VOID = 255
 
 Category = dict[str, Any]
@@ -24,18 +22,17 @@ def _folder(root: Path) -> Path:
     return Path(root) / "ADEChallengeData2016"
 
 
-def prepare_semantic(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+def prepare_semantic(root: Path, split: str, **options: Any) -> None:
     """Makes annotations_detectron2/ from annotations/: labels 0..149, 255 where there was 0.
 
     Raises:
         FileNotFoundError: the annotations are missing.
         ValueError: a label is above 150; names the file.
     """
-    source = _folder(root) / "annotations" / _FOLDERS[split]
-    target = _folder(root) / "annotations_detectron2" / _FOLDERS[split]
+    source = _folder(root) / "annotations" / LONG_SPLITS[split]
+    target = _folder(root) / "annotations_detectron2" / LONG_SPLITS[split]
     jobs = [(path, target / path.name) for path in common.list_files(source, "*.png")]
-    label = f"ADE20K labels, {split}"
-    common.convert_files(_shift, jobs, workers=workers, overwrite=overwrite, label=label)
+    common.convert_files(_shift, jobs, label=f"ADE20K labels, {split}", **options)
 
 
 def _shift(job: tuple[Path, Path]) -> None:
@@ -66,24 +63,20 @@ def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: boo
         return
     pngs = folder / f"ade20k_panoptic_{split}"
     pngs.mkdir(parents=True, exist_ok=True)
-    files = common.list_files(folder / "annotations" / _FOLDERS[split], "*.png")
+    files = common.list_files(folder / "annotations" / LONG_SPLITS[split], "*.png")
     jobs = [(path, pngs / path.name) for path in files]
+    categories = [
+        {key: value for key, value in category.items() if key != "instance_name"}
+        for category in load_categories("ade20k")
+    ]
     label = f"ADE20K panoptic, {split}"
-    records = common.collect_records(_merge, jobs, target, workers=workers, label=label)
-    content = {
-        "images": [record.pop("image") for record in records],
-        "annotations": records,
-        "categories": [_without_instance_name(c) for c in load_categories("ade20k")],
-    }
-    common.write_annotations(target, content)
-
-
-def _without_instance_name(category: Category) -> Category:
-    return {key: value for key, value in category.items() if key != "instance_name"}
+    common.write_annotations(
+        target, _merge, jobs, categories, label=label, numbered=False, workers=workers
+    )
 
 
 def _merge(job: tuple[Path, Path]) -> dict[str, Any]:
-    """Writes the panoptic PNG of an image and returns its annotation."""
+    """Write the panoptic PNG of an image and return its annotation."""
     source, target = job
     classes = _read_classes(source)
     ids, segments = np.zeros(classes.shape, np.int32), {}
@@ -104,16 +97,13 @@ def _merge(job: tuple[Path, Path]) -> dict[str, Any]:
         add(category, mask)
     common.write_image(target, ids_to_rgb(ids))
     measures = measure_segments(ids)  # stuff that things hide altogether is not in it
-    return {
-        "image": _image(source.stem, classes.shape),
-        "image_id": source.stem,
-        "file_name": target.name,
-        "segments_info": [
-            {"id": i, "category_id": segments[i], **measures[i], "iscrowd": 0}
-            for i in segments
-            if i in measures
-        ],
-    }
+    segments_info = [
+        {"id": i, "category_id": segments[i], **measures[i], "iscrowd": 0}
+        for i in segments
+        if i in measures
+    ]
+    annotation = {"image_id": source.stem, "file_name": target.name, "segments_info": segments_info}
+    return {"image": _image(source.stem, classes.shape), "annotations": [annotation]}
 
 
 def _beside(source: Path) -> Path:
@@ -135,21 +125,13 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
     target = folder / f"ade20k_instance_{split}.json"
     if target.exists() and not overwrite:
         return
-    source = folder / "annotations_instance" / _FOLDERS[split]
-    files = common.list_files(source, "*.png")
+    files = common.list_files(folder / "annotations_instance" / LONG_SPLITS[split], "*.png")
+    things = [c for c in load_categories("ade20k") if c["isthing"]]
+    categories = [{"id": c["id"], "name": c["instance_name"]} for c in things]
     label = f"ADE20K instances, {split}"
-    records = common.collect_records(_list_instances, files, target, workers=workers, label=label)
-    annotations = [a for record in records for a in record["annotations"]]
-    content = {
-        "images": [record["image"] for record in records],
-        "annotations": [{"id": i, **a} for i, a in enumerate(annotations, start=1)],
-        "categories": [
-            {"id": c["id"], "name": c["instance_name"]}
-            for c in load_categories("ade20k")
-            if c["isthing"]
-        ],
-    }
-    common.write_annotations(target, content)
+    common.write_annotations(
+        target, _list_instances, files, categories, label=label, workers=workers
+    )
 
 
 def _list_instances(path: Path) -> dict[str, Any]:

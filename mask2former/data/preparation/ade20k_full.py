@@ -6,21 +6,20 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...formats.images import read_segment_ids
 from ..categories import load_categories
+from ..datasets.common import LONG_SPLITS
 from . import common
 from .segments import look_up
 
-SPLITS = ("train", "val")
-
-_FOLDERS = {"train": "training", "val": "validation"}
 _VOID = 65535
 
 
-def prepare(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+def prepare(root: Path, split: str, **options: Any) -> None:
     """Makes images_detectron2/ and annotations_detectron2/ from images/ADE/.
 
     The photos lie in a folder a scene there, each with a PNG of segments and a json of objects.
@@ -31,16 +30,12 @@ def prepare(root: Path, split: str, *, workers: int = 1, overwrite: bool = False
         ValueError: a json cannot be read; names the file.
     """
     folder = Path(root) / "ADE20K_2021_17_01"
-    source = folder / "images" / "ADE" / _FOLDERS[split]
+    source = folder / "images" / "ADE" / LONG_SPLITS[split]
     photos = common.list_files(source, "**/*.jpg")
-    labels = folder / "annotations_detectron2" / _FOLDERS[split]
-    images = folder / "images_detectron2" / _FOLDERS[split]
-    images.mkdir(parents=True, exist_ok=True)
-    for photo in photos:
-        common.link_file(photo, images / photo.name)
+    labels = folder / "annotations_detectron2" / LONG_SPLITS[split]
+    common.link_files(photos, folder / "images_detectron2" / LONG_SPLITS[split])
     jobs = [(photo, labels / f"{photo.stem}.tif") for photo in photos]
-    text = f"ADE20K full labels, {split}"
-    common.convert_files(_convert, jobs, workers=workers, overwrite=overwrite, label=text)
+    common.convert_files(_convert, jobs, label=f"ADE20K full labels, {split}", **options)
 
 
 def _convert(job: tuple[Path, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
@@ -17,14 +18,13 @@ from ..datasets.common import read_json
 from . import common
 from .segments import check_segments, look_up
 
-SPLITS = ("train", "val")
 STUFF_SPLITS = ("train", "test")
 
 _VOID = 255
 _HINT = "datasets/README.md shows what has to be there."
 
 
-def prepare_semantic(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+def prepare_semantic(root: Path, split: str, **options: Any) -> None:
     """Makes coco/panoptic_semseg_SPLIT2017/ from the panoptic annotations.
 
     Labels are the contiguous ids 0..132 of all classes, 255 where there is no segment.
@@ -42,8 +42,7 @@ def prepare_semantic(root: Path, split: str, *, workers: int = 1, overwrite: boo
         name = Path(annotation["file_name"]).name
         categories = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
         jobs.append(((source / name, categories), target / name))
-    label = f"COCO labels, {split}"
-    common.convert_files(_draw_classes, jobs, workers=workers, overwrite=overwrite, label=label)
+    common.convert_files(_draw_classes, jobs, label=f"COCO labels, {split}", **options)
 
 
 def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
@@ -59,7 +58,7 @@ def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
     common.write_image(target, look_up(ids, table, _VOID, np.uint8))
 
 
-def prepare_stuff_10k(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
+def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
     """Makes images_detectron2/ and annotations_detectron2/ in coco/coco_stuff_10k/.
 
     Labels are the contiguous ids 0..170, 255 where the Matlab files say unlabeled.
@@ -73,14 +72,11 @@ def prepare_stuff_10k(root: Path, split: str, *, workers: int = 1, overwrite: bo
     if not names_file.exists():
         raise FileNotFoundError(f"{names_file} is missing. {_HINT}")
     names = [Path(name).name for name in names_file.read_text(encoding="utf-8").split()]
-    images = folder / "images_detectron2" / split
-    images.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        common.link_file(folder / "images" / f"{name}.jpg", images / f"{name}.jpg")
+    photos = [folder / "images" / f"{name}.jpg" for name in names]
+    common.link_files(photos, folder / "images_detectron2" / split)
     labels = folder / "annotations_detectron2" / split
     jobs = [(folder / "annotations" / f"{name}.mat", labels / f"{name}.png") for name in names]
-    text = f"COCO-Stuff 10k labels, {split}"
-    common.convert_files(_convert_mat, jobs, workers=workers, overwrite=overwrite, label=text)
+    common.convert_files(_convert_mat, jobs, label=f"COCO-Stuff 10k labels, {split}", **options)
 
 
 def _convert_mat(job: tuple[Path, Path]) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -150,16 +150,18 @@ def convert_files(
     convert: Callable[[Job], None],
     jobs: Sequence[Job],
     *,
-    workers: int,
-    overwrite: bool,
     label: str,
+    workers: int = 1,
+    overwrite: bool = False,
 ) -> None:
-    """Makes the targets that are not there yet.
+    """Make the targets that do not exist yet.
 
     Args:
-        convert: makes one target, whole or not at all.
+        convert: makes one target, atomically.
         jobs: (what the target is made from, target path).
-        overwrite: make those that are there again.
+        label: what the progress bar says.
+        workers: processes.
+        overwrite: make those that exist again.
     """
     for folder in {target.parent for _, target in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,21 +170,62 @@ def convert_files(
         pass
 
 
-def link_file(source: Path, target: Path) -> None:
-    """Makes ``target`` the same file as ``source``, or a copy, unless it is there."""
-    if target.exists():
-        return
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        with atomic_path(target) as partial:
-            shutil.copyfile(source, partial)
+def link_files(sources: Sequence[Path], folder: Path) -> None:
+    """Make each file appear in ``folder`` too, as a link or else a copy, unless it does already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        target = folder / source.name
+        if target.exists():
+            continue
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without links
+            with atomic_path(target) as partial:
+                shutil.copyfile(source, partial)
 
 
 def write_image(path: Path, array: np.ndarray) -> None:
     """Writes an image (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, whole or not at all."""
     with atomic_path(path) as partial:
         Image.fromarray(array).save(partial)
+
+
+def write_annotations(
+    target: Path,
+    describe: Callable[[Item], dict[str, Any]],
+    items: Sequence[Item],
+    categories: Sequence[Mapping[str, Any]],
+    *,
+    label: str,
+    numbered: bool = True,
+    workers: int = 1,
+) -> None:
+    """Write an annotation file in one of COCO's forms, atomically.
+
+    Args:
+        describe: returns the "image" of an item and its "annotations".
+        items: as for ``collect_records``.
+        label: what the progress bar says.
+        numbered: give the annotations ids from 1 on.
+        workers: processes.
+
+    Raises:
+        ValueError: there are no images, annotations or categories, or ids occur twice.
+    """
+    records = collect_records(describe, items, target, workers=workers, label=label)
+    annotations = [a for record in records for a in record["annotations"]]
+    if numbered:
+        annotations = [{"id": i, **a} for i, a in enumerate(annotations, start=1)]
+    images = [record["image"] for record in records]
+    content = {"images": images, "annotations": annotations, "categories": list(categories)}
+    for key, rows in content.items():
+        if not rows:
+            raise ValueError(f"{target} would have no {key}: is the dataset complete?")
+        ids = [row["id"] for row in rows if "id" in row]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"{target} would have {key} with the same id")
+    write_json(target, content)
+    _journal(target).unlink()
 
 
 def collect_records(
@@ -196,7 +239,7 @@ def collect_records(
     """Calls ``describe`` on every item, and after an interruption goes on where it stopped.
 
     What is done is kept in a journal beside ``target``, one line of json an item, until
-    ``forget_records`` deletes it.
+    ``write_annotations`` deletes it.
 
     Args:
         describe: returns something that json can hold.
@@ -223,11 +266,6 @@ def collect_records(
     return done
 
 
-def forget_records(target: Path) -> None:
-    """Deletes the journal of ``collect_records``, once ``target`` is written."""
-    _journal(target).unlink(missing_ok=True)
-
-
 def _journal(target: Path) -> Path:
     return target.with_name(f".{target.name}.journal")
 
@@ -243,19 +281,3 @@ def _read_journal(journal: Path, head: Any) -> list[Any]:
         except json.JSONDecodeError:
             break  # cut short
     return lines[1:] if lines and lines[0] == head else []
-
-
-def write_annotations(path: Path, content: dict[str, Any]) -> None:
-    """Writes an annotation file after a look at what it says.
-
-    Raises:
-        ValueError: it lacks images or annotations, or ids are there twice.
-    """
-    for key in ("images", "annotations", "categories"):
-        if not content[key]:
-            raise ValueError(f"{path} would have no {key}: is the data set complete?")
-        ids = [row["id"] for row in content[key] if "id" in row]
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"{path} would have {key} with the same id")
-    write_json(path, content)
-    forget_records(path)

@@ -10,13 +10,9 @@ from typing import Any
 
 from ...formats.images import read_segment_ids
 from ..categories import load_categories
-from ..datasets.common import read_json
+from ..datasets.common import LONG_SPLITS, read_json
 from . import common
 from .segments import check_segments, encode_mask
-
-SPLITS = ("train", "val")
-
-_FOLDERS = {"train": "training", "val": "validation"}
 
 
 def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
@@ -29,7 +25,7 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
         FileNotFoundError: the panoptic annotations are missing.
         ValueError: a PNG has other segments than the json says.
     """
-    folder = Path(root) / "mapillary_vistas" / _FOLDERS[split]
+    folder = Path(root) / "mapillary_vistas" / LONG_SPLITS[split]
     target = folder / f"instances_{split}.json"
     if target.exists() and not overwrite:
         return
@@ -37,15 +33,9 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
     hint = "datasets/README.md shows what has to be there."
     annotations = read_json(str(pngs / "panoptic_2018.json"), hint)["annotations"]
     describe = functools.partial(_list_instances, pngs)
+    things = [c for c in load_categories("mapillary_vistas") if c["isthing"]]
     label = f"Mapillary Vistas instances, {split}"
-    records = common.collect_records(describe, annotations, target, workers=workers, label=label)
-    objects = [o for record in records for o in record["annotations"]]
-    content = {
-        "images": [record["image"] for record in records],
-        "annotations": [{"id": i, **o} for i, o in enumerate(objects, start=1)],
-        "categories": [c for c in load_categories("mapillary_vistas") if c["isthing"]],
-    }
-    common.write_annotations(target, content)
+    common.write_annotations(target, describe, annotations, things, label=label, workers=workers)
 
 
 def _list_instances(folder: Path, annotation: Mapping[str, Any]) -> dict[str, Any]:

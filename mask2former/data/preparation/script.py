@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def run(description: str, splits: tuple[str, ...], prepare: Callable[..., None]) -> None:
-    """Reads the arguments of a script and calls ``prepare(root, split, workers=, overwrite=)``.
+def run(
+    description: str, prepare: Callable[..., None], splits: Sequence[str] = ("train", "val")
+) -> None:
+    """Read the arguments of a script and call ``prepare(root, split, workers=, overwrite=)``.
 
     Args:
         description: what the script says about itself; its docstring.

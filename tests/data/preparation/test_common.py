@@ -57,8 +57,6 @@ def test_records_go_on_after_an_interruption(tmp_path):
     second = _Describe()
     assert _collect(second, items, target) == [{"item": i} for i in items]
     assert second.calls == 2
-    common.forget_records(target)
-    assert os.listdir(tmp_path) == []
 
 
 def test_a_journal_that_was_cut_short_is_used_up_to_there(tmp_path):
@@ -103,37 +101,50 @@ def test_list_files(tmp_path):
         common.list_files(tmp_path, "*.jpg")
 
 
-def test_link_file_keeps_what_is_there(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "target"
+def test_link_files_keeps_what_exists(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "folder" / "source"
     source.write_text("new")
-    common.link_file(source, target)
+    common.link_files([source], target.parent)
     assert target.read_text() == "new"
     target.unlink()
     target.write_text("old")
-    common.link_file(source, target)
+    common.link_files([source], target.parent)
     assert target.read_text() == "old"
 
 
-def test_link_file_copies_where_links_do_not_work(tmp_path, monkeypatch):
+def test_link_files_copies_where_links_do_not_work(tmp_path, monkeypatch):
     def refuse(*args):
         raise OSError("no links here")
 
     monkeypatch.setattr(os, "link", refuse)
     (tmp_path / "source").write_text("text")
-    common.link_file(tmp_path / "source", tmp_path / "target")
-    assert (tmp_path / "target").read_text() == "text"
+    common.link_files([tmp_path / "source"], tmp_path / "folder")
+    assert (tmp_path / "folder" / "source").read_text() == "text"
 
 
-def test_annotations_are_looked_at_before_they_are_written(tmp_path):
-    path = tmp_path / "x.json"
-    good = {"images": [{"id": 1}], "annotations": [{"id": 1}], "categories": [{"id": 1}]}
-    with pytest.raises(ValueError, match="would have no annotations: is the data set complete"):
-        common.write_annotations(path, {**good, "annotations": []})
+def _image_with_an_object(item: int) -> dict:
+    return {"image": {"id": item}, "annotations": [{"image_id": item}]}
+
+
+def test_annotations_are_checked_before_they_are_written(tmp_path):
+    path, categories = tmp_path / "x.json", [{"id": 7}]
+    options = {"label": ""}
+    with pytest.raises(ValueError, match="would have no images: is the dataset complete"):
+        common.write_annotations(path, _image_with_an_object, [], categories, **options)
     with pytest.raises(ValueError, match="would have images with the same id"):
-        common.write_annotations(path, {**good, "images": [{"id": 1}, {"id": 1}]})
+        common.write_annotations(path, _image_with_an_object, [4, 4], categories, **options)
     assert not path.exists()
-    common.write_annotations(path, good)
-    assert json.loads(path.read_text()) == good
+    common.write_annotations(path, _image_with_an_object, [4, 5], categories, **options)
+    assert json.loads(path.read_text()) == {
+        "images": [{"id": 4}, {"id": 5}],
+        "annotations": [{"id": 1, "image_id": 4}, {"id": 2, "image_id": 5}],
+        "categories": categories,
+    }
+    assert os.listdir(tmp_path) == ["x.json"]  # and no journal
+    common.write_annotations(
+        path, _image_with_an_object, [4], categories, numbered=False, **options
+    )
+    assert json.loads(path.read_text())["annotations"] == [{"image_id": 4}]
 
 
 def test_a_folder_is_whole_or_as_it_was(tmp_path):

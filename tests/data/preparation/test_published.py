@@ -37,7 +37,7 @@ def _ids(path) -> np.ndarray:
 
 def test_ade20k_labels(root):
     fakes.ade20k(root)
-    for split in ade20k.SPLITS:
+    for split in ("train", "val"):
         ade20k.prepare_semantic(root, split)
     folder = root / "ADEChallengeData2016" / "annotations_detectron2"
     labels = _read(folder / "validation" / "ADE_val_00000001.png")
@@ -47,7 +47,7 @@ def test_ade20k_labels(root):
 
 def test_ade20k_panoptic(root):
     fakes.ade20k(root)
-    for split in ade20k.SPLITS:
+    for split in ("train", "val"):
         ade20k.prepare_semantic(root, split)
         ade20k.prepare_panoptic(root, split)
     (record,) = DatasetCatalog.get("ade20k_panoptic_val")
@@ -71,7 +71,7 @@ def test_ade20k_panoptic(root):
 
 def test_ade20k_instances(root):
     fakes.ade20k(root)
-    for split in ade20k.SPLITS:
+    for split in ("train", "val"):
         ade20k.prepare_instances(root, split)
     (record,) = DatasetCatalog.get("ade20k_instance_train")
     names = MetadataCatalog.get("ade20k_instance_train").thing_classes
@@ -117,7 +117,7 @@ def test_ade20k_out_of_range(root):
 
 def test_ade20k_full(root):
     fakes.ade20k_full(root)
-    for split in ade20k_full.SPLITS:
+    for split in ("train", "val"):
         ade20k_full.prepare(root, split)
     (record,) = DatasetCatalog.get("ade20k_full_sem_seg_val")
     labels = _read(record["sem_seg_file_name"])
@@ -141,7 +141,7 @@ def test_ade20k_full_json_in_latin_1_and_broken(root):
 
 def test_coco_semantic(root):
     fakes.coco_panoptic(root)
-    for split in coco.SPLITS:
+    for split in ("train", "val"):
         coco.prepare_semantic(root, split)
     (record,) = DatasetCatalog.get("coco_2017_val_panoptic_with_sem_seg")
     assert record["image_id"] == 7
@@ -221,7 +221,7 @@ def test_coco_stuff_10k_errors(root):
 
 def test_mapillary_vistas(root):
     fakes.mapillary_vistas(root)
-    for split in mapillary_vistas.SPLITS:
+    for split in ("train", "val"):
         mapillary_vistas.prepare_instances(root, split)
     (record,) = DatasetCatalog.get("mapillary_vistas_instance_val")
     names = MetadataCatalog.get("mapillary_vistas_instance_val").thing_classes
