@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,13 @@ from ..formats.images import check_size, read_image
 from ..formats.segmentations import check_classes, describe
 from .augmentation import clip_from_config
 from .drift import Drift
-from .frames import Frames
+from .frames import FrameFiles
 from .geometry import Geometry, draw, to_planes
 from .targets import ignore_map, instance_targets, padding_mask
 
 Augmentations = Sequence[T.Augmentation | T.Transform]
 Size = tuple[int, int]  # H, W in pixels
-Track = Mapping[str, Any]
+Annotation = Mapping[str, Any]  # of an object, in a video over all frames
 
 ABSENT = -1  # as an id
 
@@ -43,7 +43,7 @@ class ClipMapper:
 
     The result is the record without its annotations, and
 
-    - "image": T tensors (C, H, W) uint8 in [0, 255]; for inference ``Frames`` that gives them;
+    - "image": T tensors (C, H, W) uint8 in [0, 255]; for inference ``FrameFiles`` that gives them;
     - "file_names": T paths; "length": frames of the video; "height", "width": of its files;
     - "instances" in training: T ``Instances`` with a row for each object that is annotated, and no
       crowd, in one of the frames: ``gt_ids`` (N,) int64, -1 where it is not to be seen;
@@ -136,11 +136,11 @@ class ClipMapper:
         if "height" not in record:
             size = read_image(paths[0]).shape[:2]
         geometry = draw(self.augmentations, np.broadcast_to(np.uint8(0), (*size, 3)))
-        frames = Frames(paths, geometry, self.image_format)
+        frames = FrameFiles(paths, geometry, self.image_format)
         return {"image": frames, "height": size[0], "width": size[1]}
 
     def _video_clip(
-        self, record: Mapping[str, Any], annotations: Sequence[Track]
+        self, record: Mapping[str, Any], annotations: Sequence[Annotation]
     ) -> dict[str, Any]:
         paths = record["file_names"]
         chosen = self._sample_frames(len(paths))
@@ -162,7 +162,7 @@ class ClipMapper:
                 image = geometry.apply_image(image)
                 frames[i] = self._finish_frame(image, geometry, tracks, masks, crowd)
         height, width = geometry.size
-        return self._clip([frames[i] for i in chosen]) | {
+        return _join([frames[i] for i in chosen]) | {
             "file_names": [paths[i] for i in chosen],
             "height": height,
             "width": width,
@@ -180,7 +180,7 @@ class ClipMapper:
         return chosen
 
     def _image_clip(
-        self, record: Mapping[str, Any], annotations: Sequence[Track]
+        self, record: Mapping[str, Any], annotations: Sequence[Annotation]
     ) -> dict[str, Any]:
         path = record["file_name"]
         image = read_image(path, self.image_format)
@@ -196,7 +196,7 @@ class ClipMapper:
             image = pose.apply_image(whole)
             frames.append(self._finish_frame(image, geometry, objects, masks, crowd))
         height, width = base.size
-        return self._clip(frames) | {
+        return _join(frames) | {
             "file_names": [path] * self.num_frames,
             "height": height,
             "width": width,
@@ -204,19 +204,15 @@ class ClipMapper:
             "video_id": record.get("image_id", path),
         }
 
-    def _clip(self, frames: Sequence[_Frame]) -> dict[str, Any]:
-        clip = {"image": [f.image for f in frames], "instances": [f.instances for f in frames]}
-        return clip | ({"ignore": [f.ignore for f in frames]} if self.ignore_void else {})
-
     def _finish_frame(
         self,
         image: np.ndarray,
         geometry: Geometry,
-        tracks: Sequence[Track],
+        tracks: Sequence[Annotation],
         masks: Sequence[Any],
         crowd: Sequence[Any],
-    ) -> _Frame:
-        """The tensor and the targets of a transformed frame."""
+    ) -> dict[str, Any]:
+        """Return the keys of the clip for one frame: its tensor and its targets."""
         size = (image.shape[0], image.shape[1])
         annotated = [  # with the row in the place of the class
             {"id": track.get("id", row), "category_id": row, "segmentation": mask}
@@ -238,15 +234,15 @@ class ClipMapper:
         instances.gt_classes = torch.from_numpy(classes)
         instances.gt_masks = BitMasks(torch.from_numpy(bitmaps))
         instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
-        ignore = None
+        frame = {"image": to_planes(image, size, 0), "instances": instances}
         if self.ignore_void:
             regions = [{"category_id": 0, "segmentation": m} for m in crowd if _is_there(m)]
             void = instance_targets(regions, geometry, size, size).masks
             outside = padding_mask(geometry, size, size)
-            ignore = torch.from_numpy(ignore_map(targets.masks, void, outside))
-        return _Frame(to_planes(image, size, 0), instances, ignore)
+            frame["ignore"] = torch.from_numpy(ignore_map(targets.masks, void, outside))
+        return frame
 
-    def _check_classes(self, tracks: Sequence[Track]) -> None:
+    def _check_classes(self, tracks: Sequence[Annotation]) -> None:
         classes = [track["category_id"] for track in tracks]
         check_classes(classes, self.num_classes, lambda i: describe(tracks[i], i))
 
@@ -265,17 +261,14 @@ class CocoClipDatasetMapper(YTVISDatasetMapper):
     """The published mapper of images to clips, which augmented each view on its own."""
 
 
-class _Frame(NamedTuple):
-    """A frame of a training clip: (C, H, W), its targets, and (H, W) where it has none."""
-
-    image: torch.Tensor
-    instances: Instances
-    ignore: torch.Tensor | None
+def _join(frames: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Turn a dict for each frame into one of lists."""
+    return {key: [frame[key] for frame in frames] for key in frames[0]}
 
 
-def _split_crowd(annotations: Sequence[Track]) -> tuple[list[Track], list[Track]]:
+def _split_crowd(annotations: Sequence[Annotation]) -> tuple[list[Annotation], list[Annotation]]:
     """Those of crowds, and those of objects."""
-    groups: tuple[list[Track], list[Track]] = ([], [])
+    groups: tuple[list[Annotation], list[Annotation]] = ([], [])
     for annotation in annotations:
         groups[not annotation.get("iscrowd", 0)].append(annotation)
     return groups

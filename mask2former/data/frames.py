@@ -8,7 +8,7 @@ from ..formats.images import check_size, read_image
 from .geometry import Geometry, to_planes
 
 
-class Frames(Sequence):
+class FrameFiles(Sequence):
     """The frames of a video, each read and transformed when it is asked for, and not kept.
 
     Args:
@@ -26,13 +26,13 @@ class Frames(Sequence):
         return len(self.file_names)
 
     def __getitem__(self, index):
-        """Frame (C, H, W) uint8 at an index; Frames for a slice.
+        """Return frame (C, H, W) uint8 at an index; FrameFiles for a slice.
 
         Raises:
             FileNotFoundError, ValueError: it cannot be read or has another size; names the file.
         """
         if isinstance(index, slice):
-            return Frames(self.file_names[index], self.geometry, self.image_format)
+            return FrameFiles(self.file_names[index], self.geometry, self.image_format)
         path = self.file_names[index]
         image = read_image(path, self.image_format)
         height, width = self.geometry.size
