@@ -2,8 +2,8 @@
 
 from .decoder import MaskQueryDecoder
 from .meta_arch import MaskClassifier
-from .prompts import SamPrompts
-from .sam import SamSegmenter
 from .sam_backbone import SamBackbone
+from .sam_prompts import SamPrompts
+from .sam_segmenter import SamSegmenter
 
 __all__ = ["MaskClassifier", "MaskQueryDecoder", "SamBackbone", "SamPrompts", "SamSegmenter"]

@@ -18,7 +18,7 @@ from ..meta_arch.image import MergingModel
 from ..postprocessing.canvas import Canvas
 from .criterion import IGNORED, MaskLabelCriterion
 from .decoder import MaskQueryDecoder, Memory
-from .given import AsLogits, check_masks, discount, no_object
+from .given_masks import AsLogits, check_masks, discount, no_object
 from .pooling import mask_coverage
 
 PARTS = ("backbone", "pixel_decoder", "decoder")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ...layers import SimpleFeaturePyramid
 from ..postprocessing.canvas import Canvas
-from .prompts import SamPrompts
-from .sam import PIXEL_MEAN, PIXEL_STD, SamSegmenter
+from .sam_prompts import SamPrompts
+from .sam_segmenter import PIXEL_MEAN, PIXEL_STD, SamSegmenter
 
 _EMBEDDING = "sam_embedding"
 

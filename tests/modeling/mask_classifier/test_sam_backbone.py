@@ -9,8 +9,8 @@ import torch
 
 from mask2former.config import get_config
 from mask2former.modeling.mask_classifier import SamBackbone, SamPrompts, SamSegmenter
-from mask2former.modeling.mask_classifier.sam import PIXEL_MEAN, PIXEL_STD
 from mask2former.modeling.mask_classifier.sam_backbone import build_sam_backbone
+from mask2former.modeling.mask_classifier.sam_segmenter import PIXEL_MEAN, PIXEL_STD
 from tests.modeling.mask_classifier.small import (
     SIDE,
     SIZE,

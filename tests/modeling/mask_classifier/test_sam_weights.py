@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mask2former.modeling.mask_classifier.sam_folder import load_sam
+from mask2former.modeling.mask_classifier.sam_weights import load_sam
 from tests.modeling.mask_classifier.small import save_tiny_sam
 
 

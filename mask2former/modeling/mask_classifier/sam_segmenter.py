@@ -14,8 +14,8 @@ from torchvision.ops import nms
 
 from ...ops.masks import mask_boxes
 from ..postprocessing.canvas import Canvas
-from .prompts import SamPrompts
-from .sam_folder import load_sam
+from .sam_prompts import SamPrompts
+from .sam_weights import load_sam
 
 PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # RGB
 _PROMPTS_PER_CHUNK = 64

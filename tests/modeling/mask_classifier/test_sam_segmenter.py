@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mask2former.modeling.mask_classifier import SamPrompts, SamSegmenter
-from mask2former.modeling.mask_classifier.sam import _good_ones
+from mask2former.modeling.mask_classifier.sam_segmenter import _good_ones
 from mask2former.modeling.postprocessing.canvas import Canvas
 from tests.modeling.mask_classifier.small import SIDE, SIZE, photo, save_tiny_sam
 
@@ -80,8 +80,8 @@ def test_points_come_before_boxes(sam: SamSegmenter):
 def test_more_prompts_than_a_chunk(sam: SamSegmenter, monkeypatch: pytest.MonkeyPatch):
     prompts = SamPrompts(points=[(3 * i, 2 * i) for i in range(7)])
     whole, _ = sam(photo(), prompts)
-    monkeypatch.setattr("mask2former.modeling.mask_classifier.sam._PROMPTS_PER_CHUNK", 2)
-    monkeypatch.setattr("mask2former.modeling.mask_classifier.sam._MASKS_PER_CHUNK", 3)
+    monkeypatch.setattr("mask2former.modeling.mask_classifier.sam_segmenter._PROMPTS_PER_CHUNK", 2)
+    monkeypatch.setattr("mask2former.modeling.mask_classifier.sam_segmenter._MASKS_PER_CHUNK", 3)
     assert (sam(photo(), prompts)[0] == whole).float().mean() > 0.999
 
 
