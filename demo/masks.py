@@ -45,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sam-thresholds",
         nargs=2,
         type=float,
-        default=(DEFAULTS.least_iou, DEFAULTS.least_stability),
+        default=(DEFAULTS.min_iou, DEFAULTS.min_stability),
         metavar=("IOU", "STABILITY"),
         help="least of both that a mask of the grid needs, 0 to 1 "
-        f"(default {DEFAULTS.least_iou} {DEFAULTS.least_stability})",
+        f"(default {DEFAULTS.min_iou} {DEFAULTS.min_stability})",
     )
 
 
@@ -89,10 +89,8 @@ class MaskNaming:
         if self.source == SAM:
             if not args.sam_weights and not cfg.MODEL.SAM.WEIGHTS:
                 raise ValueError(f"--masks {SAM} needs --sam-weights, a folder of SAM's weights")
-            least_iou, least_stability = args.sam_thresholds
-            self.prompts = SamPrompts(
-                args.points, args.boxes, args.grid, least_iou, least_stability
-            )
+            min_iou, min_stability = args.sam_thresholds
+            self.prompts = SamPrompts(args.points, args.boxes, args.grid, min_iou, min_stability)
         folder = (args.sam_weights or cfg.MODEL.SAM.WEIGHTS) if self.prompts else None
         self.predictor = MaskPredictor(cfg, array_format="RGB", sam=folder)
 

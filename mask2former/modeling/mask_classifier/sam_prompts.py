@@ -15,9 +15,9 @@ class SamPrompts:
         points: (x, y) each; each gives one mask, the best of SAM's three.
         boxes: (x0, y0, x1, y1) each; each gives one mask.
         grid: points along each side of the grid.
-        least_iou, least_stability: masks of the grid that SAM itself rates lower, or whose area
-            changes more between thresholds, are left out; in 0..1.
-        most_overlap: of masks of the grid whose boxes overlap more, the best stays; in 0..1.
+        min_iou: masks of the grid whose IoU SAM itself estimates lower are left out; in 0..1.
+        min_stability: so are those whose areas at two thresholds have a lower ratio; in 0..1.
+        max_overlap: of masks of the grid whose boxes have a higher IoU, the best stays; in 0..1.
 
     Source of the grid and its defaults: Segment Anything, Kirillov et al. 2023, appendix B; without
     its crops.
@@ -29,9 +29,9 @@ class SamPrompts:
     points: Sequence[Sequence[float]] = ()
     boxes: Sequence[Sequence[float]] = ()
     grid: int = 32
-    least_iou: float = 0.88
-    least_stability: float = 0.95
-    most_overlap: float = 0.7
+    min_iou: float = 0.88
+    min_stability: float = 0.95
+    max_overlap: float = 0.7
 
     def __post_init__(self) -> None:
         for name, length in (("points", 2), ("boxes", 4)):
@@ -40,11 +40,11 @@ class SamPrompts:
                     raise ValueError(
                         f"SamPrompts: {name} have {length} numbers each, got {list(prompt)}."
                     )
-        rates = (self.least_iou, self.least_stability, self.most_overlap)
+        rates = (self.min_iou, self.min_stability, self.max_overlap)
         if self.grid < 1 or not all(0 <= rate <= 1 for rate in rates):
             raise ValueError(
-                "SamPrompts: expected a grid of 1 or more points and least_iou, least_stability "
-                f"and most_overlap in 0 to 1, got {self.grid} and {rates}."
+                "SamPrompts: expected a grid of 1 or more points and min_iou, min_stability "
+                f"and max_overlap in 0 to 1, got {self.grid} and {rates}."
             )
 
     @property

@@ -135,7 +135,7 @@ class SamSegmenter(nn.Module):
             for part in points.split(_PROMPTS_PER_CHUNK)
         ]
         logits, scores = torch.cat([x for x, _ in kept]), torch.cat([x for _, x in kept])
-        chosen = nms(mask_boxes(logits > 0), scores, prompts.most_overlap)
+        chosen = nms(mask_boxes(logits > 0), scores, prompts.max_overlap)
         return logits[chosen], scores[chosen]
 
     def _ask(
@@ -173,6 +173,6 @@ def _good_ones(
     )
     within = logits[:, :height, :width]
     inner, outer = ((within > t).flatten(1).sum(1) for t in (1, -1))
-    good = (scores >= prompts.least_iou) & (inner >= prompts.least_stability * outer)
+    good = (scores >= prompts.min_iou) & (inner >= prompts.min_stability * outer)
     good &= (within > 0).flatten(1).any(1)
     return logits[good], scores[good]

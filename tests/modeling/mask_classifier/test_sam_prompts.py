@@ -39,8 +39,8 @@ def test_prompts_up_to_the_border_are_fine():
         ({"points": [(1, 2, 3)]}, r"points have 2 numbers each, got \[1, 2, 3\]"),
         ({"boxes": [(1, 2)]}, r"boxes have 4 numbers each, got \[1, 2\]"),
         ({"grid": 0}, "a grid of 1 or more points"),
-        ({"least_iou": 1.5}, r"in 0 to 1, got 32 and \(1.5, 0.95, 0.7\)"),
-        ({"most_overlap": -0.1}, "in 0 to 1"),
+        ({"min_iou": 1.5}, r"in 0 to 1, got 32 and \(1.5, 0.95, 0.7\)"),
+        ({"max_overlap": -0.1}, "in 0 to 1"),
     ],
 )
 def test_arguments_that_make_no_sense(args: dict, message: str):

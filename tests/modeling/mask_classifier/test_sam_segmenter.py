@@ -14,7 +14,7 @@ from mask2former.modeling.postprocessing.canvas import Canvas
 from tests.modeling.mask_classifier.small import SIDE, SIZE, photo, save_tiny_sam
 
 transformers = pytest.importorskip("transformers")
-ALL = {"least_iou": 0.0, "least_stability": 0.0, "most_overlap": 1.0}
+ALL = {"min_iou": 0.0, "min_stability": 0.0, "max_overlap": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +95,20 @@ def test_grid_keeps_what_passes_the_thresholds(sam: SamSegmenter):
     there = theirs.flatten(1).any(1) & (their_scores >= 0)
     assert 0 < len(masks) <= there.sum()
     least = scores.median().item()
-    good, good_scores = sam(photo(), SamPrompts(grid=3, **(ALL | {"least_iou": least})))
+    good, good_scores = sam(photo(), SamPrompts(grid=3, **(ALL | {"min_iou": least})))
     assert torch.equal(good, masks[scores >= least]) and (good_scores >= least).all()
     assert len(good) < len(masks)
 
 
 def test_grid_keeps_the_best_of_like_masks(sam: SamSegmenter):
     masks, scores = sam(photo(), SamPrompts(grid=4, **ALL))
-    few, few_scores = sam(photo(), SamPrompts(grid=4, **(ALL | {"most_overlap": 0.3})))
+    few, few_scores = sam(photo(), SamPrompts(grid=4, **(ALL | {"max_overlap": 0.3})))
     assert 0 < len(few) < len(masks)
     assert few_scores[0] == scores[0]
 
 
 def test_grid_without_good_masks(sam: SamSegmenter):
-    masks, scores = sam(photo(), SamPrompts(grid=2, least_iou=1.0))
+    masks, scores = sam(photo(), SamPrompts(grid=2, min_iou=1.0))
     assert masks.shape == (0, *SIZE) and masks.dtype == torch.bool and len(scores) == 0
 
 
@@ -139,7 +139,7 @@ def test_thresholds_by_hand():
     scores = torch.tensor([[0.9, 0.9], [0.9, 0.9]])
     canvas = Canvas((SIDE, SIDE), (48, SIDE), SIZE)
     for least, expected in ((0.5, [0, 1, 2]), (0.7, [0, 2])):
-        prompts = SamPrompts(least_iou=0.8, least_stability=least)
+        prompts = SamPrompts(min_iou=0.8, min_stability=least)
         found, _ = _good_ones(logits, scores, prompts, canvas)
         assert torch.equal(found, logits.flatten(0, 1)[expected])
     scores[0, 0] = 0.7
