@@ -32,8 +32,6 @@ HEADS, DIM, POINTS = 8, 32, 4
 BASELINE = "grid_sample"
 # Times as fast as grid_sample that we aim at: (device, backward too, compiled).
 AIMS = {("cpu", False, False): 5.0, ("cpu", False, True): 6.0, ("cpu", True, False): 3.0}
-# Times as fast as torch-ms-deform-attn: (device, backward too).
-EXTENSION_AIMS = {("cuda", False): 1.0, ("cuda", True): 1.3}
 
 
 def make_inputs(sizes: Sizes, where: str, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -61,8 +59,6 @@ def implementations(device: str) -> list[str]:
     names = ["bag"]
     if device == "cuda" and find_spec("triton"):
         names.append("triton")
-    if find_spec("torch_ms_deform_attn"):
-        names.append("extension")
     return names
 
 
@@ -87,10 +83,7 @@ def work(name: str, sizes: Sizes, inputs: list[Tensor], backward: bool, compiled
 def time_all(
     device: str, dtype: torch.dtype, sizes: Sizes, where: str, backward: bool, rounds: int
 ) -> list[Row]:
-    """A row for each implementation, eager and compiled, beside eager `grid_sample`.
-
-    And one for ours beside the extension, where that is installed.
-    """
+    """A row for each implementation, eager and compiled, beside eager `grid_sample`."""
     inputs = make_inputs(sizes, where, device, dtype)
     kinds = [(name, compiled) for name in implementations(device) for compiled in (False, True)]
     kinds = [(BASELINE, False), *kinds]
@@ -103,11 +96,6 @@ def time_all(
         title = f"{what}, {name}{' compiled' if compiled else ''}"
         aim = AIMS.get((device, backward, compiled)) if name == "bag" else None
         rows.append(_row(title, times[name, compiled], times[BASELINE, False], BASELINE, aim))
-    if ("extension", False) in times:
-        ours = "triton" if ("triton", False) in times else "bag"
-        aim = EXTENSION_AIMS.get((device, backward))
-        peer = times["extension", False]
-        rows.append(_row(f"{what}, {ours}", times[ours, False], peer, "torch-ms-deform-attn", aim))
     return rows
 
 
@@ -164,7 +152,7 @@ def peaks(device: str, dtype: torch.dtype, quick: bool) -> list[Row]:
             "peer": gigabytes(BASELINE),
             "peer_name": BASELINE,
             "ratio": gigabytes(name) / gigabytes(BASELINE),
-            "at_most": 1.0 if name != "extension" else None,
+            "at_most": 1.0,
         }
         for name in implementations(device)
     ]

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-Sizes = tuple[tuple[int, int], ...]
+from .custom_op import Sizes
 
 
 @dataclass(frozen=True)

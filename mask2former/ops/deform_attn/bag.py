@@ -1,4 +1,4 @@
-"""Deformable attention as an embedding bag, forward and backward: no compiled extension is needed.
+"""Deformable attention as an embedding bag, forward and backward, in PyTorch's own operators.
 
 Bilinear sampling of P points on L levels is a weighted sum over L*P*4 pixels, and weighted sums of
 rows of a table are what PyTorch's embedding bag computes, vectorised, on every device. Heads are
@@ -18,11 +18,11 @@ from .atlas import (
     Atlas,
     Frame,
     Samples,
-    Sizes,
     before_first_pixel,
     corner_weights,
     place,
 )
+from .custom_op import Sizes, deformable_op
 
 # Samples of a chunk on a CPU: the forward's arrays stay in the cache. The backward sorts its
 # samples and then walks over the map once, so it takes all queries of a head at a time.
@@ -217,3 +217,6 @@ def _fill(table: Tensor, value: Tensor, atlas: Atlas) -> None:
     """Write the pixels of some heads (S, heads, D) into the map; the border stays zero."""
     for level, pixels in zip(atlas.interiors(table), atlas.pixels(value)):
         level[: len(pixels)].copy_(pixels)
+
+
+operator = deformable_op("deform_attn_bag", forward, backward)

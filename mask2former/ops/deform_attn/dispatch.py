@@ -3,31 +3,37 @@
 Source: Deformable DETR, Zhu et al. 2021, equation 3: each output is a weighted sum of samples of
 the value maps. The implementations agree with each other to rounding:
 
-- ``bag``: embedding bags (bag.py); for CPUs, and for GPUs without Triton.
-- ``triton``: kernels that Triton compiles on first use (triton_kernels.py); for CUDA.
-- ``extension``: the compiled operator of the package torch-ms-deform-attn, where it is installed.
-- ``grid_sample``: plain PyTorch, slow; for export, other devices, second derivatives, and tests.
+- ``bag``: embedding bags (bag.py), on any device.
+- ``triton``: kernels that Triton compiles on first use (triton_kernels.py), on CUDA.
+- ``grid_sample``: plain PyTorch (grid_sample.py), slow, on any device, twice differentiable.
+
+The automatic choice depends on nothing but device, type and what is installed, so that all
+processes of a job make the same one: `bag` on CPUs; on CUDA `triton`, or `bag` where Triton is
+unavailable or values are float64; `grid_sample` on other devices, and while a model is exported.
 
 Shapes: S is the sum of H*W over the levels, D = C/M the channels of a head.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from . import bag
-from .custom_op import Forward, Sizes, deformable_op
+from .custom_op import Forward, Sizes
+from .grid_sample import deformable_attention_grid_sample
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "MASK2FORMER_DEFORM_ATTN"
-IMPLEMENTATIONS = ("auto", "bag", "triton", "extension", "grid_sample")
+IMPLEMENTATIONS = ("auto", "bag", "triton", "grid_sample")
+# The CUDA capability from which on Triton generates code: Volta.
+_MIN_CAPABILITY = (7, 0)
 
 
 def deformable_attention(
@@ -84,28 +90,6 @@ def use_implementation(name: str) -> Iterator[None]:
         _requested = before
 
 
-def deformable_attention_grid_sample(
-    value: Tensor, sizes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
-) -> Tensor:
-    """The same sum through `grid_sample`, level by level."""
-    batch, _, heads, dim = value.shape
-    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
-    dtype = torch.promote_types(value.dtype, locations.dtype)
-    sampled = []
-    for level, (x, (h, w)) in enumerate(zip(value.split([h * w for h, w in sizes], 1), sizes)):
-        maps = x.to(dtype).permute(0, 2, 3, 1).reshape(batch * heads, dim, h, w)
-        grid = 2 * locations[:, :, :, level].to(dtype) - 1
-        grid = grid.transpose(1, 2).reshape(batch * heads, queries, points, 2)
-        sampled.append(F.grid_sample(maps, grid, align_corners=False))
-    samples = torch.stack(sampled, 3)  # (B*M, D, Q, L, P)
-    summands = samples * weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels, points)
-    out = summands.sum((-1, -2)).view(batch, heads * dim, queries)
-    return out.transpose(1, 2).to(value.dtype)
-
-
-_bag = deformable_op("deform_attn_bag", bag.forward, bag.backward)
-
-
 def _known(name: str, source: str) -> str:
     if name not in IMPLEMENTATIONS:
         raise ValueError(
@@ -126,44 +110,53 @@ def _automatic_choice(value: Tensor) -> str:
         return "bag"
     if value.device.type != "cuda":
         return "grid_sample"
-    if value.dtype == torch.float64:
-        return "bag"
-    return _choice_on_cuda(value.device.index, value.dtype)
+    has_kernels = value.dtype != torch.float64 and _can_run_triton(value.device.index)
+    return "triton" if has_kernels else "bag"
 
 
 @torch.compiler.assume_constant_result
-def _choice_on_cuda(index: int, dtype: torch.dtype) -> str:
-    return _measured_choice(index, dtype, torch.are_deterministic_algorithms_enabled())
+def _can_run_triton(index: int) -> bool:
+    return _has_triton(index)
 
 
-@lru_cache(maxsize=32)
-def _measured_choice(index: int, dtype: torch.dtype, deterministic: bool) -> str:
-    """The fastest implementation that is there; the extension is in no fixed order of sums."""
-    from .backends import fastest, has_extension, has_triton
-
-    device = torch.device("cuda", index)
-    if not has_triton(device):
-        return "extension" if has_extension() and not deterministic else "bag"
-    if not has_extension() or deterministic or torch.cuda.is_current_stream_capturing():
-        return "triton"
-    candidates = {name: _operator(name, "cuda") for name in ("triton", "extension")}
-    return fastest(candidates, device, dtype)
+@lru_cache(maxsize=16)
+def _has_triton(index: int) -> bool:
+    """Whether Triton is installed and generates code for this CUDA device."""
+    if find_spec("triton") is None:
+        return False
+    return torch.version.hip is not None or (
+        torch.cuda.get_device_capability(index) >= _MIN_CAPABILITY
+    )
 
 
 @lru_cache(maxsize=16)
 def _log_once(name: str, device_type: str) -> None:
-    _log.info("deformable attention on %s is computed by: %s", device_type, name)
+    logger.info("deformable attention on %s is computed by: %s", device_type, name)
 
 
 def _operator(name: str, device_type: str) -> Forward:
     if name == "bag":
-        return _bag
+        return bag.operator
     if name == "grid_sample":
         return deformable_attention_grid_sample
-    from .backends import extension_operator, triton_operator
+    return _triton_operator(device_type)
 
-    load: Callable[[str], Forward] = triton_operator if name == "triton" else extension_operator
-    return load(device_type)
+
+@lru_cache(maxsize=4)
+def _triton_operator(device_type: str) -> Forward:
+    if find_spec("triton") is None:
+        raise ImportError(
+            "deformable attention: the implementation 'triton' needs the package triton, which "
+            "comes with PyTorch's CUDA builds for Linux; install it, or choose 'auto'."
+        )
+    from . import triton_kernels  # imports Triton
+
+    if device_type != "cuda" and not triton_kernels.INTERPRETED:
+        raise ValueError(
+            f"deformable attention: the implementation 'triton' needs CUDA tensors, got tensors "
+            f"on {device_type}; choose 'auto', or set TRITON_INTERPRET=1 to debug the kernels."
+        )
+    return triton_kernels.operator
 
 
 def _check_shapes(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> None:

@@ -14,8 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import bag
-
-Sizes = tuple[tuple[int, int], ...]
+from .custom_op import Sizes, deformable_op
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 # Queries of a program and its warps; which is best depends on the GPU, so they are timed there.
@@ -234,3 +233,6 @@ def backward(
     tensors = [value, levels, locations, weights, grad_out.contiguous()]
     _launch(_backward_kernel, [*tensors, d_value, d_locations, d_weights], value, locations)
     return d_value.to(value.dtype), d_locations, d_weights
+
+
+operator = deformable_op("deform_attn_triton", forward, backward)

@@ -1,7 +1,5 @@
 """Deformable attention: agreement with grid_sample, gradients, borders, types, errors."""
 
-import logging
-
 import pytest
 import torch
 
@@ -9,7 +7,6 @@ from mask2former.ops.deform_attn import (
     bag,
     deformable_attention,
     deformable_attention_grid_sample,
-    dispatch,
     use_implementation,
 )
 
@@ -278,14 +275,3 @@ def test_wrong_shapes_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         value, locations, weights = change(*make_inputs(sizes))
         deformable_attention(value, sizes, locations, weights)
-
-
-def test_choice_is_logged_once(caplog):
-    dispatch._log_once.cache_clear()
-    value, locations, weights = make_inputs(((2, 2),))
-    with caplog.at_level(logging.INFO, logger="mask2former"):
-        for _ in range(2):
-            deformable_attention(value, ((2, 2),), locations, weights)
-    assert [r.getMessage() for r in caplog.records] == [
-        "deformable attention on cpu is computed by: bag"
-    ]
