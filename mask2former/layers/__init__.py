@@ -4,7 +4,6 @@ from .attention import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAt
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
 from .feature_pyramid import SimpleFeaturePyramid
 from .initialisation import xavier_matrices_
-from .linear import speed_up_linear_maps
 from .mlp import MLP
 from .position import SinePositionEncoding
 from .transformer import TransformerDecoder, TransformerEncoder
@@ -25,6 +24,5 @@ __all__ = [
     "TransformerDecoder",
     "TransformerEncoder",
     "WindowAttention",
-    "speed_up_linear_maps",
     "xavier_matrices_",
 ]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..ops.attention import attention
 from ..ops.linear import linear
-from .linear import relu_of
+from .linear import linear_of, relu_of
 
 
 class MultiheadAttention(nn.Module):
@@ -53,7 +53,7 @@ class MultiheadAttention(nn.Module):
         bq, bk, bv = self.in_proj_bias.chunk(3)
         projected = linear(query, wq, bq), linear(key, wk, bk), linear(value, wv, bv)
         dropout = self.dropout if self.training else 0.0
-        return self.out_proj(attention(*projected, self.num_heads, attend, dropout))
+        return linear_of(self.out_proj, attention(*projected, self.num_heads, attend, dropout))
 
 
 class SelfAttentionLayer(nn.Module):
@@ -121,5 +121,5 @@ class FFNLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, Q, C) to (B, Q, C)."""
         hidden = self.dropout(relu_of(self.linear1, self.norm(x) if self.pre_norm else x))
-        x = x + self.dropout(self.linear2(hidden))
+        x = x + self.dropout(linear_of(self.linear2, hidden))
         return x if self.pre_norm else self.norm(x)

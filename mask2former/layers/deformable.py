@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.deform_attn import deformable_attention
-from ..ops.linear import linear
 from ..ops.recording import is_recorded
-from .linear import relu_of
+from .linear import linear_of, relu_of
 
 # Tokens that pass at a time through what works token by token, outside of training: on CPUs such
 # that they stay in the cache, on others such that memory is bounded and launches are few. They are
@@ -24,13 +23,13 @@ _TOKENS_PER_CHUNK_ELSEWHERE = 2**16
 
 
 class DeformableAttention(nn.Module):
-    """Every query looks at a few learned places of every level.
+    """Every query looks at a few learned locations on every level.
 
     Args:
         dim: channels, divisible by num_heads.
         num_levels: feature maps looked at.
         num_heads: attention heads.
-        num_points: places per head and level.
+        num_points: locations per head and level.
     """
 
     def __init__(self, dim: int, num_levels: int, num_heads: int, num_points: int = 4):
@@ -86,58 +85,47 @@ class DeformableAttention(nn.Module):
             (B, Q, C).
         """
         b, q, _ = query.shape
-        offsets = self._scaled_offsets(sizes)
+        pixel = _pixel_fractions(sizes, self.num_heads, self.num_points, query.device)
         if torch.is_grad_enabled() or is_recorded():
-            locations, weights = self._samples(query + position, reference, offsets)
+            locations, weights = self._samples(query + position, reference, pixel)
         else:  # without sums of all queries and positions
             count = _tokens_per_chunk(query)
             parts = zip(*(t.split(count, -2) for t in (query, position, reference)))
             locations, weights = _join(
-                q, (self._samples(part + place, centre, offsets) for part, place, centre in parts)
+                q, (self._samples(part + at, centre, pixel) for part, at, centre in parts)
             )
         spread = (b, q, self.num_heads, self.num_levels, self.num_points)
-        values = self.value_proj(value).unflatten(-1, (self.num_heads, -1))  # (B, S, M, C/M)
+        values = linear_of(self.value_proj, value)
+        values = values.unflatten(-1, (self.num_heads, -1))  # (B, S, M, C/M)
         out = deformable_attention(values, sizes, locations.view(*spread, 2), weights.view(spread))
-        return self.output_proj(out)
+        return linear_of(self.output_proj, out)
 
-    def _scaled_offsets(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the offsets, in shares of the sides of the levels.
+    def _samples(self, query: Tensor, reference: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where queries look, and the attention weights there.
 
-        The layer's own are in pixels of the level that is looked at. A sum and a product with axes
-        as short as (L, P, 2) would be slow.
+        Under autocast offsets are computed in 16 bits, which is enough for a few pixels, and
+        locations in 32.
+
+        Args:
+            query: (B, q, C), with their positions.
+            reference: (q, 2), (x, y) in 0..1.
+            pixel: (M*L*P*2,), what a pixel is of the width and height of its level.
+
+        Returns:
+            locations (B, q, M*L*P*2), (x, y) in 0..1 on each level, and weights (B, q, M, L*P).
         """
-        device = self.sampling_offsets.weight.device
-        share = _shares(sizes, self.num_heads, self.num_points, device)
-        return self.sampling_offsets.weight * share[:, None], self.sampling_offsets.bias * share
-
-    def _samples(
-        self, query: Tensor, reference: Tensor, offsets: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Where queries look, (B, Q, M*L*P*2), (x, y) in 0..1 on each level, and the attention
-        weights of these places, (B, Q, M, L*P).
-
-        Under autocast offsets are computed in 16 bits, which is enough for a few pixels, and places
-        in 32."""
-        steps = linear(query, *(t.to(query.dtype) for t in offsets))
-        steps = steps.float() if steps.dtype in (torch.bfloat16, torch.float16) else steps
-        locations = _moved(steps, reference)
-        logits = self.attention_weights(query).unflatten(-1, (self.num_heads, -1))
+        offsets = linear_of(self.sampling_offsets, query)  # in pixels of the level looked at
+        offsets = offsets.float() if offsets.dtype in (torch.bfloat16, torch.float16) else offsets
+        start = _repeat_pairs(reference.to(offsets.dtype), len(pixel) // 2)
+        locations = torch.addcmul(start, offsets, pixel.to(offsets.dtype))
+        logits = linear_of(self.attention_weights, query).unflatten(-1, (self.num_heads, -1))
         return locations, _softmax(logits)
 
 
-def _moved(offsets: Tensor, start: Tensor) -> Tensor:
-    """Pairs (B, Q, n*2) in shares of a side, each added to its query's starting point (Q, 2).
-
-    May overwrite the offsets without gradients.
-    """
-    start = start.to(offsets.dtype)
-    if not _is_eager_on_a_cpu(offsets):
-        return offsets + start.repeat(1, offsets.shape[-1] // 2)
-    # As complex numbers, since axes of two are slow on CPUs.
-    pairs = torch.view_as_complex(offsets.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(
-        pairs.add_(torch.view_as_complex(start.contiguous())[:, None])
-    ).flatten(-2)
+def _repeat_pairs(pairs: Tensor, count: int) -> Tensor:
+    """Repeat (q, 2) along the last axis, (q, count*2); `Tensor.repeat` takes four times as long."""
+    x, y = (column[:, None].expand(-1, count) for column in pairs.unbind(1))
+    return torch.stack([x, y], -1).flatten(1)
 
 
 def _join(length: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
@@ -161,39 +149,32 @@ def _tokens_per_chunk(tokens: Tensor) -> int:
 
 def _softmax(logits: Tensor) -> Tensor:
     """Softmax over the last axis, float32 at least."""
-    if not _is_eager_on_a_cpu(logits):
+    if logits.device.type != "cpu" or torch.is_grad_enabled() or is_recorded():
         return logits.softmax(-1)
-    # On CPUs PyTorch's takes five times as long for as few as a dozen numbers.
+    # @SOFTMAX@
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     powers = (logits - logits.amax(-1, keepdim=True)).exp_()
     return powers.div_(powers.sum(-1, keepdim=True))
 
 
-def _is_eager_on_a_cpu(x: Tensor) -> bool:
-    """Whether ways around slow operators are open: without gradients, and nobody looking on."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and not is_recorded()
-
-
-def _shares(
+def _pixel_fractions(
     sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
 ) -> Tensor:
     """What a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
     arguments = (tuple((h, w) for h, w in sizes), heads, points, device)
-    if is_recorded():
-        return _new_shares(*arguments)
-    return _kept_shares(*arguments)
+    return _new_fractions(*arguments) if is_recorded() else _kept_fractions(*arguments)
 
 
-def _new_shares(
+def _new_fractions(
     sizes: tuple[tuple[int, int], ...], heads: int, points: int, device: torch.device
 ) -> Tensor:
     pixels = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)
-    share = (1 / pixels)[:, None].expand(-1, points, -1).flatten()
-    return share.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
+    fractions = (1 / pixels)[:, None].expand(-1, points, -1).flatten()
+    return fractions.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
 
 
 # Kept, since sending them to a GPU takes longer than using them; usable in a training later.
-_kept_shares = lru_cache(maxsize=64)(torch.inference_mode(False)(_new_shares))
+_kept_fractions = lru_cache(maxsize=64)(torch.inference_mode(False)(_new_fractions))
 
 
 class DeformableEncoderLayer(nn.Module):
@@ -234,7 +215,7 @@ class DeformableEncoderLayer(nn.Module):
         """Both norms and the feed-forward network between them, (..., C) to (..., C)."""
         x = self.norm1(x)
         hidden = self.dropout(relu_of(self.linear1, x))
-        return self.norm2(x + self.dropout(self.linear2(hidden)))
+        return self.norm2(x + self.dropout(linear_of(self.linear2, hidden)))
 
 
 class DeformableEncoder(nn.Module):

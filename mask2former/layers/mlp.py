@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .linear import relu_of
+from .linear import linear_of, relu_of
 
 
 class MLP(nn.Module):
@@ -30,4 +30,4 @@ class MLP(nn.Module):
         """Map (..., input_dim) to (..., output_dim)."""
         for layer in self.layers[:-1]:
             x = relu_of(layer, x)
-        return self.layers[-1](x)
+        return linear_of(self.layers[-1], x)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .attention import MultiheadAttention
 from .initialisation import xavier_matrices_
-from .linear import relu_of
+from .linear import linear_of, relu_of
 
 
 class _Layer(nn.Module):
@@ -31,7 +31,7 @@ class _Layer(nn.Module):
         return norm(x + self.dropout(branch(x)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(relu_of(self.linear1, x)))
+        return linear_of(self.linear2, self.dropout(relu_of(self.linear1, x)))
 
 
 class TransformerEncoderLayer(_Layer):

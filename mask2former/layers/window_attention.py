@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
+from .linear import linear_of
+
 # Added to the attention logits between pixels that only the cyclic shift brought together.
 _APART = -100.0
 
@@ -102,7 +104,7 @@ class WindowAttention(nn.Module):
     def attend(self, windows: Tensor, bias: Tensor) -> Tensor:
         """Map windows (G, w*w, C), with a bias (M, w*w, w*w) of the logits, to (G, w*w, C)."""
         to_qkv, to_output = (getattr(self, name) for name in self.projections)
-        qkv = to_qkv(windows).unflatten(-1, (3, self.num_heads, -1))
+        qkv = linear_of(to_qkv, windows).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.transpose(1, 3).unbind(2)  # (G, M, w*w, C/M) each
         out = F.scaled_dot_product_attention(
             query,
@@ -112,7 +114,7 @@ class WindowAttention(nn.Module):
             dropout_p=self.attn_drop if self.training else 0.0,
             scale=self.qk_scale,
         )
-        return self.proj_drop(to_output(out.transpose(1, 2).flatten(2)))
+        return self.proj_drop(linear_of(to_output, out.transpose(1, 2).flatten(2)))
 
     def _attend_inside(self, x: Tensor, bias: Tensor) -> Tensor:
         """Attend inside every window of x (B, R, w, S, w, C), R by S of them; the same shape."""
@@ -147,6 +149,16 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width]
 
 
+class _MLP(nn.Sequential):
+    """Linear, activation, dropout, linear, dropout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        linear1, activation, dropout1, linear2, dropout2 = self
+        hidden = dropout1(activation(linear_of(linear1, x)))
+        return dropout2(linear_of(linear2, hidden))
+
+
 class SwinBlock(nn.Module):
     """Window attention and an MLP, each after a LayerNorm and inside a residual.
 
@@ -176,7 +188,7 @@ class SwinBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path, mode="row")
         self.norm2 = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(
+        self.mlp = _MLP(
             OrderedDict(
                 fc1=nn.Linear(dim, hidden),
                 act=nn.GELU(),

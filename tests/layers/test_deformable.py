@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mask2former.layers import DeformableAttention, DeformableEncoder, deformable
-from mask2former.layers.deformable import _moved, _softmax, pixel_centres
+from mask2former.layers.deformable import _pixel_fractions, _softmax, pixel_centres
 
 
 def test_pixel_centres_by_hand():
@@ -58,24 +58,27 @@ def test_softmax_without_gradients_agrees_with_pytorch(dtype):
     torch.testing.assert_close(got, logits.float().softmax(-1))
 
 
-def test_places_by_hand():
-    """Each of a query's offsets is added to its own starting point, with gradients or without."""
-    offsets = torch.tensor([[[1.0, 2, 3, 4], [5, 6, 7, 8]], [[0, 0, 1, 0], [0, 2, 0, 0]]])
-    start = torch.tensor([[0.5, 0.25], [-1.0, 8]])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_locations_by_hand(gradients):
+    """Offsets in pixels of each level, from the query's own reference point."""
+    layer = DeformableAttention(dim=1, num_levels=2, num_heads=1, num_points=2)
+    torch.nn.init.ones_(layer.sampling_offsets.weight)  # of a query 10: 10 more
+    layer.sampling_offsets.bias.data = torch.tensor([0.0, 0, -9, -8, 0, 0, 10, -10])
+    reference = torch.tensor([[0.5, 0.25], [0.0, 1.0]])
+    pixel = _pixel_fractions([(10, 20), (1, 2)], 1, 2, torch.device("cpu"))
+    with torch.set_grad_enabled(gradients):
+        locations, weights = layer._samples(torch.tensor([[[10.0], [0]]]), reference, pixel)
     expected = [
-        [[1.5, 2.25, 3.5, 4.25], [4, 14, 6, 16]],
-        [[0.5, 0.25, 1.5, 0.25], [-1, 10, -1, 8]],
+        [0.5 + 0.5, 0.25 + 1, 0.5 + 0.05, 0.25 + 0.2, 0.5 + 5, 0.25 + 10, 0.5 + 10, 0.25],
+        [0, 1, -0.45, 1 - 0.8, 0, 1, 5, 1 - 10],
     ]
-    assert _moved(offsets, start).tolist() == expected
-    columns = start.T.contiguous().T
-    with torch.no_grad():
-        for places in (start, columns, start.double(), start.bfloat16()):
-            assert _moved(offsets.clone(), places).tolist() == expected
+    torch.testing.assert_close(locations, torch.tensor([expected]))
+    torch.testing.assert_close(weights, torch.full((1, 2, 1, 4), 0.25))
 
 
 @pytest.mark.parametrize("autocast", [True, False])
 @torch.no_grad()
-def test_places_are_float32_where_products_are_not(autocast):
+def test_locations_are_float32_where_products_are_not(autocast):
     """A sum in 16 bits would move them by more than a pixel of a large map."""
     layer = DeformableAttention(dim=8, num_levels=1, num_heads=2, num_points=1)
     torch.nn.init.zeros_(layer.sampling_offsets.bias)
@@ -83,8 +86,8 @@ def test_places_are_float32_where_products_are_not(autocast):
     if not autocast:
         layer, query = layer.bfloat16(), query.bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        offsets = layer._scaled_offsets([(900, 900)])
-        locations, _ = layer._samples(query, reference, offsets)
+        pixel = _pixel_fractions([(900, 900)], 2, 1, torch.device("cpu"))
+        locations, _ = layer._samples(query, reference, pixel)
     assert torch.equal(locations, reference.repeat(1, 2)[None])
 
 

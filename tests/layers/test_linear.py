@@ -1,84 +1,172 @@
-"""Layers whose linear maps go another way: same results and names, and no others are touched."""
+"""Results of linear layers without calling them: as if they were called, and only where nobody
+would miss the call."""
 
 import copy
+import io
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
+from mask2former.layers import MLP, DeformableEncoder, MultiheadAttention, SwinBlock
 from mask2former.layers import linear as layers
-from mask2former.layers import speed_up_linear_maps
-from mask2former.ops import fused_relu
 from mask2former.ops.linear import use_linear
 
 
-def network():
-    class Own(nn.Linear):
-        pass
-
-    parts = [nn.Conv2d(16, 32, 1, stride=2), nn.Conv2d(32, 8, 3), nn.Flatten(2)]
-    return nn.Sequential(*parts, nn.Linear(45, 64), Own(64, 7))
-
-
-def test_names_and_results_stay():
-    plain = network()
-    fast = speed_up_linear_maps(copy.deepcopy(plain))
-    assert list(fast.state_dict()) == list(plain.state_dict())
-    x = torch.randn(2, 16, 14, 22, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(fast(x), plain(x))
+@pytest.fixture
+def computed(monkeypatch):
+    """Counts the layers that are computed without a call."""
+    calls = []
+    for name in ("linear", "linear_relu"):
+        operator = getattr(layers, name)
+        monkeypatch.setattr(layers, name, lambda *args, _op=operator: calls.append(1) or _op(*args))
+    return calls
 
 
-def test_only_pytorchs_own_layers_are_changed():
-    conv, other, _, linear, own = speed_up_linear_maps(network())
-    assert type(conv) is layers.PointwiseConv2d
-    assert type(other) is nn.Conv2d
-    assert type(linear) is layers.Linear
-    assert type(own).__name__ == "Own"
-
-
-def test_they_use_the_operators(monkeypatch):
-    monkeypatch.setattr(layers, "linear", lambda *args: pytest.fail("linear"))
-    with pytest.raises(pytest.fail.Exception, match="linear"):
-        speed_up_linear_maps(nn.Linear(3, 4))(torch.ones(2, 3))
-    monkeypatch.setattr(layers, "conv2d", lambda *args: pytest.fail("conv2d"))
-    with pytest.raises(pytest.fail.Exception, match="conv2d"):
-        speed_up_linear_maps(nn.Conv2d(3, 4, 1))(torch.ones(2, 3, 5, 5))
+def tensor(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("fast", [True, False])
-@torch.no_grad()
-def test_relu_of_a_layer(monkeypatch, fast, bias):
-    """In one pass for layers that are known to be no more than a linear map with a bias."""
-    calls = []
-    monkeypatch.setattr(
-        layers, "linear_relu", lambda *args: calls.append(1) or fused_relu.linear_relu(*args)
-    )
-    layer = nn.Linear(6, 9, bias=bias)
-    layer = speed_up_linear_maps(layer) if fast else layer
-    x = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(layers.relu_of(layer, x), layer(x).clamp(min=0))
-    assert len(calls) == (fast and bias)
+@pytest.mark.parametrize("gradients", [True, False])
+def test_agrees_with_the_call(computed, bias, gradients):
+    layer, x = nn.Linear(6, 9, bias=bias), tensor(2, 4, 6)
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(layers.linear_of(layer, x), layer(x))
+        torch.testing.assert_close(layers.relu_of(layer, x), layer(x).clamp(min=0))
+    assert len(computed) == 2
 
 
-@pytest.mark.parametrize("who", ["hook", "pre-hook", "global hook", "gradients", "pytorch"])
-def test_a_layer_that_is_watched_is_called(monkeypatch, who):
-    """Hooks, as of pruning, may change what it computes; counters know PyTorch's operators."""
-    monkeypatch.setattr(layers, "linear_relu", lambda *args: pytest.fail("not called"))
-    layer, x = speed_up_linear_maps(nn.Linear(6, 9)), torch.randn(4, 6)
-    calls = []
-    add = {
-        "hook": layer.register_forward_hook,
-        "pre-hook": layer.register_forward_pre_hook,
-        "global hook": nn.modules.module.register_module_forward_hook,
-    }.get(who)
-    handle = add(lambda *args: calls.append(1)) if add else None
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def own_class(layer):
+    layer.__class__ = type("Own", (nn.Linear,), {"forward": lambda self, x: x + 1})
+
+
+def own_forward(layer):
+    layer.forward = lambda x: x + 1
+
+
+CHANGES = {
+    "hook": lambda layer: layer.register_forward_hook(lambda *args: args[-1] + 1),
+    "pre-hook": lambda layer: layer.register_forward_pre_hook(lambda layer, args: args[0] + 1),
+    "backward hook": lambda layer: layer.register_full_backward_hook(lambda *args: None),
+    "backward pre-hook": lambda layer: layer.register_full_backward_pre_hook(lambda *args: None),
+    "parametrized": lambda layer: parametrize.register_parametrization(layer, "weight", Doubled()),
+    "subclass": own_class,
+    "forward of its own": own_forward,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("function", ["linear_of", "relu_of"])
+def test_a_layer_that_does_more_is_called(computed, change, function):
+    layer, x = nn.Linear(6, 6), tensor(4, 6)
+    CHANGES[change](layer)
+    expected = layer(x) if function == "linear_of" else layer(x).clamp(min=0)
+    assert torch.equal(getattr(layers, function)(layer, x), expected)
+    assert not computed
+
+
+def test_global_hooks_see_the_call(computed):
+    seen = []
+    handle = nn.modules.module.register_module_forward_hook(lambda *args: seen.append(1))
     try:
-        choice = use_linear("pytorch" if who == "pytorch" else "auto")
-        with torch.set_grad_enabled(who == "gradients"), choice:
-            out = layers.relu_of(layer, x)
+        layers.linear_of(nn.Linear(6, 9), tensor(4, 6))
     finally:
-        if handle:
-            handle.remove()
-    torch.testing.assert_close(out, torch.addmm(layer.bias, x, layer.weight.T).clamp(min=0))
-    assert len(calls) == (add is not None)
+        handle.remove()
+    assert seen
+    assert not computed
+
+
+def test_counters_see_the_call(computed):
+    """They know PyTorch's operators."""
+    with use_linear("pytorch"):
+        layers.linear_of(nn.Linear(6, 9), tensor(4, 6))
+    assert not computed
+
+
+class Encoder(nn.Module):
+    """All that is built from linear layers here, on the tokens of one level."""
+
+    def __init__(self):
+        super().__init__()
+        options = {"dropout": 0.0, "num_levels": 1, "num_heads": 2, "num_points": 2}
+        self.encoder = DeformableEncoder(1, dim=8, ffn_dim=16, **options)
+        self.attention = MultiheadAttention(8, 2)
+        self.block = SwinBlock(8, 2, shift=1, num_heads=2)
+        self.mlp = MLP(8, 16, 5, 3)
+
+    def forward(self, x):
+        x = self.encoder(x, x.new_zeros(12, 8), [(3, 4)])
+        x = x + self.attention(x, x, x)
+        return self.mlp(self.block(x.unflatten(1, (3, 4))))
+
+
+def make_encoder():
+    torch.manual_seed(0)
+    return Encoder().eval()
+
+
+@torch.no_grad()
+def test_a_copy_has_its_own_weights(computed):
+    model, x = make_encoder(), tensor(2, 12, 8)
+    before = model(x)
+    clone = copy.deepcopy(model)
+    for parameter in clone.parameters():
+        parameter.zero_()
+    assert not clone(x).any()
+    assert torch.equal(model(x), before)
+    clone.load_state_dict(model.state_dict())
+    assert torch.equal(clone(x), before)
+    assert computed
+
+
+@torch.no_grad()
+def test_survives_pickle():
+    model, x = make_encoder(), tensor(2, 12, 8)
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)  # made above
+    assert torch.equal(loaded(x), model(x))
+
+
+@torch.no_grad()
+def test_other_types():
+    model, x = make_encoder(), tensor(2, 12, 8)
+    expected = model(x)
+    for dtype in (torch.float16, torch.bfloat16):
+        got = copy.deepcopy(model).to(dtype)(x.to(dtype))
+        assert got.dtype == dtype
+        torch.testing.assert_close(got.float(), expected, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+@torch.no_grad()
+def test_recorded_models_call_their_layers(computed):
+    model, x = make_encoder(), tensor(2, 12, 8)
+    expected = model(x)
+    computed.clear()
+    torch.testing.assert_close(torch.jit.trace(model, x, check_trace=False)(x), expected)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), expected)
+    assert not computed
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+@torch.no_grad()
+def test_every_linear_layer_can_be_quantized():
+    """Each is replaced, and its replacement, which has no weight to read, is called."""
+    model, x = make_encoder(), tensor(2, 12, 8)
+    count = sum(type(part) is nn.Linear for part in model.modules())
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+    kind = torch.ao.nn.quantized.dynamic.Linear
+    assert sum(type(part) is kind for part in quantized.modules()) == count == 14
+    got, expected = quantized(x), model(x)
+    assert not torch.equal(got, expected)
+    torch.testing.assert_close(got, expected, rtol=0.1, atol=0.1)

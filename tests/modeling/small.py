@@ -6,7 +6,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import Backbone
 from torch import nn
 
-from mask2former.layers import speed_up_linear_maps
 from mask2former.modeling import (
     HungarianMatcher,
     MaskFormer,
@@ -17,6 +16,7 @@ from mask2former.modeling import (
     VideoMaskFormer,
     VideoMultiScaleMaskedTransformerDecoder,
 )
+from mask2former.modeling.backbone.folding import speed_up_convolutions
 
 NUM_CLASSES, NUM_QUERIES, WIDTH = 3, 6, 32
 THINGS = {7: 0, 9: 2}  # dataset ids of classes 0 and 2
@@ -28,7 +28,7 @@ class TinyBackbone(Backbone):
     def __init__(self):
         super().__init__()
         stages = nn.ModuleList(nn.Conv2d(3, 8, 1, stride=s) for s in (4, 8, 16, 32))
-        self.stages = speed_up_linear_maps(stages)  # as models that are built from a config have it
+        self.stages = speed_up_convolutions(stages)  # as in models that are built from a config
 
     def forward(self, x):
         return {f"res{i}": stage(x) for i, stage in enumerate(self.stages, 2)}

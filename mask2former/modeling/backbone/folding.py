@@ -1,5 +1,5 @@
 """Convolutions that take the batch norm behind them into their weights, and in residual blocks the
-sum and the ReLU behind that into their pass."""
+sum and the ReLU behind that into their pass; and those of a single pixel as linear maps."""
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...layers.linear import may_be_fused
+from ...layers.linear import need_not_be_called
 from ...ops.fused_relu import conv2d_relu
 from ...ops.linear import conv2d
 
@@ -93,19 +93,35 @@ class FusedBottleneck(BottleneckBlock):
         return self.conv3.with_relu(out, add=self.shortcut(x), overwrite=True)
 
 
+class PointwiseConv2d(nn.Conv2d):
+    """PyTorch's convolution of a single pixel, by `ops.linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H', W')."""
+        return conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
 _FASTER = {Conv2d: FoldedConv2d, BasicStem: FusedStem, BottleneckBlock: FusedBottleneck}
 
 
-def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Let all of detectron2's convolutions and ResNet blocks inside a module be those above.
+def speed_up_convolutions(module: nn.Module) -> nn.Module:
+    """Let convolutions and ResNet blocks inside a module be those above; parameters stay.
 
-    Returns the module.
+    Layers of other classes are left alone, as they may do more. Norms whose statistics are updated
+    while training are folded in eval only.
 
-    Norms whose statistics are updated while training are folded in eval only.
+    Returns:
+        the module.
     """
     for part in module.modules():
         if type(part) in _FASTER:
             part.__class__ = _FASTER[type(part)]
+        elif (
+            type(part) is nn.Conv2d and part.kernel_size == (1, 1) and part.padding_mode == "zeros"
+        ):
+            part.__class__ = PointwiseConv2d
     return module
 
 
@@ -113,7 +129,12 @@ def _are_fused(x: Tensor, *convolutions: nn.Module | None) -> bool:
     """Whether convolutions are computed with what is behind them, instead of being called."""
     parts = [part for part in convolutions if part is not None]
     are_linear = all(isinstance(part, FoldedConv2d) and part.is_linear() for part in parts)
-    return x.device.type == "cpu" and are_linear and may_be_fused(*parts)
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and are_linear
+        and need_not_be_called(*parts)
+    )
 
 
 def _is_fixed(norm: nn.Module | None) -> bool:

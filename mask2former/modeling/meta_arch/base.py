@@ -11,8 +11,7 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-from ...layers import speed_up_linear_maps
-from ..backbone.folding import fold_batch_norms
+from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
 from ..criterion.matcher import HungarianMatcher
 from .heads import takes_aux_outputs
@@ -95,8 +94,8 @@ class BaseModel(nn.Module):
     @classmethod
     def common_args(cls, cfg) -> dict:
         """Read the arguments of this class from a config."""
-        backbone = _speed_up(build_backbone(cfg))
-        sem_seg_head = _speed_up(build_sem_seg_head(cfg, backbone.output_shape()))
+        backbone = speed_up_convolutions(build_backbone(cfg))
+        sem_seg_head = speed_up_convolutions(build_sem_seg_head(cfg, backbone.output_shape()))
         return {
             "backbone": backbone,
             "sem_seg_head": sem_seg_head,
@@ -189,11 +188,6 @@ class SegmentationModel(BaseModel):
             name = x.get("image_id", x.get("video_id", x.get("file_name", "")))
             text = f"{self.point_seed} {iteration} {name}"
             target["seed"] = zlib.crc32(text.encode())
-
-
-def _speed_up(module: nn.Module) -> nn.Module:
-    """Let layers inside compute the same by other means; names of parameters stay."""
-    return speed_up_linear_maps(fold_batch_norms(module))
 
 
 def _current_iteration() -> int:

@@ -13,11 +13,13 @@ from detectron2.modeling.backbone.resnet import (
 )
 from torch import nn
 
+from mask2former.modeling.backbone import folding
 from mask2former.modeling.backbone.folding import (
     FoldedConv2d,
     FusedBottleneck,
     FusedStem,
-    fold_batch_norms,
+    PointwiseConv2d,
+    speed_up_convolutions,
 )
 
 
@@ -46,13 +48,13 @@ X = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(1), dtype=t
 @pytest.mark.parametrize("bias", [False, True])
 def test_eval(norm, bias):
     plain = network(norm, bias).eval()
-    folded = fold_batch_norms(copy.deepcopy(plain))
+    folded = speed_up_convolutions(copy.deepcopy(plain))
     assert type(folded[0]) is FoldedConv2d
     torch.testing.assert_close(folded(X), plain(X))
 
 
 def test_a_fixed_norm_is_no_pass_of_its_own(monkeypatch):
-    folded = fold_batch_norms(network(FrozenBatchNorm2d)).eval()
+    folded = speed_up_convolutions(network(FrozenBatchNorm2d)).eval()
     monkeypatch.setattr(FrozenBatchNorm2d, "forward", lambda *args: pytest.fail("called"))
     folded(X)
 
@@ -65,7 +67,7 @@ def test_training(norm):
 
 def assert_trained_alike(plain, x, **tolerance):
     """A folded copy has the same gradients and buffers after a step backward."""
-    folded = fold_batch_norms(copy.deepcopy(plain))
+    folded = speed_up_convolutions(copy.deepcopy(plain))
     for model in (plain, folded):
         model(x).square().mean().backward()
     for (name, p), (other, q) in zip(plain.named_parameters(), folded.named_parameters()):
@@ -77,7 +79,7 @@ def assert_trained_alike(plain, x, **tolerance):
 
 def test_weights_that_are_loaded_later_count():
     plain = network(FrozenBatchNorm2d)
-    folded = fold_batch_norms(copy.deepcopy(plain)).eval()
+    folded = speed_up_convolutions(copy.deepcopy(plain)).eval()
     folded(X)
     with torch.no_grad():
         plain[0].norm.running_mean.add_(1)
@@ -88,10 +90,10 @@ def test_weights_that_are_loaded_later_count():
 
 
 def test_other_norms_and_convolutions_stay():
-    model = nn.Sequential(Conv2d(3, 4, 1, norm=nn.GroupNorm(2, 4)), nn.Conv2d(4, 2, 1))
+    model = nn.Sequential(Conv2d(3, 4, 1, norm=nn.GroupNorm(2, 4)), nn.Conv2d(4, 2, 3))
     model.double()
     expected = model(X)
-    torch.testing.assert_close(fold_batch_norms(model)(X), expected)
+    torch.testing.assert_close(speed_up_convolutions(model)(X), expected)
     assert type(model[1]) is nn.Conv2d
 
 
@@ -114,7 +116,7 @@ IMAGES = torch.randn(2, 3, 33, 47, generator=torch.Generator().manual_seed(2))
 @torch.no_grad()
 def test_residual_blocks_in_eval(norm, layout):
     plain = resnet(norm if norm != "GN" else lambda channels: nn.GroupNorm(2, channels)).eval()
-    fused = fold_batch_norms(copy.deepcopy(plain))
+    fused = speed_up_convolutions(copy.deepcopy(plain))
     assert [type(part) for part in fused] == [FusedStem, FusedBottleneck, FusedBottleneck]
     x = IMAGES.to(memory_format=layout)
     before = x.clone()
@@ -125,7 +127,7 @@ def test_residual_blocks_in_eval(norm, layout):
 @torch.no_grad()
 def test_a_blocks_input_stays():
     """It is a feature of its own: only a shortcut's result may be overwritten."""
-    block = fold_batch_norms(resnet("FrozenBN"))[2].eval()
+    block = speed_up_convolutions(resnet("FrozenBN"))[2].eval()
     x = torch.randn(1, 16, 9, 11).contiguous(memory_format=torch.channels_last)
     kept = x.clone()
     block(x)
@@ -142,7 +144,7 @@ def test_residual_blocks_in_training(norm):
 def test_residual_blocks_under_autocast():
     """Three digits of bfloat16, through eleven convolutions."""
     plain = resnet("FrozenBN").eval()
-    fused = fold_batch_norms(copy.deepcopy(plain))
+    fused = speed_up_convolutions(copy.deepcopy(plain))
     x = IMAGES.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         found = fused(x)
@@ -153,7 +155,7 @@ def test_residual_blocks_under_autocast():
 
 @torch.no_grad()
 def test_convolutions_that_are_watched_are_called():
-    block = fold_batch_norms(resnet("FrozenBN"))[1].eval()
+    block = speed_up_convolutions(resnet("FrozenBN"))[1].eval()
     x = torch.randn(1, 8, 9, 11)
     expected, seen = block(x), []
     for part in (block.conv2, block.shortcut):
@@ -165,7 +167,7 @@ def test_convolutions_that_are_watched_are_called():
 @torch.no_grad()
 def test_blocks_whose_parts_were_replaced():
     """By what is no folded convolution, or hands its input on."""
-    block = fold_batch_norms(resnet("FrozenBN"))[2].eval()
+    block = speed_up_convolutions(resnet("FrozenBN"))[2].eval()
     x = torch.randn(1, 16, 9, 11).contiguous(memory_format=torch.channels_last)
     kept, expected = x.clone(), block(x)
     block.shortcut = nn.Identity()
@@ -183,4 +185,23 @@ def test_other_blocks_stay():
     blocks = [BasicBlock(4, 4), DeformBottleneckBlock(4, 8, bottleneck_channels=4)]
     for block in blocks:
         kind = type(block)
-        assert type(fold_batch_norms(block)) is kind
+        assert type(speed_up_convolutions(block)) is kind
+
+
+def test_convolutions_of_one_pixel():
+    class Own(nn.Conv2d):
+        pass
+
+    parts = [nn.Conv2d(16, 32, 1, stride=2), nn.Conv2d(32, 8, 3), Own(8, 4, 1)]
+    plain = noise(nn.Sequential(*parts))
+    fast = speed_up_convolutions(copy.deepcopy(plain))
+    assert [type(part) for part in fast] == [PointwiseConv2d, nn.Conv2d, Own]
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    x = torch.randn(2, 16, 14, 22, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(fast(x), plain(x))
+
+
+def test_convolutions_of_one_pixel_use_the_operator(monkeypatch):
+    monkeypatch.setattr(folding, "conv2d", lambda *args: pytest.fail("conv2d"))
+    with pytest.raises(pytest.fail.Exception, match="conv2d"):
+        speed_up_convolutions(nn.Conv2d(3, 4, 1))(torch.ones(2, 3, 5, 5))
