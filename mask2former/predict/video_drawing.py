@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 from ..formats.video_reading import Frame, VideoSource
 from ..formats.video_writing import FolderWriter, VideoWriter, open_writer
-from ..visualization import choose_kind, semantic_labels
-from ..visualization.tracks import draw_frame
+from ..visualization import choose_kind, draw, semantic_labels
 from .track_file import TrackFile
 from .video import VideoPredictor
 
@@ -101,7 +100,7 @@ def draw_video(
         predictor: takes arrays as RGB.
         source: is read as far ahead as the predictor's window.
         writer: gets the pictures; is not closed.
-        kind: what to draw; see `draw_frame`.
+        kind: what to draw; see `draw`.
         label_threshold: least share of a pixel's best class in a semantic result, in 0..1.
         tracks: gets the objects; is not closed.
 
@@ -110,7 +109,7 @@ def draw_video(
 
     Raises:
         OSError, ValueError: the source cannot be read on, once all that was read is written; or
-            as `VideoPredictor`, `draw_frame` and the writer.
+            as `VideoPredictor`, `draw` and the writer.
     """
     errors: list[Exception] = []
     ahead, behind = tee(_until_error(source, errors))  # holds the frames of a window
@@ -122,7 +121,7 @@ def draw_video(
         for number, (result, frame) in enumerate(zip(results, behind), start=1):
             chosen = choose_kind(result, kind)
             threshold = label_threshold if chosen == "semantic" else 0.0
-            picture = draw_frame(frame.image, result, predictor.metadata, chosen, threshold)
+            picture = draw(frame.image, result, predictor.metadata, chosen, threshold, tracked=True)
             writer.write(picture, frame)
             if tracks is not None:
                 tracks.add(frame.seconds, *_for_file(result, label_threshold))

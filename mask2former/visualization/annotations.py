@@ -1,4 +1,4 @@
-"""A data set's annotations in the form of a prediction, so that both are drawn alike."""
+"""A dataset's annotations in the form of a prediction, so that both are drawn alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.targets import relabel
 from ..formats.images import check_size, read_labels, read_segment_ids
-from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
+from ..formats.mask_files import RleMasks
 
 _NO_CLASS = 65535  # in a map of 16 bits
 
@@ -27,7 +27,7 @@ def ground_truth(
 
     Args:
         record: in detectron2's format; see `mask2former.data.DatasetMapper`.
-        metadata: of the data set; read are ignore_label and sem_seg_labels.
+        metadata: of the dataset; read are ignore_label and sem_seg_labels.
         size: (H, W) of the image, in pixels.
 
     Returns:
@@ -77,22 +77,12 @@ def _panoptic(
 
 
 def _instances(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Instances:
-    kept = [(i, a) for i, a in enumerate(annotations) if not a.get("iscrowd", 0)]
-    masks = np.array([_mask(a, i, size) for i, a in kept], bool).reshape(-1, *size)
+    kept = [i for i, annotation in enumerate(annotations) if not annotation.get("iscrowd", 0)]
     instances = Instances(size)
-    instances.pred_masks = torch.from_numpy(masks)
-    instances.pred_classes = torch.tensor([a["category_id"] for _, a in kept], dtype=torch.int64)
+    instances.pred_masks = RleMasks(annotations, size)[kept]
+    labels = [annotations[i]["category_id"] for i in kept]
+    instances.pred_classes = torch.tensor(labels, dtype=torch.int64)
     return instances
-
-
-def _mask(annotation: Mapping[str, Any], place: int, size: tuple[int, int]) -> np.ndarray:
-    polygons = valid_polygons(annotation, place)
-    if polygons is None:
-        return decode_bitmap(annotation, place, size) > 0
-    mask = np.zeros(size, bool)
-    if polygons:
-        rasterise(polygons, mask)
-    return mask
 
 
 def _semantic(labels: np.ndarray, metadata: Metadata) -> Tensor:

@@ -1,4 +1,4 @@
-"""Draws panoptic, semantic and instance results over the image."""
+"""Draws panoptic, semantic and instance results over images and the frames of videos."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def choose_kind(prediction: Mapping[str, Any], kind: str | None = None) -> str:
     Raises:
         ValueError: an unknown kind, or one that the prediction lacks.
     """
-    there = [k for k in KINDS if has_kind(prediction, k)]
-    if kind is None and there:
-        return there[0]
-    if kind not in there:
+    given = [k for k in KINDS if has_kind(prediction, k)]
+    if kind is None and given:
+        return given[0]
+    if kind not in given:
         raise ValueError(
-            f"cannot draw {kind or 'anything'}: the model gives {', '.join(there) or 'nothing'}. "
+            f"cannot draw {kind or 'anything'}: the model gives {', '.join(given) or 'nothing'}. "
             "Turn outputs on with MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON."
         )
     return kind
@@ -50,8 +50,10 @@ def draw(
     metadata: Metadata,
     kind: str | None = None,
     threshold: float = 0.0,
+    *,
+    tracked: bool = False,
 ) -> np.ndarray:
-    """Draw one result over its image.
+    """Draw one result over its image, or over its frame of a video.
 
     Args:
         image: (H, W, 3), uint8, RGB.
@@ -61,7 +63,9 @@ def draw(
         metadata: names and colours of the classes.
         kind: one of `KINDS`; the richest if not given.
         threshold: instances below this score are left out, and pixels whose best class has less
-            than this share of the scores; in 0..1. A panoptic result has no scores.
+            than this fraction of the scores; in 0..1. A panoptic result has no scores.
+        tracked: the result is one that `VideoPredictor` yields: objects show their ids and have
+            their colour by them, all through the video; it is painted quickly, see `paint`.
 
     Returns:
         (nH, nW, 3), uint8, RGB, enlarged n times where the image is small.
@@ -72,10 +76,12 @@ def draw(
     kind = choose_kind(prediction, kind)
     result = prediction[_KEYS[kind]]
     if kind == "panoptic":
-        return paint(image, _segments(*result, metadata))
-    if kind == "instance":
-        return paint(image, _instances(result, metadata, threshold))
-    return paint(image, _areas(semantic_labels(result, threshold), metadata))
+        regions = _segments(*result, metadata, tracked)
+    elif kind == "instance":
+        regions = _instances(result, metadata, threshold, tracked)
+    else:
+        regions = _areas(semantic_labels(result, threshold), metadata)
+    return paint(image, regions, quick=tracked)
 
 
 def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
@@ -83,7 +89,7 @@ def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
 
     Args:
         scores: (K, H, W), or labels (H, W), which are returned as they are.
-        threshold: least share of the best class in a pixel's scores, in 0..1.
+        threshold: least fraction of a pixel's scores that the best class has, in 0..1.
 
     Returns:
         (H, W), int64, -1 where the best class has less.
@@ -96,46 +102,50 @@ def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
     return labels.cpu()
 
 
-def _segments(ids: Tensor, segments: Sequence[Mapping], metadata: Metadata) -> Iterator[Region]:
+def _segments(
+    ids: Tensor, segments: Sequence[Mapping], metadata: Metadata, tracked: bool
+) -> Iterator[Region]:
     """Stuff in the colour of its class, then things, each in its own."""
     ids = ids.cpu().numpy()
     things = [segment for segment in segments if segment["isthing"]]
     for segment in segments:
         if not segment["isthing"]:
-            yield class_region(ids == segment["id"], segment["category_id"], metadata)
+            yield _class_region(ids == segment["id"], segment["category_id"], metadata)
+    masks = [ids == segment["id"] for segment in things]
     names = [class_name(metadata, segment["category_id"], True) for segment in things]
-    yield from _objects([ids == segment["id"] for segment in things], names)
+    yield from _objects(masks, names, [s["id"] for s in things] if tracked else None)
 
 
-def _instances(instances: Instances, metadata: Metadata, threshold: float) -> Iterator[Region]:
+def _instances(
+    instances: Instances, metadata: Metadata, threshold: float, tracked: bool
+) -> Iterator[Region]:
     if instances.has("scores"):
         instances = instances[instances.scores >= threshold]
+    masks = (instances.pred_masks > 0.5).cpu().numpy()
     names = [class_name(metadata, label, True) for label in instances.pred_classes.tolist()]
     if instances.has("scores"):
         names = [f"{name} {score:.0%}" for name, score in zip(names, instances.scores.tolist())]
-    yield from _objects(list((instances.pred_masks > 0.5).cpu().numpy()), names)
+    yield from _objects(masks, names, instances.track_ids.tolist() if tracked else None)
 
 
-def _objects(masks: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[Region]:
-    """Large objects first, so that small ones stay visible; a colour for each."""
+def _objects(
+    masks: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[int] | None
+) -> Iterator[Region]:
+    """Large objects first, so that small ones stay visible; a colour for each, or for its id."""
     by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
-    for place, i in enumerate(by_area):
-        yield Region(masks[i], distinct_colour(place), names[i])
-
-
-def distinct_colour(place: int) -> np.ndarray:
-    """A colour (3,), RGB in 0..1, unlike those of the places beside."""
-    return _COLOURS[place * _STEP % len(_COLOURS)]
+    for rank, i in enumerate(by_area):
+        number, name = (rank, names[i]) if ids is None else (ids[i], f"{ids[i]} {names[i]}")
+        yield Region(masks[i], _COLOURS[number * _STEP % len(_COLOURS)], name)
 
 
 def _areas(labels: Tensor, metadata: Metadata) -> Iterator[Region]:
     labels = labels.numpy()
     for label in np.unique(labels).tolist():
         if label >= 0:
-            yield class_region(labels == label, label, metadata)
+            yield _class_region(labels == label, label, metadata)
 
 
-def class_region(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
+def _class_region(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
     """A region (H, W), bool, in the colour of its class."""
     colours = metadata.get("stuff_colors") or []
     colour = _COLOURS[label % len(_COLOURS)]

@@ -143,16 +143,16 @@ def test_an_interruption_leaves_a_file_that_plays(
     monkeypatch.undo()  # signals are real here
     previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
-    draw = video_drawing.draw_frame
+    draw = video_drawing.draw
     drawn = []
 
-    def interrupt(*args):
+    def interrupt(*args, **options):
         drawn.append(1)
         if len(drawn) == 4:
             os.kill(os.getpid(), number)
-        return draw(*args)
+        return draw(*args, **options)
 
-    monkeypatch.setattr(video_drawing, "draw_frame", interrupt)
+    monkeypatch.setattr(video_drawing, "draw", interrupt)
     try:
         code, out = run("--video-input", clip, "--save-json", "--confidence-threshold", 0)
     finally:

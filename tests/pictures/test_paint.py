@@ -123,3 +123,64 @@ def test_masks_of_another_size_are_refused() -> None:
     region = Region(np.ones((4, 5), bool), RED, "cat")
     with pytest.raises(ValueError, match=r"cat: expected .* \(5, 4\) .*, got \(4, 5\)"):
         paint(grey(5, 4), [region])
+
+
+# Quick pictures, for video
+
+
+def painted(*regions: Region, image: np.ndarray | None = None) -> np.ndarray:
+    return paint(grey(300, 400) if image is None else image, regions, quick=True)
+
+
+def region(size=(300, 400), rows=(100, 200), columns=(50, 150), name="") -> Region:
+    return Region(box(*rows, *columns, size), RED, name)
+
+
+def test_quick_inside_is_mixed_the_border_is_not_and_outside_stays() -> None:
+    image = grey(300, 400)
+    picture = painted(region(), image=image)
+    assert picture.shape == image.shape
+    assert np.array_equal(image, grey(300, 400))
+    assert picture[110, 60].tolist() == pytest.approx([178, 50, 50], abs=1)
+    assert picture[100, 60].tolist() == [255, 0, 0]
+    assert picture[199, 149].tolist() == [255, 0, 0]
+    outside = np.ones((300, 400), bool)
+    outside[98:202, 48:152] = False
+    assert (picture[outside] == 100).all()
+
+
+def test_small_frames_are_enlarged_less() -> None:
+    picture = painted(region((100, 120), (10, 90), (20, 110)), image=grey(100, 120))
+    assert picture.shape == (300, 360, 3)
+    assert picture[30 * 3, 20 * 3].tolist() == [255, 0, 0]
+    assert picture[5, 5].tolist() == [100, 100, 100]
+
+
+def test_quick_names_stand_inside_and_within_the_frame() -> None:
+    plain = painted(region())
+    named = painted(region(name="dog 98%"))
+    changed = np.argwhere((plain != named).any(-1))
+    assert len(changed) > 50
+    assert (np.abs(changed.mean(0) - (150, 100)) < 25).all()
+    at_edge = painted(region(rows=(0, 6), columns=(390, 400), name="a long name"))
+    assert (at_edge[:30] > 180).all(-1).sum() > 20  # white letters
+
+
+def test_quick_regions_without_pixels_and_with_holes() -> None:
+    empty = region(rows=(5, 5), name="nothing")
+    assert np.array_equal(painted(empty), grey(300, 400))
+    ring = region()
+    ring.mask[140:160, 90:110] = False
+    picture = painted(ring)
+    assert picture[150, 100].tolist() == [100, 100, 100]
+    assert picture[139, 100].tolist() == [255, 0, 0]
+
+
+def test_quick_outlines_run_along_the_margin_of_the_frame_and_those_of_stills_do_not() -> None:
+    everywhere = region(rows=(0, 300), columns=(0, 400))
+    outline = np.zeros((300, 400), bool)
+    outline[[0, -1]] = outline[:, [0, -1]] = True
+    red = (painted(everywhere) == [255, 0, 0]).all(-1)
+    np.testing.assert_array_equal(red, outline)
+    still = paint(grey(), [region((SIDE, SIDE), (0, SIDE), (0, SIDE))])
+    assert not (still == [255, 0, 0]).all(-1).any()

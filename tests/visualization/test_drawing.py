@@ -27,7 +27,7 @@ METADATA = Metadata(
 def painted(monkeypatch: pytest.MonkeyPatch) -> list[Region]:
     """The regions that are painted, in their order."""
     regions: list[Region] = []
-    monkeypatch.setattr(drawing, "paint", lambda image, new: regions.extend(new))
+    monkeypatch.setattr(drawing, "paint", lambda image, new, quick: regions.extend(new))
     return regions
 
 
@@ -100,7 +100,7 @@ def test_many_objects_use_all_colours(painted: list[Region]) -> None:
 
 
 def test_semantic_labels_of_scores() -> None:
-    scores = torch.tensor([[[0.5, 0.2]], [[0.3, 0.7]], [[0.4, 0.1]]])  # shares 0.417 and 0.7
+    scores = torch.tensor([[[0.5, 0.2]], [[0.3, 0.7]], [[0.4, 0.1]]])  # fractions 0.417 and 0.7
     assert semantic_labels(scores).tolist() == [[0, 1]]
     assert semantic_labels(scores, 0.4).tolist() == [[0, 1]]
     assert semantic_labels(scores, 0.5).tolist() == [[-1, 1]]
@@ -161,3 +161,75 @@ def test_the_richest_kind_is_chosen() -> None:
 def test_kinds_that_are_not_there(prediction: dict, kind: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         choose_kind(prediction, kind)
+
+
+# Frames of a video: an object's colour is that of its id, whatever else is in the frame
+
+FRAME = (260, 300)
+TOYS = Metadata(
+    thing_classes=["dog", "cat"], stuff_classes=["dog", "cat", "sky"], stuff_colors=[[9, 8, 7]] * 3
+)
+
+
+def draw_frame(prediction: dict[str, Any], **options: Any) -> np.ndarray:
+    return draw(np.zeros((*FRAME, 3), np.uint8), prediction, TOYS, tracked=True, **options)
+
+
+def tracks(*items: tuple[int, int, float]) -> dict:
+    """Of (id, first column of 40, score), 10 pixels below the top."""
+    found = Instances(FRAME)
+    found.pred_masks = torch.zeros(len(items), *FRAME, dtype=torch.bool)
+    for i, (_, x, _) in enumerate(items):
+        found.pred_masks[i, 10 + i : -10, x : x + 40] = True
+    found.pred_classes = torch.zeros(len(items), dtype=torch.int64)
+    found.scores = torch.tensor([item[2] for item in items])
+    found.track_ids = torch.tensor([item[0] for item in items])
+    return {"instances": found}
+
+
+def border(picture: np.ndarray, x: int) -> list[int]:
+    """The colour of the left border of what starts in column x."""
+    return picture[-20, x].tolist()
+
+
+def test_colours_stay_with_ids() -> None:
+    first = draw_frame(tracks((1, 0, 0.9), (2, 100, 0.9)))
+    second = draw_frame(tracks((2, 200, 0.9), (5, 0, 0.9), (1, 100, 0.9)))
+    assert border(first, 0) == border(second, 100)
+    assert border(first, 100) == border(second, 200)
+    colours = {tuple(border(first, 0)), tuple(border(first, 100)), tuple(border(second, 0))}
+    assert len(colours) == 3 and (0, 0, 0) not in colours
+
+
+def test_low_scores_of_tracks_are_left_out() -> None:
+    picture = draw_frame(tracks((1, 0, 0.4), (2, 100, 0.9)), threshold=0.5)
+    assert border(picture, 0) == [0, 0, 0]
+    assert border(picture, 100) != [0, 0, 0]
+
+
+def test_segments_things_by_id_and_stuff_by_class() -> None:
+    ids = torch.zeros(FRAME, dtype=torch.int32)
+    ids[:, :100], ids[:, 100:200], ids[:, 200:] = 7, 3, 4
+    infos = [
+        {"id": 3, "isthing": True, "category_id": 0},
+        {"id": 4, "isthing": True, "category_id": 0},
+        {"id": 7, "isthing": False, "category_id": 2},
+    ]
+    picture = draw_frame({"panoptic_seg": (ids, infos)})
+    assert picture[0, 50].tolist() == [9, 8, 7]
+    assert picture[0, 150].tolist() != picture[0, 250].tolist()
+    same = draw_frame(tracks((3, 100, 1.0)))
+    assert border(same, 100) == picture[0, 150].tolist()
+
+
+def test_semantic_labels_of_a_frame() -> None:
+    labels = torch.full(FRAME, -1)
+    labels[:, :100] = 2
+    picture = draw_frame({"sem_seg": labels})
+    assert picture[0, 50].tolist() == [9, 8, 7]
+    assert picture[0, 200].tolist() == [0, 0, 0]
+
+
+def test_names_of_tracks_have_ids(painted: list[Region]) -> None:
+    draw_frame(tracks((7, 0, 0.914)))
+    assert [region.name for region in painted] == ["7 dog 91%"]
