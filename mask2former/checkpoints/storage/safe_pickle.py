@@ -8,7 +8,6 @@ are called, so their arguments need not be trusted either.
 
 import io
 import pickle
-import pickletools
 import struct
 import warnings
 from collections import OrderedDict
@@ -62,7 +61,6 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         ValueError: it is damaged, or no pickle.
     """
     try:
-        _check_opcodes(file)
         return plain(_Unpickler(file, storage).load())
     except UnsafePickleError:
         raise
@@ -73,15 +71,6 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         *(LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error),
     ) as error:
         raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
-
-
-def _check_opcodes(file: IO[bytes]) -> None:
-    """Reads the pickle once without building anything, as damage may ask for endless memory."""
-    start = file.tell()
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if "PUT" in opcode.name and argument > count:  # a place in the memo, numbered from 0
-            raise ValueError(f"place {argument} of the memo used after {count} steps")
-    file.seek(start)
 
 
 def read_legacy(file: IO[bytes], size: int) -> Any:
@@ -199,10 +188,21 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         else:
             raise UnsafePickleError(f"attributes of a {type(target).__name__}")
 
+    def load_bytearray8(self) -> None:
+        """Read the bytes before memory is filled for them, as damage may claim any length."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        data = self.read(length)
+        if len(data) < length:
+            raise EOFError(f"{length} bytes announced, {len(data)} left")
+        self.append(bytearray(data))
+
     def get_extension(self, code: int) -> None:
         raise UnsafePickleError(f"number {code} of copyreg's extensions")
 
-    dispatch: ClassVar = pickle._Unpickler.dispatch | {pickle.BUILD[0]: load_build}
+    dispatch: ClassVar = pickle._Unpickler.dispatch | {
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
     # The stand-ins are methods, not functions: a pickle may set attributes of a function.
 

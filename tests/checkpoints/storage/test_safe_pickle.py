@@ -261,10 +261,40 @@ def test_a_truncated_pickle_is_damaged(kept):
         load_pickle(io.BytesIO(data[:kept]))
 
 
-def test_damage_cannot_ask_for_endless_memory():
-    for data in (b"]r\xff\xff\xff\x7f.", b"B\xff\xff\xff\xff.", b"\x8e" + b"\xff" * 7 + b"\x7f."):
-        with pytest.raises(ValueError, match="damaged pickle"):
-            load_pickle(io.BytesIO(b"\x80\x04" + data))
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"B\xff\xff\xff\xff.",  # BINBYTES
+        b"\x8e" + b"\xff" * 7 + b"\x7f.",  # BINBYTES8
+        b"\x96" + b"\xff" * 7 + b"\x7f.",  # BYTEARRAY8
+        b"\x96" + struct.pack("<Q", 1 << 28) + b"few.",
+    ],
+)
+def test_damage_cannot_ask_for_endless_memory(data):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="damaged pickle"):
+        load_pickle(io.BytesIO(b"\x80\x05" + data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_a_high_index_in_the_memo_takes_no_memory():
+    """The memo is a dict; pickle's compiled Unpickler would make a table of 16 GiB."""
+    tracemalloc.start()
+    assert load_pickle(io.BytesIO(b"\x80\x04]r\xff\xff\xff\x7f.")) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_bytearrays_come_as_text_like_bytes(protocol):
+    if protocol == 5:
+        assert reload([bytearray(b"ab")], protocol) == ["ab"]
+    else:  # by the call of bytearray, which is refused
+        with pytest.raises(UnsafePickleError, match="bytearray"):
+            reload([bytearray(b"ab")], protocol)
 
 
 @pytest.mark.parametrize("protocol", range(6))
