@@ -37,7 +37,7 @@ USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
 
 
 def main(args: argparse.Namespace) -> Any:
-    """Runs in every process; returns the results of the evaluation."""
+    """Run in every process; return the results of the evaluation."""
     cfg = load_config(args.config_file, args.opts)
     register_custom(cfg)
     cfg.freeze()
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> Any:
 
 
 def run(args: argparse.Namespace) -> Any:
-    """Calls `main`; ends the process with one clear line for errors that a user can fix."""
+    """Call `main`; ends the process with one clear line for errors that a user can fix."""
     try:
         return main(args)
     except USER_ERRORS as error:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> Any:
 
 
 def fail(error: BaseException) -> NoReturn:
-    """Ends the process with the message of ``error``; log.txt, once there is one, has the rest."""
+    """End the process with the message of ``error``; log.txt, once there is one, has the rest."""
     if os.environ.get("MASK2FORMER_DEBUG"):
         raise error
     with only_in_file():

@@ -1,6 +1,6 @@
 """Mask2Former for images and video, as an extension of detectron2.
 
-Importing it registers its models and data sets, as detectron2 plugins do. What takes long to import
+Importing it registers its models and datasets, as detectron2 plugins do. What takes long to import
 (training, evaluation, the model zoo) is imported when one of its names is asked for.
 """
 

@@ -17,6 +17,7 @@ from .checkpoints.published import (
 )
 from .modeling.build import build_model
 
+# The one list outside of an __init__: this module is a public surface, as detectron2's model_zoo.
 __all__ = [
     "WEIGHTS_DIR_VARIABLE",
     "Entry",
@@ -31,7 +32,7 @@ __all__ = [
 
 
 def get(name: str, trained: bool = False, device: str | None = None) -> nn.Module:
-    """Builds a model of the zoo.
+    """Build a model of the zoo.
 
     Args:
         name: of a config of the package, with or without ``.yaml``.

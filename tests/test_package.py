@@ -38,7 +38,7 @@ PUBLISHED = (
     "get_detection_dataset_dicts",
 )
 
-# Imports the package in a fresh process, beside a data set of somebody else, and again.
+# Imports the package in a fresh process, beside a dataset of somebody else, and again.
 IMPORT = """
 import importlib, json, sys
 import detectron2.data, detectron2.engine, detectron2.modeling
@@ -120,7 +120,7 @@ def test_unknown_name():
 
 @pytest.fixture
 def clips():
-    """The name of a data set of two videos, one of them with nothing but a crowd."""
+    """The name of a dataset of two videos, one of them with nothing but a crowd."""
     name = "package_test_clips"
     track = {"category_id": 0, "segmentations": [None], "iscrowd": 0}
     DatasetCatalog.register(

@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> None:
 def compare(
     args: argparse.Namespace, model: torch.nn.Module | None, cfg: CfgNode | None
 ) -> list[check.Difference]:
-    """Runs both models on the image of --check."""
+    """Run both models on the image of --check."""
     image = load_image(args.check, cfg)
     if args.target == "hf":
         return check.compare_huggingface(model, args.output, image)
@@ -85,7 +85,7 @@ def compare(
 
 
 def load_image(path: str, cfg: CfgNode | None) -> torch.Tensor:
-    """Reads an image as the model would see it: (1, 3, H, W), H and W multiples of 32."""
+    """Read an image as the model would see it: (1, 3, H, W), H and W multiples of 32."""
     shortest, longest = (800, 1333) if cfg is None else (cfg.INPUT.MIN_SIZE_TEST, 1333)
     mean, std = (MEAN, STD) if cfg is None else (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
     array = read_image(path)

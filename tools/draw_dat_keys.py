@@ -26,7 +26,8 @@ from PIL import Image
 from torch import nn
 
 from mask2former import load_config
-from mask2former.checkpoints.checkpointer import load_into, load_weights
+from mask2former.checkpoints.checkpointer import load_into
+from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.formats.atomic import atomic_path
 from mask2former.formats.images import read_image
 from mask2former.modeling import D2DAT

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The whole way on data that it makes itself: draw a data set, train, evaluate, look.
+"""The whole way on data that it makes itself: draw a dataset, train, evaluate, look.
 
 Run by `make demo`. Interrupted, it goes on where it stopped; finished, it evaluates and draws
 again.
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = os.environ.setdefault("DETECTRON2_DATASETS", str(ROOT / "datasets"))
     config = ("--config-file", CONFIG)
 
-    step("1/3  Drawing a data set", "datasets/prepare_shapes.py", "--output", data)
+    step("1/3  Drawing a dataset", "datasets/prepare_shapes.py", "--output", data)
     training = (*config, "--resume", *args.opts, "OUTPUT_DIR", str(output))
     seconds = step("2/3  Training and evaluating", "train_net.py", *training)
     print(f"\ntrained and evaluated in {seconds / 60:.1f} minutes")

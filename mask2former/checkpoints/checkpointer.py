@@ -16,17 +16,9 @@ from torch import nn
 from ..formats.atomic import atomic_path
 from .published import resolve_weights
 from .renames import is_classifier, is_derived, rename_to_fit
-from .storage.weights_io import load_weights, read_checkpoint, save_safetensors
+from .storage.weights_io import read_checkpoint
 
-__all__ = [
-    "CheckpointMismatchError",
-    "Checkpointer",
-    "LoadReport",
-    "load_into",
-    "load_weights",
-    "save_safetensors",
-]
-_logger = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 DEFAULT_MIN_MATCH = 0.75
 
 
@@ -57,8 +49,8 @@ class LoadReport:
     ignored: tuple[str, ...]
 
     @property
-    def share(self) -> float:
-        """Share of the checkpoint's weights that fitted, from 0 to 1; `ignored` do not count."""
+    def fraction(self) -> float:
+        """Fraction of the checkpoint's weights that fitted, from 0 to 1, without `ignored`."""
         return len(self.loaded) / max(self._weights_in_file, 1)
 
     @property
@@ -78,7 +70,7 @@ class LoadReport:
         return "\n  ".join(lines)
 
     def _parts(self) -> str:
-        """Returns how much of each part of the model was loaded."""
+        """Return how much of each part of the model was loaded."""
         loaded = Counter(map(_part, self.loaded))
         total = Counter(map(_part, [*self.loaded, *(s[0] for s in self.skipped), *self.missing]))
         return ", ".join(f"{part} {loaded[part]} of {total[part]}" for part in total)
@@ -91,12 +83,12 @@ def load_into(
     min_match: float = DEFAULT_MIN_MATCH,
     source: str = "the checkpoint",
 ) -> LoadReport:
-    """Copies what fits of ``weights`` into ``model``, renamed by content where need be.
+    """Copy what fits of ``weights`` into ``model``, renamed by content where need be.
 
     Args:
         model: the model.
         weights: name -> tensor; may have a ``_metadata`` attribute, as torch's state_dicts do.
-        min_match: least share of the weights, 0 to 1, that must fit by name and shape.
+        min_match: minimal fraction of the weights, 0 to 1, that must fit by name and shape.
         source: what to call the weights in errors.
 
     Raises:
@@ -106,12 +98,14 @@ def load_into(
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     names, notes = rename_to_fit(shapes, own)
     report = _compare(shapes, own, names, notes)
-    if report.share < min_match or not report.loaded:
+    if report.fraction < min_match or not report.loaded:
         raise CheckpointMismatchError(_mismatch(report, source, min_match, weights))
     loaded = set(report.loaded)
     fitting = OrderedDict((names[old], weights[old]) for old in weights if names[old] in loaded)
     if hasattr(weights, "_metadata"):
-        fitting._metadata = weights._metadata  # detectron2's norms update old versions by it
+        vars(fitting)["_metadata"] = (
+            weights._metadata
+        )  # detectron2's norms update old versions by it
     model.load_state_dict(fitting, strict=False)
     return report
 
@@ -134,9 +128,13 @@ def _compare(
     missing = [name for name in own if name not in seen and not is_derived(name)]
     renamed = {old: new for old, new in names.items() if old != new and new in seen}
     return LoadReport(
-        *map(tuple, (loaded,)),
-        renamed,
-        *map(tuple, (notes, skipped, missing, unexpected, ignored)),
+        loaded=tuple(loaded),
+        renamed=renamed,
+        notes=tuple(notes),
+        skipped=tuple(skipped),
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        ignored=tuple(ignored),
     )
 
 
@@ -144,7 +142,7 @@ def _mismatch(
     report: LoadReport, source: str, min_match: float, weights: Mapping[str, torch.Tensor]
 ) -> str:
     lines = [
-        f"{source} fits this model to {report.share:.0%} only ({len(report.loaded)} of "
+        f"{source} fits this model to {report.fraction:.0%} only ({len(report.loaded)} of "
         f"{report._weights_in_file} weights; at least {min_match:.0%} is expected).",
         str(report).replace("loaded", "would load", 1),
     ]
@@ -153,7 +151,7 @@ def _mismatch(
     else:
         lines.append(
             "Use the config that belongs to the checkpoint, or set MODEL.WEIGHTS_MIN_MATCH to a "
-            "lower share to load what fits."
+            "lower fraction to load what fits."
         )
     return "\n".join(lines)
 
@@ -187,7 +185,7 @@ class Checkpointer(DetectionCheckpointer):
         self.report: LoadReport | None = None
 
     def load(self, path: str, checkpointables: Iterable[str] | None = None) -> dict[str, Any]:
-        """Loads a checkpoint: the model, and the named checkpointables where it has them.
+        """Load a checkpoint: the model, and the named checkpointables where it has them.
 
         Args:
             path: as for `load_weights`, or a name that published configs have (see
@@ -202,26 +200,26 @@ class Checkpointer(DetectionCheckpointer):
             CheckpointMismatchError: as `load_into`.
         """
         if not path:
-            _logger.info("No checkpoint given; the model keeps its initial weights.")
+            logger.info("No checkpoint given; the model keeps its initial weights.")
             return {}
         checkpoint = self._load_file(path)
         weights = checkpoint.pop("model")
         self.report = load_into(self.model, weights, min_match=self.min_match, source=str(path))
         clean = not (self.report.skipped or self.report.missing or self.report.unexpected)
-        _logger.log(logging.INFO if clean else logging.WARNING, "%s: %s", path, self.report)
+        logger.log(logging.INFO if clean else logging.WARNING, "%s: %s", path, self.report)
         for name in list(self.checkpointables if checkpointables is None else checkpointables):
             if name in checkpoint:
                 # A copy, as the file is mapped into memory and may be overwritten later.
                 state = copy.deepcopy(checkpoint.pop(name))
                 self.checkpointables[name].load_state_dict(state)
-                _logger.info("Loaded %s from %s", name, path)
+                logger.info("Loaded %s from %s", name, path)
         return checkpoint
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         return read_checkpoint(resolve_weights(os.fspath(filename)))
 
     def save(self, name: str, **extra: Any) -> None:
-        """Writes ``<name>.pth`` into the folder, whole or not at all, and tags it as the last.
+        """Write ``<name>.pth`` into the folder, atomically, and tag it as the last.
 
         Args:
             name: the file's name without suffix.
@@ -241,16 +239,16 @@ class Checkpointer(DetectionCheckpointer):
         with atomic_path(path) as temporary:
             torch.save(data, temporary)
         self.tag_last_checkpoint(os.path.basename(path))
-        _logger.info("Saved %s", path)
+        logger.info("Saved %s", path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Writes the name of the last checkpoint into the file ``last_checkpoint``."""
+        """Write the name of the last checkpoint into the file ``last_checkpoint``."""
         with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
             temporary.write_text(last_filename_basename)
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Returns ``value`` with numpy's numbers as Python's; refuses what could not be read again."""
+    """Return ``value`` with numpy's numbers as Python's; refuse what could not be read again."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -269,7 +267,7 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _part(name: str) -> str:
-    """Returns the part of the model that ``name`` belongs to, for instance "backbone"."""
+    """Return the part of the model that ``name`` belongs to, for instance "backbone"."""
     first, second, *_ = [*name.split("."), ""]
     return f"{first}.{second}" if first == "sem_seg_head" else first
 

@@ -31,7 +31,7 @@ class NameMap:
     def to_theirs(
         self, weights: Mapping[str, torch.Tensor]
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
-        """Returns the weights under their names, and the names without a rule."""
+        """Return the weights under their names, and the names without a rule."""
         translated: dict[str, torch.Tensor] = {}
         unknown = []
         for name, tensor in weights.items():
@@ -49,12 +49,13 @@ class NameMap:
     def to_ours(
         self, weights: Mapping[str, torch.Tensor]
     ) -> tuple[dict[str, torch.Tensor], list[str]]:
-        """Returns the weights under our names, and the names without a rule.
+        """Return the weights under our names, and the names without a rule.
 
         Raises:
             ValueError: a tensor of ours has only some of its parts among ``weights``.
         """
-        parts: dict[str, list[torch.Tensor | None]] = {}
+        parts: dict[str, dict[int, torch.Tensor]] = {}
+        counts: dict[str, int] = {}
         unknown = []
         for name, tensor in weights.items():
             found = self._ours(name)
@@ -62,19 +63,24 @@ class NameMap:
                 unknown.append(name)
                 continue
             ours, index, count = found
-            parts.setdefault(ours, [None] * count)[index] = tensor
-        broken = [name for name, found in parts.items() if any(part is None for part in found)]
+            parts.setdefault(ours, {})[index] = tensor
+            counts[ours] = count
+        broken = [name for name, its in parts.items() if len(its) < counts[name]]
         if broken:
-            raise ValueError(f"Only some of the parts of {', '.join(broken)} are there.")
-        return {n: p[0] if len(p) == 1 else torch.cat(p) for n, p in parts.items()}, unknown
+            raise ValueError(f"Only some of the parts of {', '.join(broken)} are given.")
+        joined = {
+            name: its[0] if len(its) == 1 else torch.cat([its[i] for i in range(len(its))])
+            for name, its in parts.items()
+        }
+        return joined, unknown
 
     def names_in_ours(self, names: Iterable[str]) -> dict[str, str]:
-        """Returns our name for each of ``names`` that has a rule."""
+        """Return our name for each of ``names`` that has a rule."""
         found = {name: self._ours(name) for name in names}
         return {name: ours[0] for name, ours in found.items() if ours is not None}
 
     def _ours(self, name: str) -> tuple[str, int, int] | None:
-        """Returns our name, which of its parts ``name`` is, and how many it has."""
+        """Return our name, which of its parts ``name`` is, and how many it has."""
         for pattern, template, index, count in self._from_theirs:
             values = _match(pattern, name)
             if values is not None:
@@ -83,7 +89,7 @@ class NameMap:
 
 
 def _pattern(template: str) -> tuple[re.Pattern, dict[str, int]]:
-    """Returns a regular expression for the template, and what is added to each number in it."""
+    """Return a regular expression for the template, and what is added to each number in it."""
     offsets: dict[str, int] = {}
 
     def group(match: re.Match) -> str:
@@ -92,12 +98,10 @@ def _pattern(template: str) -> tuple[re.Pattern, dict[str, int]]:
         return f"(?P<{name}>[a-z_]+)" if name == "p" else rf"(?P<{name}>\d+)"
 
     # Placeholders are kept from being escaped by splitting at them.
-    ends = [m.span() for m in _PLACEHOLDER.finditer(template)]
     regex, position = "", 0
-    for start, end in ends:
-        regex += re.escape(template[position:start])
-        regex += group(_PLACEHOLDER.fullmatch(template, start, end))
-        position = end
+    for placeholder in _PLACEHOLDER.finditer(template):
+        regex += re.escape(template[position : placeholder.start()]) + group(placeholder)
+        position = placeholder.end()
     return re.compile(regex + re.escape(template[position:])), offsets
 
 
@@ -113,6 +117,7 @@ def _match(pattern: tuple[re.Pattern, dict[str, int]], name: str) -> dict[str, s
 def _fill(template: str, values: Mapping[str, str | int]) -> str:
     def value(match: re.Match) -> str:
         name, offset = match.groups()
-        return str(values[name] if name == "p" else values[name] + int(offset or 0))
+        found = values[name]
+        return found if isinstance(found, str) else str(found + int(offset or 0))
 
     return _PLACEHOLDER.sub(value, template)

@@ -20,18 +20,6 @@ from iopath.common.file_io import get_cache_dir
 
 from ..config import load_config
 
-__all__ = [
-    "WEIGHTS_DIR_VARIABLE",
-    "Entry",
-    "available",
-    "get_checkpoint_file",
-    "get_checkpoint_url",
-    "get_config",
-    "get_config_file",
-    "get_entry",
-    "resolve_weights",
-]
-
 WEIGHTS_DIR_VARIABLE = "MASK2FORMER_WEIGHTS_DIR"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _HOST = "https://dl.fbaipublicfiles.com/maskformer"
@@ -73,7 +61,7 @@ class Entry:
 
 
 def available(dataset: str | None = None, task: str | None = None) -> list[str]:
-    """Lists the published models by the names of their configs.
+    """List the published models by the names of their configs.
 
     Args:
         dataset: "ade20k", "cityscapes", "coco", "mapillary-vistas", "youtubevis_2019" or
@@ -81,7 +69,7 @@ def available(dataset: str | None = None, task: str | None = None) -> list[str]:
         task: "panoptic", "instance", "semantic" or "video"; None for all.
 
     Raises:
-        ValueError: there is no such data set or task.
+        ValueError: there is no such dataset or task.
     """
     entries = list(_table().values())
     _check_choice("dataset", dataset, {entry.dataset for entry in entries})
@@ -94,7 +82,7 @@ def available(dataset: str | None = None, task: str | None = None) -> list[str]:
 
 
 def get_entry(name: str) -> Entry:
-    """Returns what was published for a config, which may be named with or without ``.yaml``.
+    """Return what was published for a config, which may be named with or without ``.yaml``.
 
     Raises:
         ValueError: nothing was; names the nearest models.
@@ -106,11 +94,11 @@ def get_entry(name: str) -> Entry:
 
 
 def get_config_file(name: str) -> str:
-    """Returns the path of a config that comes with the package, published or not.
+    """Return the path of a config that comes with the package, published or not.
 
     Raises:
         ValueError: there is no such config; names the nearest ones.
-        FileNotFoundError: the configs are not there at all.
+        FileNotFoundError: the configs are missing altogether.
     """
     folder = _config_folder()
     path = folder / f"{_stem(name)}.yaml"
@@ -121,7 +109,7 @@ def get_config_file(name: str) -> str:
 
 
 def get_config(name: str, trained: bool = False) -> CfgNode:
-    """Reads a config of the package.
+    """Read a config of the package.
 
     Args:
         trained: sets MODEL.WEIGHTS to the URL of the published model; else it stays what training
@@ -137,10 +125,10 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
 
 
 def get_checkpoint_url(name: str) -> str:
-    """Returns where the weights of a published model can be downloaded.
+    """Return where the weights of a published model can be downloaded.
 
     The host and the file names are as published; that the folders between them repeat the config's
-    place is inferred (docs/model_zoo.md).
+    path is inferred (docs/model_zoo.md).
 
     Raises:
         ValueError: nothing was published for this config; names the nearest models.
@@ -156,7 +144,7 @@ def get_checkpoint_url(name: str) -> str:
 
 
 def get_checkpoint_file(name: str) -> str:
-    """Returns the weights of a published model as a local file, downloaded where need be.
+    """Return the weights of a published model as a local file, downloaded where need be.
 
     Looks for the file in the folder that the variable MASK2FORMER_WEIGHTS_DIR names, then in the
     cache of fvcore ($FVCORE_CACHE, or ~/.torch/iopath_cache), then downloads into that.
@@ -181,7 +169,7 @@ def get_checkpoint_file(name: str) -> str:
 
 
 def resolve_weights(path: str) -> str:
-    """Finds the file that published configs name in MODEL.WEIGHTS without a folder.
+    """Find the file that published configs name in MODEL.WEIGHTS without a folder.
 
     Those are checkpoints of other published models (video starts from COCO's), which are had as by
     `get_checkpoint_file`, and ImageNet weights that users made from official files. A bare name is
@@ -223,19 +211,19 @@ def _table() -> dict[str, Entry]:
 
 
 def _config_folder() -> Path:
-    """Returns the configs inside an installed package, or those of the checkout."""
+    """Return the configs inside an installed package, or those of the checkout."""
     candidates = (_PACKAGE / "_configs", _PACKAGE.parent / "configs")
     for folder in candidates:
         if folder.is_dir():
             return folder.resolve()
     raise FileNotFoundError(
-        f"the configs are missing: neither {candidates[0]} nor {candidates[1]} is there;"
+        f"the configs are missing: neither {candidates[0]} nor {candidates[1]} exists;"
         " install the package again"
     )
 
 
 def _cached(url: str) -> str:
-    """Returns where iopath keeps a download."""
+    """Return where iopath keeps a download."""
     return os.path.join(get_cache_dir(), url.partition("://")[2].partition("/")[2])
 
 

@@ -27,7 +27,7 @@ _CLASSIFIER = re.compile(
 def rename_to_fit(
     shapes: Mapping[str, Shape], model: Mapping[str, Shape]
 ) -> tuple[dict[str, str], list[str]]:
-    """Finds the name in the model for each name in a checkpoint.
+    """Find the name in the model for each name in a checkpoint.
 
     Args:
         shapes: name -> shape of the checkpoint's weights.
@@ -55,17 +55,17 @@ def rename_to_fit(
 
 
 def is_derived(name: str) -> bool:
-    """Tells whether ``name`` is a buffer that the architecture determines."""
+    """Tell whether ``name`` is a buffer that the architecture determines."""
     return bool(_DERIVED.search(name))
 
 
 def is_classifier(name: str) -> bool:
-    """Tells whether ``name``, as in the checkpoint, belongs to an ImageNet model's classifier."""
+    """Tell whether ``name``, as in the checkpoint, belongs to an ImageNet model's classifier."""
     return bool(_CLASSIFIER.match(name))
 
 
 def fitting(shapes: Mapping[str, Shape], model: Mapping[str, Shape], prefix: str = "") -> int:
-    """Counts the names, put behind ``prefix``, that the model has in the same shape."""
+    """Count the names, put behind ``prefix``, that the model has in the same shape."""
     return sum(model.get(prefix + name) == shape for name, shape in shapes.items())
 
 

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 
 
 def merge_keys(cfg: CfgNode, keys: Mapping[str, Any], source: str) -> None:
-    """Sets the keys of nested dicts in ``cfg``: all of them, or none where one does not fit.
+    """Set the keys of nested dicts in ``cfg``: all of them, or none where one does not fit.
 
     A string that reads as a Python literal stands for it, as in detectron2 (``"(1, 2)"``, ``1e-4``
     which yaml takes for a string); a list fits where a tuple is expected and the other way round,
@@ -36,7 +36,7 @@ def merge_keys(cfg: CfgNode, keys: Mapping[str, Any], source: str) -> None:
 
 
 def merge_opts(cfg: CfgNode, opts: Sequence[Any]) -> None:
-    """Sets ``KEY VALUE KEY VALUE ...``, as they come from a command line, in ``cfg``.
+    """Set ``KEY VALUE KEY VALUE ...``, as they come from a command line, in ``cfg``.
 
     Raises:
         ValueError: as ``merge_keys``, and for a key without a value.
@@ -54,7 +54,7 @@ def merge_opts(cfg: CfgNode, opts: Sequence[Any]) -> None:
 def _check_node(
     root: CfgNode, node: CfgNode, keys: Mapping[str, Any], source: str, path: tuple[str, ...]
 ) -> Iterator[tuple[CfgNode, str, Any]]:
-    """Yields (node, name, fitting value) for the leaves of ``keys``."""
+    """Yield (node, name, fitting value) for the leaves of ``keys``."""
     for name, value in keys.items():
         key = ".".join((*path, name))
         if name not in node:
@@ -71,7 +71,7 @@ def _check_node(
 
 
 def _fit(value: Any, current: Any, key: str, source: str) -> Any:
-    """Returns a copy of ``value`` in the type of ``current``."""
+    """Return a copy of ``value`` in the type of ``current``."""
     value = _decode(copy.deepcopy(value), isinstance(current, str))
     expected, given = type(current), type(value)
     if given is expected or value is None or current is None:
@@ -86,7 +86,7 @@ def _fit(value: Any, current: Any, key: str, source: str) -> Any:
 
 
 def _decode(value: Any, is_text: bool) -> Any:
-    """Reads a string as the literal that it spells; where text is wanted, only a quoted string."""
+    """Read a string as the literal that it spells; where text is wanted, only a quoted string."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,4 +1,4 @@
-"""Reads config files of strangers: yaml into plain values, without ever running what it holds.
+"""Reading of untrusted config files: yaml into plain values, without ever running what it holds.
 
 Published Mask2Former configs write lists as Python expressions behind a tag with which PyYAML calls
 ``eval``. The one form that they use, an arithmetic comprehension over a range, is worked out here
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import operator
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 import yaml
@@ -22,7 +22,7 @@ _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 _EVAL = "python/object/apply:eval"
 _TUPLE = "python/tuple"
 
-_OPERATORS = {
+_OPERATORS: dict[type[ast.AST], Callable[..., int | float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -38,7 +38,7 @@ _LARGEST_NUMBER = 10**9
 
 
 def read_chain(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Reads a config and, through its ``_BASE_``, those it builds on.
+    """Read a config and, through its ``_BASE_``, those it builds on.
 
     ``_BASE_`` is a file name, or a list of them, taken relative to the file that names it.
 
@@ -47,7 +47,7 @@ def read_chain(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]
         base before what builds on it.
 
     Raises:
-        FileNotFoundError: a file is not there.
+        FileNotFoundError: a file is missing.
         ValueError: a file cannot be read (see ``read_yaml``), or the bases go round in a circle.
     """
     return _read_chain(os.fspath(path), ())
@@ -78,13 +78,13 @@ def _beside(path: str, base: str) -> str:
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a yaml file that holds one mapping.
+    """Read a yaml file that holds one mapping.
 
     Returns:
         nested dicts with str keys; the leaves are None, bool, int, float, str, list and tuple.
 
     Raises:
-        ValueError: not yaml, not a mapping, a key that is there twice or is not a string, or a tag
+        ValueError: not yaml, not a mapping, a key that occurs twice or is not a string, or a tag
             other than a tuple and the lists of ``evaluate_list``; says the file and the line.
     """
     path = os.fspath(path)
@@ -132,7 +132,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag not in (_STANDARD + "str", _STANDARD + "merge"):
                 raise _error(key_node, f"expected a name as key, got {key_node.value}; quote it")
             if key_node.value in seen:
-                raise _error(key_node, f"the key {key_node.value} is there twice")
+                raise _error(key_node, f"the key {key_node.value} occurs twice")
             seen.add(key_node.value)
         # Deep, so that an alias to what surrounds it is an error and not a cycle.
         return super().construct_mapping(node, deep=True)
@@ -172,7 +172,7 @@ def _short(tag: str) -> str:
 
 
 def evaluate_list(expression: str) -> list[int | float]:
-    """Works out a comprehension such as ``[int(x * 0.1 * 512) for x in range(5, 21)]``.
+    """Work out a comprehension such as ``[int(x * 0.1 * 512) for x in range(5, 21)]``.
 
     Only numbers, the variable, ``+ - * / // %``, ``int()`` and one ``range()`` may occur.
 
@@ -199,8 +199,9 @@ def _evaluate_comprehension(node: ast.expr) -> list[int | float]:
     loop = node.generators[0]
     if loop.ifs or loop.is_async or not isinstance(loop.target, ast.Name):
         raise ValueError("its loop is no plain one")
-    bounds = [_evaluate_number(bound, {}) for bound in _call_arguments(loop.iter, "range")]
-    if not 1 <= len(bounds) <= 3 or not all(isinstance(bound, int) for bound in bounds):
+    arguments = [_evaluate_number(bound, {}) for bound in _call_arguments(loop.iter, "range")]
+    bounds = [bound for bound in arguments if isinstance(bound, int)]
+    if not 1 <= len(arguments) <= 3 or len(bounds) < len(arguments):
         raise ValueError("range() takes one to three whole numbers")
     values = range(*bounds)
     if len(values) > _LONGEST_LIST:
@@ -210,7 +211,11 @@ def _evaluate_comprehension(node: ast.expr) -> list[int | float]:
 
 def _evaluate_number(node: ast.expr, variables: dict[str, int]) -> int | float:
     value: int | float
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float)
+        and not isinstance(node.value, bool)
+    ):
         value = node.value
     elif isinstance(node, ast.Name) and node.id in variables:
         value = variables[node.id]
@@ -230,7 +235,7 @@ def _evaluate_number(node: ast.expr, variables: dict[str, int]) -> int | float:
 
 
 def _call_arguments(node: ast.expr, function: str) -> list[ast.expr]:
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    if not is_call or node.func.id != function or node.keywords:
-        raise ValueError(f"it holds {ast.unparse(node)} where {function}() was expected")
-    return node.args
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name == function:
+            return arguments
+    raise ValueError(f"it holds {ast.unparse(node)} where {function}() was expected")

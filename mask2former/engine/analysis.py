@@ -18,8 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..ops.linear import use_linear
 
-__all__ = ["Costs", "costs_table", "count_costs", "count_parameters"]
-
 # Module names by their cost; "" is the whole model.
 Costs = dict[str, int]
 
@@ -27,14 +25,14 @@ _aten, _ops = torch.ops.aten, torch.ops.mask2former
 
 
 def count_parameters(model: nn.Module) -> Costs:
-    """Counts the numbers in the parameters, frozen ones included, of every module."""
+    """Count the numbers in the parameters, frozen ones included, of every module."""
     return {
         name: sum(p.numel() for p in module.parameters()) for name, module in model.named_modules()
     }
 
 
 def count_costs(model: nn.Module, run: Callable[[], Any]) -> tuple[Costs, Costs]:
-    """Counts what a model computes.
+    """Count what a model computes.
 
     Args:
         model: whose modules are told apart.
@@ -60,7 +58,7 @@ def count_costs(model: nn.Module, run: Callable[[], Any]) -> tuple[Costs, Costs]
 
 
 def costs_table(costs: Mapping[str, int], depth: int = 2, unit: float = 1e6) -> str:
-    """Lists costs by module, in the order of the model.
+    """List costs by module, in the order of the model.
 
     Args:
         depth: levels of modules below the model; further ones are left out.
@@ -116,7 +114,7 @@ def _attention(
 
 
 def _by_module(model: nn.Module, counts: Mapping[str, Any]) -> Costs:
-    """Puts the names that the mode has, which begin with the model's class, into ours."""
+    """Put the names that the mode has, which begin with the model's class, into ours."""
     top = type(model).__name__
     named = {"Global": ""}
     for name, _ in model.named_modules():

@@ -16,8 +16,6 @@ from typing import Any
 
 from torch.utils.data import Sampler
 
-__all__ = ["get_sampler_seed", "resume_data_order"]
-
 logger = logging.getLogger(__name__)
 
 
@@ -33,13 +31,13 @@ class _SkippingSampler(Sampler[int]):
 
 
 def get_sampler_seed(data_loader: Any) -> int | None:
-    """Returns the seed of the stream behind ``data_loader``, or None where it has none."""
+    """Return the seed of the stream behind ``data_loader``, or None where it has none."""
     source = _find_source(data_loader)
     return None if source is None else getattr(source.sampler, "_seed", None)
 
 
 def resume_data_order(data_loader: Any, seed: int | None, count: int) -> bool:
-    """Seeds the stream behind ``data_loader`` anew and leaves out what was used already.
+    """Seed the stream behind ``data_loader`` anew and leave out what was used already.
 
     To be called before the loader is first iterated.
 
@@ -61,7 +59,7 @@ def resume_data_order(data_loader: Any, seed: int | None, count: int) -> bool:
 
 
 def _find_source(data_loader: Any) -> Any:
-    """Returns what holds the training sampler: the innermost ``dataset`` that has one."""
+    """Return what holds the training sampler: the innermost ``dataset`` that has one."""
     found, node = None, getattr(data_loader, "dataset", None)
     while node is not None:
         if isinstance(getattr(node, "sampler", None), Sampler):

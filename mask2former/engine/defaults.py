@@ -24,8 +24,6 @@ from detectron2.utils.logger import setup_logger
 from ..data.num_classes import check_num_classes, data_sets_in_use
 from ..formats.atomic import atomic_path
 
-__all__ = ["only_in_file", "setup", "validate"]
-
 logger = logging.getLogger(__name__)
 
 _PANOPTIC_PATHS = ("image_root", "panoptic_root", "panoptic_json")
@@ -33,10 +31,10 @@ _OTHER_PATHS = ("image_root", "image_dir", "json_file", "sem_seg_root", "gt_dir"
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Prepares the output folder, the log files and the random generators of this process.
+    """Prepare the output folder, the log files and the random generators of this process.
 
     Like detectron2's ``default_setup``, but the environment and the full config go to log.txt
-    without filling the screen, and config.yaml is written whole or not at all.
+    without filling the screen, and config.yaml is written atomically.
 
     Args:
         args: logged; ``eval_only`` is read.
@@ -65,7 +63,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 @contextmanager
 def only_in_file() -> Iterator[None]:
-    """Keeps messages below warnings off the screen, for those that only log.txt should hold."""
+    """Keep messages below warnings off the screen, for those that only log.txt should hold."""
     loggers = [logging.getLogger(name) for name in ("detectron2", "mask2former")]
     screens = {
         handler
@@ -84,20 +82,20 @@ def only_in_file() -> Iterator[None]:
 
 
 def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
-    """Checks what would else fail late or obscurely. Reads no data and builds no model.
+    """Check what would else fail late or obscurely. Read no data and build no model.
 
     Args:
         cfg: read are OUTPUT_DIR, DATASETS, MODEL.SEM_SEG_HEAD.NUM_CLASSES, SOLVER.IMS_PER_BATCH.
         eval_only: whether the training data may be missing.
 
     Raises:
-        OSError: OUTPUT_DIR cannot be written, or the files of a data set are missing.
-        ValueError: an unknown data set, a number of classes that does not fit, a batch that cannot
-            be shared out over the processes.
+        OSError: OUTPUT_DIR cannot be written, or the files of a dataset are missing.
+        ValueError: an unknown dataset, a number of classes that does not fit, a batch that cannot
+            be divided among the processes.
     """
     check_output_folder(cfg.OUTPUT_DIR)
     if not eval_only and not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN is empty; it must name at least one data set")
+        raise ValueError("DATASETS.TRAIN is empty; it must name at least one dataset")
     test = list(cfg.DATASETS.TEST)
     for name in test if eval_only else (*cfg.DATASETS.TRAIN, *test):
         check_dataset(name)
@@ -107,10 +105,10 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
 
 
 def check_processes(cfg: CfgNode) -> None:
-    """Checks that the processes there are can share the training.
+    """Check that the training can be divided among the processes.
 
     Raises:
-        ValueError: a batch that cannot be shared out equally, or norms that only CUDA can share.
+        ValueError: a batch that cannot be divided equally, or norms that only CUDA can share.
     """
     batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if batch % processes:
@@ -129,7 +127,7 @@ def check_processes(cfg: CfgNode) -> None:
 
 
 def check_output_folder(folder: str) -> None:
-    """Makes ``folder`` where it is missing and writes a file into it for a moment.
+    """Make ``folder`` where it is missing and write a file into it for a moment.
 
     Raises:
         OSError: of the kind that the system reports, with what to do.
@@ -146,7 +144,7 @@ def check_output_folder(folder: str) -> None:
 
 
 def check_dataset(name: str) -> None:
-    """Checks that a data set is registered and that the files which its metadata names are there.
+    """Check that a dataset is registered and that the files which its metadata names are there.
 
     Raises:
         ValueError: it is not registered; names the nearest ones.
@@ -156,7 +154,7 @@ def check_dataset(name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"; near names: {', '.join(near)}" if near else ""
-        raise ValueError(f"there is no data set named {name!r} (DATASETS.TRAIN or TEST){hint}")
+        raise ValueError(f"there is no dataset named {name!r} (DATASETS.TRAIN or TEST){hint}")
     missing = _missing_path(name)
     if missing is None:
         return
@@ -167,8 +165,8 @@ def check_dataset(name: str) -> None:
             if error.errno is None:  # else it is the system's, which says less than the one below
                 raise
     raise FileNotFoundError(
-        f"data set {name}: {missing} is missing. The environment variable DETECTRON2_DATASETS "
-        "names the folder of the data sets; datasets/README.md tells how to prepare them"
+        f"dataset {name}: {missing} is missing. The environment variable DETECTRON2_DATASETS "
+        "names the folder of the datasets; datasets/README.md tells how to prepare them"
     )
 
 

@@ -17,15 +17,13 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["is_under_torchrun", "launch", "wrap_model"]
-
 logger = logging.getLogger(__name__)
 
 
 def launch(
     main: Callable[[argparse.Namespace], Any], args: argparse.Namespace, *, device: str = "cuda"
 ) -> Any:
-    """Calls ``main(args)`` in every process that ``args`` and the environment ask for.
+    """Call ``main(args)`` in every process that ``args`` and the environment ask for.
 
     Under torchrun, each process joins the group that torchrun made, with NCCL on CUDA and gloo on
     CPUs, on one machine or several. Else detectron2's launcher starts ``--num-gpus`` processes on
@@ -67,13 +65,13 @@ def launch(
 
 
 def is_under_torchrun() -> bool:
-    """Returns whether torchrun, or what sets the same variables, started several processes."""
+    """Return whether torchrun, or what sets the same variables, started several processes."""
     needed = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     return all(name in os.environ for name in needed) and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def wrap_model(model: nn.Module) -> nn.Module:
-    """Wraps ``model`` in DistributedDataParallel if there are several processes.
+    """Wrap ``model`` in DistributedDataParallel if there are several processes.
 
     Buffers, such as those of batch norms, are each process's own in training, as in detectron2.
     """
@@ -96,7 +94,7 @@ def _join_torchrun(on_gpu: bool) -> None:
 
 
 def _set_local_group() -> None:
-    """Gives detectron2 the group of this machine, from which it tells the local ranks."""
+    """Give detectron2 the group of this machine, from which it tells the local ranks."""
     machine = os.environ.get("GROUP_RANK") or socket.gethostname()
     machines: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(machines, machine)

@@ -13,21 +13,11 @@ from torch import nn
 
 from .defaults import only_in_file
 
-__all__ = [
-    "join_results",
-    "log_results",
-    "published_autocast",
-    "results_name",
-    "semantic_only",
-    "with_augmentation",
-    "with_weights",
-]
-
 logger = logging.getLogger(__name__)
 
 
 def with_augmentation(cfg: CfgNode, model: nn.Module) -> nn.Module:
-    """Returns a model that averages the semantic scores of ``model`` over TEST.AUG.
+    """Return a model that averages the semantic scores of ``model`` over TEST.AUG.
 
     Raises:
         NotImplementedError, ValueError: ``model`` is for videos, or gives no semantic scores.
@@ -40,7 +30,7 @@ def with_augmentation(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 
 def with_weights(cfg: CfgNode, weights: str) -> CfgNode:
-    """Returns a copy whose MODEL.WEIGHTS are those that the results will be of."""
+    """Return a copy whose MODEL.WEIGHTS are those that the results will be of."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = weights
@@ -49,7 +39,7 @@ def with_weights(cfg: CfgNode, weights: str) -> CfgNode:
 
 
 def semantic_only(cfg: CfgNode) -> CfgNode:
-    """Returns a copy that asks for the evaluation of semantic output alone."""
+    """Return a copy that asks for the evaluation of semantic output alone."""
     cfg = cfg.clone()
     cfg.defrost()
     outputs = cfg.MODEL.MASK_FORMER.TEST
@@ -70,13 +60,13 @@ def results_name(cfg: CfgNode) -> str:
 
 
 def join_results(results: dict[str, Any], added: Mapping[str, Any], several: bool) -> None:
-    """Adds tasks to results in place; with ``several``, data set by data set."""
+    """Add tasks to results in place; with ``several``, dataset by dataset."""
     for name, tasks in added.items() if several else [("", added)]:
         (results[name] if several else results).update(tasks)
 
 
 def log_results(name: str, results: Mapping[str, Any]) -> None:
-    """Logs one line for each task, without the metrics of single classes ("AP-dog")."""
+    """Log one line for each task, without the metrics of single classes ("AP-dog")."""
     with only_in_file():
         print_csv_format(results)  # detectron2's form, which scripts look for in log.txt
     lines = []

@@ -28,20 +28,11 @@ from detectron2.utils.events import (
 )
 from torch import nn
 
-__all__ = [
-    "EvalHook",
-    "LRScheduler",
-    "PeriodicCheckpointer",
-    "ProgressPrinter",
-    "StopOnSignal",
-    "build_writers",
-]
-
 logger = logging.getLogger(__name__)
 
 
 def build_writers(max_iter: int, folder: str) -> list[EventWriter]:
-    """Returns the writers of the progress line, of metrics.json and of TensorBoard."""
+    """Return the writers of the progress line, of metrics.json and of TensorBoard."""
     return [
         ProgressPrinter(max_iter),
         JSONWriter(os.path.join(folder, "metrics.json")),
@@ -136,7 +127,7 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
 
 
 def check_finite(model: nn.Module, iteration: int) -> None:
-    """Raises FloatingPointError with the names of parameters that are not finite, if any."""
+    """Raise FloatingPointError with the names of parameters that are not finite, if any."""
     bad = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""

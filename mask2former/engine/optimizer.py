@@ -1,4 +1,4 @@
-"""The optimizer and the learning-rate schedule, with the published rates of every parameter."""
+"""The optimizer, with the published learning rate and weight decay of every parameter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.solver.build import maybe_add_gradient_clipping
 from torch import nn
-
-__all__ = ["ParameterSetting", "build_lr_scheduler", "build_optimizer", "parameter_settings"]
 
 _NORMS = (
     nn.BatchNorm1d,
@@ -41,7 +38,7 @@ class ParameterSetting(NamedTuple):
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Builds the optimizer that ``cfg.SOLVER`` describes.
+    """Build the optimizer that ``cfg.SOLVER`` describes.
 
     The published code makes one group per parameter; here the parameters of equal learning rate and
     weight decay share a group, which lets PyTorch update them together. Optimizer states that were
@@ -85,7 +82,7 @@ def parameter_settings(
     weight_decay_norm: float,
     weight_decay_embed: float,
 ) -> Iterator[ParameterSetting]:
-    """Yields the learning rate and weight decay of each trained parameter, in model order.
+    """Yield the learning rate and weight decay of each trained parameter, in model order.
 
     Modules with "backbone" in their dotted name learn at ``base_lr * backbone_multiplier``, times
     what the method ``lr_scales`` of a module around says of a parameter: it returns factors by the
@@ -113,7 +110,7 @@ def parameter_settings(
 
 
 def _lr_scales(model: nn.Module) -> dict[str, float]:
-    """Returns the factors of learning rates that modules ask for, by parameter."""
+    """Return the factors of learning rates that modules ask for, by parameter."""
     scales: dict[str, float] = {}
     for prefix, module in model.named_modules():
         if callable(getattr(module, "lr_scales", None)):
@@ -123,7 +120,7 @@ def _lr_scales(model: nn.Module) -> dict[str, float]:
 
 
 def _merge_groups(settings: list[ParameterSetting]) -> tuple[list[dict[str, Any]], list[int]]:
-    """Groups equal settings.
+    """Group equal settings.
 
     Returns the groups, in the order in which their first parameter comes, and for every parameter
     of the groups, one group after the other, its position in ``settings``.
@@ -166,7 +163,7 @@ def _can_fuse(groups: list[dict[str, Any]]) -> bool:
 
 
 def _clip_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any, *, max_norm: float) -> None:
-    """Scales all gradients of ``optimizer`` so that their joint L2 norm is at most ``max_norm``."""
+    """Scale all gradients of ``optimizer`` so that their joint L2 norm is at most ``max_norm``."""
     # A GradScaler leaves the division by its scale to a fused optimizer, and says so here.
     scale = getattr(optimizer, "grad_scale", None)
     parameters = itertools.chain.from_iterable(g["params"] for g in optimizer.param_groups)
@@ -177,7 +174,7 @@ def _clip_all(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any, *, max_n
 def _regroup_saved_state(
     optimizer: torch.optim.Optimizer, state: dict[str, Any], *, order: list[int]
 ) -> dict[str, Any] | None:
-    """Turns a state with one group per parameter into one with the groups of ``optimizer``.
+    """Turn a state with one group per parameter into one with the groups of ``optimizer``.
 
     Args:
         order: for each parameter of ``optimizer``, group after group, its position in the model.

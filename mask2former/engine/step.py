@@ -16,13 +16,11 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
-__all__ = ["TrainStep", "choose_autocast_dtype", "cpu_has_bf16"]
-
 logger = logging.getLogger(__name__)
 
 
 def cpu_has_bf16() -> bool:
-    """Returns whether this CPU multiplies bfloat16 matrices natively (AVX512_BF16 or AMX)."""
+    """Return whether this CPU multiplies bfloat16 matrices natively (AVX512_BF16 or AMX)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     known = [getattr(torch.cpu, name) for name in probes if hasattr(torch.cpu, name)]
     if known:
@@ -35,7 +33,7 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_autocast_dtype(device_type: str, amp_enabled: bool) -> torch.dtype | None:
-    """Returns the type of mixed-precision training: float16 on CUDA, bfloat16 on CPUs that have it.
+    """Return the type of mixed-precision training: float16 on CUDA, bfloat16 on CPUs that have it.
 
     None stands for plain float32. The choice is logged.
     """
@@ -85,7 +83,7 @@ class TrainStep(TrainerBase):
         self._batches: Iterator[Any] | None = None
 
     def run_step(self) -> None:
-        """Trains on one batch.
+        """Train on one batch.
 
         Raises:
             FloatingPointError: if a loss is not finite in some process; the weights are then those
@@ -113,7 +111,7 @@ class TrainStep(TrainerBase):
         return {name: loss.float() for name, loss in losses.items()}
 
     def _record(self, losses: Mapping[str, Tensor], data_time: float) -> None:
-        """Puts the losses, as means over the processes, and the longest wait into the storage."""
+        """Put the losses, as means over the processes, and the longest wait into the storage."""
         waited = torch.tensor(data_time, device=self.device)
         row = torch.stack([*(loss.detach() for loss in losses.values()), waited])
         rows = _gather(row).tolist()  # the one wait for the device in a step
@@ -148,7 +146,7 @@ class TrainStep(TrainerBase):
 
 
 def _gather(row: Tensor) -> Tensor:
-    """Stacks a row (N,) of each process to (processes, N), in every process."""
+    """Stack a row (N,) of each process to (processes, N), in every process."""
     if comm.get_world_size() == 1:
         return row[None]
     rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]

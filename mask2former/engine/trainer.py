@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify_results
+from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage, EventWriter
@@ -35,10 +36,8 @@ from .evaluation import (
     with_weights,
 )
 from .hooks import EvalHook, LRScheduler, PeriodicCheckpointer, StopOnSignal, build_writers
-from .optimizer import build_lr_scheduler, build_optimizer
+from .optimizer import build_optimizer
 from .step import TrainStep, choose_autocast_dtype
-
-__all__ = ["Trainer"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Loads the last checkpoint of OUTPUT_DIR with ``resume``, where there is one.
+        """Load the last checkpoint of OUTPUT_DIR with ``resume``, where there is one.
 
         Model, optimizer, schedule, iteration and the order of the data then go on where they were
         (see `data_order`); random numbers go on with a new seed. Otherwise MODEL.WEIGHTS are loaded
@@ -104,13 +103,13 @@ class Trainer(DefaultTrainer):
         super().resume_or_load(resume=resume)
         if self.start_iter == 0:
             return
-        share = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        resume_data_order(self.data_loader, self._sampler_seed, self.start_iter * share)
+        batch = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        resume_data_order(self.data_loader, self._sampler_seed, self.start_iter * batch)
         if self.cfg.SEED >= 0:  # not the numbers again that iteration 0 has seen
             seed_all_rng((self.cfg.SEED + comm.get_rank() + 1009 * self.start_iter) % 2**32)
 
     def train(self) -> dict[str, Any]:
-        """Trains up to SOLVER.MAX_ITER.
+        """Train up to SOLVER.MAX_ITER.
 
         Returns:
             The results of the evaluation at the end, as `test` does.
@@ -149,7 +148,7 @@ class Trainer(DefaultTrainer):
             ) from None
 
     def build_hooks(self) -> list[HookBase]:
-        """Returns the hooks in the order in which they run: first state, then reports on it."""
+        """Return the hooks in the order in which they run: first state, then reports on it."""
         cfg = self.cfg
         stop = StopOnSignal(self.checkpointer, next(self.model.parameters()).device)
 
@@ -172,13 +171,13 @@ class Trainer(DefaultTrainer):
         return found
 
     def _checkpoint_of_now(self) -> str:
-        """Returns the file that holds the model as it is, "" if it was not saved."""
+        """Return the file that holds the model as it is, "" if it was not saved."""
         done = min(self.iter + 1, self.max_iter)
         saved = done == self.max_iter or done % self.cfg.SOLVER.CHECKPOINT_PERIOD == 0
         return self.checkpointer.get_checkpoint_file() if saved else ""
 
     def build_writers(self) -> list[EventWriter]:
-        """Returns the writers of the progress line, of metrics.json and of TensorBoard."""
+        """Return the writers of the progress line, of metrics.json and of TensorBoard."""
         return build_writers(self.max_iter, self.cfg.OUTPUT_DIR)
 
     def state_dict(self) -> dict[str, Any]:
@@ -219,9 +218,9 @@ class Trainer(DefaultTrainer):
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
-        """Returns the evaluator of a data set, which writes to OUTPUT_DIR/inference by default.
+        """Return the evaluator of a dataset, which writes to OUTPUT_DIR/inference by default.
 
-        Where several data sets are tested, each has a folder of its name in there.
+        Where several datasets are tested, each has a folder of its name in there.
         """
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
@@ -233,14 +232,14 @@ class Trainer(DefaultTrainer):
     def test(
         cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None, *, suffix: str = ""
     ) -> dict[str, Any]:
-        """Evaluates ``model`` on each of DATASETS.TEST.
+        """Evaluate ``model`` on each of DATASETS.TEST.
 
         Args:
             evaluators: one for each of DATASETS.TEST; by default those of `build_evaluator`.
             suffix: ends the names of tasks and of the output folder ("_TTA").
 
         Returns:
-            {task: {metric: value}}, for several data sets within {data set: ...}. Empty but in the
+            {task: {metric: value}}, for several datasets within {dataset: ...}. Empty but in the
             first process, which also logs them and writes them (see `results_name`).
         """
         folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
@@ -264,7 +263,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def evaluate(cls, cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
-        """Builds the model, loads MODEL.WEIGHTS and evaluates.
+        """Build the model, load MODEL.WEIGHTS and evaluate.
 
         Args:
             resume: evaluate the last checkpoint in OUTPUT_DIR, where there is one, instead.

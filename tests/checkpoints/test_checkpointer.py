@@ -54,7 +54,7 @@ def values(model):
 def test_everything_fits():
     model = Model()
     report = load_into(model, filled(2).state_dict())
-    assert set(report.loaded) == set(model.state_dict()) and report.share == 1
+    assert set(report.loaded) == set(model.state_dict()) and report.fraction == 1
     assert not (report.renamed or report.skipped or report.missing or report.unexpected)
     assert all(value == [2] for value in values(model).values())
     assert str(report) == (
@@ -108,7 +108,7 @@ def test_a_backbone_loads_without_its_classifier():
     weights |= {"fc.weight": torch.zeros(10, 4), "stem.num_batches_tracked": torch.tensor(1)}
     model = filled(1)
     report = load_into(model, weights)
-    assert report.share == 1 and len(report.loaded) == 4
+    assert report.fraction == 1 and len(report.loaded) == 4
     assert set(report.ignored) == {"fc.weight", "stem.num_batches_tracked"}
     assert len(report.missing) == 8
     assert values(model)["backbone.stem.weight"] == [2]
@@ -239,7 +239,7 @@ def test_other_formats_load(suffix, tmp_path):
     checkpointer = Checkpointer(model)
     checkpointer.load(str(tmp_path / f"a{suffix}"))
     assert all(value == [2] for value in values(model).values())
-    assert checkpointer.report.share == 1
+    assert checkpointer.report.fraction == 1
 
 
 def test_the_log_says_what_was_loaded(tmp_path, caplog):

@@ -13,15 +13,15 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-import mask2former.data  # noqa: F401  registers the data sets
+import mask2former.data  # noqa: F401  registers the datasets
 from mask2former.engine import defaults
 from mask2former.modeling.build import resolve_device
 from tests.engine.stub import StubTrainer, make_cfg
 
 
 @pytest.fixture
-def data_set(tmp_path: Path) -> Any:
-    """A registered data set of two things and three classes in all, whose folder is there."""
+def dataset(tmp_path: Path) -> Any:
+    """A registered dataset of two things and three classes in all, whose folder is there."""
     name = f"test_{tmp_path.name}"
     DatasetCatalog.register(name, lambda: [])
     MetadataCatalog.get(name).set(
@@ -65,21 +65,21 @@ def test_no_training_data(tmp_path: Path) -> None:
 
 def test_unknown_data_set_names_near_ones(tmp_path: Path) -> None:
     cfg = make_cfg(tmp_path, "DATASETS.TRAIN", ("shapes_train_panoptik",))
-    expected = "no data set named 'shapes_train_panoptik'.*near names: shapes_train_panoptic"
+    expected = "no dataset named 'shapes_train_panoptik'.*near names: shapes_train_panoptic"
     with pytest.raises(ValueError, match=expected):
         defaults.validate(cfg)
 
 
-def test_missing_folder(tmp_path: Path, data_set: str) -> None:
-    MetadataCatalog.get(data_set).set(sem_seg_root=str(tmp_path / "labels"))
-    expected = f"data set {data_set}: {tmp_path}/labels is missing.*DETECTRON2_DATASETS"
+def test_missing_folder(tmp_path: Path, dataset: str) -> None:
+    MetadataCatalog.get(dataset).set(sem_seg_root=str(tmp_path / "labels"))
+    expected = f"dataset {dataset}: {tmp_path}/labels is missing.*DETECTRON2_DATASETS"
     with pytest.raises(FileNotFoundError, match=expected):
-        defaults.validate(model_cfg(tmp_path, data_set, 3))
+        defaults.validate(model_cfg(tmp_path, dataset, 3))
 
 
 def test_missing_shapes_say_what_makes_them(tmp_path: Path) -> None:
     if Path(MetadataCatalog.get("shapes_train_panoptic").image_root).exists():
-        pytest.skip("the shapes data set has been made")
+        pytest.skip("the shapes dataset has been made")
     cfg = model_cfg(tmp_path, "shapes_train_panoptic", 10)
     with pytest.raises(FileNotFoundError, match=r"python datasets/prepare_shapes\.py --output"):
         defaults.validate(cfg)
@@ -103,41 +103,41 @@ def test_missing_builtin_data_set_of_detectron2(tmp_path: Path) -> None:
     ],
 )
 def test_number_of_classes(
-    tmp_path: Path, data_set: str, changes: dict[str, str], fitting: int
+    tmp_path: Path, dataset: str, changes: dict[str, str], fitting: int
 ) -> None:
-    defaults.validate(model_cfg(tmp_path, data_set, fitting, **changes))
-    expected = f"NUM_CLASSES is 133, but {data_set} has {fitting} classes .*; set it to {fitting}"
+    defaults.validate(model_cfg(tmp_path, dataset, fitting, **changes))
+    expected = f"NUM_CLASSES is 133, but {dataset} has {fitting} classes .*; set it to {fitting}"
     with pytest.raises(ValueError, match=expected):
-        defaults.validate(model_cfg(tmp_path, data_set, 133, **changes))
+        defaults.validate(model_cfg(tmp_path, dataset, 133, **changes))
 
 
-def test_number_of_classes_of_the_test_data(tmp_path: Path, data_set: str) -> None:
-    cfg = model_cfg(tmp_path, data_set, 5)
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("stub",), (data_set,)
+def test_number_of_classes_of_the_test_data(tmp_path: Path, dataset: str) -> None:
+    cfg = model_cfg(tmp_path, dataset, 5)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("stub",), (dataset,)
     for eval_only in (False, True):
         with pytest.raises(ValueError, match="NUM_CLASSES is 5, but"):
             defaults.validate(cfg, eval_only=eval_only)
 
 
 def test_video_models_map_further_training_data_to_the_classes_of_the_first(
-    tmp_path: Path, data_set: str
+    tmp_path: Path, dataset: str
 ) -> None:
     cfg = model_cfg(tmp_path, "first", 40, architecture="VideoMaskFormer")
     DatasetCatalog.register("first", list)
     MetadataCatalog.get("first").set(thing_classes=["thing"] * 40)
     try:
-        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("first", data_set), ()
+        cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("first", dataset), ()
         defaults.validate(cfg)
-        cfg.DATASETS.TEST = (data_set,)
-        with pytest.raises(ValueError, match=f"NUM_CLASSES is 40, but {data_set} has 2 classes"):
+        cfg.DATASETS.TEST = (dataset,)
+        with pytest.raises(ValueError, match=f"NUM_CLASSES is 40, but {dataset} has 2 classes"):
             defaults.validate(cfg)
     finally:
         DatasetCatalog.remove("first")
         MetadataCatalog.remove("first")
 
 
-def test_other_architectures_count_classes_themselves(tmp_path: Path, data_set: str) -> None:
-    defaults.validate(model_cfg(tmp_path, data_set, 133, architecture="PanopticFPN"))
+def test_other_architectures_count_classes_themselves(tmp_path: Path, dataset: str) -> None:
+    defaults.validate(model_cfg(tmp_path, dataset, 133, architecture="PanopticFPN"))
 
 
 def test_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

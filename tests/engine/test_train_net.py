@@ -29,7 +29,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a small shapes data set, registered in place of the usual one."""
+    """A folder with a small shapes dataset, registered in place of the usual one."""
     root = tmp_path_factory.mktemp("datasets")
     write_shapes(root, seed=5, train=6, val=3, size=64, workers=1)
     before = dict(DatasetCatalog.data), dict(MetadataCatalog.data)

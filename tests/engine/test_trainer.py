@@ -151,7 +151,7 @@ def test_evaluates_periodically_and_once_at_the_end(tmp_path: Path) -> None:
     assert calls == ["", "model_0000003.pth", "", "model_0000007.pth", "model_final.pth"]
 
 
-def test_several_data_sets_and_a_suffix(tmp_path: Path) -> None:
+def test_several_datasets_and_a_suffix(tmp_path: Path) -> None:
     cfg = make_cfg(tmp_path, "DATASETS.TEST", ("stub", "stub_too"))
     model = StubTrainer.build_model(cfg)
     results = StubTrainer.test(cfg, model, suffix="_TTA")

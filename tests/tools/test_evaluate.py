@@ -125,7 +125,7 @@ def test_unknown_dataset_is_one_line(call, capsys, tmp_path):
     with pytest.raises(SystemExit):
         call("evaluate_pq_for_semantic_segmentation", dataset_name="nowhere", json_file=tmp_path)
     error = capsys.readouterr().err
-    assert "no semantic segmentation data set is called nowhere" in error
+    assert "no semantic segmentation dataset is called nowhere" in error
 
 
 def test_tracks(call, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -36,9 +37,9 @@ class Difference:
 
 @torch.inference_mode()
 def compare_huggingface(
-    model: nn.Module, folder: str | os.PathLike, images: torch.Tensor
+    model: Any, folder: str | os.PathLike, images: torch.Tensor
 ) -> list[Difference]:
-    """Compares class and mask logits with those of transformers' model.
+    """Compare class and mask logits with those of transformers' model.
 
     Args:
         model: ours, in eval mode.
@@ -66,7 +67,7 @@ def compare_resnet(
     images: torch.Tensor,
     library: str,
 ) -> list[Difference]:
-    """Compares the features of detectron2's ResNet with those of another library's.
+    """Compare the features of detectron2's ResNet with those of another library's.
 
     Args:
         converted: weights of detectron2's.
@@ -80,7 +81,7 @@ def compare_resnet(
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
     ours = build_backbone(cfg, ShapeSpec(channels=3)).eval()
     load_into(ours, converted, min_match=1.0)
-    theirs = _build_resnet(weights, options, library)
+    theirs: Any = _build_resnet(weights, options, library)
     features = ours(images)
     x = theirs.maxpool(F.relu(theirs.bn1(theirs.conv1(images))))
     differences = []
@@ -96,7 +97,7 @@ def compare_swin(
     weights: Mapping[str, torch.Tensor],
     images: torch.Tensor,
 ) -> list[Difference]:
-    """Compares the features of our Swin with those of timm's, both without affine norms.
+    """Compare the features of our Swin with those of timm's, both without affine norms.
 
     The images are resized to a square of 32 windows, since timm differs from the official code
     where windows have to be padded.
@@ -108,7 +109,7 @@ def compare_swin(
     """
     from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 
-    options = swin_options(weights)
+    options: dict[str, Any] = swin_options(weights)
     cfg = get_config()
     cfg.MODEL.BACKBONE.NAME = "D2SwinTransformer"
     cfg.MODEL.SWIN.merge_from_other_cfg(type(cfg)(options))

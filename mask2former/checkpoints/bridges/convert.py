@@ -40,7 +40,7 @@ class HuggingFaceFolder:
 
 
 def read_folder(folder: str | os.PathLike) -> HuggingFaceFolder:
-    """Reads a Mask2Former folder of Hugging Face's.
+    """Read a Mask2Former folder of Hugging Face's.
 
     Args:
         folder: with config.json and model.safetensors (or its parts and their index), or
@@ -67,7 +67,7 @@ def read_folder(folder: str | os.PathLike) -> HuggingFaceFolder:
 def huggingface_to_ours(
     folder: str | os.PathLike, target: str | os.PathLike, cfg: CfgNode | None = None
 ) -> tuple[nn.Module, CfgNode]:
-    """Writes a checkpoint of ours, and where no config is given one beside it, ending in .yaml.
+    """Write a checkpoint of ours, and where no config is given one beside it, ending in .yaml.
 
     Args:
         folder: as for `read_folder`.
@@ -96,7 +96,7 @@ def huggingface_to_ours(
 def ours_to_huggingface(
     source: str, folder: str | os.PathLike, cfg: CfgNode
 ) -> tuple[nn.Module, CfgNode]:
-    """Writes a folder that ``Mask2FormerForUniversalSegmentation.from_pretrained`` reads.
+    """Write a folder that ``Mask2FormerForUniversalSegmentation.from_pretrained`` reads.
 
     Args:
         source: a checkpoint, as for `load_weights`.
@@ -123,7 +123,7 @@ def ours_to_huggingface(
 
 
 def backbone_to_ours(source: str, target: str | os.PathLike, kind: str) -> None:
-    """Writes an ImageNet backbone of another library for use as MODEL.WEIGHTS.
+    """Write an ImageNet backbone of another library for use as MODEL.WEIGHTS.
 
     Args:
         source: its checkpoint, as for `load_weights`.
@@ -138,7 +138,7 @@ def backbone_to_ours(source: str, target: str | os.PathLike, kind: str) -> None:
 
 
 def build_on_cpu(cfg: CfgNode) -> nn.Module:
-    """Builds the model of a config without its initial weights, in eval mode on the CPU."""
+    """Build the model of a config without its initial weights, in eval mode on the CPU."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
@@ -147,7 +147,7 @@ def build_on_cpu(cfg: CfgNode) -> nn.Module:
 
 
 def class_names(cfg: CfgNode) -> list[str]:
-    """Returns the names of the classes of the training set, or [] where they are not known."""
+    """Return the names of the classes of the training set, or [] where they are not known."""
     for dataset in cfg.DATASETS.TRAIN:
         metadata = MetadataCatalog.get(dataset)
         for names in (metadata.get("stuff_classes"), metadata.get("thing_classes")):
@@ -180,8 +180,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _changed_keys(cfg: CfgNode, default: CfgNode) -> dict[str, Any]:
-    """Returns the keys of ``cfg`` whose values are not those of ``default``, nested."""
-    changed = {}
+    """Return the keys of ``cfg`` whose values are not those of ``default``, nested."""
+    changed: dict[str, Any] = {}
     for key, value in cfg.items():
         if isinstance(value, CfgNode):
             inner = _changed_keys(value, default[key])

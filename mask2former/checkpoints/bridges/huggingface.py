@@ -148,7 +148,7 @@ _BATCHES = "num_batches_tracked"
 
 
 def from_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Translates the weights of a Mask2FormerForUniversalSegmentation to our names.
+    """Translate the weights of a Mask2FormerForUniversalSegmentation to our names.
 
     Args:
         weights: as in a file of transformers 4 or 5, or from ``state_dict()``.
@@ -172,7 +172,7 @@ def from_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def to_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Translates our weights to the names in a file of Hugging Face's Mask2Former.
+    """Translate our weights to the names in a file of Hugging Face's Mask2Former.
 
     Args:
         weights: of a model with ResNet or Swin backbone, MSDeformAttnPixelDecoder and

@@ -76,7 +76,7 @@ _FIXED = {
 def to_huggingface_config(
     cfg: CfgNode, class_names: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns config.json and preprocessor_config.json for the model of a config.
+    """Return config.json and preprocessor_config.json for the model of a config.
 
     Args:
         cfg: of a model with ResNet or Swin backbone.
@@ -111,7 +111,7 @@ def to_huggingface_config(
 
 
 def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]) -> CfgNode:
-    """Returns a config for the model of a Hugging Face folder.
+    """Return a config for the model of a Hugging Face folder.
 
     Which task the model is for, and which classes are things, is not in the folder: semantic and
     instance output are turned on; panoptic output needs DATASETS.TRAIN besides PANOPTIC_ON.

@@ -20,7 +20,7 @@ STAGE_BLOCKS = {
 
 
 def from_torchvision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Translates a ResNet's weights to the names of detectron2's, without a leading "backbone.".
+    """Translate a ResNet's weights to the names of detectron2's, without a leading "backbone.".
 
     Args:
         weights: of a plain ResNet, ResNeXt or wide ResNet of torchvision or timm.
@@ -46,7 +46,7 @@ def from_torchvision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def detectron2_options(weights: Mapping[str, torch.Tensor]) -> dict[str, int | bool]:
-    """Returns the keys under MODEL.RESNETS that a ResNet's weights need.
+    """Return the keys under MODEL.RESNETS that a ResNet's weights need.
 
     Args:
         weights: as for `from_torchvision`.

@@ -11,7 +11,7 @@ _TABLE = "layers.{}.blocks.0.attn.relative_position_bias_table"
 
 
 def from_official(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Returns the weights that the backbone uses, without a leading "backbone.".
+    """Return the weights that the backbone uses, without a leading "backbone.".
 
     Args:
         weights: of a Swin classification model of the official code, version 1.
@@ -28,7 +28,7 @@ def from_official(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 def swin_options(weights: Mapping[str, torch.Tensor]) -> dict[str, int | list[int]]:
-    """Returns the keys under MODEL.SWIN that an official checkpoint's weights need."""
+    """Return the keys under MODEL.SWIN that an official checkpoint's weights need."""
     stages = [i for i in range(4) if _TABLE.format(i) in weights]
     tables = [weights[_TABLE.format(i)] for i in stages]  # ((2 * window - 1) ** 2, heads)
     return {

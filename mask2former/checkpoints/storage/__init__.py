@@ -1,1 +1,1 @@
-"""Files of weights: read without running code of theirs, written whole or not at all."""
+"""Files of weights: read without running code of theirs, written atomically."""

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class Dtype:
         self.order = text(state[1])
 
     def numbers(self, data: Any) -> np.ndarray:
-        """Returns the 1-D array in native byte order whose bytes are ``data``."""
+        """Return the 1-D array in native byte order whose bytes are ``data``."""
         dtype = np.dtype(self.code).newbyteorder(self.order)
         values = np.frombuffer(data, dtype) if len(data) else np.empty(0, dtype)
         return values.astype(dtype.newbyteorder("="), copy=False)
@@ -41,7 +41,9 @@ class Array:
         shape, dtype, fortran, data = state[-4:]
         self.fill(data, dtype, shape, "F" if fortran else "C")
 
-    def fill(self, data: Any, dtype: Dtype, shape: tuple, order: str) -> Self:
+    def fill(
+        self, data: Any, dtype: Dtype, shape: tuple[int, ...], order: Literal["C", "F"]
+    ) -> Self:
         if dtype.code.startswith("O"):
             self.value = data  # a list, unpickled under the same rules
             return self
@@ -67,7 +69,7 @@ class Settings(dict):
 
 
 def plain(value: Any, seen: dict[int, tuple] | None = None) -> Any:
-    """Returns ``value`` with stand-ins resolved and Python 2's strings decoded.
+    """Return ``value`` with stand-ins resolved and Python 2's strings decoded.
 
     Dicts and lists change in place, so that a state_dict keeps its ``_metadata``. ``seen`` maps
     ids to what was there and what it became: nothing is walked twice, and no id is used again.
@@ -76,7 +78,7 @@ def plain(value: Any, seen: dict[int, tuple] | None = None) -> Any:
     if id(value) in seen:
         return seen[id(value)][1]
     if isinstance(value, list | dict):
-        result = {} if isinstance(value, Settings) else value
+        result: Any = {} if isinstance(value, Settings) else value
         seen[id(value)] = (value, result)  # before its items, as it may hold itself
         if isinstance(value, list):
             result[:] = [plain(item, seen) for item in value]

@@ -45,7 +45,7 @@ _SETTINGS = (
 
 
 def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None = None) -> Any:
-    """Reads the next pickle of ``file`` without running code from it.
+    """Read the next pickle of ``file`` without running code from it.
 
     Args:
         file: opened for reading bytes; afterwards it stands behind the pickle.
@@ -73,8 +73,8 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
 
 
-def read_legacy(file: IO[bytes], size: int) -> Any:
-    """Reads what ``torch.save`` wrote before its zip format: pickles, then the storages' bytes.
+def read_legacy(file: io.BufferedReader, size: int) -> Any:
+    """Read what ``torch.save`` wrote before its zip format: pickles, then the storages' bytes.
 
     Args:
         file: opened for reading bytes, standing behind the first pickle, `LEGACY_MAGIC`.
@@ -111,8 +111,10 @@ def read_legacy(file: IO[bytes], size: int) -> Any:
     return content
 
 
-def tensor_from_buffer(buffer: Any, dtype: torch.dtype, count: int, offset: int = 0):
-    """Returns a 1-D tensor of ``count`` numbers that shares memory with ``buffer``."""
+def tensor_from_buffer(
+    buffer: Any, dtype: torch.dtype, count: int, offset: int = 0
+) -> torch.Tensor:
+    """Return a 1-D tensor of ``count`` numbers that shares memory with ``buffer``."""
     if count == 0:
         return torch.empty(0, dtype=dtype)
     with warnings.catch_warnings():  # bytes are read-only, but nobody else sees these
@@ -121,13 +123,19 @@ def tensor_from_buffer(buffer: Any, dtype: torch.dtype, count: int, offset: int 
 
 
 def _of_plain(kind: Callable, *values: Any) -> Any:
-    """Makes a container of containers only: a tensor may claim more numbers than fit in memory."""
+    """Make a container of containers only: a tensor may claim more numbers than fit in memory."""
     if any(not isinstance(value, list | tuple | set | frozenset | dict) for value in values):
         raise UnsafePickleError(f"a {kind.__name__} of a {type(values[0]).__name__}")
     return kind(*values)
 
 
 class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be reached
+    # What the type stubs of pickle leave out.
+    stack: list[Any]
+    memo: dict[int, Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
     def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
         super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
         self._storage = storage
@@ -177,14 +185,14 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         return self._storage(reference)
 
     def load_build(self) -> None:
-        """Sets what an object holds; attributes of any but our stand-ins are refused or left."""
+        """Set what an object holds; attributes of any but our stand-ins are refused or left."""
         target, state = self.stack[-2:]
         if type(target) is OrderedDict:  # torch keeps the versions of modules there
             self.stack.pop()
             if isinstance(state, dict) and "_metadata" in state:
-                target._metadata = state["_metadata"]
+                vars(target)["_metadata"] = state["_metadata"]
         elif isinstance(target, Array | Dtype | Settings):
-            super().load_build()
+            super().load_build()  # type: ignore[misc]  # the stubs leave it out
         else:
             raise UnsafePickleError(f"attributes of a {type(target).__name__}")
 
@@ -199,7 +207,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
     def get_extension(self, code: int) -> None:
         raise UnsafePickleError(f"number {code} of copyreg's extensions")
 
-    dispatch: ClassVar = pickle._Unpickler.dispatch | {
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch | {
         pickle.BUILD[0]: load_build,
         pickle.BYTEARRAY8[0]: load_bytearray8,
     }
@@ -224,13 +232,13 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         return data
 
     def _forget(self, value: Any) -> None:
-        """Takes an argument out of the memo, which would hold it until the pickle has been read.
+        """Take an argument out of the memo, which would hold it until the pickle has been read.
 
         Up to protocol 2 the bytes of an array come as text; without this, both stay in memory.
         """
-        for place, kept in list(self.memo.items()):
+        for index, kept in list(self.memo.items()):
             if kept is value or (type(kept) is tuple and any(part is value for part in kept)):
-                del self.memo[place]
+                del self.memo[index]
 
     def _dtype(self, *args: Any) -> Dtype:
         return Dtype(*args)
@@ -238,16 +246,21 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
     def _reconstruct(self, *_: Any) -> Array:
         return Array()
 
-    def _frombuffer(self, data: Any, dtype: Dtype, shape: tuple, order: str) -> Array:
+    def _frombuffer(self, data: Any, dtype: Dtype, shape: tuple, order: Any) -> Array:
         return Array().fill(data, dtype, shape, order)
 
     def _scalar(self, dtype: Dtype, data: Any = b"") -> Any:
         return data if dtype.code.startswith("O") else dtype.numbers(data)[0].item()
 
-    def _rebuild_tensor(self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *_: Any):
+    def _rebuild_tensor(
+        self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *_: Any
+    ) -> torch.Tensor:
         return storage.as_strided(size, stride, offset)  # checks the bounds
 
-    def _rebuild_tensor_v3(self, storage, offset, size, stride, grad, hooks, dtype, *_: Any):
+    def _rebuild_tensor_v3(
+        self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *rest: Any
+    ) -> torch.Tensor:
+        _, _, dtype, *_ = rest  # the first two are requires_grad and hooks
         return storage.view(dtype).as_strided(size, stride, offset)
 
     def _rebuild_parameter(self, data: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -259,12 +272,17 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         return rebuild(*args)  # one of ours: a pickle has no other functions
 
     def _load_from_bytes(self, data: bytes) -> torch.Tensor:
-        """Stands in for the reading of a storage; shares memory with ``data`` (see the memo)."""
+        """Stand in for the reading of a storage; shares memory with ``data`` (see the memo)."""
         file = io.BytesIO(data)
         if load_pickle(file) != LEGACY_MAGIC:
             raise ValueError("a storage in an unknown format")
         references: list[tuple] = []
+
+        def storage(reference: tuple) -> torch.Tensor:
+            references.append(reference)
+            return torch.empty(0)
+
         for _ in range(4):  # version, machine, the storage itself, its key; then count and bytes
-            load_pickle(file, lambda reference: references.append(reference) or torch.empty(0))
+            load_pickle(file, storage)
         [(_, dtype, _, _, count, *_)] = references
         return tensor_from_buffer(data, dtype, count, file.tell() + 8)

@@ -1,7 +1,7 @@
 """Reading and writing files of weights: torch's two formats, plain pickles and safetensors.
 
 Reading never runs code from a file, and maps it into memory where the format allows that, so that
-a large checkpoint needs no second copy. The format is told by the content, not by the suffix.
+a large checkpoint needs no second copy. The content tells the format, not the suffix.
 """
 
 import mmap
@@ -27,7 +27,7 @@ WEIGHT_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # where others
 
 
 def load_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Reads the weights of a checkpoint.
+    """Read the weights of a checkpoint.
 
     Args:
         path: a file, or what detectron2's PathManager knows (``detectron2://``, ``https://``).
@@ -46,7 +46,7 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads a checkpoint, brought to detectron2's form: the weights under the key "model".
+    """Read a checkpoint, brought to detectron2's form: the weights under the key "model".
 
     Args:
         path: as for `load_weights`.
@@ -75,7 +75,7 @@ def save_safetensors(
     path: str | os.PathLike,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes weights as a .safetensors file, whole or not at all.
+    """Write weights as a .safetensors file atomically.
 
     Args:
         weights: tensors by name; those that share memory are written separately.
@@ -93,9 +93,12 @@ def save_safetensors(
 
 
 def save_weights(
-    weights: Mapping[str, torch.Tensor], path: str | os.PathLike, author: str = "", partial=False
+    weights: Mapping[str, torch.Tensor],
+    path: str | os.PathLike,
+    author: str = "",
+    partial: bool = False,
 ) -> None:
-    """Writes weights in the format that the suffix asks for, whole or not at all.
+    """Write weights in the format that the suffix asks for, atomically.
 
     Args:
         weights: tensors by name.
@@ -109,7 +112,7 @@ def save_weights(
         ValueError: another suffix.
     """
     path = Path(path)
-    extra = {"__author__": author} if author else {}
+    extra: dict[str, Any] = {"__author__": author} if author else {}
     extra |= {"matching_heuristics": True} if partial else {}
     if path.suffix == ".safetensors":
         save_safetensors(weights, path, {key: str(value) for key, value in extra.items()})
@@ -130,7 +133,7 @@ def save_weights(
 
 
 def local_path(path: str | os.PathLike) -> Path:
-    """Returns the path of a local copy of ``path``, downloaded where it is an address."""
+    """Return the path of a local copy of ``path``, downloaded where it is an address."""
     path = os.fspath(path)
     try:
         local = Path(PathManager.get_local_path(path))
@@ -183,7 +186,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_torch_zip(path: Path) -> Any:
-    """Reads the format of torch.save since 1.6; the tensors share one map of the file."""
+    """Read the format of torch.save since 1.6; the tensors share one map of the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpickle_archive(archive, path)
@@ -218,7 +221,7 @@ def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
 
 
 def _data_offset(view: mmap.mmap, header: int) -> int:
-    """Returns where a member's bytes begin: behind its local header of 30 bytes, name and extra."""
+    """Return where a member's bytes begin: behind its local header of 30 bytes, name and extra."""
     name = int.from_bytes(view[header + 26 : header + 28], "little")
     extra = int.from_bytes(view[header + 28 : header + 30], "little")
     return header + 30 + name + extra
@@ -240,14 +243,14 @@ def _in_detectron2_form(content: Any, path: str) -> dict[str, Any]:
 
 
 def _weight_count(value: Any) -> int:
-    """Returns how many tensors ``value`` has; 0 where it is no dict from names to tensors."""
+    """Return how many tensors ``value`` has; 0 where it is no dict from names to tensors."""
     if not isinstance(value, dict):
         return 0
     return sum(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def _tensors(weights: dict) -> dict[str, torch.Tensor]:
-    """Drops what is no tensor, in place, as torch keeps the versions of modules on the dict."""
+    """Drop what is no tensor, in place, as torch keeps the versions of modules on the dict."""
     for name in [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]:
         del weights[name]
     return weights
