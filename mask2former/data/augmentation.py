@@ -24,11 +24,13 @@ def shortest_edge(
     colour_format: Literal["RGB", "BGR"] | None = None,
     flip: Flip = "horizontal",
 ) -> list[T.Augmentation | T.Transform]:
-    """The recipe of the ADE20K, Cityscapes and Mapillary configs: resize, crop, colour, flip.
+    """Return the recipe of the ADE20K, Cityscapes and Mapillary configs.
+
+    It resizes, crops, changes colours and flips.
 
     Args:
         min_size: lengths in pixels for the shorter side, to choose from; with ``sampling`` "range",
-            the least and the greatest.
+            the minimum and the maximum.
         max_size: the longer side gets no longer than this, in pixels.
         crop: a random crop of the resized image.
         colour_format: distorts brightness, contrast, saturation and hue as SSD does, of images in
@@ -70,10 +72,10 @@ def lsj(
 def shortest_edge_from_config(
     cfg: CfgNode, *, area_constraint: bool
 ) -> list[T.Augmentation | T.Transform]:
-    """Reads ``shortest_edge`` for training from INPUT.
+    """Read ``shortest_edge`` for training from INPUT.
 
     Args:
-        area_constraint: crops heed CROP.SINGLE_CATEGORY_MAX_AREA, which takes a semantic map.
+        area_constraint: crops respect CROP.SINGLE_CATEGORY_MAX_AREA, which takes a semantic map.
     """
     settings = cfg.INPUT
     crop = _crop_from_config(cfg)
@@ -95,7 +97,7 @@ def shortest_edge_from_config(
 
 
 def lsj_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
-    """Reads ``lsj`` from INPUT."""
+    """Read ``lsj`` from INPUT."""
     settings = cfg.INPUT
     return lsj(
         settings.IMAGE_SIZE, settings.MIN_SCALE, settings.MAX_SCALE, flip=settings.RANDOM_FLIP
@@ -103,7 +105,7 @@ def lsj_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
 
 
 def clip_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
-    """Reads the published recipe for clips from INPUT: crop, resize, flip, colours, rotation.
+    """Read the published recipe for clips from INPUT: crop, resize, flip, colours, rotation.
 
     "..._by_clip" and the plain values of MIN_SIZE_TRAIN_SAMPLING and RANDOM_FLIP mean the same,
     since all frames of a clip are augmented alike anyway.

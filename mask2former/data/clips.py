@@ -46,16 +46,16 @@ class ClipMapper:
     - "image": T tensors (C, H, W) uint8 in [0, 255]; for inference ``FrameFiles`` that gives them;
     - "file_names": T paths; "length": frames of the video; "height", "width": of its files;
     - "instances" in training: T ``Instances`` with a row for each object that is annotated, and no
-      crowd, in one of the frames: ``gt_ids`` (N,) int64, -1 where it is not to be seen;
+      crowd, in one of the frames: ``gt_ids`` (N,) int64, -1 where it is not visible;
       ``gt_classes`` (N,) int64, K where it is not annotated; ``gt_masks`` BitMasks; ``gt_boxes``;
-    - "ignore" in training, if wanted: T (H, W) bool, True in crowds and outside of the picture.
+    - "ignore" in training, if wanted: T (H, W) bool, True in crowds and outside of the image.
 
     Args:
         is_train: whether to draw frames and make targets.
         augmentations: of detectron2; drawn once for a clip.
         image_format: channels, "RGB" or "BGR".
         sampling_frame_num: T.
-        sampling_frame_range: the farthest that a frame may lie from the reference frame.
+        sampling_frame_range: the largest distance of a frame from the reference frame.
         sampling_frame_shuffle: put frames in random order and not in that of time.
         num_classes: K.
         drift: the motion in clips of images.
@@ -115,7 +115,7 @@ class ClipMapper:
         }
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Maps one record, which stays as it is; see the class."""
+        """Map one record, which stays as it is; see the class."""
         result = dict(record)
         annotations = result.pop("annotations", None) or []
         is_video = "file_names" in record
@@ -146,7 +146,9 @@ class ClipMapper:
         chosen = self._sample_frames(len(paths))
         crowds, objects = _split_crowd(annotations)
         tracks = [
-            track for track in objects if any(_is_there(track["segmentations"][i]) for i in chosen)
+            track
+            for track in objects
+            if any(_is_annotated(track["segmentations"][i]) for i in chosen)
         ]
         self._check_classes(tracks)
         frames = {}
@@ -169,7 +171,7 @@ class ClipMapper:
         }
 
     def _sample_frames(self, length: int) -> list[int]:
-        """The T frames of a clip, as published but for videos of one frame, which failed there."""
+        """Draw the T frames of a clip, as published but for videos of one frame, which failed."""
         reference = random.randrange(length)
         low, high = max(0, reference - self.frame_range), reference + self.frame_range + 1
         others = [i for i in range(low, min(high, length)) if i != reference] or [reference]
@@ -214,10 +216,10 @@ class ClipMapper:
     ) -> dict[str, Any]:
         """Return the keys of the clip for one frame: its tensor and its targets."""
         size = (image.shape[0], image.shape[1])
-        annotated = [  # with the row in the place of the class
+        annotated = [  # with the row instead of the class
             {"id": track.get("id", row), "category_id": row, "segmentation": mask}
             for row, (track, mask) in enumerate(zip(tracks, masks))
-            if _is_there(mask)
+            if _is_annotated(mask)
         ]
         targets = instance_targets(annotated, geometry, size, size)
         bitmaps = np.zeros((len(tracks), *size), bool)
@@ -236,7 +238,7 @@ class ClipMapper:
         instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         frame = {"image": to_planes(image, size, 0), "instances": instances}
         if self.ignore_void:
-            regions = [{"category_id": 0, "segmentation": m} for m in crowd if _is_there(m)]
+            regions = [{"category_id": 0, "segmentation": m} for m in crowd if _is_annotated(m)]
             void = instance_targets(regions, geometry, size, size).masks
             outside = padding_mask(geometry, size, size)
             frame["ignore"] = torch.from_numpy(ignore_map(targets.masks, void, outside))
@@ -248,7 +250,7 @@ class ClipMapper:
 
 
 class YTVISDatasetMapper(ClipMapper):
-    """The published mapper of videos. ``use_instance_mask`` is there for old calls; it is True."""
+    """The published mapper of videos. ``use_instance_mask`` is for old calls; it is True."""
 
     @configurable
     def __init__(
@@ -267,21 +269,21 @@ def _join(frames: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _split_crowd(annotations: Sequence[Annotation]) -> tuple[list[Annotation], list[Annotation]]:
-    """Those of crowds, and those of objects."""
+    """Return those of crowds, and the others."""
     groups: tuple[list[Annotation], list[Annotation]] = ([], [])
     for annotation in annotations:
         groups[not annotation.get("iscrowd", 0)].append(annotation)
     return groups
 
 
-def _is_there(mask: Any) -> bool:
-    """Whether an object is annotated: neither None nor a list without polygons."""
+def _is_annotated(mask: Any) -> bool:
+    """Return whether an object is annotated: neither None nor a list without polygons."""
     return mask is not None and len(mask) > 0
 
 
 @contextmanager
 def _same_randomness() -> Iterator[Any]:
-    """Lends a function that sets the generators back to where they were at the start."""
+    """Yield a function that sets the generators back to where they were at the start."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 (as detectron2)
 
     def restart() -> None:

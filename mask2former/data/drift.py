@@ -48,9 +48,9 @@ class Drift:
     """How far the camera may turn, zoom and move, from the photo as it is.
 
     Attributes:
-        rotation: the most in degrees, both ways.
-        scale: the greatest factor, in and out; at least 1.
-        shift: the most in shares of the sides, in both directions of both.
+        rotation: maximum in degrees, both ways.
+        scale: maximum factor, in and out; at least 1.
+        shift: maximum as a fraction of the sides, in both directions of both.
     """
 
     rotation: float = 10.0
@@ -65,7 +65,7 @@ class Drift:
             )
 
     def draw(self, frames: int, size: tuple[int, int]) -> list[AffineTransform]:
-        """Draws a start and an end pose, and goes from one to the other in equal steps.
+        """Draw a start and an end pose, and go from one to the other in equal steps.
 
         Args:
             frames: T; one frame takes the start.
@@ -73,14 +73,14 @@ class Drift:
         """
         limits = np.array([self.rotation, math.log(self.scale), self.shift, self.shift])
         start, end = np.random.uniform(-1, 1, (2, 4)) * limits  # noqa: NPY002 (as detectron2)
-        shares = np.linspace(0, 1, frames)
-        return [_pose(*(start + share * (end - start)), size) for share in shares]
+        fractions = np.linspace(0, 1, frames)
+        return [_pose(*(start + fraction * (end - start)), size) for fraction in fractions]
 
 
 def _pose(
     rotation: float, log_scale: float, right: float, down: float, size: tuple[int, int]
 ) -> AffineTransform:
-    """Turns and scales about the centre and then moves."""
+    """Turn and scale about the centre and then move."""
     height, width = size
     centre = np.array([width / 2, height / 2])
     angle, scale = math.radians(rotation), math.exp(log_scale)

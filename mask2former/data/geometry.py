@@ -1,4 +1,4 @@
-"""Applies a drawn chain of augmentations to an image and to everything annotated on it.
+"""Apply a drawn chain of augmentations to an image and to everything annotated on it.
 
 detectron2's transforms are kept, and with them their random numbers and options. What is ours is
 how a chain runs: label maps are sampled once however long it is, and images by faster kernels.
@@ -45,7 +45,7 @@ class Geometry:
         self._axes: dict[bool, Axes | None] = {}
 
     def apply_image(self, image: np.ndarray) -> np.ndarray:
-        """Transforms an image (H, W, C), uint8 in [0, 255], to (H', W', C).
+        """Transform an image (H, W, C), uint8 in [0, 255], to (H', W', C).
 
         Bilinear resizing is torch's, which has the filter of Pillow's and takes a third of the
         time; one value in a thousand differs, by 1.
@@ -59,7 +59,7 @@ class Geometry:
     def apply_labels(
         self, labels: np.ndarray, *, corner: bool = False, fill: int = 0
     ) -> np.ndarray:
-        """Transforms a map of integers (H, W), taking the nearest pixel, to (H', W').
+        """Transform a map of integers (H, W), taking the nearest pixel, to (H', W').
 
         Args:
             labels: any integer type.
@@ -87,14 +87,14 @@ class Geometry:
         return labels.astype(dtype, copy=False)
 
     def apply_points(self, points: np.ndarray) -> np.ndarray:
-        """Transforms points (P, 2) of x, y in pixels; crops move them and drop none."""
+        """Transform points (P, 2) of x, y in pixels; crops move them and drop none."""
         points = np.array(points, dtype=np.float64)
         for transform in self.transforms:
             points = transform.apply_coords(points)
         return points
 
     def _source_axes(self, corner: bool) -> Axes | None:
-        """The row and column of the source that each row and column of the result shows.
+        """Return the row and column of the source that each row and column of the result shows.
 
         None where rows and columns depend on each other (rotation) or on nothing (padding).
         """
@@ -112,7 +112,7 @@ def draw(
     image: np.ndarray,
     labels: np.ndarray | None = None,
 ) -> Geometry:
-    """Draws every augmentation in turn, with the generators and in the order of detectron2.
+    """Draw every augmentation in turn, with the generators and in the order of detectron2.
 
     Args:
         augmentations: detectron2 augmentations or fixed transforms.
@@ -142,7 +142,7 @@ def draw(
 
 
 def to_planes(image: np.ndarray, size: Size, fill: float) -> torch.Tensor:
-    """Copies an image (H, W, C) into the upper left of a tensor (C, *size) filled with ``fill``."""
+    """Copy an image (H, W, C) into the upper left of a tensor (C, *size) filled with ``fill``."""
     height, width = image.shape[:2]
     planes = cv2.split(image)
     result = np.empty((len(planes), *size), image.dtype)
@@ -169,13 +169,13 @@ def _labels_for_crop(
     if labels is None:
         raise ValueError(
             "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA below 1 needs a semantic map of every image; "
-            "add them to the data set or set it to 1.0"
+            "add them to the dataset or set it to 1.0"
         )
     return Geometry(transforms, size).apply_labels(labels, corner=True)
 
 
 def _at_least_a_pixel(transform: T.Transform) -> T.Transform:
-    """Mends resizing to nothing, which a small scale makes of a very long and thin image."""
+    """Fix resizing to nothing, which a small scale makes of a very long and thin image."""
     if isinstance(transform, T.ResizeTransform):
         transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)
     return transform
@@ -227,12 +227,12 @@ def _apply_to_axes(transform: T.Transform, axes: Axes, corner: bool) -> Axes:
 
 
 def _nearest_centre(old: int, new: int) -> np.ndarray:
-    """The old index of each of ``new`` ones, by Pillow itself, to agree with it in every tie."""
+    """Return the old index of each of ``new`` ones, by Pillow, to agree with it in every tie."""
     ramp = Image.fromarray(np.arange(old, dtype=np.int32)[None])
     return np.asarray(ramp.resize((int(new), 1), Image.NEAREST))[0]
 
 
 def _nearest_corner(old: int, new: int) -> np.ndarray:
-    """The same by torch's mode "nearest"."""
+    """Return the same by torch's mode "nearest"."""
     ramp = torch.arange(old, dtype=torch.float64)[None, None]  # as published: rounds otherwise
     return F.interpolate(ramp, int(new), mode="nearest")[0, 0].long().numpy()

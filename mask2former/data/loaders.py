@@ -44,23 +44,23 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMap
 
 
 def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[list[Record]]:
-    """An endless loader of batches for DATASETS.TRAIN.
+    """Build an endless loader of batches for DATASETS.TRAIN.
 
     Reads DATALOADER (workers, sampler, FILTER_EMPTY_ANNOTATIONS, grouping by aspect ratio) and
     SOLVER.IMS_PER_BATCH as detectron2 does. Each worker has a seed of its own, drawn from torch's.
 
-    VideoMaskFormer trains on data sets of videos, of images with instances, which become clips, or
+    VideoMaskFormer trains on datasets of videos, of images with instances, which become clips, or
     of both, see ``mixing``.
 
     Args:
         mapper: what maps a record; None for the one that the config names.
 
     Raises:
-        ValueError: NUM_CLASSES does not fit a data set, a category does not exist, the data sets
+        ValueError: NUM_CLASSES does not fit a dataset, a category does not exist, the datasets
             have different classes, or no image is left; says where.
     """
     if not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one data set")
+        raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one dataset")
     parts = [_load(name) for name in cfg.DATASETS.TRAIN]
     check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
     is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
@@ -82,13 +82,13 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
 def build_test_loader(
     cfg: CfgNode, dataset_name: str, mapper: Mapper | None = None
 ) -> Iterable[list[Record]]:
-    """A loader that gives every image of a data set once, in batches of 1.
+    """Build a loader that gives every image of a dataset once, in batches of 1.
 
     Args:
         mapper: what maps a record; None for the one that the config names.
 
     Raises:
-        ValueError: NUM_CLASSES does not fit the data set.
+        ValueError: NUM_CLASSES does not fit the dataset.
     """
     records = _load(dataset_name)
     check_num_classes(cfg, [dataset_name])
@@ -100,7 +100,7 @@ def build_test_loader(
 
 
 def _load(name: str) -> Any:
-    """The records of a data set, or what else is registered for it."""
+    """Return the records of a dataset, or what else is registered for it."""
     return get_detection_dataset_dicts([name], filter_empty=False, check_consistency=False)
 
 
@@ -117,7 +117,7 @@ def _check_same_classes(names: Sequence[str]) -> None:
             if classes != lists[0]:
                 raise ValueError(
                     f"DATASETS.TRAIN: {name} has other {key} than {names[0]}: {_short(classes)} "
-                    f"and {_short(lists[0])}; data sets that train together need the same"
+                    f"and {_short(lists[0])}; datasets that train together need the same"
                 )
 
 
@@ -127,7 +127,7 @@ def _short(classes: Sequence[str] | None) -> str:
 
 
 def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
-    """Checks categories and drops images without objects where DATALOADER says so."""
+    """Check categories and drop images without objects where DATALOADER says so."""
     for record in records:
         classes = [annotation["category_id"] for annotation in record["annotations"]]
         check_classes(classes, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, partial(_describe, record))
@@ -144,7 +144,7 @@ def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
     return records
 
 
-def _describe(record: Record, place: int) -> str:
-    """How messages call an annotation of a record."""
+def _describe(record: Record, index: int) -> str:
+    """Return what messages call an annotation of a record."""
     name = record["file_name"] if "file_name" in record else f"video {record['video_id']}"
-    return f"{name}: {describe(record['annotations'][place], place)}"
+    return f"{name}: {describe(record['annotations'][index], index)}"

@@ -66,7 +66,7 @@ class DatasetMapper:
         ignore_label: of pixels without a class in semantic maps; they belong to no target.
         pad_to: (H, W) that smaller results are padded to on the right and below: images with 128,
             semantic maps with ``ignore_label``, masks with False. (The published padding crops
-            larger ones without a word; here they stay.)
+            larger ones silently; here they stay.)
         drop: leaves out no target, those outside of the image, or all those without a pixel.
         extras: "boxes" adds ``gt_boxes``, tight ones; "padding_mask" (H, W) bool is True on the
             padding; "ignore" (H, W) bool is True on padding and on ignored, void and crowd pixels
@@ -118,7 +118,7 @@ class DatasetMapper:
         return settings_from_config(cfg, is_train, name)
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Maps one record, which stays as it is; see the class for keys and errors."""
+        """Map one record, which stays as it is; see the class for keys and errors."""
         result = dict(record)
         if not self.is_train or self.target == "panoptic":
             result.pop("annotations", None)
@@ -135,7 +135,7 @@ class DatasetMapper:
             raise ValueError(f"{result['file_name']}: {error}") from error
 
     def _add_targets(self, result: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
-        """Adds the keys that training needs to ``result``, whose size is filled in."""
+        """Add the keys that training needs to ``result``, whose size is filled in."""
         labels = self._read_sem_seg(result)
         geometry = draw(self.augmentations, image, labels)
         image = geometry.apply_image(image)
@@ -170,17 +170,17 @@ class DatasetMapper:
     def _finish(
         self, result: dict[str, Any], targets: Targets, geometry: Geometry
     ) -> dict[str, Any]:
-        """A place for subclasses to make more of the targets."""
+        """Return ``result``; a hook for subclasses that make more of the targets."""
         return result
 
     def _read_sem_seg(self, result: dict[str, Any]) -> np.ndarray | None:
-        """Takes and reads the semantic map (H, W), where this mapper wants one."""
+        """Take and read the semantic map (H, W), where this mapper wants one."""
         if self.target != "semantic" and "sem_seg" not in self.extras:
             return None
         if self.target == "semantic" and "annotations" in result:
             raise ValueError(
                 "the record has 'annotations', which targets of kind semantic would pass over; "
-                "choose another data set or INPUT.DATASET_MAPPER_NAME"
+                "choose another dataset or INPUT.DATASET_MAPPER_NAME"
             )
         path = result.pop("sem_seg_file_name", None)
         if path is None:
@@ -237,5 +237,5 @@ class DatasetMapper:
 def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:
     return (
         f"targets of kind {target} need {key!r}, the record has {', '.join(sorted(record))}; "
-        "choose another data set or INPUT.DATASET_MAPPER_NAME"
+        "choose another dataset or INPUT.DATASET_MAPPER_NAME"
     )

@@ -16,17 +16,17 @@ Record = dict[str, Any]
 
 
 def take_over_classes(names: Sequence[str], parts: Sequence[Sequence[Record]]) -> list[Record]:
-    """Joins the records of data sets, with the classes of the first one for all.
+    """Join the records of datasets, with the classes of the first one for all.
 
-    Classes are matched by name. Objects of classes that the first data set lacks are left out, and
-    so are the records of other data sets that have none left.
+    Classes are matched by name. Objects of classes that the first dataset lacks are left out, and
+    so are the records of other datasets that have none left.
 
     Args:
-        names: of registered data sets with ``thing_classes``.
+        names: of registered datasets with ``thing_classes``.
         parts: their records.
 
     Raises:
-        ValueError: a data set shares no class with the first.
+        ValueError: a dataset shares no class with the first.
     """
     wanted = getattr(MetadataCatalog.get(names[0]), "thing_classes", None)
     joined = list(parts[0])
@@ -35,22 +35,22 @@ def take_over_classes(names: Sequence[str], parts: Sequence[Sequence[Record]]) -
         if classes == wanted or not classes or not wanted:
             joined += part
             continue
-        places = {i: wanted.index(c) for i, c in enumerate(classes) if c in wanted}
-        if not places:
+        new_ids = {i: wanted.index(c) for i, c in enumerate(classes) if c in wanted}
+        if not new_ids:
             raise ValueError(
                 f"DATASETS.TRAIN: {name} has no class of {names[0]}, whose classes are "
                 f"{', '.join(wanted[:10])}{', ...' * (len(wanted) > 10)}"
             )
-        logger.info("%s: %d of its %d classes are used", name, len(places), len(classes))
-        joined += [record for old in part if (record := _rename(old, places))["annotations"]]
+        logger.info("%s: %d of its %d classes are used", name, len(new_ids), len(classes))
+        joined += [record for old in part if (record := _rename(old, new_ids))["annotations"]]
     return joined
 
 
-def _rename(record: Record, places: dict[int, int]) -> Record:
+def _rename(record: Record, new_ids: dict[int, int]) -> Record:
     annotations = [
-        annotation | {"category_id": places[annotation["category_id"]]}
+        annotation | {"category_id": new_ids[annotation["category_id"]]}
         for annotation in record["annotations"]
-        if annotation["category_id"] in places
+        if annotation["category_id"] in new_ids
     ]
     return record | {"annotations": annotations}
 
@@ -58,11 +58,11 @@ def _rename(record: Record, places: dict[int, int]) -> Record:
 def mix_clips(
     records: list[Record], ratio: float
 ) -> tuple[list[Record], RepeatFactorTrainingSampler | None]:
-    """Says which records to draw and how often, where some are of videos and some of images.
+    """Say which records to draw and how often, where some are of videos and some of images.
 
     Args:
         records: those of videos have "file_names".
-        ratio: the share of images among the clips, 0 to 1; -1 for one clip of each record.
+        ratio: the fraction of images among the clips, 0 to 1; -1 for one clip of each record.
 
     Returns:
         the records to use, and a sampler where some should come more often than others.

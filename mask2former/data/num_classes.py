@@ -1,4 +1,4 @@
-"""The number of classes, on which a config and its data sets have to agree."""
+"""The number of classes, on which a config and its datasets have to agree."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")
 
 
 def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
-    """Compares MODEL.SEM_SEG_HEAD.NUM_CLASSES with the classes of the named data sets.
+    """Compare MODEL.SEM_SEG_HEAD.NUM_CLASSES with the classes of the named datasets.
 
-    Data sets whose metadata is not known before they are loaded pass, and so do models whose head
+    Datasets whose metadata is not known before they are loaded pass, and so do models whose head
     for regions has classes of its own.
 
     Raises:
@@ -31,13 +31,13 @@ def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
             some = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected}, but {name} has {len(classes)} "
-                f"classes ({some}); set it to {len(classes)}, choose another data set, or set it "
+                f"classes ({some}); set it to {len(classes)}, choose another dataset, or set it "
                 f"to {CLASSES_FROM_DATA} for the number in the data"
             )
 
 
 def class_names(cfg: CfgNode, name: str) -> list[str]:
-    """The classes of a data set that the model of a config tells apart; [] where not known.
+    """Return the classes of a dataset that the model of a config tells apart; [] where not known.
 
     Instance and video models tell apart the thing classes; panoptic and semantic ones all classes,
     which the metadata lists as stuff_classes.
@@ -47,8 +47,8 @@ def class_names(cfg: CfgNode, name: str) -> list[str]:
     return list((things if _tells_things_only(cfg) or not stuff else stuff) or [])
 
 
-def data_sets_in_use(cfg: CfgNode) -> list[str]:
-    """Those of DATASETS.TRAIN and TEST whose classes are the model's.
+def datasets_in_use(cfg: CfgNode) -> list[str]:
+    """Return those of DATASETS.TRAIN and TEST whose classes are the model's.
 
     Of a video model's training data that is the first: `mixing` maps the others to its classes.
     """

@@ -28,7 +28,7 @@ MAPPERS: dict[str, tuple[TargetKind, str, tuple[Extra, ...], DropPolicy]] = {
 def settings_from_config(
     cfg: CfgNode, is_train: bool = True, name: str | None = None
 ) -> dict[str, Any]:
-    """Returns the arguments of `DatasetMapper` for a config.
+    """Return the arguments of `DatasetMapper` for a config.
 
     Args:
         name: of the recipe; None for INPUT.DATASET_MAPPER_NAME.
@@ -66,12 +66,12 @@ def settings_from_config(
 
 
 def _labels(cfg: CfgNode) -> dict[str, Any]:
-    """What the numbers in semantic maps mean, from the metadata of the first training set."""
+    """Return what the numbers in semantic maps mean, by the metadata of the first dataset."""
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
     ignore_label = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
     labels = getattr(metadata, "sem_seg_labels", None)
     if labels is None:
         return {"ignore_label": getattr(metadata, "ignore_label", ignore_label)}
-    # The data set's own ignore label may be the new number of a class.
+    # The dataset's own ignore label may be the new number of a class.
     is_free = ignore_label >= len(labels)
     return {"sem_seg_labels": labels, "ignore_label": ignore_label if is_free else 65535}

@@ -1,4 +1,4 @@
-"""Turns annotations into targets: one class and one mask for each thing or region to be found.
+"""Turn annotations into targets: one class and one mask for each thing or region to be found.
 
 Masks are made for the transformed image. Their ``canvas`` (H, W) may be larger than the image,
 which then lies in the upper left of it; what lies outside of the image belongs to no mask.
@@ -35,13 +35,13 @@ class Targets:
     inside: np.ndarray
 
     def select(self, keep: np.ndarray) -> Targets:
-        """Those targets where ``keep`` (N,) bool is set."""
+        """Return those targets where ``keep`` (N,) bool is set."""
         if keep.all():
             return self
         return Targets(self.classes[keep], self.masks[keep], self.inside[keep])
 
     def boxes(self) -> np.ndarray:
-        """Tight boxes (N, 4) float32 of the masks as x0, y0, x1, y1 in pixels; 0 where empty."""
+        """Return tight boxes (N, 4) float32 of x0, y0, x1, y1 in pixels; 0 for empty masks."""
         boxes = np.zeros((len(self.masks), 4), np.float32)
         for box, mask in zip(boxes, self.masks):
             rows = np.flatnonzero(mask.any(axis=1))
@@ -52,7 +52,7 @@ class Targets:
 
 
 def semantic_targets(labels: np.ndarray, ignore_label: int, canvas: Size) -> Targets:
-    """One target for each class that occurs, in ascending order.
+    """Return one target for each class that occurs, in ascending order.
 
     Args:
         labels: (h, w) classes of the image's pixels, not negative.
@@ -65,7 +65,7 @@ def semantic_targets(labels: np.ndarray, ignore_label: int, canvas: Size) -> Tar
 
 
 def relabel(labels: np.ndarray, numbers: Sequence[int], ignore_label: int) -> np.ndarray:
-    """Replaces ``numbers[i]`` in a label map (H, W) by ``i`` and all else by ``ignore_label``.
+    """Replace ``numbers[i]`` in a label map (H, W) by ``i`` and all else by ``ignore_label``.
 
     Returns:
         (H, W) uint16.
@@ -77,7 +77,7 @@ def relabel(labels: np.ndarray, numbers: Sequence[int], ignore_label: int) -> np
 
 
 def panoptic_targets(codes: np.ndarray, segments: Sequence[Annotation], canvas: Size) -> Targets:
-    """One target for each segment that is no crowd, in their order, also if it has no pixels.
+    """Return one target for each segment that is no crowd, in their order, with or without pixels.
 
     Args:
         codes: (h, w), ``i + 1`` where ``segments[i]`` lies, as ``compact_ids`` gives it.
@@ -90,7 +90,7 @@ def panoptic_targets(codes: np.ndarray, segments: Sequence[Annotation], canvas: 
 
 
 def compact_ids(ids: np.ndarray, segments: Sequence[Annotation]) -> np.ndarray:
-    """Replaces the ids of a panoptic map by places in the list of segments.
+    """Replace the ids of a panoptic map by indices into the list of segments.
 
     Args:
         ids: (H, W) int32, 0 for void.
@@ -111,14 +111,14 @@ def compact_ids(ids: np.ndarray, segments: Sequence[Annotation]) -> np.ndarray:
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))  # runs of one id
     values = flat[starts]
     lookup = np.append(listed[order], -1)
-    places = np.searchsorted(lookup[:-1], values)
-    known = lookup[places] == values
+    indices = np.searchsorted(lookup[:-1], values)
+    known = lookup[indices] == values
     unlisted = np.unique(values[~known & (values != 0)])
     if unlisted.size:
         raise ValueError(
             f"the map has pixels of segment {unlisted[0]}, which segments_info does not list"
         )
-    codes = np.where(known, np.append(order, 0)[places] + 1, 0)
+    codes = np.where(known, np.append(order, 0)[indices] + 1, 0)
     absent = np.setdiff1d(np.arange(len(listed)), codes - 1)
     if absent.size:
         raise ValueError(f"segment {listed[absent[0]]} of segments_info has no pixel in the map")
@@ -134,7 +134,7 @@ def instance_targets(
     *,
     crowd: bool = False,
 ) -> Targets:
-    """One target for each annotation that is no crowd; those without a valid polygon are left out.
+    """Return one target for each annotation that is no crowd and has a valid polygon or mask.
 
     Polygons are transformed as points and rasterised afterwards by COCO's rules, so that their
     edges stay sharp at any scale. RLE and bitmaps are sampled at the nearest pixel.
@@ -175,7 +175,7 @@ def instance_targets(
 
 
 def padding_mask(geometry: Geometry, size: Size, canvas: Size) -> np.ndarray:
-    """Pixels (H, W) of the canvas that no pixel of the file was transformed to."""
+    """Return pixels (H, W) of the canvas that no pixel of the file was transformed to."""
     padding = np.ones(canvas, bool)
     from_file = geometry.apply_labels(np.ones(geometry.size, np.uint8))
     padding[: size[0], : size[1]] = from_file == 0
@@ -183,7 +183,7 @@ def padding_mask(geometry: Geometry, size: Size, canvas: Size) -> np.ndarray:
 
 
 def ignore_map(masks: np.ndarray, crowd: np.ndarray | None, padding: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) that no target covers and that are not known to be background.
+    """Return pixels (H, W) that no target covers and that are not known to be background.
 
     Args:
         masks: (N, H, W) bool of the targets.
@@ -198,7 +198,7 @@ def ignore_map(masks: np.ndarray, crowd: np.ndarray | None, padding: np.ndarray)
 def _from_codes(
     codes: np.ndarray, wanted: np.ndarray, classes: np.ndarray, canvas: Size
 ) -> Targets:
-    """One mask for each of the ``wanted`` values of ``codes`` (h, w)."""
+    """Return one mask for each of the ``wanted`` values of ``codes`` (h, w)."""
     height, width = codes.shape
     masks = np.zeros((len(wanted), *canvas), bool)
     for mask, code in zip(masks, wanted.astype(codes.dtype)):
@@ -209,7 +209,7 @@ def _from_codes(
 def _transform_polygons(
     shapes: Sequence[Sequence[np.ndarray]], geometry: Geometry
 ) -> list[list[np.ndarray]]:
-    """Transforms the polygons (P, 2) of several shapes all at once."""
+    """Transform the polygons (P, 2) of several shapes all at once."""
     polygons = [polygon for parts in shapes for polygon in parts]
     if not polygons:
         return []
@@ -219,7 +219,7 @@ def _transform_polygons(
 
 
 def _transform_bitmaps(bitmaps: Iterable[np.ndarray], geometry: Geometry) -> Iterable[np.ndarray]:
-    """Transforms bitmaps (H, W), eight at a time as the bits of one map of uint8."""
+    """Transform bitmaps (H, W), eight at a time as the bits of one map of uint8."""
     waiting = list(bitmaps)
     for start in range(0, len(waiting), 8):
         group = waiting[start : start + 8]

@@ -21,7 +21,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
-from ..data.num_classes import check_num_classes, data_sets_in_use
+from ..data.num_classes import check_num_classes, datasets_in_use
 from ..formats.atomic import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     test = list(cfg.DATASETS.TEST)
     for name in test if eval_only else (*cfg.DATASETS.TRAIN, *test):
         check_dataset(name)
-    check_num_classes(cfg, test if eval_only else data_sets_in_use(cfg))
+    check_num_classes(cfg, test if eval_only else datasets_in_use(cfg))
     if not eval_only:
         check_processes(cfg)
 

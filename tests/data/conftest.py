@@ -10,14 +10,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 @pytest.fixture
 def empty_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """detectron2's catalogs, without any data set until the test is over."""
+    """detectron2's catalogs, without any dataset until the test is over."""
     monkeypatch.setattr(DatasetCatalog, "data", {})
     monkeypatch.setattr(MetadataCatalog, "data", {})
 
 
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small shapes data set in it: 10 training and 4 validation images."""
+    """A folder with a small shapes dataset in it: 10 training and 4 validation images."""
     from mask2former.data.synthetic import write_shapes
 
     root = tmp_path_factory.mktemp("datasets")

@@ -1,7 +1,7 @@
-"""Small fakes of published data sets, as they are before they are prepared.
+"""Small fakes of published datasets, as they are before they are prepared.
 
 Every function writes one image a split, of 12 x 16 pixels in four quarters, into the folder that a
-person would unpack the data set to. The quarters are::
+person would unpack the dataset to. The quarters are::
 
     A A A A B B B B
     C C C C D D D D

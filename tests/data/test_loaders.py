@@ -1,4 +1,4 @@
-"""Loaders over detectron2's, and the checks of a data set that come before them."""
+"""Loaders over detectron2's, and the checks of a dataset that come before them."""
 # ruff: noqa: NPY002 (the workers draw from NumPy's global generator)
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_a_mapper_of_ones_own_is_used(cfg: CfgNode, records) -> None:
     assert batch == [0]
 
 
-def test_data_sets_of_the_same_classes_train_together(cfg: CfgNode, records) -> None:
+def test_datasets_of_the_same_classes_train_together(cfg: CfgNode, records) -> None:
     DatasetCatalog.register("others", lambda: [records[0] | {"image_id": 77}])
     MetadataCatalog.get("others").thing_classes = ["even", "odd"]
     cfg.DATASETS.TRAIN = ("squares", "others")
@@ -138,7 +138,7 @@ def test_a_set_without_any_object_says_how_to_go_on(cfg: CfgNode, records) -> No
         build_train_loader(cfg)
 
 
-def test_data_sets_of_other_classes_do_not_train_together(cfg: CfgNode, records) -> None:
+def test_datasets_of_other_classes_do_not_train_together(cfg: CfgNode, records) -> None:
     DatasetCatalog.register("others", lambda: records)
     MetadataCatalog.get("others").thing_classes = ["odd", "even"]
     cfg.DATASETS.TRAIN = ("squares", "others")

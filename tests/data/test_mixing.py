@@ -71,7 +71,7 @@ def test_equal_classes_join_records_as_they_are(empty_catalogs) -> None:
     )
 
 
-def test_data_sets_without_a_common_class_are_refused(empty_catalogs) -> None:
+def test_datasets_without_a_common_class_are_refused(empty_catalogs) -> None:
     MetadataCatalog.get("clips").thing_classes = ["dog"]
     MetadataCatalog.get("photos").thing_classes = ["cup"]
     with pytest.raises(ValueError, match="photos has no class of clips, whose classes are dog"):

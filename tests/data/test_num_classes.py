@@ -1,4 +1,4 @@
-"""How many classes a config has to have for a data set: by hand, and errors with both numbers."""
+"""How many classes a config has to have for a dataset: by hand, and errors with both numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from mask2former.config import get_config
-from mask2former.data.num_classes import check_num_classes, class_names, data_sets_in_use
+from mask2former.data.num_classes import check_num_classes, class_names, datasets_in_use
 
 THINGS, ALL = ["cat", "dog"], ["cat", "dog", "sky"]
 
@@ -55,10 +55,10 @@ def test_models_that_count_otherwise_are_left_alone(names) -> None:
         check_num_classes(config("SomebodysMaskFormer"), ["things"])
 
 
-def test_data_sets_that_share_the_models_classes() -> None:
+def test_datasets_that_share_the_models_classes() -> None:
     cfg = config("MaskFormer")
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("a", "b"), ("b", "c")
-    assert data_sets_in_use(cfg) == ["a", "b", "c"]
+    assert datasets_in_use(cfg) == ["a", "b", "c"]
     cfg.MODEL.META_ARCHITECTURE = "VideoMaskFormer"  # maps the classes of b to those of a
     cfg.DATASETS.TEST = ("c",)
-    assert data_sets_in_use(cfg) == ["a", "c"]
+    assert datasets_in_use(cfg) == ["a", "c"]

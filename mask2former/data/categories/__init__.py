@@ -1,4 +1,4 @@
-"""Class tables as data: one json file a family of data sets, read once and only when asked for."""
+"""Class tables as data: one json file a family of datasets, read once and only when asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["load_categories"]
 
 @functools.cache
 def load_categories(family: str) -> tuple[dict[str, Any], ...]:
-    """Returns the classes of a family of data sets, in the order of their contiguous ids.
+    """Return the classes of a family of datasets, in the order of their contiguous ids.
 
     Each is a dict of COCO's kind: ``id`` as in the annotation files, ``name``, and where the family
     has them ``isthing`` (0 or 1) and ``color`` (RGB, 0..255). Treat them as read-only.

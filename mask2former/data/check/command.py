@@ -1,4 +1,4 @@
-"""Checks a data set before training does: ``python -m mask2former.data.check CONFIG_OR_NAME``.
+"""Check a dataset before training does: ``python -m mask2former.data.check CONFIG_OR_NAME``.
 
 It reads every file, says what is wrong with the names of the files, counts classes and sizes, and
 draws a contact sheet. It ends with exit code 1 where training would fail, else with 0.
@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from ...config import get_config, load_config
 from ...config.merge import merge_opts
+from ..datasets.common import require_registered
 from ..datasets.custom import register_custom
 from ..loaders import build_mapper
 from ..num_classes import check_num_classes
@@ -37,23 +38,13 @@ OUTPUT = Path("output", "check")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code."""
-    options = _parser().parse_args(arguments)
+    """Run the command line and return the exit code."""
+    options = vars(_parser().parse_args(arguments))
     # What is wrong is reported here, and the loaders' own lines would tear the progress bar.
     logging.disable(logging.WARNING)
     try:
-        cfg, names = _data_sets(options.data, options.opts)
-        sound = [
-            check_dataset(
-                name,
-                cfg=cfg,
-                output=options.output,
-                samples=options.samples,
-                workers=options.workers,
-                limit=options.limit,
-            )
-            for name in names
-        ]
+        cfg, names = _read_data(options.pop("data"), options.pop("opts"))
+        sound = [check_dataset(name, cfg=cfg, **options) for name in names]
     except (OSError, ValueError) as error:
         print(f"FAILS  {error}")
         return 1
@@ -71,11 +62,11 @@ def check_dataset(
     workers: int = 1,
     limit: int = 20,
 ) -> bool:
-    """Checks a registered data set and prints what it finds.
+    """Check a registered dataset and print what it finds.
 
     Args:
-        cfg: a config that the data set has to fit; None for the data set alone.
-        output: folder in which the contact sheet gets a folder called after the data set.
+        cfg: a config that the dataset has to fit; None for the dataset alone.
+        output: folder in which the contact sheet gets a folder called after the dataset.
         samples: pictures on the sheet; 0 for no sheet.
         workers: processes that read.
         limit: findings to print, of those that fail and of the others.
@@ -84,7 +75,7 @@ def check_dataset(
         Whether training would not fail.
 
     Raises:
-        ValueError: there is no data set of that name.
+        ValueError: there is no dataset of that name.
     """
     source = open_source(name)
     total = Tally(list(source.findings))
@@ -106,7 +97,7 @@ def check_dataset(
 
 
 def _tallies(source: Source, workers: int) -> Iterator[Tally]:
-    """Checks the records in their order, one at a time in each process."""
+    """Check the records in their order, one at a time in each process."""
     check = partial(_check_one, kind=source.kind, meaning=source.meaning)
     if workers <= 1:
         yield from map(check, source.records)
@@ -125,7 +116,7 @@ def _has_known_categories(record: dict[str, Any]) -> bool:
 
 
 def _check_config(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Whether the number of classes and the mapper of a config fit the data set."""
+    """Return whether the number of classes and the mapper of a config fit the dataset."""
     try:
         check_num_classes(cfg, [name])
         if name in cfg.DATASETS.TRAIN and records:
@@ -161,11 +152,11 @@ def _report(source: Source, total: Tally, empty: int, limit: int) -> Iterator[st
 
 
 def _histogram(source: Source, total: Tally) -> Iterator[str]:
-    """A line with a bar for each class that occurs, and a list of the others."""
-    most = max(total.classes.values(), default=1)
+    """Yield a line with a bar for each class that occurs, and a list of the others."""
+    highest = max(total.classes.values(), default=1)
     names = dict(enumerate(source.classes))
     for category, count in total.classes.most_common():
-        bar = "#" * max(1, round(40 * count / most))
+        bar = "#" * max(1, round(40 * count / highest))
         yield f"    {names.get(category, category)!s:<24.24} {count:>8} {bar}"
     absent = [name for category, name in names.items() if category not in total.classes]
     if absent:
@@ -173,8 +164,8 @@ def _histogram(source: Source, total: Tally) -> Iterator[str]:
         yield f"    without any: {', '.join(absent[:12])}{more}"
 
 
-def _data_sets(data: str, opts: Sequence[str]) -> tuple[CfgNode | None, list[str]]:
-    """The config, where ``data`` is one, and the names of the data sets to check."""
+def _read_data(data: str, opts: Sequence[str]) -> tuple[CfgNode | None, list[str]]:
+    """Return the config, where ``data`` is one, and the names of the datasets to check."""
     if data.endswith((".yaml", ".yml")):
         cfg = load_config(data, opts)
         register_custom(cfg)
@@ -182,6 +173,10 @@ def _data_sets(data: str, opts: Sequence[str]) -> tuple[CfgNode | None, list[str
     cfg = get_config()
     merge_opts(cfg, opts)
     register_custom(cfg)
+    try:
+        require_registered(data)
+    except ValueError as error:
+        raise ValueError(f"{data!r} is no config file (.yaml), and {error}") from error
     return None, [data]
 
 
@@ -191,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="CONFIG_OR_NAME", help="yaml file, or a data set's name")
+    parser.add_argument("data", metavar="CONFIG_OR_NAME", help="yaml file, or a dataset's name")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys to set")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the pictures")
     parser.add_argument("--samples", type=int, default=16, help="pictures to draw; 0 for none")

@@ -1,4 +1,4 @@
-"""Looks one record of a data set over: its files, sizes, masks and categories."""
+"""Check one record of a dataset: its files, sizes, masks and categories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["instance", "panoptic", "semantic", "video"]
 Record = Mapping[str, Any]
 Size = tuple[int, int]  # H, W in pixels
 
-# COCO's, by the least area in pixels that is too much.
+# COCO's, by the area in pixels that they stay below.
 SCALES = (("small", 32**2), ("medium", 96**2), ("large", float("inf")))
 
 
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the numbers in a data set mean.
+    """What the numbers in a dataset mean.
 
     Attributes:
         num_classes: K; categories are 0 to K - 1.
@@ -70,11 +70,11 @@ class Tally:
 
     @property
     def fails(self) -> bool:
-        """Whether training would fail."""
+        """Return whether training would fail."""
         return any(finding.fails for finding in self.findings)
 
     def add(self, other: Tally) -> None:
-        """Adds what was found elsewhere."""
+        """Add what was found elsewhere."""
         self.findings += other.findings
         self.sizes += other.sizes
         self.classes += other.classes
@@ -90,7 +90,7 @@ class RecordCheck:
         self.tally = Tally()
 
     def run(self, record: Record, kind: Kind) -> Tally:
-        """Reads all files of a record in detectron2's format and returns the tally.
+        """Read all files of a record in detectron2's format and return the tally.
 
         Categories may be None where whoever read the json has reported an unknown one.
         """
@@ -126,7 +126,7 @@ class RecordCheck:
         return True
 
     def _check_photo(self, record: Record, path: str) -> Size | None:
-        """The size of the photo, None where it cannot be used."""
+        """Return the size of the photo, None where it cannot be used."""
         image = self._read(read_image, path)
         if image is None:
             return None
@@ -152,15 +152,15 @@ class RecordCheck:
                 name, crowd = describe(annotation, i), annotation.get("iscrowd", 0)
                 self._count(annotation["category_id"], area, where, name, crowd)
 
-    def _area(self, annotation: Record, place: int, size: Size | None, where: str) -> int | None:
-        """Pixels of a mask; None, with a finding, where there is no use in it."""
+    def _area(self, annotation: Record, index: int, size: Size | None, where: str) -> int | None:
+        """Return the area of a mask in pixels; None, with a finding, where it is of no use."""
         if size is None:
             return None  # its photo cannot be read, which was reported
-        name = describe(annotation, place)
+        name = describe(annotation, index)
         try:
-            polygons = valid_polygons(annotation, place)
+            polygons = valid_polygons(annotation, index)
             if polygons is None:
-                area = int(decode_bitmap(annotation, place, size).sum())
+                area = int(decode_bitmap(annotation, index, size).sum())
             else:
                 area = _polygon_area(polygons, size)
         except ValueError as error:
@@ -205,8 +205,8 @@ class RecordCheck:
             label for label in np.flatnonzero(pixels).tolist() if label != meaning.ignore_label
         ]
         numbers = meaning.sem_seg_labels or range(meaning.num_classes)
-        places = {number: i for i, number in enumerate(numbers)}
-        unknown = [label for label in found if label not in places]
+        indices = {number: i for i, number in enumerate(numbers)}
+        unknown = [label for label in found if label not in indices]
         if unknown:
             text = f"has the labels {', '.join(map(str, unknown))}, which "
             if meaning.sem_seg_labels is None:
@@ -218,8 +218,8 @@ class RecordCheck:
         if len(unknown) == len(found):
             self._add(False, path, "has no pixel with a class")
         for label in found if count else ():
-            if label in places:
-                self._count(places[label], int(pixels[label]), path, "", 0)
+            if label in indices:
+                self._count(indices[label], int(pixels[label]), path, "", 0)
 
     def _check_tracks(self, record: Record, size: Size | None) -> None:
         where = f"video {record['video_id']} ({record['file_names'][0]}, ...)"
@@ -231,11 +231,11 @@ class RecordCheck:
             mean = round(sum(seen) / max(len(seen), 1))
             self._count(track["category_id"], mean, where, name, track.get("iscrowd", 0))
 
-    def _areas(self, track: Record, place: int, size: Size | None, where: str) -> Iterator[Any]:
+    def _areas(self, track: Record, index: int, size: Size | None, where: str) -> Iterator[Any]:
         for frame, segmentation in enumerate(track["segmentations"]):
             if segmentation:
                 annotation = {"id": track["id"], "segmentation": segmentation}
-                yield self._area(annotation, place, size, f"{where}, frame {frame}")
+                yield self._area(annotation, index, size, f"{where}, frame {frame}")
 
 
 def _polygon_area(polygons: Sequence[np.ndarray], size: Size) -> int:
@@ -246,7 +246,7 @@ def _polygon_area(polygons: Sequence[np.ndarray], size: Size) -> int:
 
 
 def _size(record: Record) -> Size | None:
-    """The size that the annotations give, where they do."""
+    """Return the size that the annotations give, where they do."""
     return (record["height"], record["width"]) if "height" in record else None
 
 

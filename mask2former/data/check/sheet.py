@@ -1,4 +1,4 @@
-"""Draws a contact sheet of a data set: photos with their annotations, as training gets them."""
+"""Draw a contact sheet of a dataset: photos with their annotations, as training gets them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..datasets.common import palette
 from ..mappers import DatasetMapper
 from .records import Kind, Meaning
 
-CELL = (480, 640)  # the most that a picture has, H, W in pixels
+CELL = (480, 640)  # largest size of a picture, H, W in pixels
 
 
 def write_sheet(
@@ -27,11 +27,11 @@ def write_sheet(
     classes: Sequence[str],
     meaning: Meaning,
 ) -> Path:
-    """Writes a page with a row for each record: the photo, and it under masks and class names.
+    """Write a page with a row for each record: the photo, and it under masks and class names.
 
     Args:
         folder: of the page and its pictures.
-        name: of the data set.
+        name: of the dataset.
         records: sound ones.
 
     Returns:
@@ -48,7 +48,7 @@ def write_sheet(
 def _drawing(
     record: Mapping[str, Any], kind: Kind, classes: Sequence[str], meaning: Meaning
 ) -> tuple[np.ndarray, Iterator[Region]]:
-    """The photo of a record, (H, W, 3) in RGB and at most as large as CELL, and its regions."""
+    """Return the photo of a record, (H, W, 3) in RGB and no larger than CELL, and its regions."""
     if kind == "video":
         record, kind = _middle_frame(record), "instance"
     height, width = read_image(record["file_name"]).shape[:2]
@@ -73,7 +73,7 @@ def _drawing(
 
 
 def _photo(record: Mapping[str, Any]) -> str:
-    """The photo that is drawn: of a clip the middle frame."""
+    """Return the photo that is drawn: of a clip the middle frame."""
     if "file_names" in record:
         return record["file_names"][len(record["file_names"]) // 2]
     return record["file_name"]

@@ -1,8 +1,7 @@
-"""Opens data sets for checking: their json as it stands, before a loader leaves anything out."""
+"""Open datasets for checking: their json as it stands, before a loader leaves anything out."""
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
-from ..datasets.common import read_json
+from ..datasets.common import read_json, require_registered
 from .records import Finding, Kind, Meaning
 
 Record = dict[str, Any]
@@ -19,7 +18,7 @@ Record = dict[str, Any]
 
 @dataclass
 class Source:
-    """A data set to check.
+    """A dataset to check.
 
     Attributes:
         kind: of its annotations.
@@ -37,17 +36,12 @@ class Source:
 
 
 def open_source(name: str) -> Source:
-    """Opens a data set by its registered name.
+    """Open a dataset by its registered name.
 
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in DatasetCatalog:
-        alike = difflib.get_close_matches(name, DatasetCatalog.list(), 5, 0.4)
-        raise ValueError(
-            f"{name!r} is neither a config file nor a registered data set. "
-            f"Alike are: {', '.join(alike) or 'none'}"
-        )
+    require_registered(name)
     findings, loaded = [], []
     try:
         loaded = list(DatasetCatalog.get(name))
@@ -85,7 +79,7 @@ def _kind(metadata: Metadata, records: list[Record]) -> Kind:
 
 
 def _read_raw(source: Source, metadata: Metadata, path: str) -> None:
-    """Adds what is wrong in the json, and takes records from it where the loader would change
+    """Add what is wrong in the json, and take records from it where the loader would change
     or refuse them."""
     try:
         reader = _RawJson(read_json(path, ""), path, metadata)
@@ -118,9 +112,9 @@ class _RawJson:
         self.classes = classes or {category: i for i, category in enumerate(ids)}
 
     def instances(self) -> list[Record]:
-        self._find_twins(self.content["images"], "image", fails=False)
-        self._find_twins(self.content["images"], "image", fails=False, key="file_name")
-        self._find_twins(self.content["annotations"], "annotation", fails=True)
+        self._find_repeated(self.content["images"], "image", fails=False)
+        self._find_repeated(self.content["images"], "image", fails=False, key="file_name")
+        self._find_repeated(self.content["annotations"], "annotation", fails=True)
         records = {
             image["id"]: self._size(image)
             | {"file_name": self._join("image_root", image["file_name"]), "annotations": []}
@@ -137,7 +131,7 @@ class _RawJson:
         return list(records.values())
 
     def panoptic(self) -> list[Record]:
-        self._find_twins(self.content["annotations"], "image", fails=False, key="image_id")
+        self._find_repeated(self.content["annotations"], "image", fails=False, key="image_id")
         names = {image["id"]: image for image in self.content["images"]}
         records = []
         for annotation in self.content["annotations"]:
@@ -156,8 +150,8 @@ class _RawJson:
         return records
 
     def videos(self) -> list[Record]:
-        self._find_twins(self.content["videos"], "video", fails=True)
-        self._find_twins(self.content.get("annotations") or [], "annotation", fails=False)
+        self._find_repeated(self.content["videos"], "video", fails=True)
+        self._find_repeated(self.content.get("annotations") or [], "annotation", fails=False)
         records = {}
         for video in self.content["videos"]:
             names = [self._join("image_root", name) for name in video["file_names"]]
@@ -181,7 +175,7 @@ class _RawJson:
     def _add(self, fails: bool, text: str) -> None:
         self.findings.append(Finding(fails, self.path, text))
 
-    def _find_twins(
+    def _find_repeated(
         self, items: Iterable[Mapping[str, Any]], what: str, *, fails: bool, key: str = "id"
     ) -> None:
         counts = Counter(item[key] for item in items)
@@ -198,7 +192,7 @@ class _RawJson:
             else:
                 is_video = key == "video_id"
                 text = f"annotation {annotation['id']} has the {key} {annotation[key]}"
-                self._add(is_video, f"{text}, which is not there")
+                self._add(is_video, f"{text}, which does not exist")
 
     def _category(self, item: Mapping[str, Any], what: str) -> int | None:
         category = self.classes.get(item["category_id"])

@@ -1,7 +1,7 @@
-"""The data sets that are known by name; importing this registers them and reads no data.
+"""The datasets that are known by name; importing this registers them and reads no data.
 
 They are looked for under the folder that the variable DETECTRON2_DATASETS names, "datasets" by
-default. A name that somebody registered before is left as it is.
+default. A name that is registered already is left as it is.
 """
 
 import os
@@ -26,10 +26,10 @@ _FAMILIES = (
 
 
 def register_all(root: str | None = None) -> None:
-    """Registers every data set of this package; may be called again.
+    """Register every dataset of this package; may be called again.
 
     Args:
-        root: folder of the data sets; None for that of the variable DETECTRON2_DATASETS.
+        root: folder of the datasets; None for that of the variable DETECTRON2_DATASETS.
     """
     root = root or os.environ.get("DETECTRON2_DATASETS", "datasets")
     for register in _FAMILIES:

@@ -10,7 +10,7 @@ from .panoptic import panoptic_metadata, register_panoptic
 
 
 def register_ade20k(root: str) -> None:
-    """Registers ade20k_{panoptic,instance}_{train,val} in ``root``/ADEChallengeData2016.
+    """Register ade20k_{panoptic,instance}_{train,val} in ``root``/ADEChallengeData2016.
 
     detectron2's own ade20k_sem_seg_{train,val} get the colours of the classes.
     """
@@ -44,7 +44,7 @@ def register_ade20k(root: str) -> None:
 
 
 def register_ade20k_full(root: str) -> None:
-    """Registers ade20k_full_sem_seg_{train,val} in ``root``/ADE20K_2021_17_01."""
+    """Register ade20k_full_sem_seg_{train,val} in ``root``/ADE20K_2021_17_01."""
     folder = os.path.join(root, "ADE20K_2021_17_01")
     names = [c["name"] for c in load_categories("ade20k_full")]
     for split, long_split in common.LONG_SPLITS.items():

@@ -13,7 +13,7 @@ from .panoptic import panoptic_metadata, register_panoptic
 
 
 def register_coco_panoptic(root: str) -> None:
-    """Registers coco_2017_{train,val}_panoptic_with_sem_seg in ``root``/coco.
+    """Register coco_2017_{train,val}_panoptic_with_sem_seg in ``root``/coco.
 
     In the metadata of detectron2's coco_2017_{train,val}_panoptic, ``thing_*`` is made to cover the
     80 things, where detectron2 lists all 133 classes.
@@ -43,7 +43,7 @@ def _narrow_to_things(name: str, metadata: dict) -> None:
 
 
 def register_coco_stuff_10k(root: str) -> None:
-    """Registers coco_2017_{train,test}_stuff_10k_sem_seg in ``root``/coco/coco_stuff_10k."""
+    """Register coco_2017_{train,test}_stuff_10k_sem_seg in ``root``/coco/coco_stuff_10k."""
     folder = os.path.join(root, "coco", "coco_stuff_10k")
     categories = load_categories("coco_stuff_10k")
     for split in ("train", "test"):

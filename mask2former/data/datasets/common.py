@@ -1,8 +1,9 @@
-"""What the registrations of all data sets share: adding names once, metadata, and loading."""
+"""What the registrations of all datasets share: adding names once, metadata, and loading."""
 
 from __future__ import annotations
 
 import colorsys
+import difflib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +21,9 @@ LONG_SPLITS = {"train": "training", "val": "validation"}  # how folders call the
 
 
 def add(name: str, load: Callable[[], list[Record]], **metadata: Any) -> None:
-    """Registers a data set in detectron2's catalogs, unless ``name`` is there already.
+    """Register a dataset in detectron2's catalogs, unless ``name`` is registered.
 
-    Nothing is read before the data set is asked for.
+    Nothing is read before the dataset is asked for.
     """
     if name not in DatasetCatalog:
         DatasetCatalog.register(name, load)
@@ -30,14 +31,22 @@ def add(name: str, load: Callable[[], list[Record]], **metadata: Any) -> None:
 
 
 def fill_metadata(name: str, **metadata: Any) -> None:
-    """Adds the entries that the metadata of ``name`` lacks; those that are there stay."""
+    """Add the entries that the metadata of ``name`` lacks; those that it has stay."""
     known = MetadataCatalog.get(name)
     present = known.as_dict()
     known.set(**{key: value for key, value in metadata.items() if key not in present})
 
 
+def require_registered(name: str) -> None:
+    """Raise a ValueError that names the nearest ones, unless there is a dataset of that name."""
+    known = DatasetCatalog.list()
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(name, known, 5, 0.4)) or "none"
+        raise ValueError(f"there is no dataset named {name!r}; near names: {near}")
+
+
 def require(path: str, hint: str) -> str:
-    """Returns ``path``, which has to exist.
+    """Return ``path``, which has to exist.
 
     Raises:
         FileNotFoundError: with ``hint``, which says how to make it.
@@ -48,7 +57,7 @@ def require(path: str, hint: str) -> str:
 
 
 def read_json(path: str, hint: str) -> dict[str, Any]:
-    """Reads an annotation file.
+    """Read an annotation file.
 
     Raises:
         FileNotFoundError: with ``hint``, which says how to make it.
@@ -65,7 +74,7 @@ def read_json(path: str, hint: str) -> dict[str, Any]:
 
 
 def hint(script: str) -> str:
-    """What messages say about a missing file that datasets/prepare_``script``.py makes."""
+    """Return what messages say about a missing file that datasets/prepare_``script``.py makes."""
     return f"Make it with: python datasets/prepare_{script}.py (datasets/README.md shows the tree)"
 
 
@@ -93,7 +102,7 @@ def semantic(
     ignore_label: int = 255,
     **metadata: Any,
 ) -> None:
-    """Registers two folders, of images and of label maps under the same names."""
+    """Register two folders, of images and of label maps under the same names."""
 
     def load() -> list[Record]:
         for folder in (image_root, sem_seg_root):
@@ -122,7 +131,7 @@ def instances(
     hint: str,
     **metadata: Any,
 ) -> None:
-    """Registers a data set in COCO's instance form.
+    """Register a dataset in COCO's instance form.
 
     Contiguous ids are positions in ``categories``.
     """

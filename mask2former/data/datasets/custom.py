@@ -1,4 +1,4 @@
-"""Data sets of one's own, registered by a call or by the config key DATASETS.CUSTOM.
+"""Datasets of one's own, registered by a call or by the config key DATASETS.CUSTOM.
 
 They keep their standard forms: COCO instance json, COCO panoptic json with PNGs, folders of label
 maps, YouTube-VIS json. Classes and their number are taken from the data.
@@ -15,7 +15,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 
 from ...config.keys import CLASSES_FROM_DATA
-from ..num_classes import check_num_classes, class_names, data_sets_in_use
+from ..num_classes import check_num_classes, class_names, datasets_in_use
 from . import common, label_maps
 from .panoptic import panoptic_metadata, register_panoptic
 from .ytvis import video_instances
@@ -25,7 +25,7 @@ Classes = Sequence[str] | Mapping[int | str, str]
 # Registered here, with what they were registered with.
 _REGISTERED: dict[str, dict[str, Any]] = {}
 
-_HINT = "Check the paths that the data set was registered with (DATASETS.CUSTOM)."
+_HINT = "Check the paths that the dataset was registered with (DATASETS.CUSTOM)."
 
 
 def register(
@@ -39,10 +39,10 @@ def register(
     classes: Classes | None = None,
     ignore_label: int = 255,
 ) -> None:
-    """Makes a data set known under a name, for DATASETS.TRAIN and DATASETS.TEST.
+    """Make a dataset known under a name, for DATASETS.TRAIN and DATASETS.TEST.
 
     Args:
-        name: not taken by another data set; the same call again does nothing.
+        name: not taken by another dataset; the same call again does nothing.
         task: what the annotations are: "instance" (COCO json), "panoptic" (COCO panoptic json and
             PNGs), "sem_seg" (a folder of label maps), or "video" (YouTube-VIS json).
         image_root: folder of the images, or of the folders of frames.
@@ -69,20 +69,20 @@ def register(
     allowed, required, add = _TASKS[task]
     for key in ("image_root", *required):
         if given[key] is None:
-            raise ValueError(f"{name}: a data set of task {task} needs {key}")
+            raise ValueError(f"{name}: a dataset of task {task} needs {key}")
     unused = [k for k in ("annotations", "panoptic_root", "sem_seg_root") if k not in allowed]
     for key in unused:
         if given[key] is not None:
-            raise ValueError(f"{name}: a data set of task {task} has no {key}")
+            raise ValueError(f"{name}: a dataset of task {task} has no {key}")
     for key in ("image_root", *allowed):
         if given[key] is not None:
-            common.require(given[key], f"{key} of the data set {name} has to exist.")
+            common.require(given[key], f"{key} of the dataset {name} has to exist.")
     add(name, **{key: given[key] for key in inspect.signature(add).parameters if key in given})
     _REGISTERED[name] = {"task": task, **given}
 
 
 def _as_in_file(classes: Classes | None) -> list[str] | dict[str, str] | None:
-    """The same classes as a config file has them, in which keys are text."""
+    """Return the same classes as a config file has them, in which keys are text."""
     if isinstance(classes, Mapping):
         return {str(label): text for label, text in classes.items()}
     return classes and list(classes)
@@ -177,7 +177,7 @@ _TASKS = {
 def _read_categories(
     name: str, path: str, classes: Classes | None, keys: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """The categories of an annotation file by id, each with id, name and color."""
+    """Return the categories of an annotation file by id, each with id, name and color."""
     content = common.read_json(path, _HINT)
     missing = [key for key in ("categories", *keys) if key not in content]
     if missing:
@@ -194,25 +194,25 @@ def _read_categories(
 
 
 def register_custom(cfg: CfgNode) -> None:
-    """Registers the data sets of DATASETS.CUSTOM and fits MODEL.SEM_SEG_HEAD.NUM_CLASSES to them.
+    """Register the datasets of DATASETS.CUSTOM and fit MODEL.SEM_SEG_HEAD.NUM_CLASSES to them.
 
     Each entry is a mapping of the arguments of `register`, its name and task included. NUM_CLASSES
-    counts as not set where it is -1 or detectron2's default; then it is taken from the data sets
-    of DATASETS.TRAIN and DATASETS.TEST. ``load_config`` makes it -1 where a config that names data
-    sets of one's own inherits the number from one that does not.
+    counts as not set where it is -1 or detectron2's default; then it is taken from the datasets
+    of DATASETS.TRAIN and DATASETS.TEST. ``load_config`` makes it -1 where a config that names
+    datasets of one's own inherits the number from one that does not.
 
     Args:
         cfg: not frozen; NUM_CLASSES may be changed.
 
     Raises:
         FileNotFoundError, ValueError: as `register`; or NUM_CLASSES, or the number of classes of
-            another data set, differs from that of a custom one.
+            another dataset, differs from that of a custom one.
     """
     custom = [_register_entry(entry, index) for index, entry in enumerate(cfg.DATASETS.CUSTOM)]
     for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
         entry.update({k: _as_in_file(v) for k, v in entry.items() if k == "classes"})
     head = cfg.MODEL.SEM_SEG_HEAD
-    used = data_sets_in_use(cfg)
+    used = datasets_in_use(cfg)
     counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
     not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
     if counted and head.NUM_CLASSES in not_set:
@@ -221,7 +221,7 @@ def register_custom(cfg: CfgNode) -> None:
 
 
 def _register_entry(entry: Any, index: int) -> str:
-    """Registers an entry of DATASETS.CUSTOM and returns its name."""
+    """Register an entry of DATASETS.CUSTOM and return its name."""
     where = f"DATASETS.CUSTOM, entry {index}"
     if not isinstance(entry, Mapping):
         raise ValueError(

@@ -23,7 +23,7 @@ def register_label_maps(
     sem_seg_root: str,
     ignore_label: int,
 ) -> None:
-    """Registers two folders whose files match by name, subfolders included.
+    """Register two folders whose files match by name, subfolders included.
 
     Args:
         classes: name of each label, in the order of the contiguous ids. Where the labels are not 0,
@@ -44,7 +44,7 @@ def register_label_maps(
 
 
 def load_label_maps(image_root: str, sem_seg_root: str) -> list[dict[str, str]]:
-    """Returns one record an image: file_name and sem_seg_file_name.
+    """Return one record an image: file_name and sem_seg_file_name.
 
     An image without a label map, or the other way round, is left out with a line in the log.
 
@@ -69,8 +69,8 @@ def load_label_maps(image_root: str, sem_seg_root: str) -> list[dict[str, str]]:
 
 
 def _by_stem(root: str, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Files by their path below ``root`` without suffix."""
-    common.require(root, "A folder of images or label maps has to be there.")
+    """Return files by their path below ``root`` without suffix."""
+    common.require(root, "A folder of images or label maps has to exist.")
     files: dict[str, str] = {}
     for path in sorted(Path(root).rglob("*")):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):

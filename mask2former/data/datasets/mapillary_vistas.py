@@ -12,7 +12,7 @@ _IGNORE_LABEL = 65
 
 
 def register_mapillary_vistas(root: str) -> None:
-    """Registers mapillary_vistas_{sem_seg,panoptic,instance}_{train,val}.
+    """Register mapillary_vistas_{sem_seg,panoptic,instance}_{train,val}.
 
     The folder is ``root``/mapillary_vistas. The json files of the instances are made by
     datasets/prepare_mapillary_vistas_ins_seg.py.

@@ -1,4 +1,4 @@
-"""Data sets in COCO's panoptic form: a PNG of segment ids an image, and a json that names them."""
+"""Datasets in COCO's panoptic form: a PNG of segment ids an image, and a json that names them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import common
 
 
 def panoptic_metadata(categories: Iterable[common.Category]) -> dict[str, Any]:
-    """Metadata of a panoptic data set, by the convention of the published model.
+    """Return the metadata of a panoptic dataset, by the convention of the published model.
 
     Contiguous ids are positions in ``categories``, for things and stuff alike. ``stuff_*`` cover
     all classes, so that the semantic evaluator works on them; ``thing_*`` cover the things.
@@ -43,7 +43,7 @@ def register_panoptic(
     names_in_json: bool = False,
     **more: Any,
 ) -> None:
-    """Registers a data set in COCO's panoptic form.
+    """Register a dataset in COCO's panoptic form.
 
     Args:
         metadata, names_in_json: as for ``load_panoptic``.
@@ -91,7 +91,7 @@ def load_panoptic(
     image_id: Callable[[Any], Any] = lambda value: value,
     names_in_json: bool = False,
 ) -> list[common.Record]:
-    """Reads a panoptic json.
+    """Read a panoptic json.
 
     Args:
         metadata: from ``panoptic_metadata``.
@@ -135,7 +135,7 @@ def load_panoptic(
 def _contiguous_segments(
     annotation: Mapping[str, Any], metadata: Mapping[str, Any], path: str
 ) -> list[dict[str, Any]]:
-    """The segments of an image with contiguous category ids, and whether each is a thing."""
+    """Return the segments of an image with contiguous category ids, and whether each is a thing."""
     things = metadata["thing_dataset_id_to_contiguous_id"]
     classes = {**metadata["stuff_dataset_id_to_contiguous_id"], **things}
     segments = []

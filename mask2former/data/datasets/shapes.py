@@ -1,4 +1,4 @@
-"""The shapes data set, which datasets/prepare_shapes.py draws: 6 classes of things, 4 of stuff."""
+"""The shapes dataset, which datasets/prepare_shapes.py draws: 6 classes of things, 4 of stuff."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .panoptic import panoptic_metadata, register_panoptic
 
 
 def register_shapes(root: str) -> None:
-    """Registers shapes_{train,val}_{instance,panoptic,sem_seg} in the folder ``root``/shapes."""
+    """Register shapes_{train,val}_{instance,panoptic,sem_seg} in the folder ``root``/shapes."""
     folder = os.path.join(root, "shapes")
     categories = load_categories("shapes")
     things = [c for c in categories if c["isthing"]]

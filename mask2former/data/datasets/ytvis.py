@@ -1,6 +1,6 @@
 """Video instance segmentation in the form of YouTube-VIS: its editions, OVIS, and the shapes clips.
 
-Annotations stay as the json has them until a clip is sampled: a loaded data set holds one
+Annotations stay as the json has them until a clip is sampled: a loaded dataset holds one
 RLE string or polygon a frame and object, and no mask.
 """
 
@@ -24,7 +24,7 @@ _PER_FRAME = ("bboxes", "segmentations", "areas")
 
 
 def register_ytvis(root: str) -> None:
-    """Registers ytvis_{2019,2021,2022}_{train,val,test}, ovis_{train,val,test}, shapes_video_*."""
+    """Register ytvis_{2019,2021,2022}_{train,val,test}, ovis_{train,val,test}, shapes_video_*."""
     hint = "Unpack it there, see datasets/README.md"
     for year, table in (("2019", "2019"), ("2021", "2021"), ("2022", "2021")):
         folder = os.path.join(root, f"ytvis_{year}")
@@ -69,7 +69,7 @@ def video_instances(
     hint: str,
     **metadata: Any,
 ) -> None:
-    """Registers a data set in the form of YouTube-VIS.
+    """Register a dataset in the form of YouTube-VIS.
 
     Contiguous ids are positions in ``categories``, which are those of the json, ordered by id.
     """
@@ -87,17 +87,17 @@ def video_instances(
 
 
 def load_ytvis(json_file: str, image_root: str, name: str, hint: str = "") -> list[Record]:
-    """Reads a json file in the form of YouTube-VIS.
+    """Read a json file in the form of YouTube-VIS.
 
     Args:
-        name: of the registered data set, whose thing_dataset_id_to_contiguous_id is used.
+        name: of the registered dataset, whose thing_dataset_id_to_contiguous_id is used.
         hint: what the message about a missing file says on how to make it.
 
     Returns:
         One record a video: file_names (T paths), height, width, length (T), video_id, and
         annotations, one dict an object: id, category_id (contiguous), iscrowd, and the lists
         bboxes (XYWH in pixels), segmentations (RLE or polygons, as in the file) and areas, of T
-        entries each, None where the object is not to be seen. A file without annotations, as
+        entries each, None where the object is not visible. A file without annotations, as
         those of test sets, gives empty lists.
 
     Raises:
@@ -116,14 +116,14 @@ def load_ytvis(json_file: str, image_root: str, name: str, hint: str = "") -> li
         record = records.get(annotation["video_id"])
         where = f"{json_file}: annotation {annotation['id']}"
         if record is None:
-            raise ValueError(f"{where} is of video {annotation['video_id']}, which is not there")
+            raise ValueError(f"{where} is of video {annotation['video_id']}, which does not exist")
         record["annotations"].append(_object(annotation, record["length"], classes, where))
     logger.info("Read %d videos from %s", len(records), json_file)
     return list(records.values())
 
 
 def _match_classes(content: Mapping[str, Any], name: str, json_file: str) -> dict[int, int]:
-    """The contiguous id of each category id; the json has to know the same ids."""
+    """Return the contiguous id of each category id; the json has to know the same ids."""
     metadata = MetadataCatalog.get(name)
     classes: dict[int, int] = metadata.thing_dataset_id_to_contiguous_id
     found = {c["id"]: c["name"] for c in content["categories"]}
@@ -134,7 +134,7 @@ def _match_classes(content: Mapping[str, Any], name: str, json_file: str) -> dic
         )
     other = {i: n for i, n in found.items() if metadata.thing_classes[classes[i]] != n}
     if other:
-        logger.warning("%s names some classes otherwise than %s: %s", json_file, name, other)
+        logger.warning("%s names some classes differently than %s: %s", json_file, name, other)
     return classes
 
 

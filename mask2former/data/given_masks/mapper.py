@@ -66,14 +66,14 @@ class MaskDatasetMapper(DatasetMapper):
             "sampler": ProposalSampler(
                 jittered=node.JITTERED,
                 made_up=node.MADE_UP,
-                iou_threshold=node.IOU_THRESHOLD,
-                most=node.MAX_MASKS,
+                min_iou=node.IOU_THRESHOLD,
+                max_masks=node.MAX_MASKS,
             ),
             "mask_file": node.TRAIN_FILE if is_train else node.TEST_FILE,
         }
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Maps one record, which stays as it is; see the class for keys and errors."""
+        """Map one record, which stays as it is; see the class for keys and errors."""
         result = super().__call__(record)
         if self.is_train:
             return result
@@ -86,13 +86,13 @@ class MaskDatasetMapper(DatasetMapper):
     def _finish(
         self, result: dict[str, Any], targets: Targets, geometry: Geometry
     ) -> dict[str, Any]:
-        """Puts masks in the place of the instances of a training image."""
+        """Replace the instances by masks of a training image."""
         del result["instances"]
         more = np.zeros((0, *targets.masks.shape[1:]), bool)
         if self.mask_file is not None:
             more = self._moved_masks(result, targets.masks.shape[1:], geometry)
         masks, classes = self.sampler.sample(targets, more, self.num_classes)
-        if "ignore" in result:  # where nobody says what is there, a mask is neither right nor wrong
+        if "ignore" in result:  # what lies there is unknown: a mask is neither right nor wrong
             unknown = result["ignore"].numpy()
             areas = masks.sum(axis=(1, 2))
             keep = (masks & unknown).sum(axis=(1, 2)) <= areas / 2
@@ -110,7 +110,7 @@ class MaskDatasetMapper(DatasetMapper):
     def _moved_masks(
         self, record: Mapping[str, Any], canvas: tuple[int, int], geometry: Geometry
     ) -> np.ndarray:
-        """The masks of the file, transformed with the image."""
+        """Return the masks of the file, transformed with the image."""
         masks, _ = self._masks_of_file(record)
         moved = np.zeros((len(masks), *canvas), bool)
         for i, target in enumerate(moved):
@@ -120,12 +120,12 @@ class MaskDatasetMapper(DatasetMapper):
         return moved
 
     def _given_masks(self, record: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-        """The masks to name in inference, at the size (H, W) of the file."""
+        """Return the masks to name in inference, at the size (H, W) of the file."""
         targets = self._targets_of_file(record, size)
         if self.mask_file is None:
             if targets is None:
                 raise ValueError(
-                    "there are no masks to name: the data set has no annotations; set "
+                    "there are no masks to name: the dataset has no annotations; set "
                     "INPUT.MASK_PROPOSALS.TEST_FILE"
                 )
             masks = torch.from_numpy(targets.masks)
@@ -135,17 +135,17 @@ class MaskDatasetMapper(DatasetMapper):
         if scores is not None:
             found["mask_scores"] = scores
         if targets is not None:
-            threshold = self.sampler.iou_threshold
+            min_iou = self.sampler.min_iou
             none = np.zeros(0, np.int64)
             labels = [
-                match_masks(masks[[i]].numpy(), targets, self.num_classes, threshold)
+                match_masks(masks[[i]].numpy(), targets, self.num_classes, min_iou)
                 for i in range(len(masks))
             ]
             found["mask_labels"] = torch.from_numpy(np.concatenate([none, *labels]))
         return found
 
     def _targets_of_file(self, record: Mapping[str, Any], size: tuple[int, int]) -> Targets | None:
-        """The targets as they are annotated, None where the record has no annotations."""
+        """Return the targets as they are annotated, None where the record has no annotations."""
         key = {"panoptic": "pan_seg_file_name", "semantic": "sem_seg_file_name"}
         if key.get(self.target, "annotations") not in record:
             return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..targets import Targets
 
-# How far a jittered mask may go from the object, in shares of the object's size.
+# How far a jittered mask may go from the object, in fractions of the object's size.
 _SHIFT, _SCALE, _SWELL, _CUT = 0.1, 0.12, 0.08, 0.25
 _COARSE_SIDE = (12, 40)  # cells along the longer side of a coarsened mask
 
@@ -24,8 +24,8 @@ class ProposalSampler:
     Attributes:
         jittered: changed copies of each object.
         made_up: regions that are no object, for each object.
-        iou_threshold: least IoU with an object for its class, in 0..1.
-        most: most masks of an image.
+        min_iou: with an object, for its class, in 0..1.
+        max_masks: of an image.
 
     Raises:
         ValueError: an attribute out of range.
@@ -33,15 +33,15 @@ class ProposalSampler:
 
     jittered: int = 1
     made_up: float = 0.5
-    iou_threshold: float = 0.5
-    most: int = 64
+    min_iou: float = 0.5
+    max_masks: int = 64
 
     def __post_init__(self) -> None:
-        if min(self.jittered, self.made_up) < 0 or not 0 < self.iou_threshold <= 1 or self.most < 1:
+        if min(self.jittered, self.made_up) < 0 or not 0 < self.min_iou <= 1 or self.max_masks < 1:
             raise ValueError(
                 "INPUT.MASK_PROPOSALS: expected JITTERED and MADE_UP of 0 or more, IOU_THRESHOLD "
                 f"above 0 to 1 and MAX_MASKS of 1 or more, got {self.jittered}, {self.made_up}, "
-                f"{self.iou_threshold} and {self.most}"
+                f"{self.min_iou} and {self.max_masks}"
             )
 
     def sample(
@@ -64,25 +64,25 @@ class ProposalSampler:
         drawn += [made_up_region(objects.masks) for _ in range(count if len(objects.masks) else 0)]
         others = np.concatenate([np.array(drawn, bool).reshape(-1, *more.shape[1:]), more])
         others = others[others.any(axis=(1, 2))]
-        room = max(self.most - len(objects.masks), 0)
+        room = max(self.max_masks - len(objects.masks), 0)
         if len(others) > room:
             others = others[_shuffled(len(others))[:room]]
-        classes = match_masks(others, objects, num_classes, self.iou_threshold)
-        masks = np.concatenate([objects.masks, others])[: self.most]
+        classes = match_masks(others, objects, num_classes, self.min_iou)
+        masks = np.concatenate([objects.masks, others])[: self.max_masks]
         classes = np.concatenate([objects.classes, classes]).astype(np.int64)
-        return masks, classes[: self.most]
+        return masks, classes[: self.max_masks]
 
 
 def match_masks(
-    masks: np.ndarray, objects: Targets, num_classes: int, iou_threshold: float
+    masks: np.ndarray, objects: Targets, num_classes: int, min_iou: float
 ) -> np.ndarray:
     """Give each mask the class of the object that it overlaps most, or no-object.
 
     Args:
         masks: (P, H, W), bool.
         objects: of the same image.
-        num_classes: K, the class of masks whose best IoU is below the threshold.
-        iou_threshold: in 0..1.
+        num_classes: K, the class of masks whose best IoU is below it.
+        min_iou: in 0..1.
 
     Returns:
         (P,), int64.
@@ -97,7 +97,7 @@ def match_masks(
         common = (objects.masks[(slice(None), *window)] & inside).sum(axis=(1, 2))
         ious = common / np.maximum(areas + inside.sum() - common, 1)
         best = int(ious.argmax())
-        if ious[best] >= iou_threshold:
+        if ious[best] >= min_iou:
             classes[i] = objects.classes[best]
     return classes
 
@@ -115,8 +115,9 @@ def jitter(mask: np.ndarray) -> np.ndarray:
 
 
 def made_up_region(masks: np.ndarray) -> np.ndarray:
-    """A region (H, W), bool, that is mostly no object: two objects as one, a smaller part of one,
-    or an ellipse anywhere.
+    """Draw a region (H, W), bool, that is mostly no object.
+
+    It is two objects as one, a smaller part of one, or an ellipse anywhere.
 
     Args:
         masks: (N, H, W), bool, of one object or more, none empty.
@@ -137,16 +138,16 @@ def made_up_region(masks: np.ndarray) -> np.ndarray:
 
 
 def box_window(mask: np.ndarray, margin: float = 0.0) -> tuple[slice, slice]:
-    """Rows and columns of the box of a mask (H, W), widened by shares of its sides.
+    """Return rows and columns of the box of a mask (H, W), widened by a fraction of its sides.
 
     An empty mask has an empty window.
     """
     window = []
     for axis in (1, 0):
-        places = np.flatnonzero(mask.any(axis=axis))
-        if not len(places):
+        indices = np.flatnonzero(mask.any(axis=axis))
+        if not len(indices):
             return slice(0, 0), slice(0, 0)
-        start, stop = int(places[0]), int(places[-1]) + 1
+        start, stop = int(indices[0]), int(indices[-1]) + 1
         more = math.ceil(margin * (stop - start))
         window.append(slice(max(start - more, 0), min(stop + more, mask.shape[1 - axis])))
     return window[0], window[1]
@@ -180,8 +181,8 @@ def _coarsen(mask: np.ndarray) -> np.ndarray:
     if factor >= 1:
         return mask
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
-    shares = cv2.resize(mask * np.float32(1), small, interpolation=cv2.INTER_AREA)
-    return (cv2.resize(shares, (width, height)) >= 0.5).astype(np.uint8)
+    coverage = cv2.resize(mask * np.float32(1), small, interpolation=cv2.INTER_AREA)
+    return (cv2.resize(coverage, (width, height)) >= 0.5).astype(np.uint8)
 
 
 def _cut(mask: np.ndarray) -> np.ndarray:
@@ -189,14 +190,14 @@ def _cut(mask: np.ndarray) -> np.ndarray:
     return _half_plane(mask, 1 - _CUT * _uniform(0, 1))
 
 
-def _half_plane(mask: np.ndarray, share: float) -> np.ndarray:
-    """The pixels of a mask on one side of a line of random direction, this share of them."""
+def _half_plane(mask: np.ndarray, fraction: float) -> np.ndarray:
+    """Return this fraction of a mask: its pixels on one side of a line of random direction."""
     rows, columns = np.nonzero(mask)
     kept = np.zeros_like(mask)
     if len(rows):
         angle = _uniform(0, 2 * math.pi)
         along = columns * math.cos(angle) + rows * math.sin(angle)
-        within = along <= np.quantile(along, share)
+        within = along <= np.quantile(along, fraction)
         kept[rows[within], columns[within]] = 1
     return kept
 

@@ -23,7 +23,7 @@ def _folder(root: Path) -> Path:
 
 
 def prepare_semantic(root: Path, split: str, **options: Any) -> None:
-    """Makes annotations_detectron2/ from annotations/: labels 0..149, 255 where there was 0.
+    """Make annotations_detectron2/ from annotations/: labels 0..149, 255 where there was 0.
 
     Raises:
         FileNotFoundError: the annotations are missing.
@@ -49,7 +49,7 @@ def _read_classes(path: Path) -> np.ndarray:
 
 
 def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
-    """Makes ade20k_panoptic_SPLIT/ and .json from annotations/ and annotations_instance/.
+    """Make ade20k_panoptic_SPLIT/ and .json from annotations/ and annotations_instance/.
 
     Stuff comes from the label maps and things from the instance maps, which lie over it; pixels of
     thing classes without an instance are void.
@@ -107,7 +107,7 @@ def _merge(job: tuple[Path, Path]) -> dict[str, Any]:
 
 
 def _beside(source: Path) -> Path:
-    """The instance map for a label map."""
+    """Return the instance map for a label map."""
     return source.parents[2] / "annotations_instance" / source.parent.name / source.name
 
 
@@ -116,7 +116,7 @@ def _image(stem: str, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
-    """Makes ade20k_instance_SPLIT.json, in COCO's form, from annotations_instance/.
+    """Make ade20k_instance_SPLIT.json, in COCO's form, from annotations_instance/.
 
     Raises:
         FileNotFoundError, ValueError: the annotations are missing, or not as expected.
@@ -144,12 +144,12 @@ def _list_instances(path: Path) -> dict[str, Any]:
 
 
 def _read_codes(path: Path) -> np.ndarray:
-    """Class, from 1, + 256 x instance in each pixel (H, W); class 0 where there is no thing."""
+    """Return class + 256 x instance of each pixel (H, W); classes from 1, 0 for no thing."""
     return read_segment_ids(str(path)) & 0xFFFF  # red and green
 
 
 def _split(codes: np.ndarray, path: Path) -> list[tuple[Category, np.ndarray]]:
-    """The things of an image: (category, mask)."""
+    """Return the things of an image: (category, mask)."""
     things = [c for c in load_categories("ade20k") if c["isthing"]]
     found = []
     for code in np.unique(codes[codes & 255 != 0]).tolist():

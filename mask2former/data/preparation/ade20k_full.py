@@ -20,7 +20,7 @@ _VOID = 65535
 
 
 def prepare(root: Path, split: str, **options: Any) -> None:
-    """Makes images_detectron2/ and annotations_detectron2/ from images/ADE/.
+    """Make images_detectron2/ and annotations_detectron2/ from images/ADE/.
 
     The photos lie in a folder a scene there, each with a PNG of segments and a json of objects.
     They are linked where the file system can do it, else copied.
@@ -48,7 +48,7 @@ def _convert(job: tuple[Path, Path]) -> None:
 
 
 def _class_table(path: Path) -> dict[int, int]:
-    """The contiguous class of each number in an image, for the classes that are among the 847.
+    """Return the contiguous class of each number in an image that stands for one of the 847.
 
     The json beside an image says which number stands for which name.
     """

@@ -25,7 +25,7 @@ _HINT = "datasets/README.md shows what has to be there."
 
 
 def prepare_semantic(root: Path, split: str, **options: Any) -> None:
-    """Makes coco/panoptic_semseg_SPLIT2017/ from the panoptic annotations.
+    """Make coco/panoptic_semseg_SPLIT2017/ from the panoptic annotations.
 
     Labels are the contiguous ids 0..132 of all classes, 255 where there is no segment.
 
@@ -59,7 +59,7 @@ def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
 
 
 def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
-    """Makes images_detectron2/ and annotations_detectron2/ in coco/coco_stuff_10k/.
+    """Make images_detectron2/ and annotations_detectron2/ in coco/coco_stuff_10k/.
 
     Labels are the contiguous ids 0..170, 255 where the Matlab files say unlabeled.
 

@@ -1,4 +1,4 @@
-"""What the scripts that prepare data sets share: workers, progress bars, whole folders."""
+"""What the scripts that prepare datasets share: workers, progress bars, atomic folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARAMETERS_FILE = "parameters.json"
 def map_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, label: str
 ) -> Iterator[Result]:
-    """Calls ``function`` on every item and yields the results in the order of the items.
+    """Call ``function`` on every item and yield the results in the order of the items.
 
     The results do not depend on the number of workers. A progress bar runs on standard error.
 
@@ -59,7 +59,7 @@ def _start_worker() -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = None) -> None:
-    """Writes ``content`` as json to ``path``, whole or not at all; missing folders are made."""
+    """Write ``content`` as json to ``path``, atomically; missing folders are made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     separators = (",", ":") if indent is None else None
     text = json.dumps(content, indent=indent, separators=separators, ensure_ascii=False)
@@ -68,10 +68,10 @@ def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = No
 
 
 @contextlib.contextmanager
-def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a new folder that takes the place of ``path`` when the block ends without an error.
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a new folder that takes the place of ``path`` when the block ends without an error.
 
-    What stood at ``path`` before is deleted then, and only then.
+    A folder that was at ``path`` is deleted then, and only then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,20 +88,20 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
-    """A hidden name in the same folder that nobody else uses."""
+    """Return a hidden name in the same folder that is not in use."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def build_folder(
     target: Path, parameters: dict[str, Any], fill: Callable[[Path], None], *, overwrite: bool
 ) -> bool:
-    """Makes the folder ``target`` with ``fill``, whole or not at all, unless it is there already.
+    """Make the folder ``target`` with ``fill``, atomically, unless it exists.
 
     Args:
         parameters: all that the content depends on; kept in the folder, so that a second call with
             the same ones does nothing.
         fill: writes the content into the folder that it is given.
-        overwrite: replace a folder that is there.
+        overwrite: replace a folder that exists.
 
     Returns:
         Whether the folder was made now.
@@ -118,14 +118,14 @@ def build_folder(
             f"{target} was made {what} and is left as it is; "
             f"asked for: {parameters}. Choose another folder, or overwrite it (--overwrite)."
         )
-    with whole_folder(target) as partial:
+    with atomic_folder(target) as partial:
         fill(partial)
         write_json(partial / PARAMETERS_FILE, parameters, indent=1)
     return True
 
 
 def _read_parameters(folder: Path) -> dict[str, Any] | None:
-    """The parameters that ``folder`` was made with; None where that is not known."""
+    """Return the parameters that ``folder`` was made with; None where that is not known."""
     try:
         return json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
@@ -133,7 +133,7 @@ def _read_parameters(folder: Path) -> dict[str, Any] | None:
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder whose names fit ``pattern``, such as ``"*.png"``, in their order.
+    """Return the sorted files of a folder whose names fit ``pattern``, such as ``"*.png"``.
 
     Raises:
         FileNotFoundError: the folder is missing, or has no such file.
@@ -185,7 +185,7 @@ def link_files(sources: Sequence[Path], folder: Path) -> None:
 
 
 def write_image(path: Path, array: np.ndarray) -> None:
-    """Writes an image (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, whole or not at all."""
+    """Write an image (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, atomically."""
     with atomic_path(path) as partial:
         Image.fromarray(array).save(partial)
 
@@ -236,7 +236,7 @@ def collect_records(
     workers: int,
     label: str,
 ) -> list[Any]:
-    """Calls ``describe`` on every item, and after an interruption goes on where it stopped.
+    """Call ``describe`` on every item, and after an interruption go on where it stopped.
 
     What is done is kept in a journal beside ``target``, one line of json an item, until
     ``write_annotations`` deletes it.
@@ -271,7 +271,7 @@ def _journal(target: Path) -> Path:
 
 
 def _read_journal(journal: Path, head: Any) -> list[Any]:
-    """The records of an interrupted run over the same items."""
+    """Return the records of an interrupted run over the same items."""
     if not journal.exists():
         return []
     lines = []

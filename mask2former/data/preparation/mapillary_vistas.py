@@ -16,7 +16,7 @@ from .segments import check_segments, encode_mask
 
 
 def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:
-    """Makes instances_SPLIT.json in mapillary_vistas/{training,validation}/.
+    """Make instances_SPLIT.json in mapillary_vistas/{training,validation}/.
 
     Its category ids and image ids are those of panoptic/panoptic_2018.json, and its masks those
     segments whose class is a thing.

@@ -20,7 +20,7 @@ def run(
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=formatter)
-    parser.add_argument("--root", type=Path, default=default_root(), help="folder of the data sets")
+    parser.add_argument("--root", type=Path, default=default_root(), help="folder of the datasets")
     parser.add_argument("--splits", nargs="+", choices=splits, default=splits)
     add_common_arguments(parser)
     arguments = parser.parse_args()
@@ -30,18 +30,18 @@ def run(
 
 
 def default_root() -> str:
-    """The folder in which detectron2 looks for data sets."""
+    """Return the folder in which detectron2 looks for datasets."""
     return os.environ.get("DETECTRON2_DATASETS", "datasets")
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --workers and --overwrite."""
+    """Add --workers and --overwrite."""
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there")
+    parser.add_argument("--overwrite", action="store_true", help="make again what exists")
 
 
 def call(prepare: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Calls ``prepare`` and ends the script with one line where the user has to do something."""
+    """Call ``prepare`` and end the script with one line where the user has to do something."""
     try:
         return prepare(**arguments)
     except (OSError, ValueError) as error:

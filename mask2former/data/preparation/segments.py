@@ -14,7 +14,7 @@ Array = np.ndarray
 
 
 def free_id(color: Sequence[int], taken: Collection[int]) -> int:
-    """A segment id that, drawn as RGB, looks like the class.
+    """Return a segment id that, drawn as RGB, looks like the class.
 
     Args:
         color: of the class, RGB in 0..255.
@@ -38,7 +38,7 @@ def ids_to_rgb(ids: Array) -> Array:
 
 
 def encode_mask(mask: Array) -> dict[str, Any]:
-    """Returns COCO's ``segmentation`` (compressed RLE), ``bbox`` (XYWH) and ``area`` of a mask.
+    """Return COCO's ``segmentation`` (compressed RLE), ``bbox`` (XYWH) and ``area`` of a mask.
 
     Args:
         mask: (H, W) bool with at least one pixel.
@@ -50,26 +50,26 @@ def encode_mask(mask: Array) -> dict[str, Any]:
 
 
 def measure_segments(ids: Array) -> dict[int, dict[str, Any]]:
-    """Area and bbox (XYWH, pixels) of every id but 0 in a map (H, W)."""
-    present, places = np.unique(ids, return_inverse=True)
-    places = places.reshape(ids.shape)
-    areas = np.bincount(places.ravel()).tolist()
+    """Return the area and bbox (XYWH, pixels) of every id but 0 in a map (H, W)."""
+    present, indices = np.unique(ids, return_inverse=True)
+    indices = indices.reshape(ids.shape)
+    areas = np.bincount(indices.ravel()).tolist()
     boxes = [
-        [x.start, y.start, x.stop - x.start, y.stop - y.start] for y, x in find_objects(places + 1)
+        [x.start, y.start, x.stop - x.start, y.stop - y.start] for y, x in find_objects(indices + 1)
     ]
     rows = zip(present.tolist(), areas, boxes)
     return {i: {"area": area, "bbox": box} for i, area, box in rows if i != 0}
 
 
 def look_up(labels: Array, table: Mapping[int, int], default: int, dtype: type) -> Array:
-    """Replaces every value in ``labels`` (H, W) by its entry in ``table``, or by ``default``."""
-    present, places = np.unique(labels, return_inverse=True)
+    """Replace every value in ``labels`` (H, W) by its entry in ``table``, or by ``default``."""
+    present, indices = np.unique(labels, return_inverse=True)
     values = np.array([table.get(int(value), default) for value in present], dtype)
-    return values[places].reshape(labels.shape)
+    return values[indices].reshape(labels.shape)
 
 
 def check_segments(ids: np.ndarray, segments: Mapping[int, Any], path: Path) -> None:
-    """Compares the segment ids in a PNG (H, W) with those that the json has for it.
+    """Compare the segment ids in a PNG (H, W) with those that the json has for it.
 
     Raises:
         ValueError: names the ids that only one of them has.

@@ -14,24 +14,24 @@ from .motion import random_clip
 from .picture import write_picture
 from .scene import render
 
-_LEAST_PIXELS = 8  # of an image of 128 x 128; with less to see, an object is not annotated
+_MIN_PIXELS = 8  # of an image of 128 x 128; with fewer visible, an object is not annotated
 
 
 def draw(
     folder: Path, split: str, video_id: int, rng: np.random.Generator, *, size: int, frames: int
 ) -> dict[str, Any]:
-    """Draws one clip, writes its frames, and returns what the json says about it."""
+    """Draw one clip, write its frames, and return what the json says about it."""
     clip = random_clip(rng, size, frames)
     names = [f"{video_id:05d}/{frame:05d}.jpg" for frame in range(frames)]
     categories = {c["name"]: c["id"] for c in load_categories("shapes")}
     objects = [_empty_object(video_id, categories[thing.kind], size) for thing in clip.things]
-    least = max(_LEAST_PIXELS * (size / 128) ** 2, 1)
+    min_pixels = max(_MIN_PIXELS * (size / 128) ** 2, 1)
     for frame, name in enumerate(names):
         pixels, owner = render(clip.scene(frame), rng)
         write_picture(folder / split / "JPEGImages" / name, pixels)
         for number, record in enumerate(objects, start=1):
             mask = owner == number
-            _append(record, encode_mask(mask) if mask.sum() >= least else {})
+            _append(record, encode_mask(mask) if mask.sum() >= min_pixels else {})
     video = {"id": video_id, "height": size, "width": size, "length": frames, "file_names": names}
     return {"video": video, "objects": objects}
 
@@ -42,7 +42,7 @@ def _empty_object(video_id: int, category_id: int, size: int) -> dict[str, Any]:
 
 
 def _append(record: dict[str, Any], frame: dict[str, Any]) -> None:
-    """Adds a frame, in which the object is not to be seen where ``frame`` is empty."""
+    """Add a frame, in which the object is not visible where ``frame`` is empty."""
     record["bboxes"].append(frame.get("bbox"))
     record["segmentations"].append(frame.get("segmentation"))
     record["areas"].append(frame.get("area"))

@@ -19,7 +19,7 @@ Array = np.ndarray
 def draw(
     folder: Path, split: str, image_id: int, rng: np.random.Generator, *, size: int
 ) -> dict[str, Any]:
-    """Draws one picture, writes its files, and returns what the json files say about it."""
+    """Draw one image, write its files, and return what the json files say about it."""
     scene = random_scene(rng, size)
     pixels, owner = render(scene, rng)
     segments, panoptic, semantic = _segments(scene, owner, image_id)
@@ -32,7 +32,7 @@ def draw(
 
 
 def _segments(scene: Scene, owner: Array, image_id: int) -> tuple[list[dict], Array, Array]:
-    """Splits a picture into its segments: stuff, one a class, then things.
+    """Split a picture into its segments: stuff, one a class, then things.
 
     Args:
         owner: (H, W) uint8 from ``render``.
@@ -61,7 +61,7 @@ def _segments(scene: Scene, owner: Array, image_id: int) -> tuple[list[dict], Ar
 def write_annotations(
     folder: Path, split: str, records: list[dict[str, Any]], version: int
 ) -> None:
-    """Writes the instance and the panoptic json of a split."""
+    """Write the instance and the panoptic json of a split."""
     categories = load_categories("shapes")
     images = [record["image"] for record in records]
     things = [s for record in records for s in record["segments"] if s["isthing"]]

@@ -11,11 +11,11 @@ from .scene import Backdrop, Scene, find_owners, random_backdrop
 from .things import Pose, Thing, footprint, random_thing
 
 _MAX_THINGS = 6
-_SHARE_OF_TRAVELLERS = 0.45  # things that leave the picture and come back
+_FRACTION_OF_TRAVELLERS = 0.45  # things that leave the image and come back
 _MAX_SPEED = 7.0  # pixels a frame, of an image of 128 x 128
 # A thing that cannot be recognised in this many frames is left out of the clip.
-_LEAST_FRAMES = 3
-_LEAST_VISIBLE_SHARE = 0.25
+_MIN_FRAMES = 3
+_MIN_VISIBLE_FRACTION = 0.25
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,23 @@ class Clip:
     size: int
 
     def scene(self, frame: int) -> Scene:
-        """What frame number ``frame`` shows."""
-        place = self.drift.at(frame)
-        image = cv2.getRectSubPix(self.backdrop.image, (self.size,) * 2, (place.x, place.y))
+        """Return what frame number ``frame`` shows."""
+        centre = self.drift.at(frame)
+        image = cv2.getRectSubPix(self.backdrop.image, (self.size,) * 2, (centre.x, centre.y))
         poses = tuple(motion.at(frame) for motion in self.motions)
         backdrop = replace(self.backdrop, image=image, labels=np.zeros((0, 0), np.uint8))
         return Scene(backdrop, self.things, poses, self.light, self.grain)
 
 
 def random_clip(rng: np.random.Generator, size: int, frames: int) -> Clip:
-    """Draws a clip of ``frames`` frames of ``size`` x ``size`` pixels."""
+    """Draw a clip of ``frames`` frames of ``size`` x ``size`` pixels."""
     unit = size / 128
     margin = round(12 * unit)
     whole = size + 2 * margin
     things = [random_thing(rng, unit) for _ in range(rng.integers(2, _MAX_THINGS + 1))]
     motions = []
     for index, thing in enumerate(things):  # the first one stays in the picture
-        travels = index > 0 and rng.random() < _SHARE_OF_TRAVELLERS
+        travels = index > 0 and rng.random() < _FRACTION_OF_TRAVELLERS
         motions.append(_random_motion(rng, thing, size, frames, travels=travels))
     keep = _recognisable(things, motions, size, frames)
     centre = (whole - 1) / 2
@@ -106,7 +106,7 @@ def random_clip(rng: np.random.Generator, size: int, frames: int) -> Clip:
 def _random_motion(
     rng: np.random.Generator, thing: Thing, size: int, frames: int, *, travels: bool
 ) -> Motion:
-    """A gentle swing, or one over the border and back within the clip."""
+    """Draw a gentle swing, or one over the border and back within the clip."""
     centre, swing = rng.uniform(0.15, 0.85, 2) * size, rng.uniform(0.03, 0.22, 2) * size
     phase = rng.uniform(0, 2 * np.pi, 2)
     axis, side = rng.integers(2, size=2)
@@ -125,11 +125,11 @@ def _random_motion(
 
 
 def _recognisable(things: list[Thing], motions: list[Motion], size: int, frames: int) -> list[int]:
-    """Indices of the things that show enough of themselves in some frames."""
+    """Return the indices of the things that show enough of themselves in some frames."""
     seen = np.zeros(len(things), int)
     for frame in range(frames):
         prints = [footprint(t, m.at(frame), size, size) for t, m in zip(things, motions)]
         owner = find_owners(prints, (size, size))
         visible = np.bincount(owner.ravel(), minlength=len(things) + 1)[1:]
-        seen += visible >= [max(_LEAST_VISIBLE_SHARE * p.area, 1) for p in prints]
-    return [i for i in range(len(things)) if seen[i] >= min(_LEAST_FRAMES, frames)]
+        seen += visible >= [max(_MIN_VISIBLE_FRACTION * p.area, 1) for p in prints]
+    return [i for i in range(len(things)) if seen[i] >= min(_MIN_FRAMES, frames)]

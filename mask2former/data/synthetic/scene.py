@@ -1,4 +1,4 @@
-"""Composes scenes: wavy regions of stuff behind, things in painter's order before them."""
+"""Compose scenes: wavy regions of stuff behind, things in painter's order before them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .things import Footprint, Pose, Thing, footprint, paint, random_thing
 Array = np.ndarray
 
 _MAX_THINGS = 5
-_SHARE_WITHOUT_THINGS = 0.05
-# A thing with less to see of it than this is left out: nobody could name its class.
-_LEAST_VISIBLE_SHARE = 0.4
-_LEAST_VISIBLE_PIXELS = 20  # of an image of 128 x 128
+_FRACTION_WITHOUT_THINGS = 0.05
+# A thing that shows less than this is left out: its class could not be recognised.
+_MIN_VISIBLE_FRACTION = 0.4
+_MIN_VISIBLE_PIXELS = 20  # of an image of 128 x 128
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Scene:
 
 
 def random_backdrop(rng: np.random.Generator, height: int, width: int, unit: float) -> Backdrop:
-    """Draws 2 to 4 regions: bands one above the other, the sky on top, one of them often split."""
+    """Draw 2 to 4 regions: bands one above the other, the sky on top, one of them often split."""
     others = [name for name in TEXTURES if name != "sky"]
     names = [str(name) for name in rng.permutation(others)[: rng.integers(1, 4)]]
     if len(names) == 1 or rng.random() < 0.8:
@@ -59,12 +59,12 @@ def random_backdrop(rng: np.random.Generator, height: int, width: int, unit: flo
 
 
 def _cover_beyond(border: Array, length: int) -> Array:
-    """Which share of each pixel of a line lies beyond its border, (len(border), length)."""
+    """Return the fraction of each pixel in a line beyond its border, (len(border), length)."""
     return np.clip(np.arange(1, length + 1) - border[:, None], 0, 1).astype(np.float32)
 
 
 def _wave(rng: np.random.Generator, length: int, unit: float) -> Array:
-    """Offsets in pixels of a tilted, wavy border, (length,)."""
+    """Return offsets in pixels of a tilted, wavy border, (length,)."""
     tilt = np.linspace(-1, 1, length) * rng.normal(0, 0.04) * length
     bumps = noise(rng, 1, length, (1, rng.uniform(14, 50) * unit))[0]
     return tilt + bumps * rng.uniform(0.5, 5) * unit
@@ -79,7 +79,7 @@ def _lay(
     cover: Array,
     unit: float,
 ) -> None:
-    """Lays a texture over the part of the image that ``cover`` (H, W) marks, in place."""
+    """Lay a texture over the part of the image that ``cover`` (H, W) marks, in place."""
     rows = np.flatnonzero(cover.any(axis=1))
     if rows.size == 0:
         return
@@ -97,7 +97,7 @@ def _split(
     band: Array,
     unit: float,
 ) -> None:
-    """Gives one side of the lowest band, marked by ``band`` (H, W), to another class, in place."""
+    """Give one side of the lowest band, marked by ``band`` (H, W), to another class, in place."""
     height, width = labels.shape
     name = str(rng.choice([name for name in TEXTURES if name not in ("sky", names[-1])]))
     if name not in names:
@@ -108,10 +108,10 @@ def _split(
 
 
 def random_scene(rng: np.random.Generator, size: int) -> Scene:
-    """Draws a scene of ``size`` x ``size`` pixels in which every thing can be recognised."""
+    """Draw a scene of ``size`` x ``size`` pixels in which every thing can be recognised."""
     unit = size / 128
     backdrop = random_backdrop(rng, size, size, unit)
-    empty = rng.random() < _SHARE_WITHOUT_THINGS
+    empty = rng.random() < _FRACTION_WITHOUT_THINGS
     things, poses = [], []
     for _ in range(0 if empty else rng.integers(1, _MAX_THINGS + 1)):
         things.append(random_thing(rng, unit))
@@ -131,9 +131,9 @@ def random_scene(rng: np.random.Generator, size: int) -> Scene:
 def _random_pose(
     rng: np.random.Generator, size: int, things: list[Thing], poses: list[Pose]
 ) -> Pose:
-    """A place for the last thing: often beside another, the border cutting some.
+    """Draw a pose for the last thing: often beside another, the border cutting some.
 
-    The first one stands further in, as it is to be seen in any case.
+    The first one stands further in, as it has to be visible.
     """
     angle = rng.uniform(-np.pi, np.pi)
     if not poses:
@@ -150,16 +150,16 @@ def _random_pose(
 
 
 def _recognisable(things: list[Thing], poses: list[Pose], size: int, unit: float) -> list[int]:
-    """Indices of the things that show enough of themselves."""
+    """Return the indices of the things that show enough of themselves."""
     prints = [footprint(thing, pose, size, size) for thing, pose in zip(things, poses)]
     owner = find_owners(prints, (size, size))
     visible = np.bincount(owner.ravel(), minlength=len(things) + 1)[1:]
-    least = [max(_LEAST_VISIBLE_SHARE * p.area, _LEAST_VISIBLE_PIXELS * unit**2) for p in prints]
-    return [i for i in range(len(things)) if visible[i] >= least[i]]
+    limits = [max(_MIN_VISIBLE_FRACTION * p.area, _MIN_VISIBLE_PIXELS * unit**2) for p in prints]
+    return [i for i in range(len(things)) if visible[i] >= limits[i]]
 
 
 def find_owners(prints: list[Footprint], shape: tuple[int, int]) -> Array:
-    """Which thing each pixel shows, (H, W) uint8: 0 for none, i + 1 for thing i."""
+    """Return which thing each pixel shows, (H, W) uint8: 0 for none, i + 1 for thing i."""
     owner = np.zeros(shape, np.uint8)
     for index, where in enumerate(prints, start=1):
         owner[where.rows, where.cols][where.mask] = index
@@ -167,7 +167,7 @@ def find_owners(prints: list[Footprint], shape: tuple[int, int]) -> Array:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Paints a scene.
+    """Paint a scene.
 
     Returns:
         The picture (H, W, 3) uint8 RGB, and (H, W) uint8 that says which thing each pixel shows: 0
@@ -186,7 +186,7 @@ def render(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _lamp(height: int, width: int, light: Array) -> Array:
-    """A little more light on the side that it comes from, (H, W, 1)."""
+    """Return a factor of light, larger on the side that it comes from, (H, W, 1)."""
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     return (1 + np.float32(0.09) * (x * light[0] + y * light[1]))[..., None]

@@ -44,7 +44,7 @@ _BRICKS = (
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: tuple[float, float]) -> Array:
-    """Smooth noise of mean 0 and standard deviation near 1, (H, W) float32.
+    """Return smooth noise of mean 0 and standard deviation near 1, (H, W) float32.
 
     Args:
         cell: height and width in pixels of a bump.
@@ -56,22 +56,22 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: tuple[float, 
 
 
 def _fractal(rng: np.random.Generator, height: int, width: int, cell: float) -> Array:
-    """Four octaves of ``noise``, each half as large and half as strong as the one before."""
+    """Return four octaves of ``noise``, each half as large and half as strong as the one before."""
     octaves = (noise(rng, height, width, (cell / 2**i,) * 2) / 2**i for i in range(4))
     return sum(octaves, np.zeros((height, width), np.float32)) / 1.15
 
 
 def _pick(rng: np.random.Generator, palettes: tuple) -> tuple[Array, Array]:
-    """One pair of colours, a little off the given ones; float32 RGB in 0..1."""
+    """Return one pair of colours, a little off the given ones; float32 RGB in 0..1."""
     pair = np.asarray(palettes[rng.integers(len(palettes))], np.float32) / 255
     shift = rng.normal(0, 0.03, (1, 3)) + rng.normal(0, 0.03)
     first, second = np.clip(pair + shift, 0, 1).astype(np.float32)
     return first, second
 
 
-def _mix(first: Array, second: Array, share: Array) -> Array:
-    """Goes from the colour ``first`` to ``second`` as ``share`` (H, W) goes from 0 to 1."""
-    return first + (second - first) * share[..., None]
+def _mix(first: Array, second: Array, fraction: Array) -> Array:
+    """Go from the colour ``first`` to ``second`` as ``fraction`` (H, W) goes from 0 to 1."""
+    return first + (second - first) * fraction[..., None]
 
 
 def _smoothstep(low: float, high: float, x: Array) -> Array:
@@ -80,7 +80,7 @@ def _smoothstep(low: float, high: float, x: Array) -> Array:
 
 
 def sky(rng: np.random.Generator, height: int, width: int, unit: float) -> Array:
-    """A vertical gradient with flat-bottomed drifts of cloud."""
+    """Draw a vertical gradient with flat-bottomed drifts of cloud."""
     upper, lower = _pick(rng, _SKIES)
     y = np.linspace(0, 1.3, height, dtype=np.float32)[:, None]
     image = _mix(upper, lower, np.clip(np.broadcast_to(y, (height, width)), 0, 1))
@@ -102,7 +102,7 @@ def grass(rng: np.random.Generator, height: int, width: int, unit: float) -> Arr
 
 
 def _dots(rng: np.random.Generator, height: int, width: int, count: int, radius: float) -> Array:
-    """Coverage in 0..1 of ``count`` small discs at random places, (H, W) float32."""
+    """Return the coverage in 0..1 of ``count`` small discs at random places, (H, W) float32."""
     canvas = np.zeros((height, width), np.uint8)  # OpenCV smooths the edges in 8 bits only
     for x, y in rng.uniform(0, 1, (count, 2)) * (width, height):
         centre = (round(x * 16), round(y * 16))  # 4 bits after the point
@@ -147,7 +147,7 @@ def wall(rng: np.random.Generator, height: int, width: int, unit: float) -> Arra
 
 
 def _to_multiple(x: Array, step: float) -> Array:
-    """Distance from ``x`` to the nearest multiple of ``step``."""
+    """Return the distance from ``x`` to the nearest multiple of ``step``."""
     rest = np.mod(x, np.float32(step))
     return np.minimum(rest, np.float32(step) - rest)
 

@@ -1,7 +1,7 @@
-"""The thing classes of the shapes data set: their outlines, their looks, and how one is painted.
+"""The thing classes of the shapes dataset: their outlines, their looks, and how one is painted.
 
 A thing is painted in two steps, because the scene needs to know who is visible before it decides
-what to paint: ``footprint`` gives the share of every pixel that the thing covers, and ``paint``
+what to paint: ``footprint`` gives the fraction of every pixel that the thing covers, and ``paint``
 puts colour there.
 """
 
@@ -121,9 +121,9 @@ class Pose:
 class Footprint:
     """The part of the image that a thing touches.
 
-    ``rows`` and ``cols`` cut out the window; ``cover`` and ``edge`` (h, w) float32 say which share
-    of each of its pixels the thing and its outline cover; ``area`` is the number of pixels that
-    the thing would have if nothing cut or hid it.
+    ``rows`` and ``cols`` cut out the window; ``cover`` and ``edge`` (h, w) float32 say which
+    fraction of each of its pixels the thing and its outline cover; ``area`` is the number of
+    pixels that the thing would have if nothing cut or hid it.
     """
 
     rows: slice
@@ -134,12 +134,12 @@ class Footprint:
 
     @property
     def mask(self) -> Array:
-        """The pixels that the thing covers by half at least, (h, w) bool."""
+        """Return the pixels that the thing covers by half at least, (h, w) bool."""
         return self.cover >= 0.5
 
 
 def random_thing(rng: np.random.Generator, unit: float) -> Thing:
-    """Draws a thing of any class, with a look that says nothing about the class."""
+    """Draw a thing of any class, with a look that says nothing about the class."""
     hue, saturation, value = rng.uniform(0, 360), rng.uniform(0.35, 0.9), rng.uniform(0.55, 1.0)
     other = (hue + rng.choice([0, 30, 180, 210])) % 360
     contrast = 0.55 if value > 0.75 else 1.6
@@ -164,7 +164,7 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 
 
 def footprint(thing: Thing, pose: Pose, height: int, width: int) -> Footprint:
-    """Works out which pixels of an image of (H, W) the thing covers; the window may be empty."""
+    """Work out which pixels of an image of (H, W) the thing covers; the window may be empty."""
     contours = [_place(contour, thing, pose) for contour in OUTLINES[thing.kind]]
     low, high = contours[0].min(axis=0) - 2, contours[0].max(axis=0) + 2
     left, top = (int(np.floor(c)) for c in low)
@@ -186,7 +186,7 @@ def footprint(thing: Thing, pose: Pose, height: int, width: int) -> Footprint:
 
 
 def _place(contour: Array, thing: Thing, pose: Pose) -> Array:
-    """Contour in pixels of the image, (V, 2) x, y."""
+    """Return the contour in pixels of the image, (V, 2) x, y."""
     stretch = np.sqrt(thing.aspect)
     scaled = contour * (thing.radius * pose.scale) * (stretch, 1 / stretch)
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
@@ -200,13 +200,13 @@ def _fixed_point(contour: Array) -> Array:
 
 
 def _shrink(samples: Array) -> Array:
-    """Mean of the samples of every pixel, in 0..1."""
+    """Return the mean of the samples of every pixel, in 0..1."""
     size = (samples.shape[1] // _SUPERSAMPLING, samples.shape[0] // _SUPERSAMPLING)
     return cv2.resize(samples.astype(np.float32), size, interpolation=cv2.INTER_AREA) / 255
 
 
 def paint(image: Array, thing: Thing, pose: Pose, where: Footprint, light: Array) -> None:
-    """Paints a thing into ``image`` (H, W, 3), in place, with the shadow that it throws.
+    """Paint a thing into ``image`` (H, W, 3), in place, with the shadow that it throws.
 
     Args:
         light: (x, y) direction towards the light.
@@ -233,14 +233,14 @@ def paint(image: Array, thing: Thing, pose: Pose, where: Footprint, light: Array
 
 
 def _relief(cover: Array, radius: float, light: Array) -> Array:
-    """Brightens the rims that face the light and darkens the others, (h, w)."""
+    """Brighten the rims that face the light and darken the others, (h, w)."""
     soft = cv2.GaussianBlur(cover, (0, 0), max(radius * 0.12, 0.6), borderType=cv2.BORDER_REPLICATE)
     dx, dy = cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)
     return -(dx * light[0] + dy * light[1]) * np.float32(radius * 0.012)
 
 
 def _shade_ground(image: Array, radius: float, where: Footprint, light: Array) -> None:
-    """Darkens what lies behind a thing, on the side away from the light."""
+    """Darken what lies behind a thing, on the side away from the light."""
     reach = int(np.ceil(radius * 0.4)) + 1
     top, left = max(where.rows.start - reach, 0), max(where.cols.start - reach, 0)
     window = image[top : where.rows.stop + reach, left : where.cols.stop + reach]

@@ -1,4 +1,4 @@
-"""Writes the shapes dataset: images in COCO's three forms, or clips in that of YouTube-VIS."""
+"""Write the shapes dataset: images in COCO's three forms, or clips in that of YouTube-VIS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_shapes(
 
         SPLIT/JPEGImages/00001/00000.jpg   frames of size x size
         SPLIT.json                         masks as compressed RLE of what is visible, None where
-                                           an object is hidden or out of the picture
+                                           an object is hidden or outside of the image
 
     Args:
         video: draw clips.
@@ -49,10 +49,10 @@ def write_shapes(
         size: side of the images or frames in pixels.
         frames: of each clip, 24 by default.
         workers: processes.
-        overwrite: replace a dataset that is there.
+        overwrite: replace a dataset that exists.
 
     Returns:
-        False if the same dataset was there already and is kept.
+        False if the same dataset existed already and is kept.
 
     Raises:
         ValueError: an argument is out of range.
@@ -96,7 +96,7 @@ def _draw(
     return draw(folder, split, number, np.random.default_rng([*seeds, number]), **options)
 
 
-def _check_range(name: str, value: int, least: int, most: float = float("inf")) -> None:
-    if not least <= value <= most:
-        limits = f"{least} or more" if most == float("inf") else f"{least} to {most}"
+def _check_range(name: str, value: int, minimum: int, maximum: float = float("inf")) -> None:
+    if not minimum <= value <= maximum:
+        limits = f"{minimum} or more" if maximum == float("inf") else f"{minimum} to {maximum}"
         raise ValueError(f"{name} has to be {limits}, not {value}")

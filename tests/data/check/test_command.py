@@ -20,7 +20,7 @@ SIZE = (20, 30)  # H, W
 
 
 class Folder:
-    """A small data set whose parts a test can spoil before it is written."""
+    """A small dataset whose parts a test can spoil before it is written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -239,7 +239,7 @@ def _twin_images(coco: Folder) -> None:
         (_short_and_long_polygon, "annotation 3 has a polygon with fewer than 3 points; the other"),
         (_empty_mask, "1.png: annotation 3 covers no pixel of the image"),
         (_no_area, "a.json: annotation 3 has no area, which scoring"),
-        (_annotation_of_no_image, "a.json: annotation 4 has the image_id 77, which is not there"),
+        (_annotation_of_no_image, "a.json: annotation 4 has the image_id 77, which does not exist"),
         (_twin_images, "a.json: 2 images have the id 2"),
     ],
 )
@@ -391,7 +391,7 @@ def _unknown_video(folder: Folder) -> None:
         (_spoil_nothing, 0, "3 images, 1 objects or regions"),
         (_lose_track, 0, "annotation 8 is seen in no frame"),
         (_shorten_track, 1, "annotation 8 has 1 masks for 3 frames"),
-        (_unknown_video, 1, "annotation 8 has the video_id 5, which is not there"),
+        (_unknown_video, 1, "annotation 8 has the video_id 5, which does not exist"),
         (_remove_photo, 1, "1.png: Image file not found"),
     ],
 )
@@ -416,7 +416,7 @@ def _config(coco: Folder, **keys: str) -> str:
     return str(coco.root / "c.yaml")
 
 
-def test_a_config_is_checked_once_for_each_of_its_data_sets(coco: Folder, capsys) -> None:
+def test_a_config_is_checked_once_for_each_of_its_datasets(coco: Folder, capsys) -> None:
     assert check.main([_config(coco), "--samples", "0"]) == 0
     assert capsys.readouterr().out.count("mine: instance") == 1
 
@@ -462,10 +462,11 @@ def test_data_that_somebody_else_registered_are_checked(
 def test_unknown_names_list_those_alike(folder: Folder, capsys) -> None:
     DatasetCatalog.register("shapes_val", lambda: [])
     assert check.main(["shape_val"]) == 1
-    assert "nor a registered data set. Alike are: shapes_val" in capsys.readouterr().out
+    expected = "'shape_val' is no config file (.yaml), and there is no dataset named 'shape_val'; "
+    assert f"{expected}near names: shapes_val" in capsys.readouterr().out
 
 
-def test_missing_files_of_a_known_data_set_are_named(
+def test_missing_files_of_a_known_dataset_are_named(
     folder: Folder, capsys, dataset_root: Path
 ) -> None:
     from mask2former.data.datasets import register_all

@@ -24,7 +24,7 @@ def _plain(metadata: dict) -> dict:
     return json.loads(json.dumps(metadata))
 
 
-def test_metadata_of_new_data_sets_is_the_published_one(facts):
+def test_metadata_of_new_datasets_is_the_published_one(facts):
     for name, expected in facts["datasets_new"].items():
         assert name in DatasetCatalog
         found = _plain(MetadataCatalog.get(name).as_dict())
@@ -35,7 +35,7 @@ def test_metadata_of_new_data_sets_is_the_published_one(facts):
             assert found[key] == value, (name, key)
 
 
-def test_metadata_of_detectron2s_data_sets_is_changed_as_published(facts):
+def test_metadata_of_detectron2s_datasets_is_changed_as_published(facts):
     for name, expected in facts["datasets_changed"].items():
         found = _plain(MetadataCatalog.get(name).as_dict())
         for key in ("thing_classes", "thing_colors", "stuff_classes", "stuff_colors"):
@@ -89,7 +89,7 @@ def test_a_name_that_is_taken_is_left_alone(empty_catalogs):
     assert "ytvis_2019_train" in DatasetCatalog
 
 
-def test_every_data_set_says_what_is_missing(empty_catalogs, tmp_path):
+def test_every_dataset_says_what_is_missing(empty_catalogs, tmp_path):
     datasets.register_all(str(tmp_path))
     assert len(DatasetCatalog) > 30
     for name in DatasetCatalog:

@@ -1,4 +1,4 @@
-"""Data sets of one's own: by call, by config, and what is said when something does not fit."""
+"""Datasets of one's own: by call, by config, and what is said when something does not fit."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_videos_may_be_mixed_with_data_of_other_classes(video, instance):
     assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 2
 
 
-def test_other_data_sets_keep_their_number(instance):
+def test_other_datasets_keep_their_number(instance):
     """54 is detectron2's default, which a config may mean."""
     MetadataCatalog.get("other").set(thing_classes=["a"])
     cfg = _config(instance, train="other")
@@ -343,7 +343,7 @@ def test_entries_come_from_the_command_line(instance):
         ({"name": "x", "task": "video", "image_root": "."}, "x: .* task video needs annotations"),
         (
             {"name": "x", "task": "sem_seg", "image_root": ".", "sem_seg_root": "."},
-            "x: a data set of task sem_seg needs classes",
+            "x: a dataset of task sem_seg needs classes",
         ),
         (
             {
@@ -353,7 +353,7 @@ def test_entries_come_from_the_command_line(instance):
                 "annotations": "a",
                 "panoptic_root": ".",
             },
-            "x: a data set of task video has no panoptic_root",
+            "x: a dataset of task video has no panoptic_root",
         ),
         (
             {"name": "x", "task": "sem_seg", "image_root": ".", "sem_seg_root": ".", "classes": []},
@@ -380,9 +380,7 @@ def test_bad_entries(entry, message):
 
 @pytest.mark.parametrize("key", ["image_root", "annotations"])
 def test_missing_paths_are_named(instance, key):
-    with pytest.raises(
-        FileNotFoundError, match=f"/not/here is missing. {key} of the data set mine"
-    ):
+    with pytest.raises(FileNotFoundError, match=f"/not/here is missing. {key} of the dataset mine"):
         register(**{**instance, key: "/not/here"})
 
 
@@ -429,7 +427,7 @@ def test_panoptic_needs_isthing(panoptic):
     ("change", "message"),
     [
         ({"areas": [1]}, "annotation 9: areas has 1 entries for 3 frames"),
-        ({"video_id": 8}, "annotation 9 is of video 8, which is not there"),
+        ({"video_id": 8}, "annotation 9 is of video 8, which does not exist"),
         ({"category_id": 2}, r"annotation 9 has the category id 2, which is none of \[3, 7\]"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The registered names of the shapes data set give what detectron2's tools expect."""
+"""The registered names of the shapes dataset give what detectron2's tools expect."""
 
 from __future__ import annotations
 

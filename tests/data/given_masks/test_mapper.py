@@ -61,7 +61,7 @@ def record(tmp_path: Path) -> dict[str, Any]:
 
 
 def only(record: dict[str, Any], target: str) -> dict[str, Any]:
-    """The record as a data set of one kind has it."""
+    """The record as a dataset of one kind has it."""
     keys = {
         "panoptic": ("pan_seg_file_name", "segments_info"),
         "instance": ("annotations",),

@@ -90,9 +90,11 @@ def test_masks_from_elsewhere_are_matched():
 
 
 def test_objects_are_left_out_last():
-    masks, classes = ProposalSampler(5, 2.0, most=3).sample(targets(*OBJECTS), NONE, NUM_CLASSES)
+    masks, classes = ProposalSampler(5, 2.0, max_masks=3).sample(
+        targets(*OBJECTS), NONE, NUM_CLASSES
+    )
     assert len(masks) == 3 and classes[:2].tolist() == [3, 1]
-    masks, _ = ProposalSampler(5, 2.0, most=1).sample(targets(*OBJECTS), NONE, NUM_CLASSES)
+    masks, _ = ProposalSampler(5, 2.0, max_masks=1).sample(targets(*OBJECTS), NONE, NUM_CLASSES)
     assert np.array_equal(masks, OBJECTS[:1])
 
 
@@ -157,9 +159,9 @@ def test_the_global_generator_decides():
     [
         {"jittered": -1},
         {"made_up": -0.5},
-        {"iou_threshold": 0},
-        {"iou_threshold": 1.1},
-        {"most": 0},
+        {"min_iou": 0},
+        {"min_iou": 1.1},
+        {"max_masks": 0},
     ],
 )
 def test_settings_that_make_no_sense(args: dict):

@@ -149,9 +149,9 @@ def test_annotations_are_checked_before_they_are_written(tmp_path):
 
 def test_a_folder_is_whole_or_as_it_was(tmp_path):
     target = tmp_path / "folder"
-    with common.whole_folder(target) as partial:
+    with common.atomic_folder(target) as partial:
         (partial / "file").write_text("first")
-    with pytest.raises(ZeroDivisionError), common.whole_folder(target) as partial:
+    with pytest.raises(ZeroDivisionError), common.atomic_folder(target) as partial:
         (partial / "file").write_text("second")
         raise ZeroDivisionError
     assert (target / "file").read_text() == "first"

@@ -1,4 +1,4 @@
-"""Preparation of fakes of the published data sets, read back through their registered names."""
+"""Preparation of fakes of the published datasets, read back through their registered names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.data import fakes
 
 @pytest.fixture
 def root(tmp_path, empty_catalogs):
-    """Where the registered data sets are looked for."""
+    """Where the registered datasets are looked for."""
     datasets.register_all(str(tmp_path))
     return tmp_path
 

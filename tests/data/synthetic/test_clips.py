@@ -1,4 +1,4 @@
-"""The clips of the shapes data set: how things move, and what the annotations say about it."""
+"""The clips of the shapes dataset: how things move, and what the annotations say about it."""
 
 from __future__ import annotations
 

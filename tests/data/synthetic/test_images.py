@@ -1,4 +1,4 @@
-"""The shapes data set: what is drawn, and whether its annotation files agree with it."""
+"""The shapes dataset: what is drawn, and whether its annotation files agree with it."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_a_second_call_does_nothing(tmp_path):
     assert marker.read_bytes() != b"changed"
 
 
-def test_another_data_set_is_replaced_only_when_asked(tmp_path):
+def test_another_dataset_is_replaced_only_when_asked(tmp_path):
     write_shapes(tmp_path, workers=1, seed=1, **TINY)
     before = _tree(tmp_path)
     with pytest.raises(FileExistsError, match=r"'seed': 1.*'seed': 2.*--overwrite"):
