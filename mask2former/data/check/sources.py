@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from ..datasets.common import read_json, require_registered
+from ..datasets.panoptic import load_panoptic
+from ..datasets.ytvis import load_ytvis
 from .records import Finding, Kind, Meaning
 
 Record = dict[str, Any]
+
+# By kind: lists in the json, a key that should occur once in them, whether training fails else.
+# What the loaders of videos and panoptic maps refuse themselves is not in it.
+_UNIQUE: dict[Kind, tuple[tuple[str, str, bool], ...]] = {
+    "instance": (
+        ("images", "id", False),
+        ("images", "file_name", False),
+        ("annotations", "id", True),
+    ),
+    "panoptic": (("annotations", "image_id", False),),
+    "video": (("annotations", "id", False),),
+}
 
 
 @dataclass
@@ -57,7 +71,10 @@ def open_source(name: str) -> Source:
     source = Source(name, kind, classes, meaning, loaded, findings)
     path = metadata.get("panoptic_json" if kind == "panoptic" else "json_file")
     if kind != "semantic" and path and os.path.isfile(path):
-        _read_raw(source, metadata, path)
+        try:
+            _read_annotations(source, metadata, path)
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            source.findings.append(Finding(True, path, f"is not of the form: {_message(error)}"))
     return source
 
 
@@ -78,131 +95,58 @@ def _kind(metadata: Metadata, records: list[Record]) -> Kind:
     return "instance" if "annotations" in first or evaluator == "coco" else "semantic"
 
 
-def _read_raw(source: Source, metadata: Metadata, path: str) -> None:
-    """Add what is wrong in the json, and take records from it where the loader would change
-    or refuse them."""
-    try:
-        reader = _RawJson(read_json(path, ""), path, metadata)
-        if source.kind == "panoptic":
-            records = reader.panoptic()
-        elif source.kind == "video":
-            records = reader.videos()
-        else:
-            records = reader.instances()
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        source.findings.append(Finding(True, path, f"is not of the form: {_message(error)}"))
-        return
-    source.findings += reader.findings
-    if source.kind == "instance" or not source.records:
-        source.records = records
-
-
-class _RawJson:
-    """Reads annotation files and goes on where a loader stops."""
-
-    def __init__(self, content: Mapping[str, Any], path: str, metadata: Metadata) -> None:
-        self.content = content
-        self.path = path
-        self.metadata = metadata
-        self.findings: list[Finding] = []
-        classes: dict[int, int] = {}
-        for key in ("stuff_dataset_id_to_contiguous_id", "thing_dataset_id_to_contiguous_id"):
-            classes |= metadata.get(key) or {}
-        ids = sorted(category["id"] for category in content["categories"])
-        self.classes = classes or {category: i for i, category in enumerate(ids)}
-
-    def instances(self) -> list[Record]:
-        self._find_repeated(self.content["images"], "image", fails=False)
-        self._find_repeated(self.content["images"], "image", fails=False, key="file_name")
-        self._find_repeated(self.content["annotations"], "annotation", fails=True)
-        records = {
-            image["id"]: self._size(image)
-            | {"file_name": self._join("image_root", image["file_name"]), "annotations": []}
-            for image in self.content["images"]
-        }
-        for annotation, record in self._matched(records, "image_id"):
-            annotation = dict(annotation)
-            annotation["category_id"] = self._category(annotation, "annotation")
-            record["annotations"].append(annotation)
-            missing = [key for key in ("area", "bbox", "iscrowd") if key not in annotation]
-            if missing:
-                text = f"annotation {annotation['id']} has no {' and no '.join(missing)}"
-                self._add(False, f"{text}, which scoring with pycocotools needs")
-        return list(records.values())
-
-    def panoptic(self) -> list[Record]:
-        self._find_repeated(self.content["annotations"], "image", fails=False, key="image_id")
-        names = {image["id"]: image for image in self.content["images"]}
-        records = []
-        for annotation in self.content["annotations"]:
-            image = names.get(annotation["image_id"])
-            if image is None:
-                self._add(False, f"there is no image {annotation['image_id']}")
-                image = {"file_name": os.path.splitext(annotation["file_name"])[0] + ".jpg"}
-            segments = [
-                segment | {"category_id": self._category(segment, "segment")}
-                for segment in annotation["segments_info"]
-            ]
-            record = self._size(image)
-            record["file_name"] = self._join("image_root", image["file_name"])
-            record["pan_seg_file_name"] = self._join("panoptic_root", annotation["file_name"])
-            records.append(record | {"segments_info": segments})
-        return records
-
-    def videos(self) -> list[Record]:
-        self._find_repeated(self.content["videos"], "video", fails=True)
-        self._find_repeated(self.content.get("annotations") or [], "annotation", fails=False)
-        records = {}
-        for video in self.content["videos"]:
-            names = [self._join("image_root", name) for name in video["file_names"]]
-            if not names or video.get("length", len(names)) != len(names):
-                text = (
-                    f"video {video['id']} has {len(names)} files and length {video.get('length')}"
-                )
-                self._add(True, text)
-            record = self._size(video) | {"file_names": names, "video_id": video["id"]}
-            records[video["id"]] = record | {"annotations": []}
-        for annotation, record in self._matched(records, "video_id"):
-            frames, length = annotation["segmentations"], len(record["file_names"])
-            if len(frames) != length:
-                text = f"annotation {annotation['id']} has {len(frames)} masks for {length} frames"
-                self._add(True, text)
-                continue
-            category = self._category(annotation, "annotation")
-            record["annotations"].append(annotation | {"category_id": category})
-        return [record for record in records.values() if record["file_names"]]
-
-    def _add(self, fails: bool, text: str) -> None:
-        self.findings.append(Finding(fails, self.path, text))
-
-    def _find_repeated(
-        self, items: Iterable[Mapping[str, Any]], what: str, *, fails: bool, key: str = "id"
-    ) -> None:
-        counts = Counter(item[key] for item in items)
+def _read_annotations(source: Source, metadata: Metadata, path: str) -> None:
+    """Add what is wrong in the json, and take records from it where the loader changes or refuses
+    them."""
+    content = read_json(path, "")
+    for items, key, fails in _UNIQUE[source.kind]:
+        counts = Counter(item[key] for item in content.get(items) or ())
         for value, count in counts.items():
             if count > 1:
-                self._add(fails, f"{count} {what}s have the {key} {value}")
+                text = f"{count} {items} have the {key} {value}"
+                source.findings.append(Finding(fails, path, text))
+    root = metadata.get("image_root") or ""
+    if source.kind == "instance":
+        source.records = _instances(content, metadata, root, path, source.findings)
+    elif not source.records:
+        problems: list[str] = []
+        if source.kind == "video":
+            source.records = load_ytvis(path, root, source.name, report=problems.append)
+        else:
+            pngs, classes = metadata.get("panoptic_root") or "", metadata.as_dict()
+            source.records = load_panoptic(
+                path, root, pngs, classes, names_in_json=True, report=problems.append
+            )
+        if problems:  # the loader stopped at the first of them
+            source.findings = [f for f in source.findings if f.where != source.name]
+        source.findings += [Finding(True, path, p.removeprefix(f"{path}: ")) for p in problems]
 
-    def _matched(
-        self, records: Mapping[Any, Record], key: str
-    ) -> Iterable[tuple[Mapping[str, Any], Record]]:
-        for annotation in self.content.get("annotations") or ():
-            if annotation[key] in records:
-                yield annotation, records[annotation[key]]
-            else:
-                is_video = key == "video_id"
-                text = f"annotation {annotation['id']} has the {key} {annotation[key]}"
-                self._add(is_video, f"{text}, which does not exist")
 
-    def _category(self, item: Mapping[str, Any], what: str) -> int | None:
-        category = self.classes.get(item["category_id"])
-        if category is None:
-            text = f"{what} {item['id']} has the unknown category_id {item['category_id']}"
-            self._add(True, text)
-        return category
-
-    def _size(self, item: Mapping[str, Any]) -> Record:
-        return {key: item[key] for key in ("height", "width") if key in item}
-
-    def _join(self, root: str, name: str) -> str:
-        return os.path.join(self.metadata.get(root) or "", name)
+def _instances(
+    content: Mapping[str, Any], metadata: Metadata, root: str, path: str, findings: list[Finding]
+) -> list[Record]:
+    """Return all that the json holds, of which detectron2's loader drops parts silently."""
+    classes = metadata.get("thing_dataset_id_to_contiguous_id")
+    if not classes:
+        ids = sorted(category["id"] for category in content["categories"])
+        classes = {category: i for i, category in enumerate(ids)}
+    records = {
+        image["id"]: {key: image[key] for key in ("height", "width") if key in image}
+        | {"file_name": os.path.join(root, image["file_name"]), "annotations": []}
+        for image in content["images"]
+    }
+    for annotation in content["annotations"]:
+        name, category = f"annotation {annotation['id']}", annotation["category_id"]
+        record = records.get(annotation["image_id"])
+        if record is None:
+            text = f"{name} has the image_id {annotation['image_id']}, which does not exist"
+            findings.append(Finding(False, path, text))
+            continue
+        if category not in classes:
+            findings.append(Finding(True, path, f"{name} has the unknown category_id {category}"))
+        record["annotations"].append({**annotation, "category_id": classes.get(category)})
+        missing = [key for key in ("area", "bbox", "iscrowd") if key not in annotation]
+        if missing:
+            text = f"{name} has no {' and no '.join(missing)}, which scoring with pycocotools needs"
+            findings.append(Finding(False, path, text))
+    return list(records.values())

@@ -56,6 +56,11 @@ def require(path: str, hint: str) -> str:
     return path
 
 
+def refuse(problem: str) -> None:
+    """Raise a ValueError; what loaders do about a problem unless they are asked to report it."""
+    raise ValueError(problem)
+
+
 def read_json(path: str, hint: str) -> dict[str, Any]:
     """Read an annotation file.
 
@@ -96,9 +101,7 @@ def semantic(
     image_root: str,
     sem_seg_root: str,
     hint: str,
-    image_ext: str = "jpg",
     gt_ext: str = "png",
-    evaluator_type: str = "sem_seg",
     ignore_label: int = 255,
     **metadata: Any,
 ) -> None:
@@ -109,14 +112,14 @@ def semantic(
             require(folder, hint)
             if not any(os.scandir(folder)):
                 raise FileNotFoundError(f"{folder} is empty. {hint}")
-        return load_sem_seg(sem_seg_root, image_root, gt_ext=gt_ext, image_ext=image_ext)
+        return load_sem_seg(sem_seg_root, image_root, gt_ext=gt_ext, image_ext="jpg")
 
     add(
         name,
         load,
         image_root=image_root,
         sem_seg_root=sem_seg_root,
-        evaluator_type=evaluator_type,
+        evaluator_type="sem_seg",
         ignore_label=ignore_label,
         **metadata,
     )

@@ -52,7 +52,7 @@ def register_panoptic(
     """
 
     def load() -> list[common.Record]:
-        return load_panoptic(
+        records = load_panoptic(
             panoptic_json,
             image_root,
             panoptic_root,
@@ -62,6 +62,10 @@ def register_panoptic(
             image_id=image_id,
             names_in_json=names_in_json,
         )
+        for key, value in records[0].items():
+            if key.endswith("file_name"):
+                common.require(value, hint)
+        return records
 
     if sem_seg_root is not None:
         more["sem_seg_root"] = sem_seg_root
@@ -90,6 +94,7 @@ def load_panoptic(
     hint: str = "",
     image_id: Callable[[Any], Any] = lambda value: value,
     names_in_json: bool = False,
+    report: Callable[[str], None] = common.refuse,
 ) -> list[common.Record]:
     """Read a panoptic json.
 
@@ -97,14 +102,14 @@ def load_panoptic(
         metadata: from ``panoptic_metadata``.
         names_in_json: take the names of the images from the json, in place of the PNGs' names with
             the suffix .jpg.
+        report: called with each problem; where it returns, an unknown category becomes None.
 
     Returns:
-        One record an image: file_name, image_id,
-        pan_seg_file_name, sem_seg_file_name where there is a ``sem_seg_root``, and segments_info
-        with contiguous category_id and isthing.
+        One record an image: file_name, image_id, pan_seg_file_name, sem_seg_file_name where there
+        is a ``sem_seg_root``, and segments_info with contiguous category_id and isthing.
 
     Raises:
-        FileNotFoundError: the json, or the first image's files, are missing.
+        FileNotFoundError: the json is missing.
         ValueError: a segment's category is unknown, or there is no image.
     """
     content = common.read_json(panoptic_json, hint)
@@ -113,27 +118,27 @@ def load_panoptic(
     for annotation in content["annotations"]:
         stem = os.path.splitext(annotation["file_name"])[0]
         if names_in_json and annotation["image_id"] not in names:
-            raise ValueError(f"{panoptic_json}: there is no image {annotation['image_id']!r}")
+            report(f"{panoptic_json}: there is no image {annotation['image_id']!r}")
         image_name = names.get(annotation["image_id"], f"{stem}.jpg")
         record = {
             "file_name": os.path.join(image_root, image_name),
             "image_id": image_id(annotation["image_id"]),
             "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
-            "segments_info": _contiguous_segments(annotation, metadata, panoptic_json),
+            "segments_info": _contiguous_segments(annotation, metadata, panoptic_json, report),
         }
         if sem_seg_root is not None:
             record["sem_seg_file_name"] = os.path.join(sem_seg_root, annotation["file_name"])
         records.append(record)
     if not records:
-        raise ValueError(f"{panoptic_json} has no annotations: at least one image is needed")
-    for key, value in records[0].items():
-        if key.endswith("file_name"):
-            common.require(value, hint)
+        report(f"{panoptic_json} has no annotations: at least one image is needed")
     return records
 
 
 def _contiguous_segments(
-    annotation: Mapping[str, Any], metadata: Mapping[str, Any], path: str
+    annotation: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    path: str,
+    report: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Return the segments of an image with contiguous category ids, and whether each is a thing."""
     things = metadata["thing_dataset_id_to_contiguous_id"]
@@ -142,11 +147,11 @@ def _contiguous_segments(
     for segment in annotation["segments_info"]:
         category = segment["category_id"]
         if category not in classes:
-            raise ValueError(
+            report(
                 f"{path}: image {annotation['image_id']}: segment {segment['id']} has the category "
                 f"id {category}, which is none of the {len(classes)} known ids"
             )
         segments.append(
-            {**segment, "category_id": classes[category], "isthing": category in things}
+            {**segment, "category_id": classes.get(category), "isthing": category in things}
         )
     return segments

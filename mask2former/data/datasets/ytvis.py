@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.data import MetadataCatalog
@@ -86,12 +86,20 @@ def video_instances(
     )
 
 
-def load_ytvis(json_file: str, image_root: str, name: str, hint: str = "") -> list[Record]:
+def load_ytvis(
+    json_file: str,
+    image_root: str,
+    name: str,
+    hint: str = "",
+    report: Callable[[str], None] = common.refuse,
+) -> list[Record]:
     """Read a json file in the form of YouTube-VIS.
 
     Args:
         name: of the registered dataset, whose thing_dataset_id_to_contiguous_id is used.
         hint: what the message about a missing file says on how to make it.
+        report: called with each problem; where it returns, an unknown category becomes None, and
+            videos and objects that cannot be used are left out.
 
     Returns:
         One record a video: file_names (T paths), height, width, length (T), video_id, and
@@ -106,70 +114,85 @@ def load_ytvis(json_file: str, image_root: str, name: str, hint: str = "") -> li
     """
     content = common.read_json(json_file, hint)
     common.require(image_root, hint)
-    classes = _match_classes(content, name, json_file)
+    classes = _match_classes(content, name, json_file, report)
     records: dict[Any, Record] = {}
     for video in content["videos"]:
         if video["id"] in records:
-            raise ValueError(f"{json_file}: there are two videos with the id {video['id']}")
-        records[video["id"]] = _video_record(video, image_root, json_file)
+            report(f"{json_file}: there are two videos with the id {video['id']}")
+        records[video["id"]] = _video_record(video, image_root, json_file, report)
     for annotation in content.get("annotations") or ():
         record = records.get(annotation["video_id"])
         where = f"{json_file}: annotation {annotation['id']}"
         if record is None:
-            raise ValueError(f"{where} is of video {annotation['video_id']}, which does not exist")
-        record["annotations"].append(_object(annotation, record["length"], classes, where))
+            report(f"{where} is of video {annotation['video_id']}, which does not exist")
+            continue
+        if annotation["category_id"] not in classes:
+            report(
+                f"{where} has the category id {annotation['category_id']}, "
+                f"which is none of {sorted(classes)}"
+            )
+        if _has_entries(annotation, record["length"], where, report):
+            record["annotations"].append(_object(annotation, record["length"], classes))
     logger.info("Read %d videos from %s", len(records), json_file)
-    return list(records.values())
+    return [record for record in records.values() if record["file_names"]]
 
 
-def _match_classes(content: Mapping[str, Any], name: str, json_file: str) -> dict[int, int]:
+def _match_classes(
+    content: Mapping[str, Any], name: str, json_file: str, report: Callable[[str], None]
+) -> dict[int, int]:
     """Return the contiguous id of each category id; the json has to know the same ids."""
     metadata = MetadataCatalog.get(name)
     classes: dict[int, int] = metadata.thing_dataset_id_to_contiguous_id
     found = {c["id"]: c["name"] for c in content["categories"]}
     if found.keys() != classes.keys():
-        raise ValueError(
+        report(
             f"{json_file} has {len(found)} category ids, {sorted(found)}, but {name} is "
             f"registered with {len(classes)}, {sorted(classes)}"
         )
-    other = {i: n for i, n in found.items() if metadata.thing_classes[classes[i]] != n}
+    named = {i: metadata.thing_classes[c] for i, c in classes.items()}
+    other = {i: n for i, n in found.items() if named.get(i, n) != n}
     if other:
         logger.warning("%s names some classes differently than %s: %s", json_file, name, other)
     return classes
 
 
-def _video_record(video: Mapping[str, Any], image_root: str, json_file: str) -> Record:
+def _video_record(
+    video: Mapping[str, Any], image_root: str, json_file: str, report: Callable[[str], None]
+) -> Record:
     names = video["file_names"]
     length = video.get("length", len(names))
     if len(names) != length or not names:
-        raise ValueError(
+        report(
             f"{json_file}: video {video['id']} has {len(names)} file names and the length {length}"
         )
-    return {
+    size = {key: video[key] for key in ("height", "width") if key in video}
+    if len(size) < 2:
+        report(f"{json_file}: video {video['id']} has no height or no width")
+    return size | {
         "file_names": [os.path.join(image_root, file_name) for file_name in names],
-        "height": video["height"],
-        "width": video["width"],
-        "length": length,
+        "length": len(names),
         "video_id": video["id"],
         "annotations": [],
     }
 
 
+def _has_entries(
+    annotation: Mapping[str, Any], length: int, where: str, report: Callable[[str], None]
+) -> bool:
+    """Return whether an object has one entry for each frame wherever it has any."""
+    counts = {key: len(annotation[key]) for key in _PER_FRAME if annotation.get(key) is not None}
+    wrong = {key: count for key, count in counts.items() if count != length}
+    for key, count in wrong.items():
+        report(f"{where}: {key} has {count} entries for {length} frames")
+    return not wrong
+
+
 def _object(
-    annotation: Mapping[str, Any], length: int, classes: Mapping[int, int], where: str
+    annotation: Mapping[str, Any], length: int, classes: Mapping[int, int]
 ) -> dict[str, Any]:
-    if annotation["category_id"] not in classes:
-        raise ValueError(
-            f"{where} has the category id {annotation['category_id']}, "
-            f"which is none of {sorted(classes)}"
-        )
-    for key in _PER_FRAME:
-        entries = annotation.get(key)
-        if entries is not None and len(entries) != length:
-            raise ValueError(f"{where}: {key} has {len(entries)} entries for {length} frames")
     return {
         "id": annotation["id"],
-        "category_id": classes[annotation["category_id"]],
+        "category_id": classes.get(annotation["category_id"]),
         "iscrowd": annotation.get("iscrowd", 0),
         **{key: annotation.get(key) or [None] * length for key in _PER_FRAME},
     }

@@ -306,7 +306,11 @@ def test_sound_panoptic_maps_pass(folder: Folder, capsys) -> None:
         ({"id": 4}, "1_pan.png: segment 3 has 300 pixels and is not listed", True),
         ({"id": 4}, "1_pan.png: segment 4 is listed and has no pixel", True),
         ({"id": 700}, "1_pan.png: segment 700 is listed 2 times", True),
-        ({"category_id": 8}, "a.json: segment 3 has the unknown category_id 8", True),
+        (
+            {"category_id": 8},
+            "a.json: image 1: segment 3 has the category id 8, which is none",
+            True,
+        ),
         ({"area": 299}, "1_pan.png: segment 3 has 300 pixels, the json says 299", False),
     ],
 )
@@ -390,8 +394,8 @@ def _unknown_video(folder: Folder) -> None:
     [
         (_spoil_nothing, 0, "3 images, 1 objects or regions"),
         (_lose_track, 0, "annotation 8 is seen in no frame"),
-        (_shorten_track, 1, "annotation 8 has 1 masks for 3 frames"),
-        (_unknown_video, 1, "annotation 8 has the video_id 5, which does not exist"),
+        (_shorten_track, 1, "annotation 8: segmentations has 1 entries for 3 frames"),
+        (_unknown_video, 1, "annotation 8 is of video 5, which does not exist"),
         (_remove_photo, 1, "1.png: Image file not found"),
     ],
 )
@@ -403,6 +407,21 @@ def test_videos(folder: Folder, capsys, spoil, code: int, finding: str) -> None:
     assert report.startswith(f"{code} mine: video, 1 classes")
     (line,) = (line for line in report.splitlines() if finding in line)
     assert line.startswith("  FAILS") == bool(code)
+
+
+def test_all_problems_of_a_file_are_listed_and_not_only_the_first(folder: Folder, capsys) -> None:
+    entry = _video(folder)
+    (track,) = folder.content["annotations"]
+    folder.content["annotations"] += [track | {"id": 9, "category_id": 7}, track | {"id": 8}]
+    folder.content["annotations"] += [track | {"id": 10, "segmentations": [SQUARE]}]
+    folder.write()
+    report = folder.run(capsys, entry)
+    assert "findings: 2 on which training fails, 1 others" in report
+    assert "FAILS  " + f"{folder.root}/a.json: annotation 9 has the category id 7, which" in report
+    assert f"{folder.root}/a.json: annotation 10: segmentations has 1 entries for 3" in report
+    assert f"note   {folder.root}/a.json: 2 annotations have the id 8" in report
+    assert "cannot be loaded" not in report
+    assert "3 images, 2 objects or regions" in report  # those that can be used
 
 
 # Configs and names

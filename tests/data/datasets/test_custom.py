@@ -443,11 +443,14 @@ def test_bad_video_annotations(video, change, message):
     [
         ({"length": 2}, "video 5 has 1 file names and the length 2"),
         ({"id": 1}, "there are two videos with the id 1"),
+        ({"height": None}, "video 5 has no height or no width"),
     ],
 )
 def test_bad_videos(video, change, message):
     content = json.loads(Path(video["annotations"]).read_text())
-    videos = [content["videos"][0], {**content["videos"][1], **change}]
+    changed = {**content["videos"][1], **change}
+    changed = {key: value for key, value in changed.items() if value is not None}
+    videos = [content["videos"][0], changed]
     register(**_change(video, videos=videos))
     with pytest.raises(ValueError, match=message):
         DatasetCatalog.get("mine_video")
