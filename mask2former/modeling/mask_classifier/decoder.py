@@ -101,11 +101,7 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         return out
 
     def encode(self, x: Sequence[Tensor], mask_features: Tensor) -> Memory:
-        """What does not depend on the masks; the arguments are those of `forward`."""
-        if len(x) != NUM_LEVELS:
-            raise ValueError(
-                f"{type(self).__name__} takes {NUM_LEVELS} maps (strides 32, 16, 8), got {len(x)}."
-            )
+        """Compute what does not depend on the masks; the arguments are those of `forward`."""
         values, keys = self._level_tokens(x, 1)
         height, width = mask_features.shape[-2:]
         sizes = [(m.shape[-2], m.shape[-1]) for m in x]

@@ -1,7 +1,6 @@
 """The segmentation head: a pixel decoder and a transformer decoder, put together from a config."""
 
 import inspect
-from collections.abc import Callable
 from functools import lru_cache
 
 from detectron2.config import configurable
@@ -9,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from ..pixel_decoder.common import sort_by_stride
+from ..pixel_decoder.common import select_features, sort_by_stride
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
 COMMON_STRIDE = 4  # of the mask features
@@ -38,36 +37,31 @@ def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool =
 
 
 def takes_aux_outputs(module: nn.Module) -> bool:
-    """Whether a head or decoder has our keyword `aux_outputs`: those of others may not."""
-    return accepts_keyword(type(module).forward, "aux_outputs")
+    """Tell whether a head or decoder has our keyword `aux_outputs`: those of others may not."""
+    return _forward_takes_aux_outputs(type(module))
 
 
 @lru_cache(maxsize=64)
-def accepts_keyword(function: Callable, name: str) -> bool:
-    """Whether a function can be called with that keyword."""
-    parameters = inspect.signature(function).parameters
-    return name in parameters or any(
+def _forward_takes_aux_outputs(module_class: type[nn.Module]) -> bool:
+    parameters = inspect.signature(module_class.forward).parameters
+    return "aux_outputs" in parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
     )
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
-class MaskFormerHead(nn.Module):
-    """Predicts classes and masks of queries from backbone features.
+class BaseHead(nn.Module):
+    """What all heads share.
 
     Args:
         input_shape: shapes of the features that the head takes, by name.
         num_classes: K, without no-object.
         pixel_decoder: has `forward_features`.
-        transformer_predictor: the transformer decoder.
-        transformer_in_feature: what the decoder looks at: "multi_scale_pixel_decoder",
-            "transformer_encoder", "pixel_embedding", or the name of a backbone feature.
-        loss_weight, ignore_value: kept for code that reads them; nothing here does.
+        loss_weight: factor of a loss that the head computes itself.
+        ignore_value: class of the pixels that such a loss leaves out.
     """
 
     _version = 2
 
-    @configurable
     def __init__(
         self,
         input_shape: dict[str, ShapeSpec],
@@ -76,18 +70,53 @@ class MaskFormerHead(nn.Module):
         pixel_decoder: nn.Module,
         loss_weight: float = 1.0,
         ignore_value: int = -1,
-        transformer_predictor: nn.Module,
-        transformer_in_feature: str,
     ):
         super().__init__()
         self.in_features = [name for name, _ in sort_by_stride(input_shape)]
         self.ignore_value = ignore_value
         self.common_stride = COMMON_STRIDE
         self.loss_weight = loss_weight
+        self.num_classes = num_classes
         self.pixel_decoder = pixel_decoder
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "input_shape": select_features(cfg, input_shape),
+            "num_classes": head.NUM_CLASSES,
+            "pixel_decoder": build_pixel_decoder(cfg, input_shape),
+            "loss_weight": head.LOSS_WEIGHT,
+            "ignore_value": head.IGNORE_VALUE,
+        }
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class MaskFormerHead(BaseHead):
+    """Predicts classes and masks of queries from backbone features.
+
+    Args:
+        input_shape: shapes of the features that the head takes, by name.
+        transformer_predictor: the transformer decoder.
+        transformer_in_feature: what the decoder looks at: "multi_scale_pixel_decoder",
+            "transformer_encoder", "pixel_embedding", or the name of a backbone feature.
+
+    The others are those of `BaseHead`; `loss_weight` and `ignore_value` are kept for code that
+    reads them.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        transformer_predictor: nn.Module,
+        transformer_in_feature: str,
+        **common,
+    ):
+        super().__init__(input_shape, **common)
         self.predictor = transformer_predictor
         self.transformer_in_feature = transformer_in_feature
-        self.num_classes = num_classes
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
@@ -105,11 +134,7 @@ class MaskFormerHead(nn.Module):
             )
         in_channels = channels[source] if source in channels else input_shape[source].channels
         return {
-            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
-            "num_classes": head.NUM_CLASSES,
-            "pixel_decoder": build_pixel_decoder(cfg, input_shape),
-            "loss_weight": head.LOSS_WEIGHT,
-            "ignore_value": head.IGNORE_VALUE,
+            **super().from_config(cfg, input_shape),
             "transformer_predictor": cls.build_predictor(cfg, in_channels),
             "transformer_in_feature": source,
         }
@@ -127,7 +152,7 @@ class MaskFormerHead(nn.Module):
         Args:
             features: (B, C, H, W) maps by name; a clip's frames lie along B.
             mask: padding masks (B, H', W') of any size, bool, True at pixels to leave out; passed
-                on to the decoder, which may not heed them.
+                on to the decoder, which may ignore them.
             aux_outputs: also return the predictions of earlier decoder layers.
 
         Returns:

@@ -10,9 +10,8 @@ from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..pixel_decoder.common import sort_by_stride
 from ..transformer_decoder import StandardTransformerDecoder
-from .heads import COMMON_STRIDE, MaskFormerHead, build_pixel_decoder
+from .heads import COMMON_STRIDE, BaseHead, MaskFormerHead
 
 
 def upsample_logits(logits: Tensor) -> Tensor:
@@ -42,51 +41,27 @@ def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class PerPixelBaselineHead(nn.Module):
+class PerPixelBaselineHead(BaseHead):
     """Classifies every pixel by a 1x1 convolution on the mask features.
 
     Args:
         input_shape: shapes of the features that the head takes, by name.
-        num_classes: K.
-        pixel_decoder: has `forward_features`.
-        mask_dim: channels of its mask features.
-        loss_weight: factor of the loss.
-        ignore_value: class of the pixels that have no loss.
+        mask_dim: channels of the pixel decoder's mask features.
+
+    The others are those of `BaseHead`.
     """
 
-    _version = 2
-
     @configurable
-    def __init__(
-        self,
-        input_shape: dict[str, ShapeSpec],
-        *,
-        num_classes: int,
-        pixel_decoder: nn.Module,
-        mask_dim: int,
-        loss_weight: float = 1.0,
-        ignore_value: int = -1,
-    ):
-        super().__init__()
-        self.in_features = [name for name, _ in sort_by_stride(input_shape)]
-        self.ignore_value = ignore_value
-        self.common_stride = COMMON_STRIDE
-        self.loss_weight = loss_weight
-        self.num_classes = num_classes
-        self.pixel_decoder = pixel_decoder
-        self.predictor = Conv2d(mask_dim, num_classes, kernel_size=1)
+    def __init__(self, input_shape: dict[str, ShapeSpec], *, mask_dim: int, **common):
+        super().__init__(input_shape, **common)
+        self.predictor = Conv2d(mask_dim, self.num_classes, kernel_size=1)
         c2_msra_fill(self.predictor)
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
-        head = cfg.MODEL.SEM_SEG_HEAD
         return {
-            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
-            "num_classes": head.NUM_CLASSES,
-            "pixel_decoder": build_pixel_decoder(cfg, input_shape),
-            "mask_dim": head.MASK_DIM,
-            "loss_weight": head.LOSS_WEIGHT,
-            "ignore_value": head.IGNORE_VALUE,
+            **super().from_config(cfg, input_shape),
+            "mask_dim": cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
         }
 
     def forward(
@@ -159,12 +134,8 @@ class PerPixelBaselinePlusHead(MaskFormerHead):
         if not self.training:
             return upsample_logits(out["pred_masks"]), {}
         losses = {}
-        for suffix, prediction in _by_suffix(out).items():
-            loss = per_pixel_loss(prediction["pred_masks"], targets, self.ignore_value)
+        layers = {"": out, **{f"_{i}": aux for i, aux in enumerate(out.get("aux_outputs", []))}}
+        for suffix, layer in layers.items():
+            loss = per_pixel_loss(layer["pred_masks"], targets, self.ignore_value)
             losses[f"loss_sem_seg{suffix}"] = loss * self.loss_weight
         return None, losses
-
-
-def _by_suffix(out: dict) -> dict[str, dict[str, Tensor]]:
-    """Predictions by what their losses' names end in."""
-    return {"": out, **{f"_{i}": aux for i, aux in enumerate(out.get("aux_outputs", []))}}

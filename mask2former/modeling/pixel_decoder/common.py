@@ -8,8 +8,24 @@ NUM_LEVELS = 3  # maps of strides 32, 16 and 8 that multi-scale transformer deco
 
 
 def sort_by_stride(input_shape: dict[str, ShapeSpec]) -> list[tuple[str, ShapeSpec]]:
-    """Features from fine to coarse."""
+    """Sort features from fine to coarse."""
     return sorted(input_shape.items(), key=lambda item: item[1].stride)
+
+
+def select_features(cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, ShapeSpec]:
+    """Return the features that MODEL.SEM_SEG_HEAD.IN_FEATURES names."""
+    return {k: v for k, v in input_shape.items() if k in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES}
+
+
+def pyramid_args(cfg, input_shape: dict[str, ShapeSpec]) -> dict:
+    """Read the arguments that all pixel decoders have from a config."""
+    head = cfg.MODEL.SEM_SEG_HEAD
+    return {
+        "input_shape": select_features(cfg, input_shape),
+        "conv_dim": head.CONVS_DIM,
+        "mask_dim": head.MASK_DIM,
+        "norm": head.NORM,
+    }
 
 
 def c2_xavier_conv(in_channels: int, out_channels: int, **conv_args) -> Conv2d:

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers import SinePositionEncoding, TransformerEncoder
-from .common import NUM_LEVELS, adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
+from .common import (
+    NUM_LEVELS,
+    adapter_conv,
+    c2_xavier_conv,
+    output_conv,
+    pyramid_args,
+    sort_by_stride,
+)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -43,16 +50,10 @@ class BasePixelDecoder(nn.Module):
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
-        head = cfg.MODEL.SEM_SEG_HEAD
-        return {
-            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
-            "conv_dim": head.CONVS_DIM,
-            "mask_dim": head.MASK_DIM,
-            "norm": head.NORM,
-        }
+        return pyramid_args(cfg, input_shape)
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What enters the top of the pyramid, and the encoder map, which an FPN has not."""
+        """Return what enters the top of the pyramid, and the encoder map: None in an FPN."""
         return x, None
 
     def forward_features(
@@ -98,10 +99,10 @@ class TransformerEncoderPixelDecoder(BasePixelDecoder):
         transformer_enc_layers: int,
         transformer_pre_norm: bool,
         conv_dim: int,
-        mask_dim: int,
         norm: str | None,
+        **pyramid,
     ):
-        super().__init__(input_shape, conv_dim=conv_dim, mask_dim=mask_dim, norm=norm)
+        super().__init__(input_shape, conv_dim=conv_dim, norm=norm, **pyramid)
         channels = sort_by_stride(input_shape)[-1][1].channels
         self.input_proj = c2_xavier_conv(channels, conv_dim, kernel_size=1)
         self.position = SinePositionEncoding(conv_dim // 2)

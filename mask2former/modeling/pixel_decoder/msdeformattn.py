@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers import DeformableAttention, DeformableEncoder, SinePositionEncoding, xavier_matrices_
-from .common import NUM_LEVELS, adapter_conv, c2_xavier_conv, output_conv, sort_by_stride
+from .common import (
+    NUM_LEVELS,
+    adapter_conv,
+    c2_xavier_conv,
+    output_conv,
+    pyramid_args,
+    sort_by_stride,
+)
 
 _FFN_DIM = 1024  # the published encoder does not read DIM_FEEDFORWARD
 
@@ -114,13 +121,10 @@ class MSDeformAttnPixelDecoder(nn.Module):
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):
         head = cfg.MODEL.SEM_SEG_HEAD
         return {
-            "input_shape": {k: v for k, v in input_shape.items() if k in head.IN_FEATURES},
+            **pyramid_args(cfg, input_shape),
             "transformer_dropout": cfg.MODEL.MASK_FORMER.DROPOUT,
             "transformer_nheads": cfg.MODEL.MASK_FORMER.NHEADS,
             "transformer_enc_layers": head.TRANSFORMER_ENC_LAYERS,
-            "conv_dim": head.CONVS_DIM,
-            "mask_dim": head.MASK_DIM,
-            "norm": head.NORM,
             "transformer_in_features": head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
             "common_stride": head.COMMON_STRIDE,
             "autocast_in_eval": cfg.MODEL.MASK_FORMER.TEST.PRECISION != "fp32",

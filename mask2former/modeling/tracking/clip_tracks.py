@@ -183,4 +183,5 @@ def _iou(tubes: Sequence[_Tube]) -> Tensor:
         bits = np.stack([tubes[i].bits[frame] for i in rows])
         for i, row in zip(rows, bits):
             shared[i, rows] += _BITS_OF_BYTE[bits & row].sum(1)
-    return iou_of_overlaps(torch.from_numpy(shared)).float()
+    area = torch.from_numpy(shared.diagonal().copy())
+    return iou_of_overlaps(torch.from_numpy(shared), area, area).float()

@@ -16,8 +16,12 @@ import torch
 from torch import Tensor
 
 from ...ops.assignment import assign
+from .query_scores import iou_of_overlaps
 
-__all__ = ["Objects", "Track", "TrackLinker"]
+# Of an object that comes back: cosine of its embeddings, and agreement of its classes, measured by
+# the Bhattacharyya coefficient.
+_MIN_SIMILARITY = 0.5
+_MIN_CLASS_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,6 @@ class TrackLinker:
 
     Args:
         min_iou: least IoU, over the shared frames, of masks of one object; in 0..1.
-        min_similarity: least cosine of the embeddings of an object that comes back; in -1..1.
-        min_class_overlap: least agreement of its classes, the Bhattacharyya coefficient; in 0..1.
         mask_memory: windows that a track's masks are compared for; 1 where windows share frames,
             more where they are single frames in which an object may be missed.
         track_memory: windows after which a track that was not seen again is forgotten.
@@ -84,14 +86,10 @@ class TrackLinker:
         self,
         *,
         min_iou: float = 0.1,
-        min_similarity: float = 0.5,
-        min_class_overlap: float = 0.5,
         mask_memory: int = 1,
         track_memory: int = 20,
     ):
         self.min_iou = min_iou
-        self.min_similarity = min_similarity
-        self.min_class_overlap = min_class_overlap
         self.mask_memory = mask_memory
         self.track_memory = track_memory
         self.tracks: list[Track] = []
@@ -149,12 +147,12 @@ class TrackLinker:
         cosine = _cosine(lost, objects.embeddings[new])
         probs = [torch.stack([t.class_probs for t in lost]), objects.class_probs[new]]
         roots = [(p / p.sum(1, keepdim=True).clamp(min=1e-6)).sqrt() for p in probs]
-        same_class = roots[0] @ roots[1].T >= self.min_class_overlap
+        same_class = roots[0] @ roots[1].T >= _MIN_CLASS_OVERLAP
         # Two that are to be seen at one time, and not in one place, are two.
         seen_then = torch.stack([self._is_visible(t, shared) for t in lost])
         seen_now = objects.masks[new, :shared].flatten(1).any(1)
         apart = seen_then[:, None] & seen_now
-        return cosine, (cosine >= self.min_similarity) & same_class & ~apart
+        return cosine, (cosine >= _MIN_SIMILARITY) & same_class & ~apart
 
     def _is_visible(self, track: Track, shared: int) -> Tensor:
         """Whether a track is to be seen in the shared frames; a bool tensor without axes."""
@@ -191,8 +189,7 @@ def _cosine(tracks: Sequence[Track], embeddings: Tensor) -> Tensor:
 
 
 def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """IoU of tubes (S, T, h, w) with tubes (N, T, h, w), bool: (S, N); 0 where both are empty."""
+    """Return the IoU of tubes (S, T, h, w) with tubes (N, T, h, w), bool: (S, N); 0 where both are
+    empty."""
     a, b = first.flatten(1).float(), second.flatten(1).float()
-    intersection = a @ b.T
-    union = a.sum(1)[:, None] + b.sum(1)[None] - intersection
-    return intersection / union.clamp(min=1)
+    return iou_of_overlaps(a @ b.T, a.sum(1), b.sum(1))

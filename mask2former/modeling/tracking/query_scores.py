@@ -89,11 +89,10 @@ def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
     return factors.to(scores.device)
 
 
-def iou_of_overlaps(shared: Tensor) -> Tensor:
-    """IoU of all pairs of N masks, (N, N), 0 where both are empty, from the numbers of pixels that
-    they share, (N, N), whose diagonal holds their areas."""
-    area = shared.diagonal()
-    return shared / (area[:, None] + area - shared).clamp(min=1)
+def iou_of_overlaps(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the IoU of all pairs of S and N masks, (S, N), 0 where both are empty, from the number
+    of pixels that they share, (S, N), and their areas, (S,) and (N,)."""
+    return shared / (first[:, None] + second - shared).clamp(min=1)
 
 
 def confidence_inside(mask_logits: Tensor) -> Tensor:
@@ -112,4 +111,5 @@ def _look_at_masks(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
         inside = (frame > 0).flatten(1).float()
         total += confidence_inside(frame)
         shared += inside @ inside.T
-    return total / shared.diagonal().clamp(min=1), iou_of_overlaps(shared)
+    area = shared.diagonal()
+    return total / area.clamp(min=1), iou_of_overlaps(shared, area, area)

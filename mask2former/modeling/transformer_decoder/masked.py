@@ -21,7 +21,7 @@ from ...layers import (
 )
 from ...ops.linear import linear
 from ..pixel_decoder.common import NUM_LEVELS, c2_xavier_conv
-from .registry import TRANSFORMER_DECODER_REGISTRY
+from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()
@@ -100,22 +100,11 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 "MODEL.MASK_FORMER.DEC_LAYERS counts the prediction made before the first layer, "
                 f"so it must be at least 1; got {mask_former.DEC_LAYERS}."
             )
-        return {
-            "in_channels": in_channels,
-            "mask_classification": mask_classification,
-            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "hidden_dim": mask_former.HIDDEN_DIM,
-            "num_queries": mask_former.NUM_OBJECT_QUERIES,
-            "nheads": mask_former.NHEADS,
-            "dim_feedforward": mask_former.DIM_FEEDFORWARD,
-            "dec_layers": mask_former.DEC_LAYERS - 1,
-            "pre_norm": mask_former.PRE_NORM,
-            "mask_dim": cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
-            "enforce_input_project": mask_former.ENFORCE_INPUT_PROJ,
-        }
+        args = decoder_args(cfg, in_channels, mask_classification)
+        return {**args, "dec_layers": mask_former.DEC_LAYERS - 1}
 
     def frames_of(self, batch: int) -> int:
-        """Frames of a clip in a batch of that many maps: an image is a clip of one."""
+        """Return the frames of a clip in a batch of so many maps: an image is a clip of one."""
         return 1
 
     def forward(
@@ -132,24 +121,20 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             x: the pixel decoder's maps (B*T, C', H, W) of strides 32, 16 and 8.
             mask_features: (B*T, mask_dim, H/4, W/4).
             mask: padding masks (B*T, H', W') of any size, bool, True at pixels to leave out, as
-                other decoders take them; accepted and not heeded, as published: padded pixels
-                take full part.
-            aux_outputs: also return the predictions of the layers before the last. Without them
-                (and without gradients) attention masks are worked out at the size they are used
-                at, which is equal up to rounding and far cheaper.
+                other decoders take them; accepted and ignored, as published: padded pixels take
+                full part.
+            aux_outputs: also return the predictions of the layers before the last. Without them,
+                and in eval mode, attention masks are computed at the size that they are used at,
+                which is equal up to rounding and far cheaper.
 
         Returns:
             `pred_logits` (B, Q, K+1), `pred_masks` (B, Q, H/4, W/4) as logits and, if wanted,
             `aux_outputs`, a list of dicts with these two, one a layer, first prediction first;
-            else `pred_embeddings` (B, Q, C), the queries, by which objects are told in video.
+            else `pred_embeddings` (B, Q, C), the queries, by which objects are identified in video.
 
         Raises:
             ValueError: there are not exactly three maps.
         """
-        if len(x) != NUM_LEVELS:
-            raise ValueError(
-                f"{type(self).__name__} takes {NUM_LEVELS} maps (strides 32, 16, 8), got {len(x)}."
-            )
         frames = self.frames_of(len(mask_features))
         features = mask_features.unflatten(0, (-1, frames))
         sizes = [tuple(m.shape[-2:]) for m in x]
@@ -181,7 +166,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
     def _run_layer(
         self, index: int, queries: Tensor, key: Tensor, value: Tensor, mask_logits: Tensor
     ) -> Tensor:
-        """Update the queries (B, Q, C) from the pixels of a level inside of their masks."""
+        """Update the queries (B, Q, C) from the pixels of a level inside their masks."""
         position = self.query_embed.weight[None]
         attend = _attention_mask(mask_logits)
         cross_attention = self.transformer_cross_attention_layers[index]
@@ -192,7 +177,12 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
     def _level_tokens(
         self, maps: Sequence[Tensor], frames: int
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Values and keys (B, T*H*W, C) of every level; keys carry the positions."""
+        """Return values and keys (B, T*H*W, C) of every level; keys carry the positions."""
+        if len(maps) != NUM_LEVELS:
+            raise ValueError(
+                f"{type(self).__name__}: expected {NUM_LEVELS} maps (strides 32, 16, 8) from the "
+                f"pixel decoder, got {len(maps)}."
+            )
         values, keys = [], []
         for i, m in enumerate(maps):
             tokens = self.input_proj[i](m).unflatten(0, (-1, frames))  # (B, T, C, H, W)
@@ -202,7 +192,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         return values, keys
 
     def _mask_logits(self, normed: Tensor, features: Tensor) -> Tensor:
-        """Inner products of mask embeddings with features (B, T, C, h, w), as (B, T, Q, h, w)."""
+        """Multiply mask embeddings with features (B, T, C, h, w): (B, T, Q, h, w)."""
         embedding, pixels = self.mask_embed(normed)[:, None], features.flatten(3)
         if pixels.shape[:2] == (1, 1):
             # Of one map, channels that come last are read where they are; of several all are
@@ -213,7 +203,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         return masks.unflatten(3, features.shape[-2:])
 
     def _predict(self, queries: Tensor, features: Tensor) -> dict[str, Tensor]:
-        """Class logits (B, Q, K+1) and mask logits (B, T, Q, h, w) of the queries."""
+        """Return class logits (B, Q, K+1) and mask logits (B, T, Q, h, w) of the queries."""
         normed = self.decoder_norm(queries)
         return {
             "pred_logits": self.class_embed(normed),
@@ -221,7 +211,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         }
 
     def _published_axes(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Masks (B, T, Q, h, w) as published: an image has no frame axis outside."""
+        """Bring masks (B, T, Q, h, w) to the published axes: without that of frames in an image."""
         return {**prediction, "pred_masks": prediction["pred_masks"].squeeze(1)}
 
 
@@ -244,7 +234,7 @@ class VideoMultiScaleMaskedTransformerDecoder(MultiScaleMaskedTransformerDecoder
         return {**args, "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM}
 
     def frames_of(self, batch: int) -> int:
-        """Frames of a clip in a batch of that many maps."""
+        """Return the frames of a clip in a batch of so many maps."""
         return self.num_frames if self.training else batch
 
     def _published_axes(self, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -257,7 +247,7 @@ def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def _attention_mask(mask_logits: Tensor) -> Tensor:
-    """Where each query may look, (B, 1, Q, T*h*w), from logits (B, T, Q, h, w).
+    """Return where each query may look, (B, 1, Q, T*h*w), from logits (B, T, Q, h, w).
 
     The threshold is on the probability: a logit just below zero still rounds to 0.5 and attends.
     A query whose mask is empty attends everywhere.

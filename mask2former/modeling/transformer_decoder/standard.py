@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
 from ..pixel_decoder.common import c2_xavier_conv
-from .registry import TRANSFORMER_DECODER_REGISTRY
+from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()
@@ -78,20 +78,11 @@ class StandardTransformerDecoder(nn.Module):
     def from_config(cls, cfg, in_channels: int, mask_classification: bool):
         mask_former = cfg.MODEL.MASK_FORMER
         return {
-            "in_channels": in_channels,
-            "mask_classification": mask_classification,
-            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "hidden_dim": mask_former.HIDDEN_DIM,
-            "num_queries": mask_former.NUM_OBJECT_QUERIES,
-            "nheads": mask_former.NHEADS,
+            **decoder_args(cfg, in_channels, mask_classification),
             "dropout": mask_former.DROPOUT,
-            "dim_feedforward": mask_former.DIM_FEEDFORWARD,
             "enc_layers": mask_former.ENC_LAYERS,
             "dec_layers": mask_former.DEC_LAYERS,
-            "pre_norm": mask_former.PRE_NORM,
             "deep_supervision": mask_former.DEEP_SUPERVISION,
-            "mask_dim": cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
-            "enforce_input_project": mask_former.ENFORCE_INPUT_PROJ,
         }
 
     def forward(
@@ -146,6 +137,6 @@ class StandardTransformerDecoder(nn.Module):
 
 
 def _unpadded(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which pixels of a map may be looked at, (B, 1, 1, H*W), from a padding mask of any size."""
+    """Return where queries may look, (B, 1, 1, H*W), from a padding mask of any size."""
     mask = nn.functional.interpolate(mask[:, None].float(), size=size, mode="nearest")
     return ~mask.bool().flatten(2)[:, :, None]

@@ -92,5 +92,5 @@ def test_weights_of_a_decoder_that_finds_masks_fit():
 
 def test_two_maps_are_refused():
     x, fine = maps()
-    with pytest.raises(ValueError, match="takes 3 maps .* got 2"):
+    with pytest.raises(ValueError, match="expected 3 maps .* got 2"):
         tiny_decoder()(x[:2], fine, coverage())

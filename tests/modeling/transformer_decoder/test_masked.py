@@ -128,7 +128,7 @@ def test_projects_maps_of_another_width():
 
 def test_errors():
     maps, features = make_input()
-    with pytest.raises(ValueError, match="takes 3 maps .*, got 2"):
+    with pytest.raises(ValueError, match="expected 3 maps .*, got 2"):
         make_decoder()(maps[:2], features)
     with pytest.raises(ValueError, match="only supports mask classification"):
         MultiScaleMaskedTransformerDecoder(C, False, **ARGS)
