@@ -23,7 +23,7 @@ VIDEO_CONFIG = ROOT / "configs/youtubevis_2019/video_maskformer2_R50_bs16_8ep.ya
 
 
 def image_file(height: int, width: int) -> Path:
-    """A JPEG file of that size; made once."""
+    """Return a JPEG file of that size; made once."""
     path = OUTPUT / f"{height}x{width}.jpg"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def image_file(height: int, width: int) -> Path:
 
 
 def ours(height: int, width: int, queries: int = 100, frozen: bool = False, **test: Any) -> Work:
-    """`Predictor` from an image file to the results; `test` as for `panoptic_config`.
+    """Return `Predictor` from an image file to the results; `test` as for `panoptic_config`.
 
     `frozen` weights want no gradient, as the counter of multiply-adds needs it.
     """
@@ -47,7 +47,7 @@ def ours(height: int, width: int, queries: int = 100, frozen: bool = False, **te
 def transformers(
     height: int, width: int, queries: int = 100, frozen: bool = False, **test: bool
 ) -> Work:
-    """The same by transformers and its image processor."""
+    """Return the same by transformers and its image processor."""
     peer = Peer(panoptic_config(queries, min(height, width), **test), DEVICE)
     if frozen:
         peer.model.requires_grad_(False)
@@ -56,7 +56,7 @@ def transformers(
 
 
 def batch(height: int, width: int, size: int) -> Work:
-    """Our model on a batch of images that are in memory already."""
+    """Return our model on a batch of images that are in memory already."""
     cfg = panoptic_config(side=min(height, width))
     predictor = Predictor(cfg, weights=str(weights_file(cfg)), device=DEVICE)
     images = [picture(height, width, seed) for seed in range(size)]
@@ -64,7 +64,7 @@ def batch(height: int, width: int, size: int) -> Work:
 
 
 def clip(height: int, width: int, frames: int) -> Work:
-    """Our video model on a clip that is in memory already."""
+    """Return our video model on a clip that is in memory already."""
     model = build_on_cpu(load_config(VIDEO_CONFIG)).to(DEVICE)
     randomise(model)
     images = [
@@ -81,7 +81,8 @@ def clip(height: int, width: int, frames: int) -> Work:
 
 
 def boxes(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Random rectangles as masks (N, H, W), bool, each with at least an eighth of both sides."""
+    """Return random rectangles as masks (N, H, W), bool, each with at least an eighth of both
+    sides."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.arange(height)[:, None], torch.arange(width)
     masks = []
@@ -103,7 +104,7 @@ def _training_inputs(side: int, size: int, targets: int) -> tuple[torch.Tensor, 
 
 
 def our_step(side: int = 512, size: int = 2, targets: int = 20, amp: bool = False) -> Work:
-    """Forward, losses, backward and AdamW of ours on a batch; 20 targets an image by default.
+    """Return a training step of ours: forward, losses, backward and AdamW on a batch.
 
     With `amp` the forward pass runs under autocast to bfloat16.
     """
@@ -130,7 +131,7 @@ def our_step(side: int = 512, size: int = 2, targets: int = 20, amp: bool = Fals
 
 
 def transformers_step(side: int = 512, size: int = 2, targets: int = 20, amp: bool = False) -> Work:
-    """The same by transformers."""
+    """Return the same by transformers."""
     peer = Peer(panoptic_config(), DEVICE).model.train()
     images, labels, masks = _training_inputs(side, size, targets)
     pixels = (images.float() / 255 - 0.45) / 0.225
@@ -149,7 +150,7 @@ def transformers_step(side: int = 512, size: int = 2, targets: int = 20, amp: bo
 
 
 def allocate(megabytes: int) -> Work:
-    """A known amount of memory, to check the meter with."""
+    """Return a known amount of memory, to check the meter with."""
     return lambda: torch.ones(megabytes * 10**6, dtype=torch.uint8)
 
 

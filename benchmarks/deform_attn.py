@@ -35,7 +35,7 @@ AIMS = {("cpu", False, False): 5.0, ("cpu", False, True): 6.0, ("cpu", True, Fal
 
 
 def make_inputs(sizes: Sizes, where: str, device: str, dtype: torch.dtype) -> list[Tensor]:
-    """Values (1, S, M, D), locations and weights of a query a pixel.
+    """Return values (1, S, M, D), locations and weights of a query a pixel.
 
     Args:
         where: "near", samples a few pixels from their query as in a model, or "anywhere", samples
@@ -55,7 +55,7 @@ def make_inputs(sizes: Sizes, where: str, device: str, dtype: torch.dtype) -> li
 
 
 def implementations(device: str) -> list[str]:
-    """What can run on this device, the baseline left out."""
+    """Return what can run on this device, the baseline left out."""
     names = ["bag"]
     if device == "cuda" and find_spec("triton"):
         names.append("triton")
@@ -63,7 +63,7 @@ def implementations(device: str) -> list[str]:
 
 
 def work(name: str, sizes: Sizes, inputs: list[Tensor], backward: bool, compiled: bool) -> Work:
-    """One forward, or forward and backward, of the named implementation."""
+    """Return one forward, or forward and backward, of the named implementation."""
 
     def run(value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
         return deformable_attention(value, sizes, locations, weights)
@@ -83,7 +83,7 @@ def work(name: str, sizes: Sizes, inputs: list[Tensor], backward: bool, compiled
 def time_all(
     device: str, dtype: torch.dtype, sizes: Sizes, where: str, backward: bool, rounds: int
 ) -> list[Row]:
-    """A row for each implementation, eager and compiled, beside eager `grid_sample`."""
+    """Return a row for each implementation, eager and compiled, beside eager `grid_sample`."""
     inputs = make_inputs(sizes, where, device, dtype)
     kinds = [(name, compiled) for name in implementations(device) for compiled in (False, True)]
     kinds = [(BASELINE, False), *kinds]
@@ -100,9 +100,9 @@ def time_all(
 
 
 def _row(
-    what: str, ours: list[float], theirs: list[float], peer_name: str, at_least: float | None
+    what: str, ours: list[float], theirs: list[float], peer_name: str, min_ratio: float | None
 ) -> Row:
-    """A row of the table, from times that were taken in turn."""
+    """Return a row of the table, from times that were taken in turn."""
     return {
         "what": what,
         "unit": "s",
@@ -111,12 +111,12 @@ def _row(
         "peer_name": peer_name,
         "ratio": statistics.median(b / a for a, b in zip(ours, theirs)),
         "rounds": len(ours),
-        "at_least": at_least,
+        "min_ratio": min_ratio,
     }
 
 
 def compiled_grid_sample(sizes: Sizes, rounds: int) -> list[Row]:
-    """Compiled against compiled on the CPU, forward."""
+    """Compare compiled with compiled on the CPU, forward."""
     inputs = make_inputs(sizes, "near", "cpu", torch.float32)
     works = [work(name, sizes, inputs, False, True) for name in ("bag", BASELINE)]
     what = "deformable attention, samples near, forward, cpu float32, both compiled"
@@ -124,7 +124,7 @@ def compiled_grid_sample(sizes: Sizes, rounds: int) -> list[Row]:
 
 
 def peak(name: str, device: str, dtype: str, quick: bool) -> int:
-    """Bytes that a forward and backward takes at its peak, measured in this process."""
+    """Return bytes that a forward and backward takes at its peak, measured in this process."""
     sizes = QUICK_SIZES if quick else SIZES
     inputs = make_inputs(sizes, "near", device, getattr(torch, dtype))
     # A small call first: what libraries keep, and kernels made on first use, are not counted.
@@ -134,7 +134,8 @@ def peak(name: str, device: str, dtype: str, quick: bool) -> int:
 
 
 def peaks(device: str, dtype: torch.dtype, quick: bool) -> list[Row]:
-    """Peak memory of each implementation beside that of `grid_sample`, in fresh processes."""
+    """Return peak memory of each implementation beside that of `grid_sample`, in fresh
+    processes."""
     kind = str(dtype).removeprefix("torch.")
 
     @functools.cache
@@ -152,20 +153,20 @@ def peaks(device: str, dtype: torch.dtype, quick: bool) -> list[Row]:
             "peer": gigabytes(BASELINE),
             "peer_name": BASELINE,
             "ratio": gigabytes(name) / gigabytes(BASELINE),
-            "at_most": 1.0,
+            "max_ratio": 1.0,
         }
         for name in implementations(device)
     ]
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """On the CPU in float32, on a GPU in float32 and bfloat16; `quick` takes small maps."""
+    """Return all rows: CPU in float32, GPU in float32 and bfloat16; `quick` takes small maps."""
     sizes = QUICK_SIZES if quick else SIZES
-    places = [("cpu", torch.float32)]
+    settings = [("cpu", torch.float32)]
     if torch.cuda.is_available():
-        places += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
+        settings += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
     rows = []
-    for device, dtype in places:
+    for device, dtype in settings:
         for where in ("near", "anywhere"):
             for backward in (False, True):
                 rows += time_all(device, dtype, sizes, where, backward, rounds)

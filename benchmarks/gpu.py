@@ -24,11 +24,11 @@ SIZE, QUICK_SIZE = (800, 1216), (320, 480)
 BATCHES = (1, 8)
 STEP = {"side": 1024, "size": 4, "targets": 20, "amp": True}
 WAYS = ("eager", "CUDA graphs", "compiled")
-LEAST_ROUNDS = 10  # a call takes milliseconds
+MIN_ROUNDS = 10  # a call takes milliseconds
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """All rows of this topic; `quick` takes small images."""
+    """Return all rows of this topic; `quick` takes small images."""
     if cases.DEVICE != "cuda":
         return []
     size = QUICK_SIZE if quick else SIZE
@@ -38,11 +38,11 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
 
 
 def images(size: tuple[int, int], rounds: int, way: str) -> list[Row]:
-    """Images per second of the network alone and with three results, and the peak memory.
+    """Return images per second of the network alone and with three results, and the peak memory.
 
     Args:
         size: (H, W) of the images.
-        rounds: pairs, at the least.
+        rounds: min. pairs.
         way: one of WAYS; the peer has no graphs of its own, and runs eagerly beside ours.
     """
     graphs = way == "CUDA graphs"
@@ -71,12 +71,12 @@ def training(step: dict[str, Any], rounds: int) -> list[Row]:
         f"training step, {step['side']}x{step['side']} crops, batch {step['size']}, "
         f"{step['targets']} targets an image, bf16 autocast, {cases.DEVICE}"
     )
-    time = compare(what, ours, theirs, max(rounds, LEAST_ROUNDS), peer_name=PEER)
+    time = compare(what, ours, theirs, max(rounds, MIN_ROUNDS), peer_name=PEER)
     return [time, _memory(f"{what}, peak memory", ours, theirs)]
 
 
 def _images_per_second(what: str, ours: Work, theirs: Work, batch: int, rounds: int) -> Row:
-    row = compare(what, ours, theirs, max(rounds, LEAST_ROUNDS), peer_name=PEER)
+    row = compare(what, ours, theirs, max(rounds, MIN_ROUNDS), peer_name=PEER)
     return row | {"unit": "1/s", "ours": batch / row["ours"], "peer": batch / row["peer"]}
 
 
@@ -87,7 +87,7 @@ def _memory(what: str, ours: Work, theirs: Work) -> Row:
 
 
 def _our_works(predictor: Predictor, pictures: list) -> tuple[Work, Work]:
-    """The network on a batch, and the same with three results of each image."""
+    """Return the network on a batch, and the same with three results of each image."""
     model = predictor.model
     inputs = [predictor._prepare_array(array) for array in pictures]
     inputs = [x | {"image": x["image"].to(cases.DEVICE)} for x in inputs]

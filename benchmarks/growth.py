@@ -19,7 +19,7 @@ SMALL = (256, 384)  # of the image where something else grows
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """Points of every curve, and the exponents of the power laws through them."""
+    """Return points of every curve, and the exponents of the power laws through them."""
     stop = 2 if quick else None
     height, width = SMALL
     rows = _curve(

@@ -17,7 +17,7 @@ LARGE = {"height": 2048, "width": 4096, "queries": 200, "SEMANTIC_ON": False}
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """All rows of this topic; `quick` takes a smaller image and leaves out the largest."""
+    """Return all rows of this topic; `quick` takes a smaller image and leaves out the largest."""
     size = QUICK_SIZE if quick else SIZE
     rows = [*stages.measure_stages(size, rounds), _lower_precision(size, rounds)]
     rows.append(_memory(size, rounds))
@@ -32,7 +32,7 @@ def _name(size: tuple[int, int]) -> str:
 
 
 def _lower_precision(size: tuple[int, int], rounds: int) -> Row:
-    """bf16 beside transformers in fp32; of a small image where the processor has no bf16."""
+    """Compare bf16 with transformers in fp32; a small image where the processor has no bf16."""
     native = cases.DEVICE == "cuda" or {"avx512_bf16", "amx_bf16"} & set(machine()["instructions"])
     size = size if native else QUICK_SIZE
     note = "" if native else ", which this processor only imitates"
@@ -42,7 +42,7 @@ def _lower_precision(size: tuple[int, int], rounds: int) -> Row:
         cases.transformers(*size),
         rounds,
         peer_name=f"{PEER}, fp32",
-        at_least=4.0,
+        min_ratio=4.0,
     )
 
 
@@ -54,7 +54,7 @@ def _memory(size: tuple[int, int], rounds: int) -> Row:
         lambda: peak_of("transformers", height=height, width=width),
         rounds,
         peer_name=PEER,
-        at_most=0.5,
+        max_ratio=0.5,
     )
 
 
@@ -63,12 +63,12 @@ def _memory_of_large() -> Row:
         "what": "image 2048x4096, 200 queries, panoptic + instance, peak memory over the weights",
         "unit": "GB",
         "ours": peak_of("ours", **LARGE),
-        "value_at_most": 4.0,
+        "max_value": 4.0,
     }
 
 
 def _multiply_adds(size: tuple[int, int]) -> Row:
-    """Of convolutions and matrix products, in 1e9; other operations are not counted."""
+    """Count those of convolutions and matrix products, in 1e9; other operations are left out."""
     counts = []
     for case in (cases.ours, cases.transformers):
         work = case(*size, frozen=True)

@@ -1,6 +1,6 @@
 """Memory, speed and ids over a long video: `python -m benchmarks.long_video --weights model.pth`.
 
-A clip of the shapes video data set runs forth and back, for as long as asked, in frames of 640x360
+A clip of the shapes video dataset runs back and forth, for as long as asked, in frames of 640x360
 pixels. Each length is read, segmented and drawn by `demo/demo.py`'s way in a process of its own.
 """
 
@@ -41,17 +41,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--window", type=int, default=16)
     parser.add_argument("--score-threshold", type=float, default=0.3)
-    parser.add_argument("--video", type=int, default=0, help="place of the clip in the data set")
+    parser.add_argument("--video", type=int, default=0, help="index of the clip in the dataset")
     parser.add_argument("--run", nargs=2, metavar=("IN", "OUT"), help=argparse.SUPPRESS)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE ... of the config")
     return parser.parse_args()
 
 
-def load_clip(place: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames (360, 640, 3) of a validation clip, and masks (T, 360, 640) of what is always seen."""
+def load_clip(index: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return frames (360, 640, 3) of a validation clip, and masks (T, 360, 640) of what is always
+    seen."""
     folder = Path(os.environ.get("DETECTRON2_DATASETS", ROOT / "datasets"), "shapes_video")
     content = json.loads((folder / "val.json").read_text())
-    video = content["videos"][place]
+    video = content["videos"][index]
     names = [str(folder / "val" / "JPEGImages" / name) for name in video["file_names"]]
     frames = [enlarge(read_image(name), cv2.INTER_LINEAR, cv2.BORDER_REFLECT) for name in names]
     tracks = [a for a in content["annotations"] if a["video_id"] == video["id"]]
@@ -65,13 +66,13 @@ def load_clip(place: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def enlarge(image: np.ndarray, interpolation: int, border: int) -> np.ndarray:
-    """A square image in the middle of a frame."""
+    """Return a square image in the middle of a frame."""
     image = cv2.resize(image, (SIZE[0], SIZE[0]), interpolation=interpolation)
     return cv2.copyMakeBorder(image, 0, 0, _MARGIN, _MARGIN, border)
 
 
-def places(length: int, frames: int) -> Iterator[int]:
-    """Which of `length` frames come, forth and back."""
+def frame_indices(length: int, frames: int) -> Iterator[int]:
+    """Return the indices of `length` frames, back and forth."""
     cycle = [*range(length), *range(length - 2, 0, -1)]
     return (cycle[t % len(cycle)] for t in range(frames))
 
@@ -79,8 +80,8 @@ def places(length: int, frames: int) -> Iterator[int]:
 def write_video(path: Path, clip: list[np.ndarray], frames: int) -> None:
     """Write the long video."""
     writer = open_writer(path, Fraction(25))
-    for t, place in enumerate(places(len(clip), frames)):
-        writer.write(clip[place], Frame(clip[place], t / 25, ""))
+    for t, index in enumerate(frame_indices(len(clip), frames)):
+        writer.write(clip[index], Frame(clip[index], t / 25, ""))
     writer.close()
 
 
@@ -104,16 +105,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def count_ids(tracks: Path, masks: list[np.ndarray], frames: int) -> list[Counter]:
-    """For each object the ids of the tracks that lie on it (IoU above a half), by frames."""
+    """Return for each object the ids of the tracks that lie on it (IoU above a half), by frames."""
     entries: dict[int, list[dict]] = {}
     for entry in json.loads(tracks.read_text()):
         entries.setdefault(entry["frame"], []).append(entry)
     ids = [Counter() for _ in masks]
-    for t, place in enumerate(places(len(masks[0]), frames) if masks else ()):
+    for t, index in enumerate(frame_indices(len(masks[0]), frames) if masks else ()):
         for counter, mask in zip(ids, masks):
             for entry in entries.get(t, ()):
                 found = mask_util.decode(entry["segmentation"]).astype(bool)
-                if (found & mask[place]).sum() > 0.5 * (found | mask[place]).sum():
+                if (found & mask[index]).sum() > 0.5 * (found | mask[index]).sum():
                     counter[entry["track_id"]] += 1
     return ids
 
@@ -131,8 +132,8 @@ def main() -> None:
             source, drawn = Path(folder, f"{frames}.mp4"), Path(folder, f"{frames}_drawn.mp4")
             write_video(source, clip, frames)
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.long_video", *sys.argv[1:]]
-            place = len(command) - len(args.opts)
-            command[place:place] = ["--run", str(source), str(drawn)]
+            index = len(command) - len(args.opts)
+            command[index:index] = ["--run", str(source), str(drawn)]
             done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
             found = json.loads(done.stdout.splitlines()[-1])
             first = first or found["peak"]

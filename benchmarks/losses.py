@@ -18,7 +18,7 @@ SHAPE, QUICK_SHAPE = (512, 40), (256, 10)  # side of the canvas in pixels, targe
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """Ten layers, batch of 2; `quick` takes a smaller canvas and fewer targets."""
+    """Measure ten layers, batch of 2; `quick` takes a smaller canvas and fewer targets."""
     side, targets = QUICK_SHAPE if quick else SHAPE
     layers, labels, masks = predictions(side, 2, targets)
     what = f"matcher and losses, {LAYERS} layers, {QUERIES} queries, {targets} targets an image"
@@ -29,13 +29,13 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
             theirs(layers, labels, masks),
             rounds,
             peer_name="transformers' loss module",
-            at_least=4.0,
+            min_ratio=4.0,
         )
     ]
 
 
 def predictions(side: int, batch: int, targets: int) -> tuple[list[dict], list[Tensor], list]:
-    """Logits of all layers, those at stride 4 for a canvas of `side`, labels and masks."""
+    """Return logits of all layers, those at stride 4 for a canvas of `side`, labels and masks."""
     generator = torch.Generator().manual_seed(0)
     layers = []
     for _ in range(LAYERS):
@@ -54,7 +54,7 @@ def predictions(side: int, batch: int, targets: int) -> tuple[list[dict], list[T
 
 
 def ours(layers: list[dict], labels: list[Tensor], masks: list[Tensor]) -> Work:
-    """Our criterion on them, weighted and summed, with its gradients."""
+    """Return our criterion on them, weighted and summed, with its gradients."""
     criterion = build_criterion(panoptic_config(), NUM_CLASSES).to(DEVICE)
     outputs = {**layers[-1], "aux_outputs": layers[:-1]}
     targets = [{"labels": a, "masks": b} for a, b in zip(labels, masks)]
@@ -67,7 +67,7 @@ def ours(layers: list[dict], labels: list[Tensor], masks: list[Tensor]) -> Work:
 
 
 def theirs(layers: list[dict], labels: list[Tensor], masks: list[Tensor]) -> Work:
-    """The loss module of transformers on them."""
+    """Return the loss module of transformers on them."""
     from transformers import Mask2FormerConfig
     from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 

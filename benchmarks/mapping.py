@@ -31,7 +31,7 @@ OBJECTS, SEGMENTS = 8, 12  # of a photo, about as many as in COCO
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """Images per second of one worker, instance and panoptic, LSJ to 1024."""
+    """Measure images per second of one worker, instance and panoptic, LSJ to 1024."""
     count = 4 if quick else 12
     rows = []
     for task in CONFIGS:
@@ -42,7 +42,7 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
             mapping(_peer_mapper(task), _records(peer_form, count)),
             rounds,
             peer_name="detectron2's DatasetMapper, bitmask masks",
-            at_least=1.5,
+            min_ratio=1.5,
         )
         rows += [row, _per_second(row, count)]
     return rows
@@ -97,7 +97,7 @@ def _records(form: str, count: int) -> list[dict[str, Any]]:
 
 
 def _record(form: str, seed: int) -> dict[str, Any]:
-    """A photo with annotations.
+    """Return a photo with annotations.
 
     Args:
         form: "instance", objects as RLEs (detectron2 crops polygons only with another package);
@@ -138,7 +138,7 @@ def _annotation(number: int, segmentation: Any) -> dict[str, Any]:
 
 
 def outline(seed: int, number: int) -> list[float]:
-    """A polygon of 24 corners around a random place, [x0, y0, x1, y1, ...]."""
+    """Return a polygon of 24 corners around a random place, [x0, y0, x1, y1, ...]."""
     rng = np.random.default_rng([seed, number])
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     radius = rng.uniform(20, 130) * rng.uniform(0.7, 1.0, 24)
@@ -149,7 +149,7 @@ def outline(seed: int, number: int) -> list[float]:
 
 
 def _segment_map(seed: int) -> np.ndarray:
-    """Ids (H, W) from 1 on, that cover the whole photo."""
+    """Return ids (H, W) from 1 on, that cover the whole photo."""
     canvas = Image.new("I", SIZE[::-1], 1)
     draw = ImageDraw.Draw(canvas)
     for number in range(2, SEGMENTS + 1):

@@ -27,7 +27,7 @@ Peak = Callable[[], float]  # measures one, in GB
 
 
 def peak_of(case: str, **arguments: Any) -> float:
-    """Peak memory in GB of a case of `cases.CASES`, over the level before its first forward.
+    """Return peak memory in GB of a case of `cases.CASES`, over the level before its first forward.
 
     Raises:
         RuntimeError: the process failed; with the end of what it wrote.
@@ -36,7 +36,7 @@ def peak_of(case: str, **arguments: Any) -> float:
 
 
 def peak_and_time(case: str, rounds: int, **arguments: Any) -> tuple[float, float]:
-    """The same, and the median of some further calls in seconds (0 where `rounds` is)."""
+    """Return the same, and the median of some further calls in seconds (0 where `rounds` is)."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.memory", case]
     command += [json.dumps(arguments), str(rounds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -47,13 +47,13 @@ def peak_and_time(case: str, rounds: int, **arguments: Any) -> tuple[float, floa
 
 
 def compare_peaks(
-    what: str, ours: Peak, peer: Peak, rounds: int, *, peer_name: str, at_most: float
+    what: str, ours: Peak, peer: Peak, rounds: int, *, peer_name: str, max_ratio: float
 ) -> Row:
     """Measure two peaks in turn, each in new processes, as allocators make them vary.
 
     Returns:
         a row of the table: medians in GB, and as `ratio` the median over the pairs of ours over the
-        peer's; `at_most` is the ratio that is aimed at.
+        peer's; `max_ratio` is the ratio that is aimed at.
     """
     pairs = [(ours(), peer()) for _ in range(rounds)]
     return {
@@ -64,12 +64,12 @@ def compare_peaks(
         "peer_name": peer_name,
         "ratio": statistics.median(a / b for a, b in pairs),
         "rounds": rounds,
-        "at_most": at_most,
+        "max_ratio": max_ratio,
     }
 
 
 def peak_while(work: Callable[[], Any]) -> int:
-    """Bytes of memory at the highest point of a call, over what was in use before.
+    """Return bytes of memory at the highest point of a call, over what was in use before.
 
     Free memory that the process still holds is given back first, so that it cannot hide a part.
     """

@@ -25,13 +25,13 @@ CONFIG = ROOT / "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.ya
 OUTPUT = ROOT / "output" / "bench"
 
 # The class layer is sharpened by this much, so that a winning class has a probability near 1, and
-# no-object wins all but this share of the queries, as in a photo with some 20 segments.
+# no-object wins all but this fraction of the queries, as in a photo with some 20 segments.
 _SHARPNESS = 8.0
-_KEPT_SHARE = 0.2
+_KEPT_FRACTION = 0.2
 
 
 def panoptic_config(queries: int = 100, side: int = 800, **test: Any) -> CfgNode:
-    """The R50 COCO panoptic config, all three outputs on.
+    """Return the R50 COCO panoptic config, all three outputs on.
 
     Args:
         queries: Q.
@@ -49,7 +49,7 @@ def panoptic_config(queries: int = 100, side: int = 800, **test: Any) -> CfgNode
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A smooth picture with some grain, (H, W, 3) uint8."""
+    """Return a smooth picture with some grain, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     cells = rng.integers(0, 256, (height // 64 + 2, width // 64 + 2, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(cells).resize((width, height), Image.BICUBIC))
@@ -89,16 +89,16 @@ def calibrate(model: nn.Module, image: np.ndarray) -> None:
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
     logits = class_logits(model, pixels)
     lead = logits[:, :-1].amax(1) - logits[:, -1]
-    layer.bias[-1] = lead.quantile(1 - _KEPT_SHARE)
+    layer.bias[-1] = lead.quantile(1 - _KEPT_FRACTION)
 
 
 def class_logits(model: nn.Module, image: Tensor) -> Tensor:
-    """(Q, K+1) for an image (3, H, W)."""
+    """Return (Q, K+1) for an image (3, H, W)."""
     return model.predict(model.preprocess([image]).tensor)["pred_logits"][0].float()
 
 
 def weights_file(cfg: CfgNode) -> Path:
-    """A checkpoint of random, calibrated weights for a config; made once, then kept."""
+    """Return a checkpoint of random, calibrated weights for a config; made once, then kept."""
     queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES
     path = OUTPUT / "weights" / f"r50_{queries}.safetensors"
     if not path.is_file():
@@ -111,7 +111,7 @@ def weights_file(cfg: CfgNode) -> Path:
 
 
 def peer_folder(cfg: CfgNode) -> Path:
-    """The same weights in transformers' form; made once, then kept."""
+    """Return the same weights in transformers' form; made once, then kept."""
     weights = weights_file(cfg)
     folder = weights.with_suffix("")
     if not (folder / "config.json").is_file():
@@ -144,27 +144,28 @@ class Peer:
         self.labels_to_fuse = _stuff(cfg)
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """Normalised pixels (1, 3, H, W)."""
+        """Return normalised pixels (1, 3, H, W)."""
         pixels = self.processor(images=image, return_tensors="pt")["pixel_values"]
         return pixels.to(self.model.device)
 
     @torch.no_grad()
     def __call__(self, path: str | Path, **switches: bool) -> dict[str, Any]:
-        """Panoptic, instance and semantic results of an image file."""
+        """Return panoptic, instance and semantic results of an image file."""
         image = self.read(path)
         outputs = self.model(pixel_values=self.prepare(image))
         return self.post_process(outputs, image.size[::-1], **switches)
 
     @staticmethod
     def read(path: str | Path) -> Image.Image:
-        """A decoded image file."""
+        """Return a decoded image file."""
         with Image.open(path) as image:
             return image.convert("RGB")
 
     def post_process(
         self, outputs: Any, size: tuple[int, int], count: int = 1, **switches: bool
     ) -> dict[str, Any]:
-        """The results wanted of so many images, of size (H, W), with the processor's defaults."""
+        """Return the results wanted of so many images, of size (H, W), with the processor's
+        defaults."""
         processor, sizes = self.processor, [size] * count
         results = {}
         if switches.get("PANOPTIC_ON", True):
@@ -185,7 +186,7 @@ class Peer:
 def _stuff(cfg: CfgNode) -> set[int]:
     from detectron2.data import MetadataCatalog
 
-    import mask2former.data  # noqa: F401  registers the data sets
+    import mask2former.data  # noqa: F401  registers the datasets
 
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     things = set(metadata.thing_dataset_id_to_contiguous_id.values())

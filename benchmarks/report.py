@@ -20,7 +20,7 @@ COLUMNS = ("what", "unit", "ours", "peer", "ratio", "wanted", "beside")
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Return what the numbers were measured on."""
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     flags = next((line for line in _cpuinfo() if line.startswith("flags")), "").split()
     return {
@@ -40,19 +40,20 @@ def _cpuinfo() -> list[str]:
 
 
 def wanted(row: Row) -> tuple[str, bool | None]:
-    """What a row aims at, as text, and whether it is reached (None where it aims at nothing)."""
-    if row.get("at_least") is not None:
-        return f">= {row['at_least']:g}", row["ratio"] >= row["at_least"]
-    if row.get("at_most") is not None:
-        return f"<= {row['at_most']:g}", row["ratio"] <= row["at_most"]
-    if row.get("value_at_most") is not None:
-        limit = row["value_at_most"]
+    """Return what a row aims at, as text, and whether it is reached (None where it aims at
+    nothing)."""
+    if row.get("min_ratio") is not None:
+        return f">= {row['min_ratio']:g}", row["ratio"] >= row["min_ratio"]
+    if row.get("max_ratio") is not None:
+        return f"<= {row['max_ratio']:g}", row["ratio"] <= row["max_ratio"]
+    if row.get("max_value") is not None:
+        limit = row["max_value"]
         return f"ours <= {limit:g} {row['unit']}", row["ours"] <= limit
     return "", None
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A Markdown table of all rows."""
+    """Return a Markdown table of all rows."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     for row in rows:
         aim, reached = wanted(row)

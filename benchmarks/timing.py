@@ -15,7 +15,7 @@ Work = Callable[[], Any]
 
 
 def seconds(work: Work) -> float:
-    """Wall-clock time of one call, waiting for a GPU."""
+    """Return wall-clock time of one call, waiting for a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -26,7 +26,7 @@ def seconds(work: Work) -> float:
 
 
 def time_in_turn(works: Sequence[Work], rounds: int) -> list[list[float]]:
-    """Seconds of every call of each, called in turn so that a busy machine slows all alike.
+    """Time every call of each, in turn, so that a busy machine slows all alike.
 
     Args:
         works: called once before, and then `rounds` times each; every second round in the
@@ -46,13 +46,19 @@ def time_in_turn(works: Sequence[Work], rounds: int) -> list[list[float]]:
 
 
 def compare(
-    what: str, ours: Work, peer: Work, rounds: int, *, peer_name: str, at_least: float | None = None
+    what: str,
+    ours: Work,
+    peer: Work,
+    rounds: int,
+    *,
+    peer_name: str,
+    min_ratio: float | None = None,
 ) -> Row:
     """Time ours and a peer in turn.
 
     Returns:
         a row of the table: medians in seconds, and as `ratio` the median over the pairs of peer's
-        time over ours; `at_least` is the ratio that is aimed at.
+        time over ours; `min_ratio` is the ratio that is aimed at.
     """
     mine, theirs = time_in_turn([ours, peer], rounds)
     return {
@@ -63,12 +69,13 @@ def compare(
         "peer_name": peer_name,
         "ratio": statistics.median(b / a for a, b in zip(mine, theirs)),
         "rounds": rounds,
-        "at_least": at_least,
+        "min_ratio": min_ratio,
     }
 
 
 def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Exponent b of the power law y = a x^b that fits best (least squares of the logarithms)."""
+    """Return exponent b of the power law y = a x^b that fits best (least squares of the
+    logarithms)."""
     if len(xs) != len(ys) or len(xs) < 2 or min(*xs, *ys) <= 0:
         raise ValueError(f"slope: expected two or more positive pairs, got {xs} and {ys}")
     log_x, log_y = [math.log(x) for x in xs], [math.log(y) for y in ys]

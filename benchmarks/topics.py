@@ -14,7 +14,7 @@ TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "gpu", "g
 
 
 def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
-    """The rows of one topic."""
+    """Return the rows of one topic."""
     module = importlib.import_module(f"{__package__}.{topic}")
     if topic == "growth":  # single calls: what counts is how they compare over a wide range
         rounds = min(rounds, 2)
@@ -22,14 +22,14 @@ def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
 
 
 def measure_apart(topic: str, rounds: int, quick: bool) -> list[Row]:
-    """The same in a new process, so that it does not matter what was measured before: how long an
-    allocation takes depends on what a process has freed."""
+    """Measure the same in a new process, so that it does not matter what was measured before: how
+    long an allocation takes depends on what a process has freed."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context, initializer=_be_quiet) as pool:
         return pool.submit(measure, topic, rounds, quick).result()
 
 
 def _be_quiet() -> None:
-    """In a process of its own: for good."""
+    """Silence logging and warnings, for good: in a process of its own."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ SIDE, QUICK_SIDE = 512, 256  # of the crops, in pixels
 
 
 def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """All rows of this topic; `quick` takes smaller crops."""
+    """Return all rows of this topic; `quick` takes smaller crops."""
     side = QUICK_SIDE if quick else SIDE
     what = f"training step, {side}x{side} crops, batch 2, 20 targets an image, fp32"
     arguments = {"side": side, "size": 2, "targets": 20}
@@ -21,7 +21,7 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
         cases.transformers_step(**arguments),
         rounds,
         peer_name=PEER,
-        at_least=1.7,
+        min_ratio=1.7,
     )
     memory = compare_peaks(
         what,
@@ -29,6 +29,6 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
         lambda: peak_of("transformers_step", **arguments),
         rounds,
         peer_name=PEER,
-        at_most=0.7,
+        max_ratio=0.7,
     )
     return [time, memory]

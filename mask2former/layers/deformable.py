@@ -129,7 +129,7 @@ def _repeat_pairs(pairs: Tensor, count: int) -> Tensor:
 
 
 def _join(length: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Chunks (B, q, ...) of several tensors, one after the other, in (B, length, ...) each."""
+    """Concatenate chunks (B, q, ...) of several tensors, each into one (B, length, ...)."""
     whole: list[Tensor] = []
     start = 0
     for part in parts:
@@ -148,7 +148,7 @@ def _tokens_per_chunk(tokens: Tensor) -> int:
 
 
 def _softmax(logits: Tensor) -> Tensor:
-    """Softmax over the last axis, float32 at least."""
+    """Compute the softmax over the last axis, float32 at least."""
     if logits.device.type != "cpu" or torch.is_grad_enabled() or is_recorded():
         return logits.softmax(-1)
     # @SOFTMAX@
@@ -160,7 +160,7 @@ def _softmax(logits: Tensor) -> Tensor:
 def _pixel_fractions(
     sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
 ) -> Tensor:
-    """What a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
+    """Return what a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
     arguments = (tuple((h, w) for h, w in sizes), heads, points, device)
     return _new_fractions(*arguments) if is_recorded() else _kept_fractions(*arguments)
 
@@ -212,7 +212,7 @@ class DeformableEncoderLayer(nn.Module):
         return out
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        """Both norms and the feed-forward network between them, (..., C) to (..., C)."""
+        """Apply both norms and the feed-forward network between them, (..., C) to (..., C)."""
         x = self.norm1(x)
         hidden = self.dropout(relu_of(self.linear1, x))
         return self.norm2(x + self.dropout(linear_of(self.linear2, hidden)))
@@ -243,7 +243,7 @@ class DeformableEncoder(nn.Module):
 
 
 def pixel_centres(sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Centres of all pixels of all levels, (S, 2) as (x, y) in 0..1."""
+    """Return centres of all pixels of all levels, (S, 2) as (x, y) in 0..1."""
     levels = []
     for h, w in sizes:
         y = (torch.arange(h, dtype=torch.float32, device=device) + 0.5) / h

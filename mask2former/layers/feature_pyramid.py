@@ -1,15 +1,13 @@
 """A feature pyramid made of the one map of a plain vision transformer.
 
 Source: Exploring Plain Vision Transformer Backbones for Object Detection (ViTDet), Li et al. 2022,
-section 3. The 3x3 convolution behind each level is left out, as pixel decoders have their own.
+section 3. The 3x3 convolution after each level is left out, as pixel decoders have their own.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-
-__all__ = ["ChannelNorm", "SimpleFeaturePyramid"]
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -21,7 +19,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class SimpleFeaturePyramid(nn.Module):
-    """Maps of several strides, each made of the same map by itself.
+    """Maps of several strides, each made of the same map.
 
     Finer ones are upsampled by transposed convolutions, coarser ones by max pooling; then a 1x1
     convolution and a norm follow.

@@ -30,7 +30,7 @@ def relu_of(layer: nn.Module, x: Tensor) -> Tensor:
 
 def need_not_be_called(*layers: nn.Module) -> bool:
     """Return whether layers may be computed from their parameters: no hooks wait for the calls, no
-    layer has a forward of its own, and nobody counts or records PyTorch's own operators."""
+    layer has a forward of its own, and PyTorch's own operators are not counted or recorded."""
     return onednn_is_wanted() and not _has_any_global_hook() and not any(map(_is_watched, layers))
 
 

@@ -30,7 +30,7 @@ def _sine_features(
     k = torch.arange(num_feats, dtype=torch.float32)
     divisor = temperature ** (2 * torch.div(k, 2, rounding_mode="floor") / num_feats)
     angle = position[:, None] / divisor
-    # Worked out on the CPU, so that all devices have the same, and sent without waiting.
+    # Computed on the CPU, so that all devices have the same, and sent without waiting.
     features = torch.where(k % 2 == 0, angle.sin(), angle.cos())
     return features.to(device, non_blocking=True)
 
@@ -44,7 +44,7 @@ def _encode(
     scale: float | None,
     device: torch.device | None,
 ) -> Tensor:
-    """Encoding of a clip, (T, H, W, 2*num_feats)."""
+    """Compute the encoding of a clip, (T, H, W, 2*num_feats)."""
     # A graph that is being traced must not keep tensors of another call.
     compiling = torch.compiler.is_compiling()
     features = _sine_features.__wrapped__ if compiling else _sine_features
@@ -102,7 +102,7 @@ class SinePositionEncoding(nn.Module):
         """Encode all pixels of a clip.
 
         Returns:
-            (T*H*W, 2*num_feats), float32, frame-major: the first half of the channels tells the
+            (T*H*W, 2*num_feats), float32, frame-major: the first half of the channels encodes the
             row, the second half the column.
         """
         args = (frames, height, width, self.num_feats, self.temperature, self.scale, device)

@@ -18,7 +18,7 @@ _APART = -100.0
 
 
 def _relative_position_index(window: int) -> Tensor:
-    """Row of the bias table for every pair of pixels of a window, int64 (w*w, w*w)."""
+    """Return the row of the bias table for every pair of pixels of a window, int64 (w*w, w*w)."""
     y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     dy = y.flatten()[:, None] - y.flatten() + window - 1
     dx = x.flatten()[:, None] - x.flatten() + window - 1
@@ -26,7 +26,7 @@ def _relative_position_index(window: int) -> Tensor:
 
 
 def _shift_masks(window: int, shift: int) -> Tensor:
-    """What to add to the attention logits in the windows of a cyclically shifted map.
+    """Return what to add to the attention logits in the windows of a cyclically shifted map.
 
     Only windows of the last row and of the last column hold pixels from opposite borders, so four
     masks serve maps of every size.
@@ -123,7 +123,7 @@ class WindowAttention(nn.Module):
         return out.view(windows.shape).transpose(2, 3)
 
     def _attend_shifted(self, x: Tensor, bias: Tensor, masks: Tensor) -> Tensor:
-        """Like `_attend_inside`, with the last row and column apart: theirs are other masks."""
+        """Attend like `_attend_inside`; the last row and column have masks of their own."""
         rows = []
         for last_row, row in enumerate(x.tensor_split([-1], dim=1)):
             parts = []

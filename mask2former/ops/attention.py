@@ -59,7 +59,10 @@ def _is_faster_by_head(query: Tensor, key: Tensor, attend: Tensor) -> bool:
 
 
 def _by_head(query: Tensor, key: Tensor, value: Tensor, num_heads: int, attend: Tensor) -> Tensor:
-    """One head of one image after the other, without gradients; `attend` goes to (B, 1, Q, S)."""
+    """Attend with one head of one image after the other, without gradients.
+
+    `attend` can be expanded to (B, 1, Q, S).
+    """
     out = torch.empty_like(query)
     query = query * (query.shape[-1] // num_heads) ** -0.5
     hidden = attend.logical_not().expand(len(query), 1, query.shape[1], key.shape[1])

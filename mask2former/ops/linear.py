@@ -1,4 +1,4 @@
-"""Linear maps on CPUs, by the library that makes most of the processor.
+"""Linear maps on CPUs, by the library that makes the most of the processor.
 
 PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, which on processors
 that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
@@ -11,9 +11,9 @@ without gradients.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ from .recording import is_recorded
 IMPLEMENTATIONS = ("auto", "onednn", "pytorch")
 ENVIRONMENT = "MASK2FORMER_LINEAR"
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# Multiply-adds from which on a product is worth the way to oneDNN.
-_WORTHWHILE = 2**20
+# What oneDNN does to a result before it is written: adds another tensor, then a ReLU.
+ADD_RELU: tuple = ("add", 1.0, "relu", [], "")
+
+# Multiply-adds from which on a product is worth the detour to oneDNN.
+_MIN_MULTIPLY_ADDS = 2**20
 
 
 def _known(name: str, where: str) -> str:
@@ -66,7 +69,7 @@ def use_linear(name: str) -> Iterator[None]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`: x (..., I) times the transpose of weight (O, I), plus bias (O,)."""
+    """Compute `F.linear`: x (..., I) times the transpose of weight (O, I), plus bias (O,)."""
     if not _pays(x, weight, x.numel()):
         return F.linear(x, weight, bias)
     x, weight, bias = as_computed(x, weight, bias)
@@ -88,7 +91,7 @@ def conv2d(
     dilation: tuple[int, ...] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """`F.conv2d`: one of a single pixel, over maps whose channels come last, is a linear map."""
+    """Compute `F.conv2d`; with one of a single pixel, over channels-last maps, as a linear map."""
     if (
         x.dim() != 4
         or weight.shape[2:] != (1, 1)
@@ -109,14 +112,6 @@ def conv2d(
     ):
         return _Pointwise.apply(x, weight, bias)
     return _by_pixels(x, weight, bias)
-
-
-def product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
-    """Write the product of a (M, K) and b (K, N) to out (M, N), without a gradient."""
-    if _pays(b, a, b.numel()):
-        out.copy_(_product(a, b.T, None))
-    else:
-        torch.mm(a, b, out=out)
 
 
 class _Linear(torch.autograd.Function):
@@ -159,7 +154,7 @@ class _Pointwise(torch.autograd.Function):
 
 
 def _pixels(maps: Tensor) -> Tensor:
-    """All pixels of maps (B, C, H, W), (B*H*W, C), contiguous."""
+    """Return all pixels of maps (B, C, H, W), (B*H*W, C), contiguous."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
@@ -172,7 +167,7 @@ def _by_pixels(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, needed: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those of x (N, I), weight (O, I) and a bias, from that of the products (N, O)."""
+    """Compute gradients of x (N, I), weight (O, I) and a bias from that of the result (N, O)."""
     d_weight = None
     if needed[1]:
         # The first factor is copied if it is transposed: let that be the smaller one.
@@ -189,50 +184,50 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def onednn_is_wanted() -> bool:
-    """Whether oneDNN's own operators may be called."""
+    """Return whether oneDNN's own operators may be called."""
     return _requested != "pytorch" and not is_recorded() and bool(torch.backends.mkldnn.enabled)
 
 
 def computed_type(x: Tensor) -> torch.dtype:
-    """The type that a product with x is computed in, on a CPU, as autocast has it."""
+    """Return the type that a product with x is computed in, on a CPU, as autocast has it."""
     if x.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
         return x.dtype
     return torch.get_autocast_dtype("cpu")
 
 
 def as_computed(*tensors: Any) -> tuple[Any, ...]:
-    """Tensors in that type; None stays."""
+    """Return tensors in that type; None stays."""
     return tuple(t if t is None else t.to(computed_type(t)) for t in tensors)
 
 
 def _pays(x: Tensor, weight: Tensor, numbers: int) -> bool:
-    """Whether oneDNN is to map so many numbers of x by a weight (O, I, ...)."""
+    """Return whether oneDNN is to map `numbers` numbers of x by a weight (O, I, ...)."""
     return (
-        onednn_is_wanted()  # first, as a compiler would heed the comparison of sizes
+        onednn_is_wanted()  # first, as a compiler would guard on the comparison of sizes
         and x.device.type == "cpu"
         and computed_type(x) == computed_type(weight)
-        and numbers * len(weight) >= _WORTHWHILE
+        and numbers * len(weight) >= _MIN_MULTIPLY_ADDS
         and is_preferred_for(computed_type(x))
     )
 
 
 def is_preferred_for(dtype: torch.dtype) -> bool:
-    """Whether oneDNN is to compute linear maps of a type on this CPU, now."""
+    """Return whether oneDNN is to compute linear maps of a type on this CPU, now."""
     gradients = torch.is_grad_enabled()
     if dtype == torch.float32:
-        return (_requested == "onednn" or _is_preferred(gradients)) and _is_there(dtype)
-    return dtype == torch.bfloat16 and not gradients and _is_there(dtype)
+        return (_requested == "onednn" or _is_preferred(gradients)) and _is_available(dtype)
+    return dtype == torch.bfloat16 and not gradients and _is_available(dtype)
 
 
 @lru_cache(maxsize=2)
 def _is_preferred(gradients: bool) -> bool:
-    """Whether oneDNN is to be taken: with gradients where MKL leaves instructions unused."""
+    """Return whether oneDNN is to be taken: with gradients where MKL leaves instructions unused."""
     capability = torch.backends.cpu.get_cpu_capability()
     if gradients:
         preferred = capability == "AVX512" and not _made_by_intel()
     else:
         preferred = capability in ("AVX512", "AVX2")
-    _log.info(
+    logger.info(
         "linear maps in float32 %s gradients are computed on this CPU by: %s",
         "with" if gradients else "without",
         "oneDNN" if preferred else "PyTorch's choice",
@@ -241,30 +236,31 @@ def _is_preferred(gradients: bool) -> bool:
 
 
 def _made_by_intel() -> bool:
-    """As Linux tells; True where it cannot be known, so that all stays as PyTorch has it."""
+    """Return whether the processor is Intel's, as Linux says; True where it is unknown."""
     path = Path("/proc/cpuinfo")
     return not path.is_file() or "GenuineIntel" in path.read_text()
 
 
 @lru_cache(maxsize=2)
-def _is_there(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch has the operator as we call it, and this processor the type."""
-    sizes = ((2, 3), (4, 3), (4,))
-    return works(dtype, lambda: _product(*(probe(size, dtype) for size in sizes)))
-
-
-def probe(size: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Ones on the CPU, whatever the default device, to try an operator with."""
-    return torch.ones(size, dtype=dtype, device="cpu")
-
-
-def works(dtype: torch.dtype, attempt: Callable[[], object]) -> bool:
-    """Whether a call of oneDNN's operators, which are internal ones of PyTorch's, works."""
+def _is_available(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN's operators can be called as here, with this type on this CPU."""
     try:
         if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
-        attempt()
-    except (AttributeError, RuntimeError, TypeError) as error:
-        _log.warning("oneDNN's operators are not to be had, PyTorch's are used: %s", error)
+        _call_all(dtype)
+    except (AttributeError, RuntimeError, TypeError) as error:  # internal ones, which may change
+        logger.warning("oneDNN's operators are unavailable, PyTorch's are used: %s", error)
         return False
     return True
+
+
+def _call_all(dtype: torch.dtype) -> None:
+    """Call all that is used here and in `fused_relu`, whatever the default device is."""
+    ones = partial(torch.ones, dtype=dtype, device="cpu")
+    x = ones(1, 2, 2, 2).contiguous(memory_format=torch.channels_last)
+    rest = (ones(2, 2, 1, 1), ones(2), [0, 0], [1, 1], [1, 1], 1)
+    for activation in ("none", "relu"):
+        torch.ops.mkldnn._linear_pointwise(x[0, 0], ones(2, 2), ones(2), activation, [], "")
+    torch.ops.mkldnn._convolution_pointwise(x, *rest, "relu", [], "")
+    torch.ops.mkldnn._convolution_pointwise.binary(x, x, *rest, *ADD_RELU)
+    torch.ops.mkldnn._convolution_pointwise_.binary(x.clone(), x, *rest, *ADD_RELU)

@@ -9,13 +9,11 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps (N, H, W) bilinearly to (N, *size); the corners of pixels are not aligned."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    if maps.shape[-2] == size[0]:  # the same in half of the time
-        return F.interpolate(maps, size=size[1], mode="linear", align_corners=False)
     return F.interpolate(maps[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
 
 
 def mask_boxes(masks: Tensor) -> Tensor:
-    """Tight boxes of masks.
+    """Return tight boxes of masks.
 
     Args:
         masks: (N, H, W), bool.
@@ -28,7 +26,7 @@ def mask_boxes(masks: Tensor) -> Tensor:
 
 
 def boxes_from_lines(columns: Tensor, rows: Tensor) -> Tensor:
-    """Tight boxes of masks, from the lines that they touch.
+    """Return tight boxes of masks, from the lines that they touch.
 
     Args:
         columns: (N, W), bool, whether a mask has a pixel in that column.
@@ -43,7 +41,7 @@ def boxes_from_lines(columns: Tensor, rows: Tensor) -> Tensor:
 
 
 def _extent(line: Tensor) -> tuple[Tensor, Tensor]:
-    """First True along each line (N, length), and one past the last; anything where none is."""
+    """Return the first True of each line (N, length) and one past the last; arbitrary if none."""
     length = line.shape[1]
     if length == 0:
         zeros = torch.zeros(len(line), dtype=torch.int64, device=line.device)

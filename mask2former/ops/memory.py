@@ -9,20 +9,20 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# Bytes of a result that make it worth while: what goes on afterwards has to ask for memory anew.
-_WORTHWHILE = 256 * 2**20
+# Bytes of a result that make a trim pay: what follows has to ask for memory anew.
+_MIN_BYTES = 256 * 2**20
 
 
 def empty_large(
     *size: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """A tensor as `torch.empty` gives it, for which memory that is free is handed back first.
+    """Return a tensor as `torch.empty` does, after free memory has been given back.
 
     A process keeps much of what it frees. Without this a result of hundreds of megabytes would come
     on top of that, and the peak be higher by it.
     """
     tensor = torch.empty(size, dtype=dtype, device=device)
-    if tensor.device.type == "cpu" and tensor.nbytes >= _WORTHWHILE:
+    if tensor.device.type == "cpu" and tensor.nbytes >= _MIN_BYTES:
         _trim()(0)
     return tensor
 
@@ -34,7 +34,7 @@ class Scratch:
         self._flat: dict[str, Tensor] = {}
 
     def empty(self, name: str, size: Sequence[int], like: Tensor) -> Tensor:
-        """A tensor of a size, with the type and device of another one.
+        """Return a tensor of a size, with the type and device of another one.
 
         It takes the place of the one of that name that was given before. Only a larger one, or
         one of another type or device, takes new memory.
@@ -49,7 +49,7 @@ class Scratch:
 
 @lru_cache(maxsize=1)
 def _trim() -> Callable[[int], object]:
-    """glibc's malloc_trim; with other C libraries a function that does nothing."""
+    """Return glibc's malloc_trim; with other C libraries a function that does nothing."""
     if not sys.platform.startswith("linux"):
         return lambda *args: None
     return getattr(ctypes.CDLL(None), "malloc_trim", lambda *args: None)

@@ -16,9 +16,6 @@ from .selection import nearest_to_zero
 # Masks that are floats at a time: few, so that they stay in the cache; does not change the result.
 _MASKS_PER_CHUNK = 4
 
-# Most maps that are read at the same points in one go.
-_MAPS_TOGETHER = 10
-
 
 def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
     """Read float maps at points, bilinearly.
@@ -32,33 +29,27 @@ def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
     """
     grid = _grid(points, maps.dtype)
     if maps.dim() == 4:
-        return _read_together(maps, grid)
+        return _read_at_same_points(maps, grid)
     if points.dim() == 2:
-        return _read_together(maps[None], grid)[0]
+        return _read_at_same_points(maps[None], grid)[0]
     return F.grid_sample(maps[:, None], grid, align_corners=False)[:, 0, 0]
 
 
-def _read_together(maps: Tensor, grid: Tensor) -> Tensor:
-    """Maps (N, C, H, W) at the points of N grids (N, 1, P, 2), or of one for all: (N, C, P).
+def _read_at_same_points(maps: Tensor, grid: Tensor) -> Tensor:
+    """Read maps (N, C, H, W) at the points of N grids (N, 1, P, 2), or of one for all: (N, C, P).
 
-    `grid_sample` finds the pixels around a point once for all channels, but has one thread for a
-    batch entry on CPUs: many maps are read as several entries of a few channels.
+    Each map is a batch entry, as `grid_sample` on CPUs has one thread for each of these.
     """
     count, channels = maps.shape[:2]
-    together = max(1, min(channels, _MAPS_TOGETHER))
-    parts, rest = divmod(channels, together)
-    grid = grid.expand(count, -1, -1, -1)
-    if rest:
-        few = F.grid_sample(maps[:, -rest:], grid, align_corners=False).squeeze(2)
-        return torch.cat([_read_together(maps[:, :-rest], grid), few], 1)
-    grids = grid[:, None].expand(-1, parts, -1, -1, -1).flatten(0, 1)
-    split = maps.reshape(count * parts, together, *maps.shape[2:])
-    return F.grid_sample(split, grids, align_corners=False).view(count, channels, grid.shape[2])
+    grids = grid.expand(count, -1, -1, -1)[:, None].expand(-1, channels, -1, -1, -1)
+    entries = maps.reshape(count * channels, 1, *maps.shape[2:])
+    sampled = F.grid_sample(entries, grids.flatten(0, 1), align_corners=False)
+    return sampled.view(count, channels, grid.shape[2])
 
 
 def _pixels_around(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Indices (P, 4) of the pixels around points (P, 2) in a flat map, int32, and their weights
-    (P, 4), which are zero for pixels outside."""
+    """Return indices (P, 4) of the pixels around points (P, 2) in a flat map, int32, and their
+    weights (P, 4), which are zero for pixels outside."""
     x, y = points.float().unbind(1)  # one axis after the other, as short axes are slow on CPUs
     left, right, left_weight, right_weight = _neighbours(x, width)
     upper, lower, upper_weight, lower_weight = _neighbours(y, height)
@@ -69,9 +60,10 @@ def _pixels_around(points: Tensor, height: int, width: int) -> tuple[Tensor, Ten
     return torch.stack(index, 1), torch.stack(weights, 1)
 
 
-def _neighbours(place: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The pixels before and after each place (P,) in 0..1 along an axis, and their weights."""
-    pixel = place * size - 0.5
+def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the pixels before and after each position (P,) in 0..1 along an axis, and their
+    weights."""
+    pixel = position * size - 0.5
     before = pixel.floor()
     after_weight = pixel.sub_(before)
     before_weight = 1 - after_weight
@@ -100,8 +92,8 @@ def sample_masks(masks: Tensor, points: Tensor, rows: Tensor | None = None) -> T
     if rows is None:
         rows = torch.arange(len(masks), device=masks.device)
     parts = [
-        sample_maps(masks[some].float(), places)
-        for some, places in zip(rows.split(_MASKS_PER_CHUNK), points.split(_MASKS_PER_CHUNK))
+        sample_maps(masks[some].float(), own_points)
+        for some, own_points in zip(rows.split(_MASKS_PER_CHUNK), points.split(_MASKS_PER_CHUNK))
     ]
     return torch.cat(parts) if parts else points.new_zeros(points.shape[:2])
 
@@ -146,7 +138,7 @@ def random_points(
 
 @torch.no_grad()
 def uncertain_points(mask_logits: Tensor, num_candidates: int, num_uncertain: int) -> Tensor:
-    """Of the first points keep those where a mask is least sure, and of the rest all.
+    """Choose those of the first points where a mask is least certain, and all of the rest.
 
     Args:
         mask_logits: (N, L, P'), L masks read at the same points.
@@ -166,15 +158,15 @@ def uncertain_points(mask_logits: Tensor, num_candidates: int, num_uncertain: in
 
 
 def take_points(points: Tensor, index: Tensor) -> Tensor:
-    """Points (N, L, P, 2) from those of every row (N, P', 2), by their indices (N, L, P)."""
-    # As complex numbers, x and y are found in one place.
+    """Return points (N, L, P, 2) from those of every row (N, P', 2), by their indices (N, L, P)."""
+    # As complex numbers, x and y are found together.
     pairs = torch.view_as_complex(points.float().contiguous())[:, None]
     return torch.view_as_real(pairs.expand(-1, index.shape[1], -1).gather(2, index))
 
 
 def values_at(maps: Tensor, points: Tensor, values: Tensor) -> Tensor:
-    """What `sample_maps` would read of maps (N, H, W) at points (N, P, 2), where that is known
-    already: returns the values (N, P), with the gradient in maps."""
+    """Return what `sample_maps` would read of maps (N, H, W) at points (N, P, 2), where that is
+    known already: returns the values (N, P), with the gradient in maps."""
     return _ValuesAt.apply(maps, points, values)
 
 
@@ -195,5 +187,6 @@ class _ValuesAt(torch.autograd.Function):
 
 
 def _grid(points: Tensor, dtype: torch.dtype) -> Tensor:
-    """Points (N, P, 2), or (P, 2), in 0..1 as `grid_sample` takes them, (N, 1, P, 2) in -1..1."""
+    """Return points (N, P, 2), or (P, 2), in 0..1 as `grid_sample` takes them, (N, 1, P, 2) in
+    -1..1."""
     return (points * 2).sub_(1).to(dtype).view(-1, 1, *points.shape[-2:])

@@ -1,11 +1,11 @@
-"""Whether somebody records what is computed."""
+"""Whether operations are recorded."""
 
 import torch
 
 
 def is_recorded() -> bool:
-    """Whether a compiler, an exporter or a tracer looks on.
+    """Return whether a compiler, an exporter or a tracer records operations.
 
-    It is to see PyTorch's own operators, and none of the ways around them that pay in eager mode.
+    These are to see PyTorch's own operators, not the alternatives that pay in eager mode.
     """
     return torch.compiler.is_compiling() or torch.jit.is_tracing()

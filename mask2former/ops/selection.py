@@ -32,11 +32,11 @@ def nearest_to_zero(values: Tensor, count: int, out: Tensor) -> None:
 
 
 def _select(rows: np.ndarray, count: int, out: np.ndarray) -> None:
-    """Write the indices (R, count) of so many smallest values of every row (R, N).
+    """Write the indices (R, count) of the `count` smallest values of every row (R, N).
 
-    A sample, the first values, tells nearly how large the last of them is. What is surely larger is
-    dropped, what is surely smaller taken, and few are left to choose from. Where the sample was a
-    bad one, or values are equal, all are.
+    A sample, the first values, bounds the largest of them. Values above the bounds are dropped,
+    those below are taken, and few are left to choose from. Where the bounds are wrong, or values
+    are equal, all are.
     """
     length = rows.shape[1]
     if length <= 2 * _SAMPLE:
@@ -50,17 +50,17 @@ def _select(rows: np.ndarray, count: int, out: np.ndarray) -> None:
         out[i] = chosen if len(chosen) == count else row.argpartition(count - 1)[:count]
 
 
-def _bounds(sample: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Values between which the largest of the share of smallest ones lies, two (R,), most likely,
-    from samples (R, S) of the rows."""
-    rank = share * sample.shape[1]
-    error = _STANDARD_ERRORS * (rank * (1 - share)) ** 0.5
+def _bounds(sample: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return values between which the largest of the fraction of smallest ones lies, two (R,), most
+    likely, from samples (R, S) of the rows."""
+    rank = fraction * sample.shape[1]
+    error = _STANDARD_ERRORS * (rank * (1 - fraction)) ** 0.5
     ordered = np.sort(sample)
     return tuple(ordered.take([int(rank - error), int(rank + error)], axis=1, mode="clip").T)
 
 
 def _last(values: np.ndarray, low: float, count: int) -> float:
-    """The largest of so many smallest values, if it is at least `low`; NaN if not."""
+    """Return the largest of the `count` smallest values, if it is at least `low`; NaN if not."""
     doubtful = values.compress(values >= low)
     wanted = count - (len(values) - len(doubtful))
     if not 0 < wanted <= len(doubtful):

@@ -47,7 +47,7 @@ def test_medians_of_pairs():
     """Of 1/4, 3/4 and 2/2: of each side, and of the ratios, which is no ratio of the medians."""
     ours, peer = iter([1.0, 3.0, 2.0]), iter([4.0, 4.0, 2.0])
     row = memory.compare_peaks(
-        "work", lambda: next(ours), lambda: next(peer), 3, peer_name="x", at_most=0.5
+        "work", lambda: next(ours), lambda: next(peer), 3, peer_name="x", max_ratio=0.5
     )
     assert (row["ours"], row["peer"], row["ratio"]) == (2.0, 4.0, 0.75)
     assert row["what"] == "work, peak memory over the level before"

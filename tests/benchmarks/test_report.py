@@ -10,13 +10,13 @@ from benchmarks import report
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"ratio": 2.5, "at_least": 2.0}, (">= 2", True)),
-        ({"ratio": 1.5, "at_least": 2.0}, (">= 2", False)),
-        ({"ratio": 0.4, "at_most": 0.5}, ("<= 0.5", True)),
-        ({"ratio": 0.6, "at_most": 0.5}, ("<= 0.5", False)),
-        ({"ours": 3.0, "unit": "GB", "value_at_most": 4.0}, ("ours <= 4 GB", True)),
-        ({"ours": 5.0, "unit": "GB", "value_at_most": 4.0}, ("ours <= 4 GB", False)),
-        ({"ours": 5.0, "at_least": None}, ("", None)),
+        ({"ratio": 2.5, "min_ratio": 2.0}, (">= 2", True)),
+        ({"ratio": 1.5, "min_ratio": 2.0}, (">= 2", False)),
+        ({"ratio": 0.4, "max_ratio": 0.5}, ("<= 0.5", True)),
+        ({"ratio": 0.6, "max_ratio": 0.5}, ("<= 0.5", False)),
+        ({"ours": 3.0, "unit": "GB", "max_value": 4.0}, ("ours <= 4 GB", True)),
+        ({"ours": 5.0, "unit": "GB", "max_value": 4.0}, ("ours <= 4 GB", False)),
+        ({"ours": 5.0, "min_ratio": None}, ("", None)),
     ],
 )
 def test_wanted(row, expected):
@@ -25,7 +25,7 @@ def test_wanted(row, expected):
 
 def test_table():
     rows = [
-        {"what": "a", "unit": "s", "ours": 1.0, "peer": 3.0, "ratio": 3.0, "at_least": 2.0},
+        {"what": "a", "unit": "s", "ours": 1.0, "peer": 3.0, "ratio": 3.0, "min_ratio": 2.0},
         {"what": "b", "unit": "GB", "ours": 0.12345},
     ]
     lines = report.table(rows).splitlines()

@@ -23,9 +23,9 @@ def test_ratio_is_the_median_over_pairs(monkeypatch):
     def peer():
         pass
 
-    row = timing.compare("what", ours, peer, 3, peer_name="p", at_least=2.0)
+    row = timing.compare("what", ours, peer, 3, peer_name="p", min_ratio=2.0)
     assert row["ratio"] == 3.0
-    assert (row["ours"], row["peer"], row["rounds"], row["at_least"]) == (1.0, 6.0, 3, 2.0)
+    assert (row["ours"], row["peer"], row["rounds"], row["min_ratio"]) == (1.0, 6.0, 3, 2.0)
 
 
 def test_slope_of_a_power_law():

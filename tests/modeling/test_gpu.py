@@ -91,7 +91,7 @@ def test_few_recordings_are_kept():
         calls.append(images.shape)
         return {"out": images * 2}
 
-    function = GraphedFunction(twice, most=2)
+    function = GraphedFunction(twice, max_recordings=2)
     for width in (1, 2, 3, 2, 3, 1):
         images = torch.rand(3, width, device="cuda")
         assert torch.equal(function(images)["out"], images * 2)

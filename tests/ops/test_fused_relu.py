@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mask2former.ops import fused_relu as ops
+from mask2former.ops import linear
 from mask2former.ops.linear import use_linear
 
 TYPES = [torch.float32, torch.bfloat16]
@@ -40,8 +41,8 @@ def under(dtype):
     return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
 
 
-def is_there(dtype):
-    if not ops._is_there(dtype):
+def skip_unless_available(dtype):
+    if not linear._is_available(dtype):
         pytest.skip(f"oneDNN does not fuse {dtype} on this processor")
 
 
@@ -49,7 +50,7 @@ def is_there(dtype):
 @pytest.mark.parametrize("lead", [(7,), (2, 5), (0,)])
 @torch.no_grad()
 def test_linear(fused, lead, dtype):
-    is_there(dtype)
+    skip_unless_available(dtype)
     x, weight, bias = tensors((*lead, 16), (24, 16), (24,))
     expected = F.linear(x, weight, bias).clamp(min=0)
     with under(dtype):
@@ -70,7 +71,7 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 @torch.no_grad()
 def test_convolution(fused, name, layout, dtype):
-    is_there(dtype)
+    skip_unless_available(dtype)
     shape, options = CONVOLUTIONS[name]
     x, weight, bias = tensors((2, 6, 9, 11), shape, (8,))
     plain = F.conv2d(x, weight, bias, **options)
@@ -93,7 +94,7 @@ def test_convolution(fused, name, layout, dtype):
 @pytest.mark.parametrize("overwrite", [True, False])
 @torch.no_grad()
 def test_a_sum_of_maps_in_two_layouts(overwrite, dtype):
-    is_there(dtype)
+    skip_unless_available(dtype)
     x, weight, bias, add = tensors((2, 6, 9, 11), (8, 6, 1, 1), (8,), (2, 8, 9, 11))
     expected = (F.conv2d(x, weight, bias) + add).clamp(min=0)
     x, add = x.contiguous(memory_format=torch.channels_last), add.to(dtype)
@@ -105,7 +106,7 @@ def test_a_sum_of_maps_in_two_layouts(overwrite, dtype):
 @torch.no_grad()
 def test_maps_of_one_pixel(dtype):
     """Channels are first and last at once."""
-    is_there(dtype)
+    skip_unless_available(dtype)
     x, weight, bias, add = tensors((2, 6, 1, 1), (8, 6, 1, 1), (8,), (2, 8, 1, 1))
     expected = (F.conv2d(x, weight, bias) + add).clamp(min=0)
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -116,7 +117,7 @@ def test_maps_of_one_pixel(dtype):
 
 @torch.no_grad()
 def test_what_may_be_overwritten_becomes_the_result():
-    is_there(torch.float32)
+    skip_unless_available(torch.float32)
     x, weight, bias, add = tensors((1, 4, 5, 5), (8, 4, 1, 1), (8,), (1, 8, 5, 5))
     x, add = (t.contiguous(memory_format=torch.channels_last) for t in (x, add))
     found = ops.conv2d_relu(x, weight, bias, add=add, overwrite=True)
@@ -174,19 +175,3 @@ def test_other_types(fused, dtype):
     found = ops.conv2d_relu(x, weight, bias)
     torch.testing.assert_close(found, F.conv2d(x, weight, bias).clamp(min=0))
     assert fused
-
-
-def test_a_pytorch_without_the_operators(monkeypatch):
-    monkeypatch.setattr(ops, "_ADD_RELU", ())  # as if arguments were others
-    assert not ops._is_there.__wrapped__(torch.float32)
-
-
-def test_a_processor_without_bfloat16(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert ops._is_there.__wrapped__(torch.bfloat16) is False
-
-
-def test_the_default_device_does_not_matter():
-    is_there(torch.float32)
-    with torch.device("meta"):
-        assert ops._is_there.__wrapped__(torch.float32)

@@ -12,7 +12,7 @@ SIZE = 128  # of products that are worth it
 @pytest.fixture(autouse=True)
 def onednn(monkeypatch):
     """oneDNN whatever the processor; counts its products."""
-    if not ops._is_there(torch.float32):
+    if not ops._is_available(torch.float32):
         pytest.skip("this PyTorch has no oneDNN")
     calls = []
     product = ops._product
@@ -85,16 +85,6 @@ def test_frozen_weights_have_no_gradient(onednn):
     assert len(onednn) == 2  # forward, and the gradient of x alone
 
 
-def test_product_into_part_of_a_tensor(onednn):
-    a, b = tensors((70, SIZE), (SIZE, 200))
-    whole = torch.zeros(70, 500)
-    ops.product_into(whole[:, 100:300], a, b)
-    assert onednn
-    torch.testing.assert_close(whole[:, 100:300], a @ b, rtol=1e-4, atol=1e-4)
-    assert not whole[:, :100].any()
-    assert not whole[:, 300:].any()
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 def test_strided_convolution_of_few_channels(threads):
     """PyTorch 2.14's own ends the process here, in most of ten runs."""
@@ -147,7 +137,7 @@ def test_small_maps_other_types_and_autocast_are_pytorchs(onednn):
 @torch.no_grad()
 def test_sixteen_bits_without_gradients(onednn, autocast):
     """The type of autocast, or of the tensors; results are near those of float32."""
-    if not ops._is_there(torch.bfloat16):
+    if not ops._is_available(torch.bfloat16):
         pytest.skip("oneDNN does not know bfloat16 on this processor")
     onednn.clear()
     x, weight, bias = (t.bfloat16() for t in tensors((3, SIZE, SIZE), (96, SIZE), (96,)))
@@ -212,13 +202,24 @@ def test_the_choice(monkeypatch, capability, intel, gradients, expected):
     assert ops._is_preferred.__wrapped__(gradients) is expected
 
 
-def test_without_the_operator(monkeypatch, caplog):
+@pytest.mark.parametrize("name", ["_linear_pointwise", "_convolution_pointwise_"])
+def test_without_an_operator(monkeypatch, caplog, name):
     def fail(*args):
         raise AttributeError("no such operator")
 
-    monkeypatch.setattr(ops, "_product", fail)
-    assert ops._is_there.__wrapped__(torch.float32) is False
-    assert "no such operator" in caplog.text
+    monkeypatch.setattr(torch.ops.mkldnn, name, fail)
+    assert ops._is_available.__wrapped__(torch.float32) is False
+    assert "oneDNN's operators are unavailable" in caplog.text
+
+
+def test_an_operator_with_other_arguments(monkeypatch):
+    monkeypatch.setattr(ops, "ADD_RELU", ())
+    assert ops._is_available.__wrapped__(torch.float32) is False
+
+
+def test_the_default_device_does_not_matter():
+    with torch.device("meta"):
+        assert ops._is_available.__wrapped__(torch.float32)
 
 
 def test_unknown_name():
@@ -248,4 +249,4 @@ def test_pytorchs_own_switch(onednn):
 
 def test_a_processor_without_bfloat16(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert ops._is_there.__wrapped__(torch.bfloat16) is False
+    assert ops._is_available.__wrapped__(torch.bfloat16) is False

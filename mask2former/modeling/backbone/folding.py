@@ -1,5 +1,5 @@
-"""Convolutions that take the batch norm behind them into their weights, and in residual blocks the
-sum and the ReLU behind that into their pass; and those of a single pixel as linear maps."""
+"""Convolutions that fold the batch norm after them into their weights, and in residual blocks the
+sum and the ReLU after it into their pass; and those of a single pixel as linear maps."""
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
@@ -32,7 +32,7 @@ class FoldedConv2d(Conv2d):
         return x if self.activation is None else self.activation(x)
 
     def is_linear(self) -> bool:
-        """Whether convolution and norm are one linear map with zeros around, and nothing more."""
+        """Return whether convolution and norm are one zero-padded linear map and nothing more."""
         is_plain = type(self) is FoldedConv2d and self.padding_mode == "zeros"
         return (
             is_plain
@@ -42,25 +42,25 @@ class FoldedConv2d(Conv2d):
         )
 
     def with_relu(self, x: Tensor, add: Tensor | None = None, overwrite: bool = False) -> Tensor:
-        """The same on a CPU without gradients, then another map added, then a ReLU.
+        """Compute the same on a CPU without gradients, then another map added, then a ReLU.
 
         Args:
             x: (B, C, H, W).
             add: (B, C', H', W').
             overwrite: whether `add` may become the result.
         """
-        place = (self.stride, self.padding, self.dilation, self.groups)
-        return conv2d_relu(x, *self._fold(), *place, add=add, overwrite=overwrite)
+        geometry = (self.stride, self.padding, self.dilation, self.groups)
+        return conv2d_relu(x, *self._fold(), *geometry, add=add, overwrite=overwrite)
 
     def _folded(self, x: Tensor) -> tuple[Tensor, Tensor, None] | None:
-        """Weight and bias of convolution and norm as one, and no norm; None if there is none to
-        fold, or to be folded for x."""
+        """Return weight and bias of convolution and norm as one, and no norm; None if there is none
+        to fold, or to be folded for x."""
         if not _is_fixed(self.norm) or not (x.device.type == "cpu" or torch.is_grad_enabled()):
             return None
         return *self._fold(), None
 
     def _fold(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of convolution and norm as one."""
+        """Return weight and bias of convolution and norm as one."""
         norm = self.norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
@@ -126,7 +126,7 @@ def speed_up_convolutions(module: nn.Module) -> nn.Module:
 
 
 def _are_fused(x: Tensor, *convolutions: nn.Module | None) -> bool:
-    """Whether convolutions are computed with what is behind them, instead of being called."""
+    """Return whether convolutions are fused with what follows, instead of being called."""
     parts = [part for part in convolutions if part is not None]
     are_linear = all(isinstance(part, FoldedConv2d) and part.is_linear() for part in parts)
     return (
@@ -138,7 +138,7 @@ def _are_fused(x: Tensor, *convolutions: nn.Module | None) -> bool:
 
 
 def _is_fixed(norm: nn.Module | None) -> bool:
-    """Whether a norm is the same linear map for all inputs."""
+    """Return whether a norm is the same linear map for all inputs."""
     if type(norm) is FrozenBatchNorm2d:
         return True
     is_batch_norm = isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats

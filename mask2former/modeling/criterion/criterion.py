@@ -36,10 +36,10 @@ class SetCriterion(nn.Module):
         losses: what to compute, of "labels" and "masks".
         num_points: points a mask loss is taken at.
         oversample_ratio: candidates drawn for each point.
-        importance_sample_ratio: share of the points that are the most uncertain candidates.
+        importance_sample_ratio: fraction of the points that are the most uncertain candidates.
 
     Raises:
-        ValueError: an unknown name in losses, or ratios out of range.
+        ValueError: unknown names in losses, or ratios out of range.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class SetCriterion(nn.Module):
         suffixes: Sequence[str],
         targets: Sequence[dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        """Mask and dice losses of all layers, whose masks are sampled together."""
+        """Compute mask and dice losses of all layers, whose masks are sampled together."""
         num_masks = _num_masks(targets, layers[0]["pred_masks"].device)
         if sum(len(q) for q, _ in matches[0]) == 0:
             return {
@@ -143,8 +143,8 @@ class SetCriterion(nn.Module):
         return losses
 
     def _row_losses(self, logits: Sequence[Tensor], rows: Rows) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and dice of every row, from its logits (R, H, W) in each of L layers: two
-        (R, L)."""
+        """Compute cross-entropy and dice of every row, from its logits (R, H, W) in each of L
+        layers: two (R, L)."""
         layers = len(logits)
         bce, dice = [], []
         step = max(1, _MASKS_PER_CHUNK // layers)
@@ -164,7 +164,7 @@ class SetCriterion(nn.Module):
     def _choose_points(
         self, logits: Tensor, rows: Rows, chunk: slice
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Points for mask logits (R, L, H, W), mostly where they are near zero.
+        """Choose points for mask logits (R, L, H, W), mostly where they are near zero.
 
         The layers of a row choose from the same points (published: each draws its own), which
         leaves the loss as it is on average, draws a tenth of the numbers, and lets targets be read
@@ -197,7 +197,7 @@ class SetCriterion(nn.Module):
 
 
 def _num_masks(targets: Sequence[dict[str, Tensor]], device: torch.device) -> Tensor:
-    """Targets per process, averaged over the processes, at least 1."""
+    """Return targets per process, averaged over the processes, at least 1."""
     count = torch.tensor(sum(len(t["labels"]) for t in targets), dtype=torch.float32, device=device)
     world = comm.get_world_size()
     if world > 1:

@@ -16,7 +16,7 @@ from ...ops.linear import linear
 def point_losses(
     point_logits: Tensor, point_targets: Tensor, keep: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of every row, averaged over its points, and 1 - dice.
+    """Compute binary cross-entropy of every row, averaged over its points, and 1 - dice.
 
     Args:
         point_logits, point_targets: (N, P); targets in 0..1.
@@ -64,7 +64,7 @@ class _PointLosses(torch.autograd.Function):
 def pairwise_mask_costs(
     point_logits: Tensor, point_targets: Tensor, keep: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and dice costs of all pairs of predictions and targets.
+    """Compute cross-entropy and dice costs of all pairs of predictions and targets.
 
     As BCE(x, t) = softplus(x) - x t, the cross-entropy of all pairs is one matrix product.
 
@@ -95,12 +95,12 @@ def pairwise_mask_costs(
 
 
 def _softplus(logits: Tensor, probs: Tensor) -> Tensor:
-    """log(1 + exp(x)) from x and its sigmoid, in half of the time of `softplus`."""
+    """Return log(1 + exp(x)) from x and its sigmoid, in half of the time of `softplus`."""
     return F.relu(logits).sub_(torch.maximum(probs, 1 - probs).log_())
 
 
 def _softplus_sums(logits: Tensor, probs: Tensor) -> Tensor:
-    """Sums (N,) of log(1 + exp(x)) over the rows of x (N, P), from x and its sigmoid.
+    """Return sums (N,) of log(1 + exp(x)) over the rows of x (N, P), from x and its sigmoid.
 
     The logarithms of eight numbers in 0.5..1 are that of their product: one instead of eight.
     """
@@ -114,7 +114,7 @@ def _softplus_sums(logits: Tensor, probs: Tensor) -> Tensor:
 
 
 def classification_loss(class_logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Weighted cross-entropy over all queries, divided by the sum of the weights.
+    """Compute weighted cross-entropy over all queries, divided by the sum of the weights.
 
     Args:
         class_logits: (B, Q, K+1).
@@ -125,5 +125,5 @@ def classification_loss(class_logits: Tensor, labels: Tensor, class_weights: Ten
 
 
 def empty_loss(prediction: Tensor) -> Tensor:
-    """A zero that keeps a prediction in the graph, for batches without targets."""
+    """Return a zero that keeps a prediction in the graph, for batches without targets."""
     return prediction.sum() * 0

@@ -58,7 +58,7 @@ class Rows:
         )
 
     def sample_targets(self, chunk: slice, drawn: Tensor, chosen: Tensor, points: Tensor) -> Tensor:
-        """The target masks of some rows at their points, (r * L, P).
+        """Return the target masks of some rows at their points, (r * L, P).
 
         Args:
             drawn: (r, P', 2), the points that all layers chose from.
@@ -72,7 +72,8 @@ class Rows:
         return sampled.expand(-1, chosen.shape[1], -1).gather(2, chosen).flatten(0, 1)
 
     def sample_counted(self, chunk: slice, points: Tensor) -> Tensor | None:
-        """1 where a point counts and 0 where it is to be ignored, (r * L, P); None: all count."""
+        """Return 1 where a point counts and 0 where it is to be ignored, (r * L, P); None: all
+        count."""
         if self.ignore is None:
             return None
         ignored = look_up_masks(self.ignore, points.flatten(1, 2), self.ignore_index[chunk])
@@ -80,13 +81,13 @@ class Rows:
 
 
 def by_target(queries: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of one image in the order of their targets."""
+    """Return pairs of one image in the order of their targets."""
     order = chosen.argsort()
     return queries[order], chosen[order]
 
 
 def _ignored(targets: Sequence[dict[str, Tensor]], frames: int) -> Tensor | None:
-    """Pixels that do not count (B*T, H, W); None where every image counts in full."""
+    """Return pixels that do not count (B*T, H, W); None where every image counts in full."""
     if not any("ignore" in target for target in targets):
         return None
     size = targets[0]["masks"].shape[-2:]
@@ -95,12 +96,12 @@ def _ignored(targets: Sequence[dict[str, Tensor]], frames: int) -> Tensor | None
 
 
 def _as_rows(masks: Tensor) -> Tensor:
-    """Any leading axes as one, (..., H, W) to (R, H, W)."""
+    """Return any leading axes as one, (..., H, W) to (R, H, W)."""
     return masks.reshape(-1, *masks.shape[-2:])
 
 
 def matched_rows(layer: dict[str, Tensor], pairs: Pairs) -> Tensor:
-    """Mask logits of the matched queries of all images, (pairs * T, H, W)."""
+    """Return mask logits of the matched queries of all images, (pairs * T, H, W)."""
     masks = layer["pred_masks"]
     # One selection for all images, as each has a gradient of the size of all masks.
     chosen = torch.cat([b * masks.shape[1] + queries for b, (queries, _) in enumerate(pairs)])

@@ -84,7 +84,7 @@ class HungarianMatcher(nn.Module):
     def _costs(
         self, logits: Sequence[Tensor], masks: Sequence[Tensor], target: dict[str, Tensor]
     ) -> Tensor:
-        """Costs (layers, Q, N) of one image's queries in all layers.
+        """Compute the costs (layers, Q, N) of one image's queries in all layers.
 
         Args:
             logits: of every layer, (Q, K+1).

@@ -1,4 +1,4 @@
-"""The way of a mask from the size that it is predicted at to the size of the output."""
+"""Masks from the size that they are predicted at to the size of the output."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Canvas:
     def blocks(
         self, mask_logits: Tensor, scratch: Scratch | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """The same as `resize_to_output`, a few rows of the output at a time.
+        """Do the same as `resize_to_output`, a few rows of the output at a time.
 
         Rows and columns are resized independently of each other. So a block's rows are weighted
         sums of the few rows of the predictions that it shows, whose columns are resized before.
@@ -53,7 +53,7 @@ class Canvas:
         Args:
             mask_logits: (N, h, w), of any floating type, or what has that shape, a device, and
                 gives such a tensor for `[:, rows]`.
-            scratch: if given, all blocks are in one place in its memory, each written over the one
+            scratch: if given, all blocks use the same memory of it, each overwriting the one
                 before, and have no gradient.
 
         Yields:
@@ -92,7 +92,7 @@ class _ResizedColumns:
         self.first = self.last = 0  # of those kept, and one after the last
 
     def rows(self, first: int, last: int) -> Tensor:
-        """Some rows, (N, last - first, output width), float32."""
+        """Return some rows, (N, last - first, output width), float32."""
         parts = []
         if self.kept is not None and first < self.last:
             parts.append(self.kept[:, first - self.first : last - self.first])
@@ -114,8 +114,8 @@ class _ResizedColumns:
 def _row_weights(
     height: int, padded: int, image: int, output: int, device: torch.device
 ) -> tuple[Tensor, list[tuple[int, int]]]:
-    """How much each row of the output, (H, height), has of each row of the predictions, and the
-    first row that it has something of and the one after the last."""
+    """Return how much each row of the output, (H, height), has of each row of the predictions, and
+    the first row that it has something of and the one after the last."""
     unit_columns = torch.eye(height)[:, :, None]  # each is 1 in one row
     one_wide = Canvas((padded, 1), (image, 1), (output, 1))
     weights = one_wide.resize_to_output(unit_columns)[:, :, 0].T.contiguous()
@@ -123,7 +123,7 @@ def _row_weights(
 
 
 def _used_columns(matrix: Tensor) -> list[tuple[int, int]]:
-    """Of each row the first column that is not zero and the one after the last."""
+    """Return of each row the first column that is not zero and the one after the last."""
     used = (matrix != 0).int()
     first, last = used.argmax(1), used.shape[1] - used.flip(1).argmax(1)
     return list(zip(first.tolist(), last.tolist()))

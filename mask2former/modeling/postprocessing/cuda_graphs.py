@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["GraphedFunction"]
-
 Outputs = dict[str, Tensor]
 
 _WARM_UPS = 3  # before a graph is made: kernels are chosen and compiled in the first calls
@@ -29,26 +27,26 @@ class _Recording:
 class GraphedFunction:
     """Records what a function of one tensor does on a GPU, and replays it for the same shape.
 
-    A recording holds the memory of a whole call and reads weights where they were: weights may be
+    A recording holds the memory of a whole call and reads weights at their addresses: they may be
     changed in place, but not be replaced (`clear` forgets all recordings).
 
     Args:
-        function: images -> tensors by name, which waits for nothing and moves nothing to the GPU
+        function: images -> tensors by name, which neither synchronises nor copies to the GPU
             once it has been called.
-        most: recordings kept; the one that was not used for longest goes.
+        max_recordings: recordings kept; the least recently used goes.
     """
 
-    def __init__(self, function: Callable[[Tensor], Outputs], most: int = 4):
+    def __init__(self, function: Callable[[Tensor], Outputs], max_recordings: int = 4):
         self._function = function
-        self._most = most
+        self._max_recordings = max_recordings
         self._recordings: OrderedDict[tuple, _Recording] = OrderedDict()
 
     def __call__(self, images: Tensor) -> Outputs:
-        """The function's outputs, copied out of the recording."""
+        """Return the function's outputs, copied out of the recording."""
         key = (images.device, images.dtype, *images.shape)
         recording = self._recordings.pop(key, None)
         if recording is None:
-            while len(self._recordings) >= self._most:
+            while len(self._recordings) >= self._max_recordings:
                 self._recordings.popitem(last=False)
             recording = self._record(images)
         self._recordings[key] = recording

@@ -12,20 +12,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ...ops.linear import product_into
+from ...ops.linear import linear
 from ...ops.masks import boxes_from_lines
 from ...ops.memory import Scratch, empty_large
 from .canvas import Canvas
-
-__all__ = [
-    "Canvas",
-    "InstanceMerger",
-    "Merger",
-    "PanopticMerger",
-    "SemanticMerger",
-    "best_pairs",
-    "merge_masks",
-]
 
 
 class SemanticMerger:
@@ -57,13 +47,10 @@ class SemanticMerger:
         width = mask_probs.shape[2]
         out = self.scores.flatten(1)[:, rows.start * width : rows.stop * width]
         probs = mask_probs.flatten(1).to(self.class_probs.dtype)
-        if probs.dtype != out.dtype or self.class_probs.requires_grad or probs.requires_grad:
-            out.copy_(self.class_probs @ probs)
-        else:
-            product_into(out, self.class_probs, probs)
+        out.copy_(linear(self.class_probs, probs.T))
 
     def result(self) -> Tensor:
-        """Scores (K, H, W), not normalised."""
+        """Return scores (K, H, W), not normalised."""
         return self.scores
 
 
@@ -74,8 +61,8 @@ class PanopticMerger:
         class_logits: (Q, K+1).
         size: (H, W) of the map.
         is_thing: (K,), bool.
-        object_mask_threshold: least class probability of a query that takes part.
-        overlap_threshold: least share of its own mask that a query must have won.
+        object_mask_threshold: min. class probability of a query that takes part.
+        overlap_threshold: min. fraction of its own mask that a query must have won.
     """
 
     def __init__(
@@ -144,7 +131,7 @@ class PanopticMerger:
 
 
 def best_pairs(class_logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The (query, class) pairs of highest class probability, no-object apart.
+    """Return the (query, class) pairs of highest class probability, no-object apart.
 
     Args:
         class_logits: (Q, K+1).
@@ -157,7 +144,7 @@ def best_pairs(class_logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]
 
 
 def top_pairs(probs: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest entries of probabilities (Q, K), as `best_pairs`."""
+    """Return the largest entries of probabilities (Q, K), as `best_pairs`."""
     flat = probs.flatten()
     scores, index = flat.topk(min(topk, len(flat)), sorted=False)
     return scores, index.div(probs.shape[1], rounding_mode="floor"), index % probs.shape[1]
@@ -199,17 +186,17 @@ class InstanceMerger:
         """Take in some rows of the masks (n, rows, W) of `queries`."""
         masks = mask_logits > 0
         self.masks[:, rows] = masks[self.mask_of]
-        # As numbers of their own type masks are made and added up several times as fast.
-        numbers = torch.gt(mask_logits.detach(), 0, out=torch.empty_like(mask_logits)).flatten(1)
+        # `vecdot`, and `amax` of bytes for `any`: 2 % of an image of 800x1216.
+        numbers = masks.flatten(1).to(mask_probs.dtype)
         self.inside[0] += torch.linalg.vecdot(mask_probs.flatten(1), numbers)
         self.inside[1] += numbers.sum(1)
-        pixels = masks.view(torch.uint8)  # the largest of bytes is found faster than any True
+        pixels = masks.view(torch.uint8)
         self.columns |= pixels.amax(1).view(torch.bool)
         self.rows[:, rows] = pixels.amax(2).view(torch.bool)
 
     def result(self) -> Instances:
-        """Instances with `pred_masks` (bool), `pred_boxes`, `scores` and `pred_classes`; a score
-        is the class probability times the mean mask probability inside the mask."""
+        """Return instances with `pred_masks` (bool), `pred_boxes`, `scores` and `pred_classes`; a
+        score is the class probability times the mean mask probability inside the mask."""
         total, area = self.inside
         instances = Instances(self.size)
         instances.pred_masks = self.masks
@@ -223,7 +210,7 @@ Merger = SemanticMerger | PanopticMerger | InstanceMerger
 
 
 def _union(queries: Sequence[Tensor], count: int) -> Tensor:
-    """All of several ascending choices of so many queries; a GPU is waited for only if needed."""
+    """Return the union of ascending choices of `count` queries; waits for a GPU only if needed."""
     whole = [some for some in queries if len(some) == count]
     return whole[0] if whole else torch.cat(list(queries)).unique()
 
@@ -240,8 +227,8 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
     if not mergers:
         return
     needed = _union([merger.queries for merger in mergers], mask_logits.shape[0])
-    # Where each merger's queries are among those needed; None for all of them.
-    places = [
+    # Indices of each merger's queries among those needed; None for all of them.
+    indices = [
         None if len(m.queries) == len(needed) else torch.searchsorted(needed, m.queries)
         for m in mergers
     ]
@@ -252,8 +239,8 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
         for rows, logits in canvas.blocks(masks, scratch):
             out = scratch.empty("probs", logits.shape, logits) if scratch else None
             probs = torch.sigmoid(logits, out=out)
-            for merger, place in zip(mergers, places):
-                if place is None:
+            for merger, index in zip(mergers, indices):
+                if index is None:
                     merger.add(rows, logits, probs)
                 else:
-                    merger.add(rows, logits[place], probs[place])
+                    merger.add(rows, logits[index], probs[index])

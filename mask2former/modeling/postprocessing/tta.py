@@ -14,8 +14,6 @@ from fvcore.transforms import HFlipTransform
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["SemanticSegmentorWithTTA"]
-
 _OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
 
 

@@ -49,14 +49,14 @@ class Atlas:
         return 0, 1, self.pitch, self.pitch + 1
 
     def zeros(self, heads: int, dim: int, like: Tensor) -> Tensor:
-        """An empty map of several heads, (heads*cells + spare, dim).
+        """Return an empty map of several heads, (heads*cells + spare, dim).
 
         The spare cells are for neighbours, which have no weight, of the very last cell.
         """
         return like.new_zeros(heads * self.cells + self.shifts[-1], dim)
 
     def interiors(self, table: Tensor) -> Iterator[Tensor]:
-        """The levels without their borders, (heads, H, W, dim) each, as views of a table.
+        """Return the levels without their borders, (heads, H, W, dim) each, as views of a table.
 
         Args:
             table: (heads*cells or more, dim).
@@ -68,14 +68,15 @@ class Atlas:
             yield level[:, 1 : h + 1, 1 : w + 1]
 
     def pixels(self, value: Tensor) -> Iterator[Tensor]:
-        """The levels of a value tensor (S, heads, dim), (heads, H, W, dim) each, as views."""
+        """Return the levels of a value tensor (S, heads, dim), (heads, H, W, dim) each, as
+        views."""
         for level, size in zip(value.split([h * w for h, w in self.sizes]), self.sizes):
             yield level.unflatten(0, size).permute(2, 0, 1, 3)
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Constants of every sample of a chunk, spelt out: broadcasting short axes is slow on CPUs.
+class Constants:
+    """Constants of every sample of a chunk, in full: broadcasting short axes is slow on CPUs.
 
     Args:
         scale: (heads, q, 2*L*P), widths and heights of the levels, x and y in turn.
@@ -88,8 +89,9 @@ class Frame:
     first: Tensor
 
     @classmethod
-    def of(cls, atlas: Atlas, heads: int, queries: int, points: int, like: Tensor) -> "Frame":
-        """Constants for chunks of up to this many heads and queries, of the type of `like`."""
+    def of(cls, atlas: Atlas, heads: int, queries: int, points: int, like: Tensor) -> "Constants":
+        """Make the constants for chunks of up to this many heads and queries, of the type of
+        `like`."""
         widths = torch.tensor([(w, h) for h, w in atlas.sizes], dtype=like.dtype)
         scale = widths[:, None].expand(-1, points, -1).reshape(-1)
         start = torch.tensor(atlas.starts[:-1], dtype=torch.int32)[:, None].expand(-1, points)
@@ -99,9 +101,9 @@ class Frame:
         first = first.to(like.device, non_blocking=True).expand(-1, queries, -1).contiguous()
         return cls(scale, scale + 1, first)
 
-    def part(self, heads: int, queries: int) -> "Frame":
-        """The constants of a smaller chunk."""
-        return Frame(*(x[:heads, :queries] for x in (self.scale, self.limit, self.first)))
+    def part(self, heads: int, queries: int) -> "Constants":
+        """Return the constants of a smaller chunk."""
+        return Constants(*(x[:heads, :queries] for x in (self.scale, self.limit, self.first)))
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Samples:
 
 
 def corner_weights(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Attention weights of samples, shared out over top left, right, below, both.
+    """Return attention weights of samples, split over top left, right, below, both.
 
     Args:
         weights, x, y: of one shape; x and y as in `Samples`.
@@ -131,30 +133,33 @@ def corner_weights(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tenso
     return top_left, right.sub_(both), below, both
 
 
-def place(locations: Tensor, frame: Frame, pitch: int) -> Samples:
+def find_samples(locations: Tensor, constants: Constants, pitch: int) -> Samples:
     """Find the pixels around locations (heads, q, L*P, 2), (x, y) in 0..1 of each level."""
-    cell = _cells(locations, frame).clamp_(min=0)
-    torch.minimum(cell, frame.limit, out=cell)
+    cell = _cells(locations, constants).clamp_(min=0)
+    torch.minimum(cell, constants.limit, out=cell)
 
     def columns(x: Tensor, dtype: torch.dtype) -> Tensor:
         pairs = x.unflatten(-1, (-1, 2)).movedim(-1, 0)
         return torch.empty(pairs.shape, dtype=dtype, device=x.device).copy_(pairs)
 
     column, row = columns(cell, torch.int32)  # rounded down
-    index = column.add_(frame.first).add_(row, alpha=pitch)
+    index = column.add_(constants.first).add_(row, alpha=pitch)
     x, y = columns(cell.frac_(), cell.dtype)
     # What is not a number gives an arbitrary integer; the weights carry it on.
     return Samples(index.clamp_(min=0), x, y)
 
 
-def before_first_pixel(locations: Tensor, frame: Frame) -> Tensor:
-    """Where `place` moves a location to the first border, beside which there are pixels, on each
-    axis: bool, shaped as locations. Beyond the last border there are none."""
-    return (_cells(locations, frame) < 0).view(locations.shape)
+def before_first_pixel(locations: Tensor, constants: Constants) -> Tensor:
+    """Return where `find_samples` moves a location to the first border, on each axis.
+
+    There are pixels beside it, unlike beyond the last border. Returns bool, shaped as locations.
+    """
+    return (_cells(locations, constants) < 0).view(locations.shape)
 
 
-def _cells(locations: Tensor, frame: Frame) -> Tensor:
-    """Locations (heads, q, L*P, 2) in cells from the corner of their level, (heads, q, 2*L*P)."""
-    cells = torch.empty_like(frame.scale, memory_format=torch.contiguous_format)
-    torch.mul(locations.flatten(2), frame.scale, out=cells)
+def _cells(locations: Tensor, constants: Constants) -> Tensor:
+    """Return locations (heads, q, L*P, 2) in cells from the corner of their level, (heads, q,
+    2*L*P)."""
+    cells = torch.empty_like(constants.scale, memory_format=torch.contiguous_format)
+    torch.mul(locations.flatten(2), constants.scale, out=cells)
     return cells.add_(0.5)  # minus half a pixel, plus one cell of border

@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from .atlas import (
     Atlas,
-    Frame,
+    Constants,
     Samples,
     before_first_pixel,
     corner_weights,
-    place,
+    find_samples,
 )
 from .custom_op import Sizes, deformable_op
 
@@ -43,7 +43,7 @@ def forward(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> 
     budget = _FORWARD_CHUNK if value.device.type == "cpu" else _GPU_CHUNK
     num_heads = min(heads, max(1, budget // max(1, queries * samples)))
     num_queries = max(1, min(queries, budget // samples))
-    frame = Frame.of(atlas, num_heads, num_queries, points, locations)
+    constants = Constants.of(atlas, num_heads, num_queries, points, locations)
     table = atlas.zeros(num_heads, dim, locations)
     out = value.new_empty(batch, queries, heads, dim)
     for b, head in _images_and_heads(batch, heads, num_heads):
@@ -51,14 +51,16 @@ def forward(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> 
         for start in range(0, queries, num_queries):
             chunk = slice(start, start + num_queries)
             loc, att = locations[b, head, chunk], weights[b, head, chunk]
-            sums = _sum_samples(table, loc, att, frame.part(*att.shape[:2]), atlas)
+            sums = _sum_samples(table, loc, att, constants.part(*att.shape[:2]), atlas)
             out[b, chunk, head].copy_(sums.view(*att.shape[:2], dim).transpose(0, 1))
     return out.flatten(2)
 
 
-def _sum_samples(table: Tensor, loc: Tensor, att: Tensor, frame: Frame, atlas: Atlas) -> Tensor:
-    """Weighted sums (heads*q, dim) of the samples at loc (heads, q, L*P, 2)."""
-    samples = place(loc, frame, atlas.pitch)
+def _sum_samples(
+    table: Tensor, loc: Tensor, att: Tensor, constants: Constants, atlas: Atlas
+) -> Tensor:
+    """Return weighted sums (heads*q, dim) of the samples at loc (heads, q, L*P, 2)."""
+    samples = find_samples(loc, constants, atlas.pitch)
     bags = samples.index.flatten(0, 1)
     total = table.new_empty(0)
     for shift, weight in zip(atlas.shifts, corner_weights(att.contiguous(), samples.x, samples.y)):
@@ -72,7 +74,7 @@ def _sum_samples(table: Tensor, loc: Tensor, att: Tensor, frame: Frame, atlas: A
 def backward(
     grad_out: Tensor, value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, locations and weights; grad_out is (B, Q, M*D).
+    """Compute the gradients of value, locations and weights; grad_out is (B, Q, M*D).
 
     Nothing of the forward is needed but its inputs. Results are the same in every run.
     """
@@ -86,13 +88,13 @@ def backward(
     grad_out = grad_out.unflatten(-1, (heads, dim)).transpose(1, 2)  # (B, M, Q, D)
     budget = _BACKWARD_CHUNK if value.device.type == "cpu" else _GPU_CHUNK
     num_heads = min(heads, max(1, budget // max(1, queries * samples)))
-    frame = Frame.of(atlas, num_heads, queries, points, locations)
+    constants = Constants.of(atlas, num_heads, queries, points, locations)
     table = atlas.zeros(num_heads, dim, locations)
     for b, head in _images_and_heads(batch, heads, num_heads):
         _fill(table, value[b, :, head], atlas)
         bag_grads = grad_out[b, head].to(table.dtype).reshape(-1, dim).contiguous()
         att = weights[b, head].contiguous()
-        part = frame.part(*att.shape[:2])
+        part = constants.part(*att.shape[:2])
         d_table, d_loc, d_att = _chunk_gradients(
             table, locations[b, head], att, bag_grads, part, atlas
         )
@@ -105,10 +107,15 @@ def backward(
 
 
 def _chunk_gradients(
-    table: Tensor, loc: Tensor, att: Tensor, bag_grads: Tensor, frame: Frame, atlas: Atlas
+    table: Tensor,
+    loc: Tensor,
+    att: Tensor,
+    bag_grads: Tensor,
+    constants: Constants,
+    atlas: Atlas,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a table, of the locations (heads, q, L*P, 2) and of their weights."""
-    samples = place(loc, frame, atlas.pitch)
+    """Return gradients of a table, of the locations (heads, q, L*P, 2) and of their weights."""
+    samples = find_samples(loc, constants, atlas.pitch)
     cells = len(att) * atlas.cells
     d_table = _sum_by_cell(samples, att, bag_grads, cells, atlas.shifts)
 
@@ -122,16 +129,16 @@ def _chunk_gradients(
     d_x = torch.lerp(top_right.sub(top_left), bottom_right.sub(bottom_left), y)
     d_y = torch.lerp(bottom_left.sub_(top_left), bottom_right.sub_(top_right), x)
     d_loc = torch.stack([d_x.mul_(att), d_y.mul_(att)], -1)
-    # A place that was moved to the first border has pixels beside it, and would get a slope from
+    # A sample that was moved to the first border has pixels beside it, and would get a slope from
     # them; beyond the last border there are zeros only.
-    d_loc.mul_(frame.scale.view_as(d_loc)).masked_fill_(before_first_pixel(loc, frame), 0)
+    d_loc.mul_(constants.scale.view_as(d_loc)).masked_fill_(before_first_pixel(loc, constants), 0)
     return d_table, d_loc, d_att
 
 
 def _sum_by_cell(
     samples: Samples, att: Tensor, grads: Tensor, cells: int, shifts: tuple[int, ...]
 ) -> Tensor:
-    """Sums of weight * (their query's row of grads) at the four cells of all samples.
+    """Return sums of weight * (their query's row of grads) at the four cells of all samples.
 
     Once the samples are sorted by cell this is an embedding bag again: faster than a scatter-add.
 
@@ -156,7 +163,7 @@ def _sum_by_cell(
 
 
 def _first_of_each(ordered: Tensor, count: int) -> Tensor:
-    """Where each number 0..count-1 begins in a sorted tensor."""
+    """Return where each number 0..count-1 begins in a sorted tensor."""
     if ordered.device.type == "cpu":
         counts = ordered.bincount(minlength=count)
         return counts.cumsum(0).sub_(counts)
@@ -164,12 +171,13 @@ def _first_of_each(ordered: Tensor, count: int) -> Tensor:
 
 
 def _first_by_search(ordered: Tensor, count: int) -> Tensor:
-    """The same for other devices, where bincount would wait for the result."""
+    """Return the same for other devices, where bincount would wait for the result."""
     return torch.searchsorted(ordered, torch.arange(count, device=ordered.device).to(ordered))
 
 
 def _dots_with_rows(bags: Tensor, tables: Sequence[Tensor], values: Tensor) -> list[Tensor]:
-    """Dot products (N, S) of values (N, D) with the rows bags (N, S) of tables of one size."""
+    """Return dot products (N, S) of values (N, D) with the rows bags (N, S) of tables of one
+    size."""
     if values.device.type != "cpu":
         return _dots_by_gather(bags, tables, values)
     _silence_beta_warning()
@@ -185,7 +193,7 @@ def _dots_with_rows(bags: Tensor, tables: Sequence[Tensor], values: Tensor) -> l
 
 
 def _dots_by_gather(bags: Tensor, tables: Sequence[Tensor], values: Tensor) -> list[Tensor]:
-    """The same for other devices, where the sparse product may want sorted columns."""
+    """Return the same for other devices, where the sparse product may want sorted columns."""
     step = max(1, _GPU_CHUNK // (bags.shape[1] * values.shape[1]))
     parts = list(zip(bags.split(step), values.split(step)))
     return [torch.cat([(t[rows] * v[:, None]).sum(-1) for rows, v in parts]) for t in tables]
@@ -193,14 +201,16 @@ def _dots_by_gather(bags: Tensor, tables: Sequence[Tensor], values: Tensor) -> l
 
 @lru_cache(maxsize=1)
 def _silence_beta_warning() -> None:
-    """PyTorch warns at the first sparse CSR tensor of a process: let that be this one."""
+    """Make the first sparse CSR tensor of a process, at which PyTorch warns, without the
+    warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
 
 
 def _by_head(value: Tensor, locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Locations (B, M, Q, L*P, 2) and weights (B, M, Q, L*P) as views, in the type of the sums."""
+    """Return locations (B, M, Q, L*P, 2) and weights (B, M, Q, L*P) as views, in the type of the
+    sums."""
     wide = torch.float64 in (value.dtype, locations.dtype, weights.dtype)
     dtype = torch.float64 if wide else torch.float32
     locations, weights = locations.to(dtype).flatten(3, 4), weights.to(dtype).flatten(3)

@@ -28,18 +28,7 @@ def deformable_op(name: str, forward: Forward, backward: Backward) -> Forward:
         The operator. Its second derivative raises NotImplementedError.
     """
 
-    @torch.library.custom_op(f"mask2former::{name}_backward", mutates_args=())
-    def backward_op(
-        grad: Tensor, value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return backward(grad, value, _pairs(sizes), locations, weights)
-
-    @backward_op.register_fake
-    def _(
-        grad: Tensor, value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        empty = [x.new_empty(x.shape) for x in (value, locations, weights)]
-        return empty[0], empty[1], empty[2]
+    backward_op = _backward_op(name, backward)
 
     @torch.library.custom_op(f"mask2former::{name}", mutates_args=())
     def op(value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor) -> Tensor:
@@ -50,28 +39,46 @@ def deformable_op(name: str, forward: Forward, backward: Backward) -> Forward:
         batch, _, heads, dim = value.shape
         return value.new_empty(batch, locations.shape[1], heads * dim)
 
-    def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        value, ctx.sizes, locations, weights = inputs
-        ctx.save_for_backward(value, locations, weights)
-
     def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
         value, locations, weights = ctx.saved_tensors
         d_value, d_loc, d_att = backward_op(grad, value, ctx.sizes, locations, weights)
         return d_value, None, d_loc, d_att
 
-    def refuse(ctx: Any, *grads: Tensor) -> None:
-        raise NotImplementedError(
-            "deformable_attention has no second derivative in its fast implementations; choose "
-            "'grid_sample' with mask2former.ops.deform_attn.use_implementation for it."
-        )
-
-    op.register_autograd(differentiate, setup_context=save)
-    backward_op.register_autograd(refuse)
-
     def call(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> Tensor:
         return op(value, [n for size in sizes for n in size], locations, weights)
 
+    op.register_autograd(differentiate, setup_context=_save)
     return call
+
+
+def _backward_op(name: str, backward: Backward) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    @torch.library.custom_op(f"mask2former::{name}_backward", mutates_args=())
+    def op(
+        grad: Tensor, value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return backward(grad, value, _pairs(sizes), locations, weights)
+
+    @op.register_fake
+    def _(
+        grad: Tensor, value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        empty = [x.new_empty(x.shape) for x in (value, locations, weights)]
+        return empty[0], empty[1], empty[2]
+
+    op.register_autograd(_refuse)
+    return op
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    value, ctx.sizes, locations, weights = inputs
+    ctx.save_for_backward(value, locations, weights)
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        "deformable_attention has no second derivative in its fast implementations; choose "
+        "'grid_sample' with mask2former.ops.deform_attn.use_implementation for it."
+    )
 
 
 def _pairs(flat: list[int]) -> Sizes:

@@ -121,7 +121,7 @@ def _can_run_triton(index: int) -> bool:
 
 @lru_cache(maxsize=16)
 def _has_triton(index: int) -> bool:
-    """Whether Triton is installed and generates code for this CUDA device."""
+    """Return whether Triton is installed and generates code for this CUDA device."""
     if find_spec("triton") is None:
         return False
     return torch.version.hip is not None or (

@@ -24,7 +24,7 @@ _CONFIGS = [triton.Config({"BLOCK_Q": q}, num_warps=warps) for q, warps in _SHAP
 
 @triton.jit
 def _bag_of_program(Q: tl.tensor, M: tl.constexpr, BLOCK_Q: tl.constexpr) -> Any:
-    """Image, head, the rows (B*Q*M) of this program's queries, and which of them exist."""
+    """Return image, head, the rows (B*Q*M) of this program's queries, and which of them exist."""
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     image, head = (tl.program_id(1) // M).to(tl.int64), tl.program_id(1) % M
     return image, head, (image * Q + q) * M + head, q < Q
@@ -32,16 +32,17 @@ def _bag_of_program(Q: tl.tensor, M: tl.constexpr, BLOCK_Q: tl.constexpr) -> Any
 
 @triton.jit
 def _level(levels: tl.tensor, level: tl.tensor) -> Any:
-    """Height, width and first token of a level."""
+    """Return height, width and first token of a level."""
     entry = levels + 3 * level
     return tl.load(entry), tl.load(entry + 1), tl.load(entry + 2)
 
 
 @triton.jit
-def _sample_place(
+def _find_sample(
     location: tl.tensor, i: tl.tensor, active: tl.tensor, width: tl.tensor, height: tl.tensor
 ) -> Any:
-    """Top left pixel of samples and the distances from it; far outside counts as just outside."""
+    """Return top left pixel of samples and the distances from it; far outside counts as just
+    outside."""
     x = tl.load(location + 2 * i, mask=active, other=0.0).to(tl.float32) * width - 0.5
     y = tl.load(location + 2 * i + 1, mask=active, other=0.0).to(tl.float32) * height - 0.5
     x = tl.minimum(tl.maximum(x, -2.0), width + 1.0)
@@ -61,7 +62,7 @@ def _pixel(
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ) -> Any:
-    """Offsets (q, d) of pixels from the first of their level, and which of them exist."""
+    """Return offsets (q, d) of pixels from the first of their level, and which of them exist."""
     d = tl.arange(0, BLOCK_D)
     exists = active & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     offset = (y * width + x) * (M * D)
@@ -94,15 +95,15 @@ def _forward_kernel(
         for point in range(P):
             i = (bag_row * L + level) * P + point
             attention = tl.load(weight + i, mask=active, other=0.0).to(tl.float32)
-            left, top, x, y = _sample_place(location, i, active, width, height)
+            left, top, x, y = _find_sample(location, i, active, width, height)
             for below in tl.static_range(2):
                 for right in tl.static_range(2):
-                    share = attention * (x if right else 1 - x) * (y if below else 1 - y)
+                    factor = attention * (x if right else 1 - x) * (y if below else 1 - y)
                     offset, exists = _pixel(
                         left + right, top + below, active, width, height, M, D, BLOCK_D
                     )
                     pixel = tl.load(pixels + offset, mask=exists, other=0.0).to(tl.float32)
-                    total += share[:, None] * pixel
+                    total += factor[:, None] * pixel
     mask = active[:, None] & (d < D)[None, :]
     tl.store(out + bag_row[:, None] * D + d[None, :], total.to(out.dtype.element_ty), mask)
 
@@ -130,16 +131,16 @@ def _sample_gradients(
     d_y = tl.zeros_like(x)
     for below in tl.static_range(2):
         for right in tl.static_range(2):
-            share_x = x if right else 1 - x
-            share_y = y if below else 1 - y
+            factor_x = x if right else 1 - x
+            factor_y = y if below else 1 - y
             offset, exists = _pixel(left + right, top + below, active, width, height, M, D, BLOCK_D)
             pixel = tl.load(pixels + offset, mask=exists, other=0.0).to(tl.float32)
             dot = tl.sum(pixel * g, 1)
-            d_attention += dot * share_x * share_y
-            d_x += dot * share_y * (1 if right else -1)
-            d_y += dot * share_x * (1 if below else -1)
-            share = attention * share_x * share_y
-            tl.atomic_add(d_pixels + offset, share[:, None] * g, mask=exists, sem="relaxed")
+            d_attention += dot * factor_x * factor_y
+            d_x += dot * factor_y * (1 if right else -1)
+            d_y += dot * factor_x * (1 if below else -1)
+            factor = attention * factor_x * factor_y
+            tl.atomic_add(d_pixels + offset, factor[:, None] * g, mask=exists, sem="relaxed")
     return d_attention, d_x * attention * width, d_y * attention * height
 
 
@@ -174,7 +175,7 @@ def _backward_kernel(
         for point in range(P):
             i = (bag_row * L + level) * P + point
             attention = tl.load(weight + i, mask=active, other=0.0).to(tl.float32)
-            left, top, x, y = _sample_place(location, i, active, width, height)
+            left, top, x, y = _find_sample(location, i, active, width, height)
             d_attention, d_x, d_y = _sample_gradients(
                 value + first, d_value + first, g, attention, left, top, x, y,
                 active, width, height, M, D, BLOCK_D,
@@ -186,7 +187,7 @@ def _backward_kernel(
 
 @lru_cache(maxsize=64)
 def _levels(sizes: Sizes, device: torch.device) -> Tensor:
-    """Height, width and first token of every level, (L, 3) int32, sent without waiting."""
+    """Return height, width and first token of every level, (L, 3) int32, sent without waiting."""
     rows, start = [], 0
     for h, w in sizes:
         rows.append((h, w, start))
@@ -219,10 +220,10 @@ def forward(value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor) -> 
 def backward(
     grad_out: Tensor, value: Tensor, sizes: Sizes, locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, locations and weights.
+    """Compute the gradients of value, locations and weights.
 
     The gradients of the values are added up in no fixed order; under
-    `torch.use_deterministic_algorithms` the slower sums of the embedding bag take their place.
+    `torch.use_deterministic_algorithms` the slower sums of the embedding bag replace them.
     """
     if torch.are_deterministic_algorithms_enabled():
         return bag.backward(grad_out, value, sizes, locations, weights)
