@@ -19,11 +19,12 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
 from ..formats.images import check_size, read_image
-from ..formats.segmentations import check_classes, describe
+from ..formats.segmentations import describe
 from .augmentation import clip_from_config
 from .drift import Drift
 from .frames import FrameFiles
 from .geometry import Geometry, draw, to_planes
+from .num_classes import check_classes
 from .targets import ignore_map, instance_targets, padding_mask
 
 Augmentations = Sequence[T.Augmentation | T.Transform]

@@ -17,12 +17,12 @@ from detectron2.data import (
 from detectron2.data.build import filter_images_with_only_crowd_annotations
 from torch.utils.data import ConcatDataset
 
-from ..formats.segmentations import check_classes, describe
+from ..formats.segmentations import describe
 from .clips import ClipMapper
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
 from .mixing import mix_clips, take_over_classes
-from .num_classes import check_num_classes
+from .num_classes import check_classes, check_num_classes
 
 Record = dict[str, Any]
 Mapper = Callable[[Record], Record]

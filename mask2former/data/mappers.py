@@ -16,9 +16,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from ..formats.images import check_size, read_image, read_labels, read_segment_ids
-from ..formats.segmentations import check_classes, describe
+from ..formats.images import check_size, read_image
+from ..formats.label_maps import read_labels, read_panoptic_png
+from ..formats.segmentations import describe
 from .geometry import Geometry, draw, to_planes
+from .num_classes import check_classes
 from .recipes import DropPolicy, Extra, TargetKind, settings_from_config
 from .targets import (
     Targets,
@@ -201,7 +203,7 @@ class DatasetMapper:
         classes = [segment["category_id"] for segment in segments]
         self._check_classes(classes, lambda i: f"segment {segments[i]['id']}")
         path = result.pop("pan_seg_file_name")
-        ids = read_segment_ids(path)
+        ids = read_panoptic_png(path)
         check_size(result, ids.shape, path)
         try:
             codes = compact_ids(ids, segments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -33,6 +33,23 @@ def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected}, but {name} has {len(classes)} "
                 f"classes ({some}); set it to {len(classes)}, choose another dataset, or set it "
                 f"to {CLASSES_FROM_DATA} for the number in the data"
+            )
+
+
+def check_classes(classes: Sequence[int], num_classes: int, name: Callable[[int], str]) -> None:
+    """Compare contiguous classes with those of the model.
+
+    Args:
+        name: what messages call the one at an index.
+
+    Raises:
+        ValueError: one is not in 0 to ``num_classes`` - 1; names it.
+    """
+    for i, category in enumerate(classes):
+        if not 0 <= category < num_classes:
+            raise ValueError(
+                f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES {num_classes} "
+                f"allows 0 to {num_classes - 1}"
             )
 
 

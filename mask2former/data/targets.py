@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..formats.label_maps import look_up
 from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 from .geometry import Geometry
 
@@ -70,10 +71,7 @@ def relabel(labels: np.ndarray, numbers: Sequence[int], ignore_label: int) -> np
     Returns:
         (H, W) uint16.
     """
-    beyond = max(numbers) + 1
-    table = np.full(beyond + 1, ignore_label, np.uint16)
-    table[list(numbers)] = np.arange(len(numbers))
-    return table[np.minimum(labels.astype(np.int64), beyond)]
+    return look_up(labels, {n: i for i, n in enumerate(numbers)}, ignore_label, np.uint16)
 
 
 def panoptic_targets(codes: np.ndarray, segments: Sequence[Annotation], canvas: Size) -> Targets:

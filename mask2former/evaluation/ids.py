@@ -1,4 +1,4 @@
-"""Ids of images and categories: those of models, of loaders and of annotation files."""
+"""Ids of categories: those of models and those of annotation files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def image_key(image_id: Any) -> Any:
-    """One form for image ids, since loaders turn some ids that are text of digits into numbers."""
-    return int(image_id) if str(image_id).isdecimal() else image_id
-
-
 def ids_in_order(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """What ``to_contiguous`` is where metadata lack it: category ids in the order of their size."""
+    """Return ``to_contiguous`` where metadata lack it: category ids in ascending order."""
     return {category: i for i, category in enumerate(sorted(c["id"] for c in categories))}
 
 

@@ -1,58 +1,131 @@
-"""Json files of annotations and results: errors name the file, writing is whole or not at all."""
+"""Json files of annotations and results, whole and entry by entry."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .atomic import atomic_path
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from .atomic import PathLike, atomic_path
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a json file.
+def read_json(path: PathLike) -> Any:
+    """Read a json file.
+
+    Args:
+        path: a file, or anything that detectron2's PathManager opens.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is not json; names the file.
     """
-    with open(path, encoding="utf-8") as file:
+    with PathManager.open(os.fspath(path), "r", encoding="utf-8") as file:
         try:
             return json.load(file)
         except ValueError as error:  # json's errors and those of UTF-8 are kinds of it
             raise ValueError(f"{path}: expected a json file: {error}") from error
 
 
-def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = None) -> None:
-    """Writes json and makes its folder; NaN and infinities, which json lacks, become null."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
-        json.dump(_finite(value), file, indent=indent, allow_nan=False)
+def write_json(path: PathLike, value: Any, indent: int | None = None) -> None:
+    """Write json atomically and make its folder; NaN and infinities, which json lacks, are null."""
+    _write_lines(path, [_to_json(value, indent)])
 
 
-def write_json_list(path: str | os.PathLike[str], entries: Iterable[str]) -> None:
-    """Writes entries that are json text already as a list, a line each, and makes the folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
-        separator = "[\n"
-        for entry in entries:
-            file.write(separator + entry)
-            separator = ",\n"
-        file.write("\n]\n" if separator == ",\n" else "[]\n")
+def write_json_list(path: PathLike, entries: Iterable[Any]) -> None:
+    """Write a list as `write_json` does, a line for each entry, which are taken one by one."""
+    _write_lines(path, _list_lines(map(_to_json, entries)))
+
+
+class JsonStream:
+    """A json list written entry by entry, by several processes, without holding it in memory.
+
+    Each process appends to a part file of its own; closing joins the parts.
+
+    Args:
+        path: json file to write, in a folder that all processes reach; it is made where missing.
+    """
+
+    def __init__(self, path: PathLike):
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = self._part_of(comm.get_rank())
+        self._file = open(self._part, "w", encoding="utf-8")  # noqa: SIM115 (open until close())
+
+    def write(self, entry: Any) -> None:
+        """Append one entry, which must be json."""
+        self._file.write(_to_json(entry))
+        self._file.write("\n")
+
+    def close(self, merge: bool = True) -> None:
+        """Write the list atomically and delete the parts.
+
+        Args:
+            merge: join the parts of all processes, each of which must call this; otherwise the
+                list has the entries of this process alone.
+        """
+        self._file.close()
+        if not merge:
+            self._join([self._part])
+            return
+        comm.synchronize()
+        if comm.is_main_process():
+            self._join([self._part_of(rank) for rank in range(comm.get_world_size())])
+        comm.synchronize()
+
+    def _part_of(self, rank: int) -> Path:
+        return self._path.with_name(f".{self._path.name}.part{rank}")
+
+    def _join(self, parts: list[Path]) -> None:
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(part, encoding="utf-8")) for part in parts]
+            _write_lines(self._path, _list_lines(line.rstrip("\n") for f in files for line in f))
+        for part in parts:
+            part.unlink()
 
 
 def require_keys(entry: Any, keys: Collection[str]) -> None:
-    """Raises a ValueError where ``entry`` is no json object with these keys."""
+    """Raise a ValueError where ``entry`` is no json object with these keys."""
     missing = [key for key in keys if key not in entry] if isinstance(entry, Mapping) else keys
     if missing:
         raise ValueError(
             f"expected an object with {', '.join(keys)}; missing: {', '.join(missing)}"
         )
+
+
+def image_key(image_id: Any) -> Any:
+    """Return one form for image ids: loaders turn some that are text of digits into numbers."""
+    return int(image_id) if str(image_id).isdecimal() else image_id
+
+
+def _write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _list_lines(entries: Iterable[str]) -> Iterator[str]:
+    """Lines of a list of entries that are json text already."""
+    before = "["
+    for entry in entries:
+        yield before
+        before = f"{entry},"
+    # The last entry has no comma, and an empty list stands on one line.
+    yield from ["[]"] if before == "[" else [before[:-1], "]"]
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    separators = (",", ":") if indent is None else None
+    try:
+        return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+    except ValueError:  # a NaN or an infinity: rare, and what replaces them copies all
+        return json.dumps(_finite(value), indent=indent, separators=separators, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .images import read_labels, read_segment_ids
-from .segmentations import decode_bitmap, rasterise, valid_polygons
-
-__all__ = ["LabelMasks", "MaskFile", "RleMasks", "find_mask_file"]
+from .json_files import image_key, read_json
+from .label_maps import read_labels, read_panoptic_png
+from .segmentations import draw_mask
 
 Size = tuple[int, int]  # H, W in pixels
-_MOST_LABELS = 10_000  # a map with more is a photo
+_MAX_LABELS = 10_000  # a map with more is a photo
 
 
 class RleMasks:
@@ -26,41 +24,46 @@ class RleMasks:
     Args:
         annotations: each with `segmentation`: an RLE, or polygons.
         size: (H, W) of the image.
+        name: of the file that they are from, for errors.
 
     Raises:
         ValueError: on indexing, a segmentation that is damaged or of another size; names it.
     """
 
-    def __init__(self, annotations: Sequence[Mapping[str, Any]], size: Size):
+    def __init__(self, annotations: Sequence[Mapping[str, Any]], size: Size, name: str = "masks"):
         self.annotations = list(annotations)
+        self.name = name
         self.shape = (len(self.annotations), *size)
 
     def __len__(self) -> int:
         return len(self.annotations)
 
     def __getitem__(self, index: Tensor | Sequence[int]) -> Tensor:
-        """The masks (n, H, W), bool, at n places."""
-        places = torch.as_tensor(index).tolist()
-        masks = np.zeros((len(places), *self.shape[1:]), bool)
-        for mask, i in zip(masks, places):
-            _decode(self.annotations[i], i, mask)
+        """Return the masks (n, H, W), bool, at n indices."""
+        indices = torch.as_tensor(index).tolist()
+        masks = np.zeros((len(indices), *self.shape[1:]), bool)
+        for mask, i in zip(masks, indices):
+            try:
+                mask[:] = draw_mask(self.annotations[i], i, mask.shape)
+            except ValueError as error:
+                raise ValueError(f"{self.name}: {error}") from error
         return torch.from_numpy(masks)
 
 
 class LabelMasks:
-    """Masks that are the regions of equal numbers of a map.
+    """Masks that are the regions of equal values of a map.
 
     Args:
         labels: (H, W) integers; 0 is no mask.
 
     Raises:
-        ValueError: so many numbers that it cannot be a map of labels.
+        ValueError: so many values that it cannot be a map of labels.
     """
 
     def __init__(self, labels: np.ndarray):
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.values = self.labels[self.labels != 0].unique()
-        if len(self.values) > _MOST_LABELS:
+        if len(self.values) > _MAX_LABELS:
             raise ValueError(
                 f"{len(self.values)} different values are more than a map of labels has; it seems "
                 "to be a photo"
@@ -71,7 +74,7 @@ class LabelMasks:
         return len(self.values)
 
     def __getitem__(self, index: Tensor | Sequence[int]) -> Tensor:
-        """The masks (n, H, W), bool, at n places, in ascending order of their numbers."""
+        """Return the masks (n, H, W), bool, at n indices, in ascending order of their values."""
         return self.labels == self.values[torch.as_tensor(index)][:, None, None]
 
 
@@ -81,7 +84,7 @@ Masks = RleMasks | LabelMasks
 class MaskFile:
     """The masks in a file, of one image or of several.
 
-    Forms that are read: a PNG, of which each number (palette index, grey value, or colour as a
+    Forms that are read: a PNG, of which each value (palette index, grey value, or colour as a
     COCO panoptic id) but 0 is a mask; and json with COCO results, with COCO ground truth
     (`annotations`, `images`), of an image of SA-1B (`annotations`, `image`) or with a list of bare
     RLE. Crowd is left out.
@@ -90,7 +93,7 @@ class MaskFile:
         path: the file.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: no such file.
         ValueError: none of these forms, or damaged.
     """
 
@@ -109,7 +112,7 @@ class MaskFile:
     def of_image(
         self, file: str | Path, size: Size, image_id: Any = None, *, missing_ok: bool = False
     ) -> tuple[Masks, Tensor | None]:
-        """The masks of one image.
+        """Return the masks of one image.
 
         Args:
             file: of the image; masks are found by its name, if they say names.
@@ -134,10 +137,11 @@ class MaskFile:
                 raise ValueError(f"mask {i}: {_other_size(self.path, found, size)}")
         scores = [a.get("score", a.get("predicted_iou")) for a in annotations]
         known = bool(scores) and all(isinstance(score, int | float) for score in scores)
-        return RleMasks(annotations, size), torch.tensor(scores).clamp(0, 1) if known else None
+        masks = RleMasks(annotations, size, str(self.path))
+        return masks, torch.tensor(scores).clamp(0, 1) if known else None
 
     def _annotations_of(self, file: Path, image_id: Any, missing_ok: bool) -> list[dict[str, Any]]:
-        key = file.name if self._by_name else _key(image_id)
+        key = file.name if self._by_name else image_key(image_id)
         if key in self._groups:
             return self._groups[key]
         if missing_ok:
@@ -152,10 +156,7 @@ class MaskFile:
         )
 
     def _read_json(self) -> None:
-        try:
-            data = json.loads(self.path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.path}: not valid json ({error})") from error
+        data = read_json(self.path)
         images: list[Any] = []
         if isinstance(data, dict):
             images = data.get("images", [data["image"]] if "image" in data else [])
@@ -167,24 +168,24 @@ class MaskFile:
         annotations = [self._annotation(entry, i) for i, entry in enumerate(data)]
         self._group(annotations, images)
 
-    def _annotation(self, entry: Any, place: int) -> dict[str, Any]:
+    def _annotation(self, entry: Any, index: int) -> dict[str, Any]:
         if isinstance(entry, dict) and "counts" in entry:
             entry = {"segmentation": entry}
         if not isinstance(entry, dict) or "segmentation" not in entry:
             raise ValueError(
-                f"{self.path}: mask {place}: expected an RLE, or an entry with `segmentation`"
+                f"{self.path}: mask {index}: expected an RLE, or an entry with `segmentation`"
             )
         return entry
 
     def _group(self, annotations: Sequence[dict[str, Any]], images: Sequence[Any]) -> None:
         """Sort the masks by the names of their images, if all have one, else by ids."""
         ids = {
-            _key(image.get("id", image.get("image_id"))): Path(image["file_name"]).name
+            image_key(image.get("id", image.get("image_id"))): Path(image["file_name"]).name
             for image in images
             if isinstance(image, dict) and "file_name" in image
         }
         names = [
-            Path(a["file_name"]).name if "file_name" in a else ids.get(_key(a.get("image_id")))
+            Path(a["file_name"]).name if "file_name" in a else ids.get(image_key(a.get("image_id")))
             for a in annotations
         ]
         if len(ids) == 1:  # of SA-1B, whose annotations do not say whose they are
@@ -193,14 +194,14 @@ class MaskFile:
         if self._by_name:
             self._groups = {name: [] for name in ids.values()}
         for annotation, name in zip(annotations, names):
-            key = name if self._by_name else _key(annotation.get("image_id"))
+            key = name if self._by_name else image_key(annotation.get("image_id"))
             group = self._groups.setdefault(key, [])
             if not annotation.get("iscrowd", 0):
                 group.append(annotation)
 
 
 def find_mask_file(path: str | Path, image: str | Path) -> Path:
-    """The file of masks for an image: the path itself or, in a folder, the json or PNG of its name.
+    """Return the file of masks for an image: the path or, in a folder, the json or PNG of its name.
 
     Raises:
         FileNotFoundError: there is none.
@@ -217,22 +218,13 @@ def find_mask_file(path: str | Path, image: str | Path) -> Path:
 
 def _read_label_map(path: Path) -> LabelMasks:
     try:
-        labels = read_labels(str(path))
+        labels = read_labels(path)
     except ValueError:
-        labels = read_segment_ids(str(path))  # has three channels, or says what is wrong
+        labels = read_panoptic_png(path)  # has three channels, or says what is wrong
     try:
         return LabelMasks(labels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _decode(annotation: Mapping[str, Any], place: int, mask: np.ndarray) -> None:
-    """Draw an annotation into a mask (H, W), bool, all False so far."""
-    polygons = valid_polygons(annotation, place)
-    if polygons is None:
-        mask[:] = decode_bitmap(annotation, place, mask.shape).view(bool)
-    elif polygons:
-        rasterise(polygons, mask)
 
 
 def _rle_size(segmentation: Any) -> tuple[int, ...] | None:
@@ -245,8 +237,3 @@ def _other_size(path: Path, found: Sequence[int], size: Size) -> str:
         f"{path} has masks of {found[1]}x{found[0]} pixels (width x height), the image has "
         f"{size[1]}x{size[0]}; masks must be of the image's own size"
     )
-
-
-def _key(image_id: Any) -> Any:
-    """One form for ids, which may be text of digits."""
-    return int(image_id) if str(image_id).isdecimal() else image_id

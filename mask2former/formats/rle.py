@@ -6,26 +6,20 @@ foreground in turn, background first, down the columns; compressed to a string, 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
 import torch
 
-from .rle_text import decode_counts
-
 RLE = dict[str, Any]
 
-# Six bits a character from "0" on, the last one without the bit that promises another: pycocotools
-# would read on past the end.
-_TEXT = re.compile(r"[0-o]*[0-O]")
 _MAX_PIXELS = 2**32 - 1  # pycocotools counts pixels in 32 bits
 
 
 def encode_masks(masks: torch.Tensor | np.ndarray) -> list[RLE]:
-    """Encodes masks one at a time, so that no second copy of all of them is made.
+    """Encode masks one at a time, so that no second copy of all of them is made.
 
     Args:
         masks: (N, H, W) bool, or numbers of which those above 0.5 are foreground.
@@ -43,15 +37,29 @@ def encode_masks(masks: torch.Tensor | np.ndarray) -> list[RLE]:
 
 def _encode(mask: torch.Tensor) -> RLE:
     columns = mask.t().contiguous().view(torch.uint8).numpy()  # (W, H): memory runs down columns
-    return _as_text(mask_util.encode(columns.T))
+    return _for_json(mask_util.encode(columns.T))
 
 
-def _as_text(rle: RLE) -> RLE:
+def _for_json(rle: RLE) -> RLE:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
+def merge(rles: Sequence[RLE]) -> RLE:
+    """Return the union of compressed RLE, at least one."""
+    return _for_json(mask_util.merge(rles))
+
+
+def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> RLE:
+    """Rasterise polygons (P, 2), x and y in pixels, three points or more each, as one mask.
+
+    Memory is in proportion to the length of their outlines.
+    """
+    flat = [polygon.reshape(-1) for polygon in polygons]
+    return merge(mask_util.frPyObjects(flat, height, width))
+
+
 def encode_segments(segment_map: np.ndarray, ids: Sequence[int]) -> list[RLE]:
-    """Encodes segments of a map in one pass, however many there are.
+    """Encode segments of a map in one pass, however many there are.
 
     Args:
         segment_map: (H, W) integers.
@@ -67,38 +75,28 @@ def encode_segments(segment_map: np.ndarray, ids: Sequence[int]) -> list[RLE]:
     return [_from_flips(flips[a:b].reshape(-1), *segment_map.shape) for a, b in zip(first, last)]
 
 
-def compress(segmentation: Any, height: int, width: int) -> RLE:
-    """Turns a mask as annotation files hold it into a compressed RLE.
+def as_text(rle: Mapping[str, Any], height: int, width: int) -> RLE:
+    """Return an RLE in any form as a compressed one, after a check.
 
     Args:
-        segmentation: RLE with counts as text, bytes or list; or a list of polygons
-            ``[x0, y0, x1, y1, ...]`` in pixels.
-        height, width: size in pixels of the image that the mask belongs to.
+        rle: with counts as text, bytes or list.
+        height, width: the size in pixels that it must have.
 
     Raises:
-        ValueError: the size differs from ``(height, width)``, the counts are damaged, or it is no
-            mask at all.
+        ValueError: as `run_lengths`.
     """
-    if isinstance(segmentation, dict):
-        counts = segmentation.get("counts")
-        if isinstance(counts, str) and _TEXT.fullmatch(counts):
-            _check_size(segmentation, height, width)
-            return {"size": [height, width], "counts": counts}  # no need to look into it
-        return from_runs(run_lengths(segmentation, height, width), height, width)
-    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
-        # A polygon needs three corners; pycocotools would take four numbers for a box.
-        polygons = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
-        if not polygons:
-            return from_runs(np.array([height * width]), height, width)
-        return _as_text(mask_util.merge(mask_util.frPyObjects(polygons, height, width)))
-    raise ValueError(
-        "segmentation: expected an RLE {'size', 'counts'} or a list of polygons, "
-        f"got {type(segmentation).__name__}"
-    )
+    runs, counts = run_lengths(rle, height, width), rle["counts"]
+    if not isinstance(counts, str | bytes):
+        return from_runs(runs, height, width)
+    text = counts if isinstance(counts, str) else counts.decode("ascii")
+    return {"size": [height, width], "counts": text}
 
 
-def run_lengths(rle: RLE, height: int, width: int) -> np.ndarray:
-    """Lengths of the runs of an RLE.
+def run_lengths(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """Return the lengths of the runs of an RLE.
+
+    All RLE from files pass here before pycocotools gets them: where runs do not cover the image, it
+    waits for ever, or decodes memory that nobody has written.
 
     Args:
         rle: with counts as text, bytes or list.
@@ -108,34 +106,69 @@ def run_lengths(rle: RLE, height: int, width: int) -> np.ndarray:
         int64 (R,), background first.
 
     Raises:
-        ValueError: another size, counts that are damaged or cover more than the image.
+        ValueError: another size, or counts that are damaged or do not cover the image.
     """
-    _check_size(rle, height, width)
-    counts = rle.get("counts")
+    size, counts = rle.get("size"), rle.get("counts")
+    if not isinstance(size, Sequence | np.ndarray) or list(size) != [height, width]:
+        raise ValueError(f"RLE size: expected [{height}, {width}], got {size}")
     if isinstance(counts, str):
         counts = counts.encode("ascii", errors="replace")
     if isinstance(counts, bytes):
-        runs = decode_counts(counts)
+        runs = _decode_counts(counts)
     else:
-        runs = np.asarray(counts if counts is not None else [], dtype=np.int64).reshape(-1)
-    if runs.size == 0 or runs.min() < 0 or runs.sum() > height * width:
+        try:
+            runs = np.asarray(counts, np.int64).reshape(-1)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError("RLE counts: expected text or a list of integers") from error
+    if runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise ValueError(
             f"RLE counts: expected runs >= 0 that cover {height} x {width} pixels, "
-            f"got {runs.size} runs over {int(runs.sum())} pixels"
+            f"got {runs.size} runs over {int(runs.sum())} of {height * width} pixels"
         )
     return runs
 
 
-def _check_size(rle: RLE, height: int, width: int) -> None:
-    size = list(rle.get("size", ()))
-    if size != [height, width]:
-        raise ValueError(f"RLE size: expected [{height}, {width}], got {size}")
+def _decode_counts(text: bytes) -> np.ndarray:
+    """Run lengths of COCO's compressed text, which may be negative where it was made up.
+
+    A number has 5 bits a character, lowest first; bit 5 says that more follow. From the fourth on,
+    it is the difference to the one two before it.
+    """
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((codes & 0x20) == 0)
+    if ends[-1:].tolist() != [codes.size - 1] or codes.min() < 0 or codes.max() > 63:
+        raise ValueError("RLE counts: the text is damaged or cut short")
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > 7:
+        raise ValueError("RLE counts: a run is longer than any image")
+    position = np.arange(codes.size) - np.repeat(starts, lengths)
+    values = np.add.reduceat((codes & 0x1F) << (5 * position), starts)
+    values -= np.where(codes[ends] & 0x10, 1 << (5 * lengths), 0)  # sign extension
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def decode(rle: RLE) -> np.ndarray:
+    """Return the mask (H, W), uint8 of 0 and 1, of a compressed RLE that was checked."""
+    return mask_util.decode(rle)
+
+
+def area(rle: RLE) -> int:
+    """Return the number of foreground pixels of a compressed RLE."""
+    return int(mask_util.area(rle))
+
+
+def bounding_box(rle: RLE) -> list[float]:
+    """Return x, y, width and height in pixels of a compressed RLE; 0 where it is empty."""
+    return mask_util.toBbox(rle).tolist()
 
 
 def concatenate_frames(
     frames: Sequence[np.ndarray | None], frame_height: int, frame_width: int
 ) -> RLE:
-    """Lays the masks of T frames side by side, as one mask of (H, T W) pixels.
+    """Lay the masks of T frames side by side, as one mask of (H, T W) pixels.
 
     As runs go down the columns, this appends one frame's runs to the last one's.
 
@@ -157,18 +190,18 @@ def concatenate_frames(
         for t, runs in enumerate(frames)
         if runs is not None
     ]
-    # Two flips at one place cancel: that merges runs that touch across a frame's border.
-    places, times = np.unique(np.concatenate(flips or [np.zeros(0, np.int64)]), return_counts=True)
-    return _from_flips(places[times % 2 == 1], frame_height, frame_width * len(frames))
+    # Two flips at one pixel cancel: that merges runs that touch across a frame's border.
+    pixel, times = np.unique(np.concatenate(flips or [np.zeros(0, np.int64)]), return_counts=True)
+    return _from_flips(pixel[times % 2 == 1], frame_height, frame_width * len(frames))
 
 
-def _from_flips(places: np.ndarray, height: int, width: int) -> RLE:
-    """An RLE from where foreground begins, ends, begins, ... in the order of pixels."""
-    runs = np.diff(places, prepend=0, append=height * width)
+def _from_flips(flips: np.ndarray, height: int, width: int) -> RLE:
+    """Return an RLE from the pixels where foreground begins, ends, begins, ..., in order."""
+    runs = np.diff(flips, prepend=0, append=height * width)
     return from_runs(runs[: runs.size - (runs[-1] == 0)], height, width)
 
 
 def from_runs(runs: np.ndarray, height: int, width: int) -> RLE:
-    """The compressed RLE of run lengths, background first; undoes ``run_lengths``."""
+    """Return the compressed RLE of run lengths, background first; undoes ``run_lengths``."""
     rle = {"size": [height, width], "counts": runs}
-    return _as_text(mask_util.frPyObjects(rle, height, width))
+    return _for_json(mask_util.frPyObjects(rle, height, width))

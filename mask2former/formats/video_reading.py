@@ -19,8 +19,6 @@ import numpy as np
 
 from .images import IMAGE_SUFFIXES, read_image
 
-__all__ = ["Frame", "VideoSource", "open_source"]
-
 logger = logging.getLogger(__name__)
 
 FOLDER_RATE = Fraction(10)  # frames a second of folders, which know none
@@ -60,7 +58,7 @@ class VideoSource:
     frames: Callable[[], Iterator[Frame]]
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, all of one size.
+        """Yield the frames, all of one size.
 
         Raises:
             FileNotFoundError, ValueError: there are none, one cannot be read, or it has another
@@ -81,10 +79,10 @@ class VideoSource:
 
 
 def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> VideoSource:
-    """Opens a video file, a folder of frames, or a camera.
+    """Open a video file, a folder of frames, or a camera.
 
     Args:
-        source: a path, or the number of a camera, such as "0".
+        source: a path, or the index of a camera, such as "0".
         on_error: what to do with a frame that cannot be read: "stop" with an error, or "skip" it
             with a warning.
 
@@ -167,7 +165,7 @@ def _camera(number: int) -> VideoSource:
 
 
 def import_av() -> Any:
-    """Returns PyAV, quiet; raises ImportError with what to install."""
+    """Return PyAV, quiet; raise ImportError with what to install."""
     try:
         import av
     except ModuleNotFoundError as error:
@@ -203,7 +201,7 @@ def _estimate(container: Any, rate: Fraction) -> int | None:
 def _decode(
     av: Any, container: Any, name: str, rate: Fraction, on_error: OnError
 ) -> Iterator[Frame]:
-    """Decoded frames with their times, which always grow, whatever the file says."""
+    """Yield decoded frames with their times, which always grow, whatever the file says."""
     number, first, last = 0, None, -1 / float(rate)
     for frame in _decoded(av, container, name, on_error):
         first = frame.time if first is None else first
@@ -216,7 +214,7 @@ def _decode(
 
 
 def _decoded(av: Any, container: Any, name: str, on_error: OnError) -> Iterator[Any]:
-    """PyAV's frames; damaged parts raise, or are left out with one warning."""
+    """Yield PyAV's frames; damaged parts raise, or are left out with one warning."""
     stream = _video_stream(container, name)
     damaged = 0
     packets = container.demux(stream)
@@ -239,7 +237,7 @@ def _decoded(av: Any, container: Any, name: str, on_error: OnError) -> Iterator[
 
 
 def _upright(image: np.ndarray, rotation: int) -> np.ndarray:
-    """Turns an image as the file says that it is to be shown, by degrees counterclockwise."""
+    """Turn an image as the file says that it is to be shown, by degrees counterclockwise."""
     turns = round(rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +10,10 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from .atomic import atomic_path
-from .images import IMAGE_SUFFIXES
+from .atomic import new_part, publish
+from .images import IMAGE_SUFFIXES, write_image
 from .video_reading import Frame, import_av
-
-__all__ = ["FolderWriter", "VideoFileWriter", "VideoWriter", "open_writer"]
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")  # which keep the time of each frame
 _TICKS = 90_000  # of the clock of timestamps, in a second
@@ -33,7 +29,7 @@ class VideoWriter(Protocol):
 
 
 def open_writer(path: str | os.PathLike[str], rate: Fraction) -> VideoWriter:
-    """Opens a video file, by its suffix, or else a folder, which is made.
+    """Open a video file, by its suffix, or else a folder, which is made.
 
     Args:
         rate: frames a second.
@@ -54,9 +50,9 @@ def open_writer(path: str | os.PathLike[str], rate: Fraction) -> VideoWriter:
 
 
 class VideoFileWriter:
-    """A video file, which has its name from the moment on that it is complete.
+    """A video file that is written atomically: until it is complete it is a hidden file beside.
 
-    Until then it is a hidden file beside it. Frames have the times of those that were read, so that
+    Frames have the times of those that were read, so that
     variable rates stay as they are. There is no sound.
     """
 
@@ -64,11 +60,8 @@ class VideoFileWriter:
         av = import_av()
         self._av, self._path, self._rate = av, path, rate
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, self._part = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-        self._container: Any = av.open(self._part, "w")
+        self._part = new_part(path)
+        self._container: Any = av.open(str(self._part), "w")
         self._stream: Any = None
         self._last = -1
 
@@ -85,7 +78,7 @@ class VideoFileWriter:
         self._container.mux(self._stream.encode(image))
 
     def close(self) -> Path | None:
-        """Complete the file; returns its path, or None where it has no frame and is deleted."""
+        """Complete the file; return its path, or None where it has no frame and is deleted."""
         if self._container is None:
             return self._path if self._last >= 0 else None
         try:
@@ -95,9 +88,9 @@ class VideoFileWriter:
             self._container.close()
             self._container = None
         if self._stream is None:
-            os.unlink(self._part)
+            self._part.unlink()
             return None
-        _publish(self._part, self._path)
+        publish(self._part, self._path)
         return self._path
 
     def _add_stream(self, height: int, width: int) -> Any:
@@ -130,22 +123,13 @@ class FolderWriter:
         """Write a picture (H, W, 3), uint8, RGB, as a file."""
         name = Path(frame.name)
         stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else f"{self._count:06d}"
-        with atomic_path(self._path / f"{stem}.jpg") as part:
-            Image.fromarray(picture).save(part, quality=92)
+        write_image(self._path / f"{stem}.jpg", picture, quality=92)
         self._count += 1
 
     def close(self) -> Path | None:
-        """The folder, or None where nothing was written."""
+        """Return the folder, or None where nothing was written."""
         if self._count:
             return self._path
         with suppress(OSError):  # it may have held files before
             self._path.rmdir()
         return None
-
-
-def _publish(part: str, path: Path) -> None:
-    """Give a finished file its name, with the permissions of new files."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(part, 0o666 & ~mask)
-    os.replace(part, path)

@@ -14,8 +14,8 @@ from detectron2.structures import Instances
 from ..evaluation.class_names import class_name
 from ..evaluation.ids import DatasetIds
 from ..evaluation.instance.evaluator import instances_to_json
-from ..evaluation.panoptic.files import write_panoptic_png
 from ..formats.json_files import write_json
+from ..formats.label_maps import write_panoptic_png
 from ..formats.rle import encode_segments
 
 

@@ -13,7 +13,7 @@ from detectron2.data import Metadata
 from ..evaluation.class_names import class_name
 from ..evaluation.ids import DatasetIds
 from ..evaluation.instance.evaluator import instances_to_json
-from ..formats.json_stream import JsonStream
+from ..formats.json_files import JsonStream
 from ..formats.rle import encode_segments
 
 __all__ = ["TrackFile"]

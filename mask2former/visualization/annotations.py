@@ -12,7 +12,8 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ..data.targets import relabel
-from ..formats.images import check_size, read_labels, read_segment_ids
+from ..formats.images import check_size
+from ..formats.label_maps import read_labels, read_panoptic_png
 from ..formats.mask_files import RleMasks
 
 _NO_CLASS = 65535  # in a map of 16 bits
@@ -41,7 +42,7 @@ def ground_truth(
     check_size(record, size, record["file_name"])
     truth: dict[str, Any] = {}
     if "pan_seg_file_name" in record:
-        ids = _read(read_segment_ids, record["pan_seg_file_name"], size)
+        ids = _read(read_panoptic_png, record["pan_seg_file_name"], size)
         truth["panoptic_seg"] = _panoptic(ids, record["segments_info"])
     if "annotations" in record:
         truth["instances"] = _instances(record["annotations"], size)

@@ -7,7 +7,12 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from mask2former.config import get_config
-from mask2former.data.num_classes import check_num_classes, class_names, datasets_in_use
+from mask2former.data.num_classes import (
+    check_classes,
+    check_num_classes,
+    class_names,
+    datasets_in_use,
+)
 
 THINGS, ALL = ["cat", "dog"], ["cat", "dog", "sky"]
 
@@ -62,3 +67,10 @@ def test_datasets_that_share_the_models_classes() -> None:
     cfg.MODEL.META_ARCHITECTURE = "VideoMaskFormer"  # maps the classes of b to those of a
     cfg.DATASETS.TEST = ("c",)
     assert datasets_in_use(cfg) == ["a", "c"]
+
+
+@pytest.mark.parametrize("category", [-1, 3])
+def test_classes_that_the_model_lacks_are_named(category: int) -> None:
+    check_classes([0, 1, 2], 3, str)
+    with pytest.raises(ValueError, match=rf"no\. 1 has class {category}; .* allows 0 to 2"):
+        check_classes([2, category, 0], 3, "no. {}".format)

@@ -11,9 +11,9 @@ from detectron2.structures import Instances
 
 from mask2former.evaluation.instance.evaluator import InstanceSegEvaluator
 from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
-from mask2former.evaluation.panoptic.files import write_panoptic_png
 from mask2former.evaluation.semantic.evaluator import SemSegEvaluator
 from mask2former.evaluation.video.evaluator import YTVISEvaluator
+from mask2former.formats.label_maps import write_panoptic_png
 from mask2former.formats.rle import encode_masks
 
 NUM_IMAGES, SIZE = 5, (12, 16)

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from mask2former.config import get_config
 from mask2former.evaluation import read_panoptic_png
 from mask2former.evaluation.semantic.truth import SemanticTruth
-from mask2former.formats.rle import compress
+from mask2former.formats.segmentations import compress
 
 
 def config(*flags):

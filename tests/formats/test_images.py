@@ -1,4 +1,4 @@
-"""Reading of images and label maps: every mode, rotation, and broken files."""
+"""Reading and writing of images: every mode, rotation, and damaged files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.formats.images import check_size, read_image, read_labels, read_segment_ids
+from mask2former.formats.images import check_size, read_image, write_image
 
 PIXELS = np.array([[[10, 20, 30], [40, 50, 60], [70, 80, 90]]], np.uint8)  # 1 x 3
 
@@ -75,40 +75,6 @@ def test_damaged_exif_does_not_matter(tmp_path: Path) -> None:
     assert read_image(path).shape == (1, 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("array", "mode", "dtype"),
-    [
-        (np.array([[0, 7, 255]], np.uint8), "L", np.uint8),
-        (np.array([[0, 7, 846]], np.uint16), None, np.uint16),
-        (np.array([[0, 7, 70000]], np.int32), None, np.int32),
-    ],
-)
-def test_label_maps_keep_their_numbers(tmp_path: Path, array, mode, dtype) -> None:
-    labels = read_labels(_save(tmp_path / "a.tif", array, mode))
-    assert labels.dtype == dtype
-    np.testing.assert_array_equal(labels, array)
-
-
-def test_labels_of_palette_images_are_indices(tmp_path: Path) -> None:
-    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
-    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-    image.save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_labels(str(tmp_path / "a.png")), [[0, 1, 2]])
-
-
-def test_labels_of_black_and_white_images_are_0_and_1(tmp_path: Path) -> None:
-    path = _save(tmp_path / "a.png", np.array([[0, 255]], np.uint8), "1")
-    np.testing.assert_array_equal(read_labels(path), [[0, 1]])
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_segment_ids_are_base_256_with_red_lowest(tmp_path: Path, mode: str) -> None:
-    path = _save(tmp_path / "a.png", np.array([[[1, 2, 3], [0, 0, 0], [255, 255, 255]]], np.uint8))
-    Image.open(path).convert(mode).save(path)
-    expected = [[1 + 2 * 256 + 3 * 65536, 0, 2**24 - 1]]
-    np.testing.assert_array_equal(read_segment_ids(path), expected)
-
-
 # Agreement with detectron2
 
 
@@ -120,13 +86,50 @@ def test_photos_are_read_as_detectron2_reads_them(shared: Path) -> None:
         np.testing.assert_array_equal(read_image(path, format), detectron2_read_image(path, format))
 
 
+# Writing
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_what_is_written_is_read_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"a.{suffix}"
+    write_image(path, PIXELS)
+    np.testing.assert_array_equal(read_image(path), PIXELS)
+    grey = PIXELS[:, :, 0]
+    write_image(path, grey)
+    assert Image.open(path).mode == "L"
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), grey)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_kept(tmp_path: Path, suffix: str) -> None:
+    deep = np.array([[0, 300, 65535]], np.uint16)
+    write_image(tmp_path / f"a.{suffix}", deep)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"a.{suffix}")), deep)
+
+
+def test_jpeg_of_a_quality(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for quality in (30, 95):
+        write_image(tmp_path / f"{quality}.jpg", noise, quality=quality)
+    assert (tmp_path / "30.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size / 2
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", PIXELS)
+    with pytest.raises(ValueError, match=r"a\.png: expected .* got float64 of shape \(1, 3, 9\)"):
+        write_image(tmp_path / "a.png", np.zeros((1, 3, 9)))
+    with pytest.raises(ValueError, match=r"a\.doc: expected an image \(\.bmp, "):
+        write_image(tmp_path / "a.doc", PIXELS)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), PIXELS)
+
+
 # Errors
 
 
-@pytest.mark.parametrize("read", [read_image, read_labels, read_segment_ids])
-def test_missing_file_is_named(tmp_path: Path, read) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"not found: .*gone\.png"):
-        read(str(tmp_path / "gone.png"))
+        read_image(str(tmp_path / "gone.png"))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
@@ -147,21 +150,6 @@ def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
 def test_unknown_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"INPUT\.FORMAT: expected 'RGB', 'BGR' or 'L', got 'RBG'"):
         read_image(_save(tmp_path / "a.png", PIXELS), "RBG")
-
-
-def test_label_map_in_colours_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.png: expected one channel .* mode RGB"):
-        read_labels(_save(tmp_path / "a.png", PIXELS))
-
-
-def test_negative_labels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="class numbers from 0 on, got -1"):
-        read_labels(_save(tmp_path / "a.tif", np.array([[-1, 3]], np.int32)))
-
-
-def test_grey_panoptic_map_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.png: expected an RGB image .* mode L"):
-        read_segment_ids(_save(tmp_path / "a.png", PIXELS[:, :, 0]))
 
 
 def test_size_of_the_record_is_compared() -> None:

@@ -1,10 +1,17 @@
-"""Json files: NaN, wholeness, errors."""
+"""Json files: NaN, atomic writing, streams, errors."""
 
 import json
 
 import pytest
 
-from mask2former.formats.json_files import read_json, require_keys, write_json, write_json_list
+from mask2former.formats.json_files import (
+    JsonStream,
+    image_key,
+    read_json,
+    require_keys,
+    write_json,
+    write_json_list,
+)
 
 
 def test_nan_and_infinities_become_null(tmp_path):
@@ -32,7 +39,7 @@ def test_what_is_no_json_is_named(tmp_path, content):
 
 @pytest.mark.parametrize("entries", [[], [1], [{"a": 1}, None]])
 def test_lists_entry_by_entry(tmp_path, entries):
-    write_json_list(tmp_path / "new" / "list.json", map(json.dumps, entries))
+    write_json_list(tmp_path / "new" / "list.json", iter(entries))
     assert read_json(tmp_path / "new" / "list.json") == entries
     assert len((tmp_path / "new" / "list.json").read_text().splitlines()) <= len(entries) + 2
 
@@ -43,3 +50,36 @@ def test_required_keys():
         require_keys({"a": 1}, ("a", "b"))
     with pytest.raises(ValueError, match="missing: a, b$"):
         require_keys([1], ("a", "b"))
+
+
+def test_image_ids_of_digits_are_numbers():
+    assert [image_key(i) for i in (12, "12", "000012", "a12", "-1")] == [12, 12, 12, "a12", "-1"]
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("entries", [[], [{"a": "line\nbreak"}], [1, None, {"b": [2.5]}]])
+def test_streams(tmp_path, entries, merge):
+    path = tmp_path / "new" / "list.json"
+    stream = JsonStream(path)
+    for entry in entries:
+        stream.write(entry)
+    assert not path.exists()
+    stream.close(merge)
+    assert json.loads(path.read_text()) == entries
+    assert [p.name for p in path.parent.iterdir()] == ["list.json"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_nan_in_lists_becomes_null(tmp_path, stream):
+    path, entries = tmp_path / "list.json", [{"score": float("nan")}, {"score": 0.5}]
+    if stream:
+        writer = JsonStream(path)
+        for entry in entries:
+            writer.write(entry)
+        writer.close()
+    else:
+        write_json_list(path, entries)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == [
+        {"score": None},
+        {"score": 0.5},
+    ]

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mask2former.formats.rle import (
-    compress,
+    area,
+    as_text,
+    bounding_box,
     concatenate_frames,
     encode_masks,
     encode_segments,
@@ -93,39 +95,57 @@ def test_segments_of_a_map(segment_map):
     assert encode_segments(segment_map, ids) == expected
 
 
-def test_compress_takes_every_form():
-    mask = np.zeros((6, 8), bool)
-    mask[1:4, 2:6] = True
-    text = encode_masks(mask[None])[0]
-    runs = run_lengths(text, 6, 8)
-    polygon = [2, 1, 6, 1, 6, 4, 2, 4]
-    assert compress(text, 6, 8) == text
-    assert compress({"size": [6, 8], "counts": runs.tolist()}, 6, 8) == text
-    assert compress({"size": [6, 8], "counts": text["counts"].encode()}, 6, 8) == text
-    np.testing.assert_array_equal(decode(compress([polygon], 6, 8)), mask)
-    assert not decode(compress([[1, 1, 2, 2]], 6, 8)).any()  # two corners are no polygon
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_of_what_pycocotools_encodes(seed):
+    rng = np.random.default_rng(seed)
+    pixels = np.repeat(rng.random(40) < 0.5, rng.integers(1, 90, 40))
+    pixels = pixels[: len(pixels) // 6 * 6]
+    mask = pixels.reshape(-1, 6).T  # runs go down the columns
+    rle = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+    runs = run_lengths(rle, *mask.shape)
+    np.testing.assert_array_equal(np.repeat(np.arange(len(runs)) % 2 == 1, runs), pixels)
 
 
-@pytest.mark.parametrize(
-    ("segmentation", "message"),
-    [
-        ({"size": [3, 2], "counts": [6]}, r"RLE size: expected \[2, 3\], got \[3, 2\]"),
-        ({"size": [3, 2], "counts": "6"}, r"RLE size: expected \[2, 3\], got \[3, 2\]"),
-        ({"size": [2, 3], "counts": [4, 5]}, r"2 runs over 9 pixels"),
-        ({"size": [2, 3], "counts": [7, -1]}, "runs >= 0"),
-        ({"size": [2, 3], "counts": []}, "0 runs"),
-        ({"size": [2, 3]}, "0 runs"),
-        ({"size": [2, 3], "counts": "12P"}, "damaged or cut short"),  # P promises one more
-        ({"size": [2, 3], "counts": "1\x7f2"}, "damaged or cut short"),
-        ({"size": [2, 3], "counts": b"oooooooo0"}, "longer than any image"),
-        ("polygon", "expected an RLE .* got str"),
-    ],
-)
-def test_damaged_masks(segmentation, message):
+DAMAGED = [
+    ({"size": [3, 2], "counts": [6]}, r"RLE size: expected \[2, 3\], got \[3, 2\]"),
+    ({"size": [3, 2], "counts": "6"}, r"RLE size: expected \[2, 3\], got \[3, 2\]"),
+    ({"size": 6, "counts": "6"}, r"RLE size: expected \[2, 3\], got 6"),
+    ({"counts": [6]}, r"RLE size: expected \[2, 3\], got None"),
+    ({"size": [2, 3], "counts": [4, 5]}, "2 runs over 9 of 6 pixels"),
+    ({"size": [2, 3], "counts": [4, 1]}, "2 runs over 5 of 6 pixels"),  # too short
+    ({"size": [2, 3], "counts": "05"}, "2 runs over 5 of 6 pixels"),
+    ({"size": [2, 3], "counts": b"4"}, "1 runs over 4 of 6 pixels"),
+    ({"size": [2, 3], "counts": "07"}, "2 runs over 7 of 6 pixels"),  # too long
+    ({"size": [2, 3], "counts": [7, -1]}, "runs >= 0"),
+    ({"size": [2, 3], "counts": []}, "0 runs over 0 of 6"),
+    ({"size": [2, 3], "counts": [6, 10**30]}, "expected text or a list of integers"),
+    ({"size": [2, 3], "counts": ["six"]}, "expected text or a list of integers"),
+    ({"size": [2, 3]}, "expected text or a list of integers"),
+    ({"size": [2, 3], "counts": ""}, "damaged or cut short"),
+    ({"size": [2, 3], "counts": "12P"}, "damaged or cut short"),  # P promises one more
+    ({"size": [2, 3], "counts": b"ooooo"}, "damaged or cut short"),
+    ({"size": [2, 3], "counts": "1\x7f2"}, "damaged or cut short"),
+    ({"size": [2, 3], "counts": "0\x20"}, "damaged or cut short"),
+    ({"size": [2, 3], "counts": "0\u00ff"}, "2 runs over 15 of 6"),  # taken for a question mark
+    ({"size": [2, 3], "counts": b"0\xff"}, "damaged or cut short"),
+    ({"size": [2, 3], "counts": b"oooooooo0"}, "longer than any image"),
+]
+
+
+@pytest.mark.parametrize(("rle", "message"), DAMAGED)
+@pytest.mark.parametrize("function", [run_lengths, as_text])
+def test_damaged_rle(function, rle, message):
     with pytest.raises(ValueError, match=message):
-        compress(segmentation, 2, 3)
+        function(rle, 2, 3)
 
 
 def test_masks_need_three_axes():
     with pytest.raises(ValueError, match=r"expected \(N, H, W\), got shape \(2, 3\)"):
         encode_masks(np.zeros((2, 3), bool))
+
+
+def test_area_and_box():
+    mask = np.zeros((6, 8), bool)
+    mask[1:4, 2:7] = True
+    (rle,) = encode_masks(mask[None])
+    assert area(rle) == 15 and bounding_box(rle) == [2, 1, 5, 3]

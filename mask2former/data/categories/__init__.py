@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
+
+from ...formats.json_files import read_json
 
 __all__ = ["load_categories"]
 
@@ -24,4 +25,4 @@ def load_categories(family: str) -> tuple[dict[str, Any], ...]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json")))
         raise FileNotFoundError(f"no class table {path}; there are: {known}")
-    return tuple(json.loads(path.read_text(encoding="utf-8")))
+    return tuple(read_json(path))

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...formats.images import check_size, read_image, read_labels, read_segment_ids
+from ...formats.images import check_size, read_image
+from ...formats.label_maps import read_labels, read_panoptic_png
 from ...formats.segmentations import decode_bitmap, describe, rasterise, valid_polygons
 
 Kind = Literal["instance", "panoptic", "semantic", "video"]
@@ -175,7 +176,7 @@ class RecordCheck:
 
     def _check_segments(self, record: Record, size: Size | None) -> None:
         path, segments = record["pan_seg_file_name"], record["segments_info"]
-        ids = self._read(read_segment_ids, path)
+        ids = self._read(read_panoptic_png, path)
         if ids is None or not self._fits(_as_record(size), ids.shape, path):
             return
         found = dict(zip(*(part.tolist() for part in np.unique(ids, return_counts=True))))

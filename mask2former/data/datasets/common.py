@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import colorsys
 import difflib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_sem_seg
 from detectron2.data.datasets.coco import load_coco_json
+
+from ...formats import json_files
 
 Category = Mapping[str, Any]
 Record = dict[str, Any]
@@ -68,11 +68,7 @@ def read_json(path: str, hint: str) -> dict[str, Any]:
         FileNotFoundError: with ``hint``, which says how to make it.
         ValueError: the file is no json object.
     """
-    text = Path(require(path, hint)).read_text(encoding="utf-8")
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid json: {error}") from error
+    content = json_files.read_json(require(path, hint))
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a json {type(content).__name__}, expected an object")
     return content

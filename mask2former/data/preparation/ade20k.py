@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...formats.images import read_labels, read_segment_ids
+from ...formats.images import write_image
+from ...formats.label_maps import read_labels, read_panoptic_png, write_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS
 from . import common
-from .segments import encode_mask, free_id, ids_to_rgb, measure_segments
+from .segments import encode_mask, free_id, measure_segments
 
 _VOID = 255
 
@@ -37,12 +38,12 @@ def prepare_semantic(root: Path, split: str, **options: Any) -> None:
 
 def _shift(job: tuple[Path, Path]) -> None:
     source, target = job
-    common.write_image(target, _read_classes(source))
+    write_image(target, _read_classes(source))
 
 
 def _read_classes(path: Path) -> np.ndarray:
     """Classes 0..149 and 255 for void, (H, W) uint8, from labels that start at 1."""
-    labels = read_labels(str(path))
+    labels = read_labels(path)
     if labels.max() > 150:
         raise ValueError(f"{path}: expected labels 0 to 150, found {labels.max()}")
     return (labels - 1).astype(np.uint8)  # 0 turns into 255
@@ -95,7 +96,7 @@ def _merge(job: tuple[Path, Path]) -> dict[str, Any]:
         raise ValueError(f"{things}: {codes.shape} pixels (H, W), but {source}: {classes.shape}")
     for category, mask in _split(codes, things):
         add(category, mask)
-    common.write_image(target, ids_to_rgb(ids))
+    write_panoptic_png(target, ids)
     measures = measure_segments(ids)  # stuff that things hide altogether is not in it
     segments_info = [
         {"id": i, "category_id": segments[i], **measures[i], "iscrowd": 0}
@@ -145,7 +146,7 @@ def _list_instances(path: Path) -> dict[str, Any]:
 
 def _read_codes(path: Path) -> np.ndarray:
     """Return class + 256 x instance of each pixel (H, W); classes from 1, 0 for no thing."""
-    return read_segment_ids(str(path)) & 0xFFFF  # red and green
+    return read_panoptic_png(path) & 0xFFFF  # red and green
 
 
 def _split(codes: np.ndarray, path: Path) -> list[tuple[Category, np.ndarray]]:

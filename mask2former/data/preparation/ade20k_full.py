@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...formats.images import read_segment_ids
+from ...formats.images import write_image
+from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS
 from . import common
-from .segments import look_up
 
 _VOID = 65535
 
@@ -41,10 +40,10 @@ def prepare(root: Path, split: str, **options: Any) -> None:
 def _convert(job: tuple[Path, Path]) -> None:
     photo, target = job
     # Red / 10 counts steps of 256 classes, green is the rest; blue tells instances apart.
-    codes = read_segment_ids(os.fspath(photo.with_name(f"{photo.stem}_seg.png")))
+    codes = read_panoptic_png(photo.with_name(f"{photo.stem}_seg.png"))
     classes = (codes & 255) // 10 * 256 + (codes >> 8 & 255)
     table = _class_table(photo.with_suffix(".json"))
-    common.write_image(target, look_up(classes, table, _VOID, np.uint16))
+    write_image(target, look_up(classes, table, _VOID, np.uint16))
 
 
 def _class_table(path: Path) -> dict[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from ...formats.images import read_segment_ids
+from ...formats.images import write_image
+from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import read_json
 from . import common
-from .segments import check_segments, look_up
+from .segments import check_segments
 
 STUFF_SPLITS = ("train", "test")
 
@@ -52,10 +52,10 @@ def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
     unknown = set(categories.values()) - classes.keys()
     if unknown:
         raise ValueError(f"{source}: unknown category ids {sorted(unknown)} in the json")
-    ids = read_segment_ids(os.fspath(source))
+    ids = read_panoptic_png(source)
     check_segments(ids, categories, source)
     table = {segment: classes[category] for segment, category in categories.items()}
-    common.write_image(target, look_up(ids, table, _VOID, np.uint8))
+    write_image(target, look_up(ids, table, _VOID, np.uint8))
 
 
 def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
@@ -91,4 +91,4 @@ def _convert_mat(job: tuple[Path, Path]) -> None:
     unknown = set(np.unique(labels).tolist()) - table.keys() - {0}
     if unknown:
         raise ValueError(f"{source}: unknown labels {sorted(unknown)}")
-    common.write_image(target, look_up(labels, table, _VOID, np.uint8))
+    write_image(target, look_up(labels, table, _VOID, np.uint8))

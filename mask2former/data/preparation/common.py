@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ...formats.atomic import atomic_path
+from ...formats.json_files import read_json, write_json
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,15 +55,6 @@ def map_parallel(
 def _start_worker() -> None:
     cv2.setNumThreads(0)  # the processes share the cores already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
-
-
-def write_json(path: str | os.PathLike, content: Any, *, indent: int | None = None) -> None:
-    """Write ``content`` as json to ``path``, atomically; missing folders are made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    separators = (",", ":") if indent is None else None
-    text = json.dumps(content, indent=indent, separators=separators, ensure_ascii=False)
-    with atomic_path(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -127,8 +117,8 @@ def build_folder(
 def _read_parameters(folder: Path) -> dict[str, Any] | None:
     """Return the parameters that ``folder`` was made with; None where that is not known."""
     try:
-        return json.loads((folder / PARAMETERS_FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return read_json(folder / PARAMETERS_FILE)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
@@ -182,12 +172,6 @@ def link_files(sources: Sequence[Path], folder: Path) -> None:
         except OSError:  # another file system, or one without links
             with atomic_path(target) as partial:
                 shutil.copyfile(source, partial)
-
-
-def write_image(path: Path, array: np.ndarray) -> None:
-    """Write an image (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, atomically."""
-    with atomic_path(path) as partial:
-        Image.fromarray(array).save(partial)
 
 
 def write_annotations(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...formats.images import read_segment_ids
+from ...formats.label_maps import read_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS, read_json
 from . import common
@@ -40,7 +39,7 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
 
 def _list_instances(folder: Path, annotation: Mapping[str, Any]) -> dict[str, Any]:
     path = folder / Path(annotation["file_name"]).name
-    ids = read_segment_ids(os.fspath(path))
+    ids = read_panoptic_png(path)
     segments = {s["id"]: s for s in annotation["segments_info"]}
     check_segments(ids, segments, path)
     things = {c["id"] for c in load_categories("mapillary_vistas") if c["isthing"]}

@@ -1,4 +1,4 @@
-"""Segments of COCO's panoptic and instance formats: ids as colours, masks as RLE."""
+"""Segments of COCO's panoptic and instance formats."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as mask_util
 from scipy.ndimage import find_objects
+
+from ...formats.rle import area, bounding_box, encode_masks
 
 Array = np.ndarray
 
@@ -32,21 +33,15 @@ def free_id(color: Sequence[int], taken: Collection[int]) -> int:
         step += 1
 
 
-def ids_to_rgb(ids: Array) -> Array:
-    """Segment ids (H, W) as COCO stores them: (H, W, 3) uint8, id = R + 256 G + 65536 B."""
-    return np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1).astype(np.uint8)
-
-
 def encode_mask(mask: Array) -> dict[str, Any]:
     """Return COCO's ``segmentation`` (compressed RLE), ``bbox`` (XYWH) and ``area`` of a mask.
 
     Args:
         mask: (H, W) bool with at least one pixel.
     """
-    rle = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    box = [int(v) for v in mask_util.toBbox(rle)]
-    segmentation = {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}
-    return {"segmentation": segmentation, "bbox": box, "area": int(mask.sum())}
+    (rle,) = encode_masks(mask[None])
+    box = [int(side) for side in bounding_box(rle)]
+    return {"segmentation": rle, "bbox": box, "area": area(rle)}
 
 
 def measure_segments(ids: Array) -> dict[int, dict[str, Any]]:
@@ -59,13 +54,6 @@ def measure_segments(ids: Array) -> dict[int, dict[str, Any]]:
     ]
     rows = zip(present.tolist(), areas, boxes)
     return {i: {"area": area, "bbox": box} for i, area, box in rows if i != 0}
-
-
-def look_up(labels: Array, table: Mapping[int, int], default: int, dtype: type) -> Array:
-    """Replace every value in ``labels`` (H, W) by its entry in ``table``, or by ``default``."""
-    present, indices = np.unique(labels, return_inverse=True)
-    values = np.array([table.get(int(value), default) for value in present], dtype)
-    return values[indices].reshape(labels.shape)
 
 
 def check_segments(ids: np.ndarray, segments: Mapping[int, Any], path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ...formats.images import write_image
+from ...formats.json_files import write_json
 from ..categories import load_categories
-from ..preparation.common import write_json
 from ..preparation.segments import encode_mask
 from .motion import random_clip
-from .picture import write_picture
 from .scene import render
 
 _MIN_PIXELS = 8  # of an image of 128 x 128; with fewer visible, an object is not annotated
@@ -28,7 +28,7 @@ def draw(
     min_pixels = max(_MIN_PIXELS * (size / 128) ** 2, 1)
     for frame, name in enumerate(names):
         pixels, owner = render(clip.scene(frame), rng)
-        write_picture(folder / split / "JPEGImages" / name, pixels)
+        write_image(folder / split / "JPEGImages" / name, pixels)
         for number, record in enumerate(objects, start=1):
             mask = owner == number
             _append(record, encode_mask(mask) if mask.sum() >= min_pixels else {})

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ...formats.images import write_image
+from ...formats.json_files import write_json
+from ...formats.label_maps import write_panoptic_png
 from ..categories import load_categories
-from ..preparation.common import write_json
-from ..preparation.segments import encode_mask, free_id, ids_to_rgb
-from .picture import write_picture
+from ..preparation.segments import encode_mask, free_id
 from .scene import Backdrop, Scene, random_scene, render
 
 Array = np.ndarray
@@ -24,9 +25,9 @@ def draw(
     pixels, owner = render(scene, rng)
     segments, panoptic, semantic = _segments(scene, owner, image_id)
     name = f"{image_id:06d}"
-    write_picture(folder / "images" / split / f"{name}.jpg", pixels)
-    write_picture(folder / f"panoptic_{split}" / f"{name}.png", ids_to_rgb(panoptic))
-    write_picture(folder / f"sem_seg_{split}" / f"{name}.png", semantic)
+    write_image(folder / "images" / split / f"{name}.jpg", pixels)
+    write_panoptic_png(folder / f"panoptic_{split}" / f"{name}.png", panoptic)
+    write_image(folder / f"sem_seg_{split}" / f"{name}.png", semantic)
     image = {"id": image_id, "file_name": f"{name}.jpg", "height": size, "width": size}
     return {"image": image, "segments": segments}
 

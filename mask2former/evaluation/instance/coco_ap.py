@@ -14,9 +14,9 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ...formats.json_files import require_keys
-from ...formats.rle import compress, encode_masks
-from ..ids import image_key
+from ...formats.json_files import image_key, require_keys
+from ...formats.rle import RLE, area, decode, encode_masks
+from ...formats.segmentations import compress, describe
 from .boundary import DILATION_RATIO, boundary_region, boundary_width
 
 Annotation = dict[str, Any]
@@ -56,10 +56,13 @@ def coco_average_precision(
     require_keys(dataset, ("images", "categories", "annotations"))
     images = _renumber_images(dataset["images"])
     gt = dict(dataset, images=list(images.values()))
-    gt["annotations"] = [_ground_truth(ann, images) for ann in dataset["annotations"]]
+    by_mask = iou_type != "bbox"
+    gt["annotations"] = [
+        _ground_truth(ann, i, images, by_mask) for i, ann in enumerate(dataset["annotations"])
+    ]
     categories = {category["id"] for category in dataset["categories"]}
     dt = dict(gt)
-    dt["annotations"] = [_detection(r, images, categories, iou_type != "bbox") for r in results]
+    dt["annotations"] = [_detection(r, images, categories, by_mask) for r in results]
     if iou_type == "boundary":
         ratio = partial(boundary_iou, dilation_ratio=dilation_ratio)
         return average_precision(PairwiseEval(index_coco(gt), index_coco(dt), ratio))
@@ -148,20 +151,28 @@ def _renumber_images(images: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str,
     return by_id
 
 
-def _ground_truth(ann: Mapping[str, Any], images: Mapping[Any, Mapping[str, Any]]) -> Annotation:
+def _ground_truth(
+    ann: Mapping[str, Any], index: int, images: Mapping[Any, Mapping[str, Any]], by_mask: bool
+) -> Annotation:
+    where = f"ground truth: {describe(ann, index)}"
     image = images.get(image_key(ann["image_id"]))
     if image is None:
         raise ValueError(
-            f"ground truth: annotation {ann.get('id')} is about image id {ann['image_id']}, which "
-            "the file does not list"
+            f"{where} is about image id {ann['image_id']}, which the file does not list"
         )
     new = {"iscrowd": 0, **ann, "image_id": image["id"]}
-    if isinstance(ann.get("segmentation"), dict):
-        new["segmentation"] = compress(ann["segmentation"], image["height"], image["width"])
-    if "area" not in ann:
-        mask = compress(ann["segmentation"], image["height"], image["width"])
-        new["area"] = float(mask_util.area(mask))
-    return new
+    mask = new.pop("segmentation", None)  # of any form; boxes are scored without a look at it
+    if by_mask or "area" not in ann:
+        mask = _rle(mask, image, f"{where}, image {ann['image_id']}")
+        new.setdefault("area", float(area(mask)))
+    return new | {"segmentation": mask} if by_mask else new
+
+
+def _rle(segmentation: Any, image: Mapping[str, Any], where: str) -> RLE:
+    try:
+        return compress(segmentation, image["height"], image["width"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _detection(
@@ -186,12 +197,9 @@ def _detection(
     new = {key: result[key] for key in ("category_id", "score", wanted)}
     new |= {"image_id": image["id"], "iscrowd": 0}
     if by_mask:
-        try:
-            mask = compress(result["segmentation"], image["height"], image["width"])
-        except ValueError as error:
-            raise ValueError(f"results: image {result['image_id']}: {error}") from error
+        mask = _rle(result["segmentation"], image, f"results: image {result['image_id']}")
         # The area by which a detection counts as small is that of its mask, not of its box.
-        return new | {"segmentation": mask, "area": float(mask_util.area(mask))}
+        return new | {"segmentation": mask, "area": float(area(mask))}
     return new | {"area": float(result["bbox"][2] * result["bbox"][3])}
 
 
@@ -204,8 +212,8 @@ def _fast_evaluation(gt: Mapping[str, Any], dt: Mapping[str, Any], iou_type: str
     )
 
 
-def _boundary(rle: dict[str, Any], dilation_ratio: float) -> dict[str, Any]:
-    mask = mask_util.decode(rle).astype(bool)
+def _boundary(rle: RLE, dilation_ratio: float) -> dict[str, Any]:
+    mask = decode(rle).view(bool)
     width = boundary_width(*mask.shape, dilation_ratio)
     return encode_masks(boundary_region(mask, width)[None])[0]
 

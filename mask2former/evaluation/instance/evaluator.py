@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
 from ...formats.json_files import read_json, write_json_list
-from ...formats.rle import encode_masks, encode_segments
+from ...formats.label_maps import read_panoptic_png
+from ...formats.rle import area, bounding_box, encode_masks, encode_segments
 from ..ids import DatasetIds, ids_in_order
-from ..panoptic.files import read_panoptic_png
 from ..results import results_table
 from .coco_ap import coco_average_precision
 
@@ -108,7 +105,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
             num_images = sum(count for _, count in parts)
         if self._output_dir:
             path = self._output_dir / "coco_instances_results.json"
-            write_json_list(path, map(json.dumps, results))
+            write_json_list(path, results)
         if "annotations" not in self._gt_json:
             logger.info("%s has no annotations: results are written, but not scored", self._name)
             return {}
@@ -156,7 +153,7 @@ def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, A
         boxes = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
         columns["bbox"] = boxes.tolist()
     elif "segmentation" in columns:
-        columns["bbox"] = [mask_util.toBbox(m).tolist() for m in columns["segmentation"]]
+        columns["bbox"] = [bounding_box(mask) for mask in columns["segmentation"]]
     return [dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)]
 
 
@@ -183,8 +180,8 @@ def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, A
                 "category_id": segment["category_id"],
                 "iscrowd": segment.get("iscrowd", 0),
                 "segmentation": mask,
-                "area": float(mask_util.area(mask)),
-                "bbox": mask_util.toBbox(mask).tolist(),
+                "area": float(area(mask)),
+                "bbox": bounding_box(mask),
             }
             for i, (segment, mask) in enumerate(zip(segments, masks, strict=True), start=1)
         ]
@@ -198,7 +195,7 @@ def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, A
 def _ground_truth(dataset_name: str) -> dict[str, Any]:
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("json_file"):
-        return read_json(PathManager.get_local_path(metadata.json_file))
+        return read_json(metadata.json_file)
     if metadata.get("panoptic_json"):
         logger.info("%s has no instance json: its thing segments stand in", dataset_name)
         return instances_of_panoptic(metadata.panoptic_json, metadata.panoptic_root)

@@ -12,12 +12,11 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
-from ...formats.json_files import read_json, write_json
-from ..ids import DatasetIds, image_key
+from ...formats.json_files import image_key, read_json, write_json
+from ...formats.label_maps import read_panoptic_png, write_panoptic_png
+from ..ids import DatasetIds
 from ..results import quality_table
-from .files import read_panoptic_png, write_panoptic_png
 from .quality import PanopticQuality
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class PanopticEvaluator(DatasetEvaluator):
         stuff = self._metadata.stuff_dataset_id_to_contiguous_id
         self._thing_ids = DatasetIds(things, dataset_name, "thing")
         self._stuff_ids = DatasetIds(stuff, dataset_name, "stuff")
-        self._gt_json = read_json(PathManager.get_local_path(self._metadata.panoptic_json))
+        self._gt_json = read_json(self._metadata.panoptic_json)
         self._gt = {
             image_key(annotation["image_id"]): annotation
             for annotation in self._gt_json.get("annotations", ())

@@ -1,4 +1,4 @@
-"""Panoptic segmentation in COCO's format: PNG maps, and the quality of a folder of them."""
+"""Panoptic quality of files in COCO's format: a json and a folder of PNG maps."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from ...formats.atomic import atomic_path
-from ...formats.json_files import read_json
-from ..ids import image_key
+from ...formats.atomic import PathLike
+from ...formats.json_files import image_key, read_json
+from ...formats.label_maps import read_panoptic_png
 from .quality import PanopticQuality
 
 _IMAGES_PER_TASK = 32
-
-PathLike = str | os.PathLike[str]
 
 
 def pq_compute(
@@ -74,50 +69,6 @@ def pq_compute(
         for future in [pool.submit(_quality_of_files, task, *common) for task in tasks]:
             total += future.result()
     return total.summary()
-
-
-def read_panoptic_png(path: PathLike) -> np.ndarray:
-    """Reads a panoptic map.
-
-    Args:
-        path: PNG whose ids are R + 256 G + 65536 B, or the values themselves where it is grey.
-
-    Returns:
-        uint32 (H, W).
-    """
-    data = np.fromfile(path, dtype=np.uint8)  # FileNotFoundError names the path
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None:
-        raise ValueError(f"{path}: expected a PNG image, but it cannot be decoded")
-    if image.ndim == 2:
-        return image.astype(np.uint32)
-    if image.dtype != np.uint8:
-        raise ValueError(f"{path}: expected 8 bits a channel, got {image.dtype}")
-    code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGBA
-    rgba = cv2.cvtColor(image, code)
-    rgba[..., 3] = 0
-    return rgba.view("<u4")[..., 0]
-
-
-def write_panoptic_png(path: PathLike, segment_map: np.ndarray) -> None:
-    """Writes a panoptic map, whole or not at all, and makes its folder.
-
-    Args:
-        segment_map: (H, W) integers in [0, 2^24).
-    """
-    if segment_map.size and not 0 <= segment_map.min() <= segment_map.max() < 1 << 24:
-        raise ValueError(
-            f"{path}: expected segment ids from 0 to 2^24 - 1, which is what a PNG can hold, "
-            f"got {segment_map.min()} to {segment_map.max()}"
-        )
-    little_endian = np.ascontiguousarray(segment_map, dtype="<u4")
-    rgba = little_endian.view(np.uint8).reshape(*segment_map.shape, 4)
-    bgr = np.ascontiguousarray(rgba[..., 2::-1])
-    # Level 1 takes a third of the time of the default, for files a little larger.
-    _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as part:
-        data.tofile(part)
 
 
 def _pair_by_image(

@@ -12,7 +12,7 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from ...formats.json_stream import JsonStream
+from ...formats.json_files import JsonStream
 from ...formats.rle import encode_segments
 from ..instance.boundary import DILATION_RATIO, boundary_region, boundary_width
 from ..results import results_table

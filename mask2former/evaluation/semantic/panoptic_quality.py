@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 
 from ...formats.json_files import read_json
-from ...formats.rle import compress
+from ...formats.rle import decode
+from ...formats.segmentations import compress
 from ..panoptic.quality import VOID, PanopticQuality
 from .evaluator import SemanticCounts
 from .truth import SemanticTruth
@@ -74,8 +74,8 @@ def _paint(
     for entry in entries:
         if entry["category_id"] not in contiguous:
             raise ValueError(f"category {entry['category_id']} is not one of the data set")
-        mask = mask_util.decode(compress(entry["segmentation"], *shape)).astype(bool)
-        labels[mask] = contiguous[entry["category_id"]]
+        mask = decode(compress(entry["segmentation"], *shape))
+        labels[mask.view(bool)] = contiguous[entry["category_id"]]
     return labels
 
 

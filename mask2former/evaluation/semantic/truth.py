@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.utils.file_io import PathManager
-from PIL import Image
 
+from ...formats.label_maps import look_up, read_labels, read_panoptic_png
 from ..ids import DatasetIds
-from ..panoptic.files import read_panoptic_png
+
+_UNKNOWN = -2
 
 
 class SemanticTruth:
@@ -31,20 +31,24 @@ class SemanticTruth:
         self.dataset_name = dataset_name
         self.class_names: list[str] = metadata.stuff_classes
         self._ignore_label = metadata.ignore_label
-        self._labels = metadata.get("sem_seg_labels")
+        labels = metadata.get("sem_seg_labels")
+        # Of a selection of labels the others are ignored.
+        self._default = _UNKNOWN if labels is None else -1
+        classes = {label: k for k, label in enumerate(labels or range(len(self.class_names)))}
+        self._table = classes | dict.fromkeys(np.ravel(self._ignore_label).tolist(), -1)
         ids = metadata.get("stuff_dataset_id_to_contiguous_id")
-        if ids is None and self._labels is not None:
-            ids = {label: k for k, label in enumerate(self._labels)}
+        if ids is None and labels is not None:
+            ids = classes
         self.dataset_ids = DatasetIds(ids, dataset_name, "stuff")
         self._records = {r["file_name"]: _needed(r) for r in DatasetCatalog.get(dataset_name)}
 
     @property
     def file_names(self) -> set[str]:
-        """The images."""
+        """Names of the images."""
         return set(self._records)
 
     def read(self, file_name: str) -> np.ndarray:
-        """Reads the label map of an image.
+        """Read the label map of an image.
 
         Returns:
             (H, W) int64 in [0, K), -1 = ignore.
@@ -58,19 +62,18 @@ class SemanticTruth:
         if record is None:
             raise ValueError(f"{file_name} is not an image of {self.dataset_name}")
         if "sem_seg_file_name" not in record:
-            return _labels_of_segments(record["pan_seg_file_name"], record["segments_info"])
+            ids = read_panoptic_png(record["pan_seg_file_name"])
+            return look_up(ids, record["classes"], -1, np.int64)
         path = record["sem_seg_file_name"]
-        labels = _read_labels(path)
-        ignored = np.isin(labels, self._ignore_label)
-        if self._labels is not None:
-            return np.where(ignored, -1, _places(labels, self._labels))
-        labels[ignored] = -1
-        if labels.size and labels.max() >= len(self.class_names):
+        labels = read_labels(path)
+        classes = look_up(labels, self._table, self._default, np.int64)
+        unknown = labels[classes == _UNKNOWN]
+        if unknown.size:
             raise ValueError(
                 f"{path}: expected labels from 0 to {len(self.class_names) - 1} or the ignore "
-                f"label {self._ignore_label}, got {labels.max()}"
+                f"label {self._ignore_label}, got {unknown.max()}"
             )
-        return labels
+        return classes
 
 
 def _needed(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,32 +85,5 @@ def _needed(record: Mapping[str, Any]) -> dict[str, Any]:
             f"{record['file_name']} has no semantic ground truth: expected sem_seg_file_name, or "
             f"pan_seg_file_name and segments_info, got {', '.join(sorted(record))}"
         )
-    segments = [(s["id"], s["category_id"]) for s in record["segments_info"]]
-    return {"pan_seg_file_name": record["pan_seg_file_name"], "segments_info": segments}
-
-
-def _labels_of_segments(path: str, segments: Sequence[tuple[int, int]]) -> np.ndarray:
-    places = _places(read_panoptic_png(path), [i for i, _ in segments])
-    # Place -1, of pixels without a segment, takes the last entry.
-    return np.array([category for _, category in segments] + [-1], dtype=np.int64)[places]
-
-
-def _places(values: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """The place of each value in ``wanted``, -1 where it is not there."""
-    if not wanted:
-        return np.full(values.shape, -1, dtype=np.int64)
-    order = np.argsort(wanted)
-    ordered = np.asarray(wanted, dtype=np.int64)[order]
-    nearest = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    return np.where(ordered[nearest] == values, order[nearest], -1)
-
-
-def _read_labels(path: str) -> np.ndarray:
-    with PathManager.open(path, "rb") as file:
-        try:
-            labels = np.asarray(Image.open(file))
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on damaged files
-            raise ValueError(f"{path}: expected an image of labels: {error}") from error
-    if labels.ndim != 2:
-        raise ValueError(f"{path}: expected one channel of labels, got shape {labels.shape}")
-    return labels.astype(np.int64)
+    classes = {segment["id"]: segment["category_id"] for segment in record["segments_info"]}
+    return {"pan_seg_file_name": record["pan_seg_file_name"], "classes": classes}

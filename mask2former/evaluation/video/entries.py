@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...formats.json_files import require_keys
-from ...formats.rle import compress, run_lengths
+from ...formats.rle import run_lengths
+from ...formats.segmentations import compress
 
 
 @dataclass
@@ -42,12 +43,17 @@ def truth_tubes(gt: Mapping[str, Any]) -> Iterator[Tube]:
             not fit the frames; says where.
     """
     require_keys(gt, ("videos", "categories", "annotations"))
-    return _tubes(gt, gt["annotations"], (), "ground truth: annotation")
+    return _tubes(gt, gt["annotations"], (), _describe_truth)
 
 
 def result_tubes(gt: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Iterator[Tube]:
     """The entries of a result file; raises as ``truth_tubes`` does."""
-    return _tubes(gt, results, ("score",), "results: entry")
+    return _tubes(gt, results, ("score",), lambda entry, index: f"results: entry {index}")
+
+
+def _describe_truth(entry: Any, index: int) -> str:
+    known = isinstance(entry, Mapping) and "id" in entry
+    return f"ground truth: annotation {entry['id'] if known else index}"
 
 
 def num_frames(video: Mapping[str, Any]) -> int:
@@ -56,16 +62,19 @@ def num_frames(video: Mapping[str, Any]) -> int:
 
 
 def _tubes(
-    gt: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], keys: Sequence[str], whose: str
+    gt: Mapping[str, Any],
+    entries: Sequence[Mapping[str, Any]],
+    keys: Sequence[str],
+    describe: Callable[[Any, int], str],
 ) -> Iterator[Tube]:
     videos = {video["id"]: video for video in gt["videos"]}
     categories = {category["id"] for category in gt["categories"]}
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         try:
             require_keys(entry, ("video_id", "category_id", "segmentations", *keys))
             yield _tube(entry, videos, categories)
         except ValueError as error:
-            raise ValueError(f"{whose} {place}: {error}") from error
+            raise ValueError(f"{describe(entry, index)}: {error}") from error
 
 
 def _tube(
@@ -84,8 +93,13 @@ def _tube(
                 f"{video['id']}, got {count}"
             )
     size = (video["height"], video["width"])
-    runs = [
-        run_lengths(compress(mask, *size), *size) if mask else None
-        for mask in entry["segmentations"]
-    ]
+    runs = [_runs(mask, size, t) if mask else None for t, mask in enumerate(entry["segmentations"])]
     return Tube(entry, video, runs)
+
+
+def _runs(segmentation: Any, size: tuple[int, int], frame: int) -> np.ndarray:
+    try:
+        is_rle = isinstance(segmentation, Mapping)
+        return run_lengths(segmentation if is_rle else compress(segmentation, *size), *size)
+    except ValueError as error:
+        raise ValueError(f"frame {frame}: {error}") from error

@@ -9,7 +9,6 @@ becomes one mask, and pycocotools does the rest.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,6 @@ import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
 
 from ...formats.json_files import read_json, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks
@@ -102,7 +100,7 @@ class YTVISEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         metadata = MetadataCatalog.get(dataset_name)
-        self._gt_json = read_json(PathManager.get_local_path(metadata.json_file))
+        self._gt_json = read_json(metadata.json_file)
         ids = metadata.get("thing_dataset_id_to_contiguous_id")
         ids = ids or ids_in_order(self._gt_json["categories"])
         self._dataset_ids = DatasetIds(ids, dataset_name, "thing")
@@ -156,7 +154,7 @@ class YTVISEvaluator(DatasetEvaluator):
             if not comm.is_main_process():
                 return {}
         if self._output_dir:
-            write_json_list(self._output_dir / "results.json", map(json.dumps, results))
+            write_json_list(self._output_dir / "results.json", results)
         if "annotations" not in self._gt_json:
             logger.info("%s has no annotations: there is no score", self._name)
             return {}

@@ -10,8 +10,6 @@ from mask2former.data.preparation.segments import (
     check_segments,
     encode_mask,
     free_id,
-    ids_to_rgb,
-    look_up,
     measure_segments,
 )
 
@@ -27,12 +25,6 @@ def test_free_ids_are_unique_and_look_like_the_class():
 
 def test_black_is_no_segment_id():
     assert free_id([0, 0, 0], ()) > 0
-
-
-def test_ids_to_rgb():
-    rgb = ids_to_rgb(np.array([[0, 1 + 256 * 2 + 65536 * 3]]))
-    assert rgb.tolist() == [[[0, 0, 0], [1, 2, 3]]]
-    assert rgb.dtype == np.uint8
 
 
 def test_encode_mask():
@@ -54,11 +46,6 @@ def test_measure_segments():
         70000: {"area": 4, "bbox": [1, 1, 2, 2]},
     }
     assert measure_segments(ids * 0) == {}
-
-
-def test_look_up():
-    labels = np.array([[7, 8], [9, 7]])
-    assert look_up(labels, {7: 0, 9: 1}, 65535, np.uint16).tolist() == [[0, 65535], [1, 0]]
 
 
 def test_check_segments(tmp_path):

@@ -9,7 +9,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
 
 from mask2former.evaluation.instance.evaluator import InstanceSegEvaluator, instances_of_panoptic
-from mask2former.evaluation.panoptic.files import write_panoptic_png
+from mask2former.formats.label_maps import write_panoptic_png
 from mask2former.formats.rle import encode_masks
 
 CATEGORIES = [{"id": i, "name": name} for i, name in [(3, "cat"), (5, "dog"), (9, "cow")]]

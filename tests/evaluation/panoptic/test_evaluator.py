@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
-from mask2former.evaluation.panoptic.files import pq_compute, write_panoptic_png
+from mask2former.evaluation.panoptic.files import pq_compute
+from mask2former.formats.label_maps import write_panoptic_png
 
 CATEGORIES = [
     {"id": 2, "name": "cat", "isthing": 1},

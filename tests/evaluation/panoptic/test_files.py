@@ -3,11 +3,11 @@
 import json
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 
-from mask2former.evaluation.panoptic.files import pq_compute, read_panoptic_png, write_panoptic_png
+from mask2former.evaluation.panoptic.files import pq_compute
+from mask2former.formats.label_maps import write_panoptic_png
 
 
 def test_published_answer(shared):
@@ -131,7 +131,7 @@ def test_json_of_another_kind(dataset, name, key):
 def test_missing_and_broken_pngs(dataset):
     png = dataset / "pred" / "005.png"
     png.write_bytes(png.read_bytes()[:20])
-    with pytest.raises(ValueError, match=r"005.png: expected a PNG image"):
+    with pytest.raises(ValueError, match=r"005.png: damaged or truncated"):
         pq_compute(dataset / "gt.json", dataset / "pred.json", num_workers=1)
     png.unlink()
     with pytest.raises(FileNotFoundError, match=r"005.png"):
@@ -139,31 +139,3 @@ def test_missing_and_broken_pngs(dataset):
     shutil.rmtree(dataset / "gt")
     with pytest.raises(FileNotFoundError, match=r"000.png"):
         pq_compute(dataset / "gt.json", dataset / "pred.json", num_workers=1)
-
-
-def test_png_round_trip(tmp_path):
-    segment_map = np.array([[0, 1, 255], [256, 65536, 2**24 - 1]])
-    write_panoptic_png(tmp_path / "new" / "map.png", segment_map)
-    np.testing.assert_array_equal(read_panoptic_png(tmp_path / "new" / "map.png"), segment_map)
-    rgb = cv2.imread(str(tmp_path / "new" / "map.png"))[..., ::-1].astype(int)
-    np.testing.assert_array_equal(rgb @ [1, 256, 65536], segment_map)  # COCO's definition
-
-
-def test_png_with_alpha_or_grey(tmp_path):
-    bgra = np.zeros((2, 2, 4), np.uint8)
-    bgra[0, 1] = (3, 2, 1, 200)
-    cv2.imwrite(str(tmp_path / "alpha.png"), bgra)
-    expected = [[0, 1 + 2 * 256 + 3 * 65536], [0, 0]]
-    np.testing.assert_array_equal(read_panoptic_png(tmp_path / "alpha.png"), expected)
-    cv2.imwrite(str(tmp_path / "grey.png"), np.array([[0, 700]], np.uint16))
-    np.testing.assert_array_equal(read_panoptic_png(tmp_path / "grey.png"), [[0, 700]])
-    cv2.imwrite(str(tmp_path / "deep.png"), bgra[..., :3].astype(np.uint16))
-    with pytest.raises(ValueError, match=r"deep.png: expected 8 bits a channel, got uint16"):
-        read_panoptic_png(tmp_path / "deep.png")
-
-
-def test_ids_that_no_png_can_hold(tmp_path):
-    for value in (-1, 2**24):
-        with pytest.raises(ValueError, match=rf"from 0 to 2\^24 - 1.* got {value} to {value}"):
-            write_panoptic_png(tmp_path / "map.png", np.array([[value]]))
-    assert not list(tmp_path.iterdir())

@@ -241,7 +241,7 @@ def test_no_result_scores_zero():
         ({"areas": [1.0]}, "areas: expected one for each of the 3 frames of video 0, got 1"),
         (
             {"segmentations": [{"size": [9, 8], "counts": [72]}, None, None]},
-            r"results: entry 0: RLE size: expected \[8, 8\], got \[9, 8\]",
+            r"results: entry 0: frame 0: RLE size: expected \[8, 8\], got \[9, 8\]",
         ),
     ],
 )

@@ -1,0 +1,118 @@
+"""Maps of integers as images: classes of pixels, and segment ids in COCO's panoptic PNGs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from .atomic import PathLike
+from .images import load_image, write_image
+
+# Pillow's modes of one channel whose values are integers.
+_INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
+
+
+def read_labels(path: PathLike) -> np.ndarray:
+    """Read a map of class indices from a one-channel image of 1, 8, 16 or 32 bits.
+
+    The values of a palette image are its indices, as the Pascal VOC annotations have it.
+
+    Returns:
+        (H, W) uint8, uint16 or int32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged file, more than one channel or a negative value; names the file.
+    """
+    image = load_image(path)
+    if image.mode not in _INTEGER_MODES:
+        raise ValueError(
+            f"Label map {path}: expected one channel with a class index in each pixel, got mode "
+            f"{image.mode}. If colours stand for classes there, convert them to indices first."
+        )
+    return _values(image, path)
+
+
+def read_panoptic_png(path: PathLike) -> np.ndarray:
+    """Read a panoptic map.
+
+    Args:
+        path: PNG whose segment ids are R + 256 G + 65536 B, or the values themselves where it is
+            grey.
+
+    Returns:
+        uint32 (H, W), 0 for void.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged file, colours of 16 bits, a grey image with transparency or a negative
+            value; names the file.
+    """
+    image = load_image(path)
+    if image.mode in _INTEGER_MODES and image.mode != "P":
+        return _values(image, path).astype(np.uint32)
+    if image.mode not in ("RGB", "RGBA", "P") or image.info["bits"] > 8:
+        raise ValueError(
+            f"Panoptic map {path}: expected an RGB image of 8 bits a channel with segment ids "
+            f"R + 256 G + 65536 B, or a grey one with the ids themselves, got mode {image.mode} "
+            f"of {image.info['bits']} bits"
+        )
+    if image.mode == "P":
+        image = image.convert("RGB")
+    ids = np.frombuffer(image.convert("RGBA").tobytes(), "<u4") & 0xFFFFFF  # without alpha
+    return ids.reshape(image.height, image.width)
+
+
+def write_panoptic_png(path: PathLike, segment_map: np.ndarray) -> None:
+    """Write a panoptic map atomically, and make its folder.
+
+    Args:
+        segment_map: (H, W) integers in [0, 2^24).
+    """
+    if segment_map.size and not 0 <= segment_map.min() <= segment_map.max() < 1 << 24:
+        raise ValueError(
+            f"{path}: expected segment ids from 0 to 2^24 - 1, which is what a PNG can hold, "
+            f"got {segment_map.min()} to {segment_map.max()}"
+        )
+    little_endian = np.ascontiguousarray(segment_map, dtype="<u4")
+    rgba = little_endian.view(np.uint8).reshape(*segment_map.shape, 4)
+    write_image(path, rgba[..., :3])
+
+
+def look_up(
+    labels: np.ndarray, table: Mapping[int, int], default: int, dtype: type[np.integer]
+) -> np.ndarray:
+    """Replace every value of a map by its entry in a table.
+
+    Maps are compact, so the runs of equal values along the rows are few; only these are looked up.
+
+    Args:
+        labels: (H, W) integers.
+        table: from values to what takes their place.
+        default: what takes the place of values that the table lacks.
+        dtype: of the result.
+
+    Returns:
+        (H, W).
+    """
+    flat = labels.reshape(-1)
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))[: flat.size]
+    keys = np.array(sorted(table), np.int64)
+    entries = np.array([table[key] for key in keys.tolist()] + [default], dtype)
+    values = flat[starts].astype(np.int64)
+    index = np.searchsorted(keys, values)
+    known = np.append(keys, 0)[index] == values
+    known &= index < len(keys)
+    found = entries[np.where(known, index, len(keys))]
+    return np.repeat(found, np.diff(starts, append=flat.size)).reshape(labels.shape)
+
+
+def _values(image: Image.Image, path: PathLike) -> np.ndarray:
+    values = np.asarray(image.convert("L")) // 255 if image.mode == "1" else np.asarray(image)
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.itemsize == 4 and values.min(initial=0) < 0:
+        raise ValueError(f"Label map {path}: expected values from 0 on, got {values.min()}")
+    return values.astype(np.uint16 if values.dtype.itemsize == 2 else np.int32, copy=False)
