@@ -8,16 +8,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...layers import SimpleFeaturePyramid
-from .timm_layers import layer_numbers
-from .timm_models import create_model, import_timm, plan_model
 
-__all__ = ["TimmBackbone", "build_timm_backbone"]
-
-_PYRAMID_STRIDES = (4, 8, 16, 32)
+_PYRAMID_STRIDES = [4, 8, 16, 32]
 
 
 class TimmBackbone(Backbone):
@@ -68,48 +64,49 @@ class TimmBackbone(Backbone):
         pyramid_dim: int = 256,
     ):
         super().__init__()
-        timm = import_timm()
-        plan = plan_model(timm, name, out_indices, in_channels)
-        options = {"drop_path_rate": drop_path} if drop_path else {}
-        model = create_model(timm, name, plan, pretrained, **options)
+        try:
+            from timm.layers import freeze_batch_norm_2d  # timm is optional, and slow to import
+
+            from . import timm_models
+        except ImportError as error:
+            raise ImportError("build_timm_backbone needs timm: pip install timm") from error
+        made = timm_models.make_model(name, out_indices, pretrained, in_channels, drop_path)
         if checkpointing:
-            _keep_fewer_activations(name, model)
-        self.model = timm.layers.freeze_batch_norm_2d(model) if freeze_bn else model
-        self._channels_last = str(getattr(model, "output_fmt", "")).endswith("NHWC")
-        self._divisor = plan.divisor
-        strides = _PYRAMID_STRIDES if plan.plain else plan.strides
-        channels = [plan.whole.feature_info[i]["num_chs"] for i in plan.indices]
-        self.pyramid = None
-        if plan.plain:
-            width = model.channels(in_channels, plan.divisor)
-            self.pyramid = SimpleFeaturePyramid(width, plan.strides[0], pyramid_dim, strides)
-            channels = [pyramid_dim] * len(strides)
+            timm_models.save_activations(name, made.model)
+        self.model = freeze_batch_norm_2d(made.model) if freeze_bn else made.model
+        self._channels_last = str(getattr(made.model, "output_fmt", "")).endswith("NHWC")
+        self._divisor = made.divisor
+        strides, channels, self.pyramid = made.strides, made.channels, None
+        if made.plain:
+            self.pyramid = SimpleFeaturePyramid(
+                channels[0], strides[0], pyramid_dim, _PYRAMID_STRIDES
+            )
+            strides, channels = _PYRAMID_STRIDES, [pyramid_dim] * len(_PYRAMID_STRIDES)
         self._out_features = [f"res{stride.bit_length() - 1}" for stride in strides]
         self._out_feature_strides = dict(zip(self._out_features, strides))
         self._out_feature_channels = dict(zip(self._out_features, channels))
         self._lr_scales: dict[str, float] = {}
         if layer_decay != 1:
-            numbers = layer_numbers(timm, self.model, plan.whole, stages=False)
-            last = max(numbers.values())
-            self._lr_scales = {f"model.{n}": layer_decay ** (last - i) for n, i in numbers.items()}
+            layers = timm_models.layer_indices(self.model, made.whole, stages=False)
+            last = max(layers.values())
+            self._lr_scales = {f"model.{n}": layer_decay ** (last - i) for n, i in layers.items()}
         if freeze_at < 0:
             self.model.requires_grad_(False)
         elif freeze_at:
-            stages = layer_numbers(timm, self.model, plan.whole, stages=True)
-            for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(stages[name] >= freeze_at)
-        self._set_normalization(normalized_with, bgr)
+            stages = timm_models.layer_indices(self.model, made.whole, stages=True)
+            for n, parameter in self.model.named_parameters():
+                parameter.requires_grad_(stages[n] >= freeze_at)
+        self._set_normalization(made.whole.pretrained_cfg, normalized_with, bgr)
 
     def _set_normalization(
-        self, given: tuple[Sequence[float], Sequence[float]] | None, bgr: bool
+        self, own: dict, given: tuple[Sequence[float], Sequence[float]] | None, bgr: bool
     ) -> None:
         self.bgr = bgr
         self.renormalize = given is not None
         if given is not None:
             mean, std = (torch.tensor(v).view(-1, 1, 1) for v in given)
             own_mean, own_std = (
-                255 * torch.tensor(self.model.pretrained_cfg[k]).view(-1, 1, 1)
-                for k in ("mean", "std")
+                255 * torch.tensor(own[key]).view(-1, 1, 1) for key in ("mean", "std")
             )
             if bgr:
                 mean, std = mean.flip(0), std.flip(0)
@@ -149,19 +146,6 @@ class TimmBackbone(Backbone):
             name: x[:, :, : -(-height // stride), : -(-width // stride)]
             for (name, stride), x in zip(self._out_feature_strides.items(), features)
         }
-
-
-def _keep_fewer_activations(name: str, model: nn.Module) -> None:
-    for module in model.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # the input of a layer must outlive it, to be used again
-    inner = model if hasattr(model, "set_grad_checkpointing") else getattr(model, "model", model)
-    try:
-        inner.set_grad_checkpointing(True)
-    except (AttributeError, AssertionError) as error:
-        raise ValueError(
-            f"MODEL.TIMM.USE_CHECKPOINT: {name} cannot compute activations again; set it to False."
-        ) from error
 
 
 @BACKBONE_REGISTRY.register()

@@ -3,116 +3,42 @@
 from __future__ import annotations
 
 import difflib
-import logging
+import inspect
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import timm
 import torch
 from torch import Tensor, nn
 
-from .timm_weights import read_weights
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-__all__ = ["Plan", "create_model", "import_timm", "plan_model"]
+from .timm_weights import load_weight_file
 
 _STRIDES = (4, 8, 16, 32)
-# What models of one image size take to work with others: position tables that are resized, or
-# windows that do not depend on the size.
-_ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+# With these, models of one image size take others: their position tables are resized, or their
+# windows do not depend on the size.
+_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 
 
-def import_timm() -> ModuleType:
-    """Return the library, which is optional and slow to import."""
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError("build_timm_backbone needs timm: pip install timm") from error
-    return timm
-
-
-class Plan(NamedTuple):
-    """How a timm model is made and used.
+class FeatureModel(NamedTuple):
+    """A timm model and what must be known to use it.
 
     Attributes:
-        whole: the model with its classification head, perhaps without memory.
-        options: arguments with which it takes images of any size.
-        indices: of the features that are used.
-        strides: of these features.
-        plain: whether all features have one stride, as in a plain ViT.
+        model: maps images to a list of features.
+        whole: the model with all its layers, perhaps without memory: timm knows their order.
+        strides: of the features.
+        channels: of the features.
+        plain: whether it gives one block of a plain ViT, of which all have one stride.
         divisor: images must be padded to multiples of this.
     """
 
+    model: nn.Module
     whole: nn.Module
-    options: dict[str, Any]
-    indices: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: list[int]
+    channels: list[int]
     plain: bool
     divisor: int
-
-
-def plan_model(timm: ModuleType, name: str, out_indices: Sequence[int], in_chans: int) -> Plan:
-    """Find out how to make the model `name`.
-
-    Args:
-        timm: the library.
-        name: of the model in timm.
-        out_indices: as of `TimmBackbone`.
-        in_chans: channels of the images.
-
-    Raises:
-        ValueError: there is no such model, it lacks these features, gives no feature maps, or
-            takes images of one size only.
-    """
-    _check_name(timm, name)
-    whole = _sketch(timm, name, in_chans=in_chans)
-    strides = _strides(name, whole)
-    plain = len(set(strides)) == 1
-    indices = _choose_features(name, strides, out_indices, plain)
-    options = {"in_chans": in_chans}
-    if plain and strides[0].bit_count() != 1:
-        options |= _power_of_two_patches(strides[0], whole)
-        strides = [options["patch_size"]] * len(strides)
-    divisor = max(_STRIDES if plain else strides) * _partition(whole)
-    shape = (1, in_chans, divisor, 2 * divisor)
-    options |= _any_size(timm, name, options, whole, shape, plain)
-    return Plan(whole, options, indices, tuple(strides[i] for i in indices), plain, divisor)
-
-
-def create_model(
-    timm: ModuleType, name: str, plan: Plan, pretrained: str, **options: Any
-) -> nn.Module:
-    """Make the model of a plan.
-
-    Args:
-        timm: the library.
-        name: of the model in timm.
-        plan: from `plan_model`.
-        pretrained: as of `TimmBackbone`.
-        **options: more arguments of the model.
-
-    Returns:
-        timm's model that maps images to a list of features; for a plain one a `PlainFeatures`.
-
-    Raises:
-        RuntimeError: a download failed.
-        ValueError: the model does not take an option, or the weights are another model's.
-    """
-    options |= plan.options
-    if plan.plain:
-        options["num_classes"] = 0
-    else:
-        options |= {"features_only": True, "out_indices": plan.indices}
-    try:
-        model = _create_with_weights(timm, name, plan.whole, pretrained, options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ValueError(f"MODEL.TIMM: {name} does not know an option: {error}.") from error
-    return PlainFeatures(model, plan.indices[0]) if plan.plain else model
 
 
 class PlainFeatures(nn.Module):
@@ -120,22 +46,8 @@ class PlainFeatures(nn.Module):
 
     def __init__(self, model: nn.Module, block: int):
         super().__init__()
-        model.prune_intermediate_layers([block], prune_norm=False, prune_head=True)
         self.model = model
         self.block = block
-        self.pretrained_cfg = model.pretrained_cfg
-
-    @torch.no_grad()
-    def channels(self, in_chans: int, side: int) -> int:
-        """Return the channels of the map, which the last norm of some models changes."""
-        training = self.training
-        width = self.eval()(torch.zeros(1, in_chans, side, side))[0].shape[1]
-        self.train(training)
-        return width
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute activations again in the backward pass instead of keeping them."""
-        self.model.set_grad_checkpointing(enable)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map (B, 3, H, W) to one map (B, C, H/patch, W/patch)."""
@@ -144,49 +56,110 @@ class PlainFeatures(nn.Module):
         )
 
 
-def _create_with_weights(
-    timm: ModuleType, name: str, whole: nn.Module, pretrained: str, options: dict[str, Any]
-) -> nn.Module:
-    if not pretrained:
-        return timm.create_model(name, **options)
-    if pretrained == "timm":
-        try:
-            return timm.create_model(name, pretrained=True, **options)
-        except (OSError, RuntimeError) as error:
-            raise RuntimeError(
-                f"timm could not download the weights of {name}: {error} Without a network, set "
-                'MODEL.TIMM.PRETRAINED to a weight file, or to "" to start without weights.'
-            ) from error
-    overlay = {"state_dict": read_weights(timm, pretrained, name, whole)}
-    with _errors_only("timm"):  # it warns of the weights of the head, for which it has no use
-        model = timm.create_model(name, True, pretrained_cfg_overlay=overlay, **options)
-    model.pretrained_cfg.pop("state_dict")  # a second copy of all weights
-    return model
+def make_model(
+    name: str, out_indices: Sequence[int], pretrained: str, in_channels: int, drop_path: float
+) -> FeatureModel:
+    """Make the model `name`; the arguments are those of `TimmBackbone`.
+
+    Raises:
+        RuntimeError: a download failed.
+        ValueError: there is no such model, it lacks these features, gives no feature maps, takes
+            images of one size only, or does not take an option; or the weights are another model's.
+    """
+    _check_name(name)
+    whole = _sketch(name, in_chans=in_channels)
+    strides = _strides(name, whole)
+    plain = len(set(strides)) == 1
+    indices = _choose_features(name, strides, out_indices)
+    options = {"in_chans": in_channels, **_any_size_options(whole, strides[0], plain)}
+    whole = _sketch(name, **options)
+    partitions = [max(m.partition_size) for m in whole.modules() if hasattr(m, "partition_size")]
+    divisor = max(_STRIDES if plain else strides) * max(partitions, default=1)
+    strides = [options.get("patch_size", strides[i]) for i in indices]
+    channels = _channels(name, whole, indices, plain, (1, in_channels, divisor, 2 * divisor))
+    options |= {"drop_path_rate": drop_path} if drop_path else {}
+    if plain:
+        model = PlainFeatures(_create(name, pretrained, options), indices[0])
+        model.model.prune_intermediate_layers(indices, prune_norm=False, prune_head=True)
+    else:
+        options |= {"features_only": True, "out_indices": indices}
+        model = _create(name, pretrained, options)
+    if pretrained not in ("", "timm"):
+        module = sys.modules[timm.model_entrypoint(name).__module__]
+        rename = getattr(module, "checkpoint_filter_fn", None)
+        load_weight_file(pretrained, model, whole, names_in(whole, model), rename)
+    return FeatureModel(model, whole, strides, channels, plain, divisor)
 
 
-@contextmanager
-def _errors_only(logger_name: str) -> Iterator[None]:
-    named = logging.getLogger(logger_name)
-    level = named.level
-    named.setLevel(logging.ERROR)
+def names_in(whole: nn.Module, model: nn.Module) -> dict[str, str]:
+    """Return the names in `whole` of the tensors of a model that extracts features.
+
+    timm's classes for features put a prefix in front, and underscores in place of dots.
+    """
+    spelled = {name.replace("_", "."): name for name in whole.state_dict()}
+    names = {}
+    for own in model.state_dict():
+        for bare in (own, own.removeprefix("model."), own.removeprefix("body.")):
+            if bare.replace("_", ".") in spelled:
+                names[own] = spelled[bare.replace("_", ".")]
+    return names
+
+
+def layer_indices(model: nn.Module, whole: nn.Module, *, stages: bool) -> dict[str, int]:
+    """Return the index of every parameter's layer, 0 for the stem, rising with the depth.
+
+    Args:
+        model: extracts features.
+        whole: the model with all its layers.
+        stages: count the stages instead of their blocks; they are the same in a plain ViT.
+
+    Raises:
+        ValueError: timm does not know the layers of this model.
+    """
     try:
-        yield
-    finally:
-        named.setLevel(level)
+        matcher = whole.group_matcher(coarse=stages)
+        indices = timm.models.group_parameters(whole, matcher, reverse=True)
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"timm does not know the layers of {type(whole).__name__}: MODEL.TIMM.LAYER_DECAY must "
+            "be 1 and MODEL.TIMM.FREEZE_AT 0 (train everything) or -1 (freeze everything)."
+        ) from error
+    names = names_in(whole, model)
+    own = {n: indices[names[n]] for n, _ in model.named_parameters() if n in names}
+    # The others are norms that features pass and a classifier has not.
+    last = max(own.values())
+    return {name: own.get(name, last) for name, _ in model.named_parameters()}
 
 
-def _check_name(timm: ModuleType, name: str) -> None:
+def save_activations(name: str, model: nn.Module) -> None:
+    """Let the model `name` compute activations again in the backward pass instead of keeping them.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    for module in model.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # the input of a layer must outlive it, to be used again
+    inner = model if hasattr(model, "set_grad_checkpointing") else getattr(model, "model", model)
+    try:
+        inner.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(
+            f"MODEL.TIMM.USE_CHECKPOINT: {name} cannot compute activations again; set it to False."
+        ) from error
+
+
+def _check_name(name: str) -> None:
     if timm.is_model(name):
         return
-    known = timm.list_models()
-    near = difflib.get_close_matches(name.partition(".")[0], known, n=5, cutoff=0.5)
+    near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=5, cutoff=0.5)
     raise ValueError(
         f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}. "
         + (f"The nearest names: {', '.join(near)}." if near else "See timm.list_models().")
     )
 
 
-def _sketch(timm: ModuleType, name: str, **options: Any) -> nn.Module:
+def _sketch(name: str, **options: Any) -> nn.Module:
     """Make a model without memory for its weights, where that works."""
     try:
         with torch.device("meta"):
@@ -196,19 +169,16 @@ def _sketch(timm: ModuleType, name: str, **options: Any) -> nn.Module:
 
 
 def _strides(name: str, whole: nn.Module) -> list[int]:
-    info = getattr(whole, "feature_info", None) or []
-    strides = [level["reduction"] for level in info if level["reduction"]]
-    if not strides:
+    strides = [level["reduction"] for level in getattr(whole, "feature_info", None) or ()]
+    if not any(strides):
         raise ValueError(
             f"MODEL.TIMM.NAME: {name} gives no feature maps; choose another model, for instance of "
             "timm.list_models('convnext*')."
         )
-    return strides
+    return [stride for stride in strides if stride]
 
 
-def _choose_features(
-    name: str, strides: list[int], out_indices: Sequence[int], plain: bool
-) -> tuple[int, ...]:
+def _choose_features(name: str, strides: list[int], out_indices: Sequence[int]) -> list[int]:
     """Return the indices of features, from 0 on, after a check."""
     count = len(strides)
     if not all(-count <= i < count for i in out_indices):
@@ -216,68 +186,69 @@ def _choose_features(
             f"MODEL.TIMM.OUT_INDICES: {name} has {count} features, of strides {strides} for the "
             f"indices from 0 on; got {list(out_indices)}."
         )
-    indices = tuple(i % count for i in out_indices)
-    if plain:
-        if len(indices) > 1:
-            raise ValueError(
-                f"MODEL.TIMM.OUT_INDICES: the {count} features of {name} all have stride "
-                f"{strides[0]}, and the pyramid is made of one of them: give one index, or [] for "
-                f"the last; got {list(out_indices)}."
-            )
-        return indices or (count - 1,)
-    indices = indices or tuple(i for i, stride in enumerate(strides) if stride in _STRIDES)
+    if len(set(strides)) == 1:
+        indices = [i % count for i in out_indices or (-1,)]
+        usable = len(indices) == 1
+    else:
+        default = [i for i, stride in enumerate(strides) if stride in _STRIDES]
+        indices = [i % count for i in out_indices] or default
+        usable = all(strides[i].bit_count() == 1 for i in indices) and len(indices) > 0
     chosen = [strides[i] for i in indices]
-    if len(set(chosen)) < len(chosen) or any(s.bit_count() != 1 for s in chosen) or not chosen:
+    if not usable or len(set(chosen)) < len(chosen):
         raise ValueError(
             f"MODEL.TIMM.OUT_INDICES: the features of {name} must have different strides, all "
-            f"powers of 2, but they are {chosen or strides}; choose other indices or a model of "
-            "stages."
+            f"powers of 2, but they are {chosen or strides}; choose other indices, one only of a "
+            "plain ViT, or a model of stages."
         )
     return indices
 
 
-def _power_of_two_patches(patch: int, whole: nn.Module) -> dict[str, Any]:
-    """Return options for patches of the nearest power of 2, with as many of them as in training.
-
-    timm resamples the weights of the patch embedding when it loads them.
-    """
-    side = 2 ** round(math.log2(patch))
-    return {"patch_size": side, "img_size": whole.pretrained_cfg["input_size"][-1] // patch * side}
-
-
-def _partition(whole: nn.Module) -> int:
-    """Return the side of windows or grids, in pixels of a map, that maps must be whole ones of."""
-    sides = [m.partition_size for m in whole.modules() if hasattr(m, "partition_size")]
-    return max((max(side) for side in sides), default=1)
-
-
-def _any_size(
-    timm: ModuleType,
-    name: str,
-    options: dict[str, Any],
-    whole: nn.Module,
-    shape: tuple[int, ...],
-    plain: bool,
-) -> dict[str, Any]:
-    """Return options with which the model takes images of other sizes, as it does of a shape."""
-    if not whole.pretrained_cfg.get("fixed_input_size") or _takes(whole, shape):
-        return {}
-    for extra in _ANY_SIZE if plain else reversed(_ANY_SIZE):  # the likelier one first
-        try:
-            model = _sketch(timm, name, **options, **extra)
-        except TypeError:  # an option that it has not
-            continue
-        if _takes(model, shape):
-            return extra
-    raise ValueError(f"MODEL.TIMM.NAME: {name} takes images of one size only; choose another.")
+def _any_size_options(whole: nn.Module, stride: int, plain: bool) -> dict[str, Any]:
+    """Return the options with which a model takes images of any size."""
+    constructors = [inspect.signature(c.__init__).parameters for c in type(whole).__mro__]
+    options = {
+        key: value for key, value in _ANY_SIZE.items() if any(key in c for c in constructors)
+    }
+    if plain:
+        options["num_classes"] = 0
+    if plain and stride.bit_count() > 1:
+        # Patches of the nearest power of 2, as many as in training: timm resamples their weights.
+        side = 2 ** round(math.log2(stride))
+        options["patch_size"] = side
+        options["img_size"] = whole.pretrained_cfg["input_size"][-1] // stride * side
+    return options
 
 
-def _takes(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Tell whether the model can be run on images of a shape."""
-    images = torch.zeros(shape, device=next(model.parameters()).device)
+def _channels(
+    name: str, whole: nn.Module, indices: list[int], plain: bool, shape: tuple[int, ...]
+) -> list[int]:
+    """Return the channels of features, after a look whether the model takes images of a shape."""
+    images = torch.zeros(shape, device=next(whole.parameters()).device)
     try:
         with torch.no_grad():
-            model.forward_features(images)
-    except (AssertionError, ValueError, RuntimeError):
-        return False
-    return True
+            if plain:  # the last norm of some models changes the channels
+                return [PlainFeatures(whole, indices[0])(images)[0].shape[1]]
+            if whole.pretrained_cfg.get("fixed_input_size"):
+                whole.forward_features(images)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"MODEL.TIMM.NAME: {name} takes images of one size only; choose another."
+        ) from error
+    return [whole.feature_info[i]["num_chs"] for i in indices]
+
+
+def _create(name: str, pretrained: str, options: dict[str, Any]) -> nn.Module:
+    download = pretrained == "timm"
+    try:
+        return timm.create_model(name, pretrained=download, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(f"MODEL.TIMM: {name} does not know an option: {error}.") from error
+    except (OSError, RuntimeError) as error:
+        if not download:
+            raise
+        raise RuntimeError(
+            f"timm could not download the weights of {name}: {error} Without a network, set "
+            'MODEL.TIMM.PRETRAINED to a weight file, or to "" to start without weights.'
+        ) from error

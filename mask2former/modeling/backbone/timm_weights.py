@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import logging
+import re
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-__all__ = ["find_weight_file", "read_weights"]
-
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-_logger = logging.getLogger(__name__)
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")  # of a model inside another
+# Names in efficientnet_pytorch, and timm's. A block without expansion has one layer less in front.
+_EFFICIENTNET = {
+    "_conv_stem": "conv_stem",
+    "_conv_head": "conv_head",
+    "_fc": "classifier",
+    "_expand_conv": "conv_pw",
+    "_depthwise_conv": "conv_dw",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+    "_project_conv": "conv_pwl",
+    "_bn0": "bn1",
+    "_bn1": "bn2",
+    "_bn2": "bn3",
+}
+_WITHOUT_EXPANSION = {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+logger = logging.getLogger(__name__)
 
 
 def find_weight_file(source: str) -> Path:
@@ -59,70 +73,110 @@ def find_weight_file(source: str) -> Path:
     return files[0]
 
 
-def read_weights(timm: ModuleType, source: str, name: str, whole: nn.Module) -> dict[str, Tensor]:
-    """Read the weights of a timm model, without running code of the file.
+def load_weight_file(
+    source: str,
+    model: nn.Module,
+    whole: nn.Module,
+    names: dict[str, str],
+    rename: Callable | None,
+) -> None:
+    """Load the weights of a timm model by name, without running code of the file.
 
-    Tensors are matched by name, by the names of the model's authors that timm knows, or, where
-    equally many come under other names, by their order.
+    Tensors have timm's names, perhaps behind a prefix; the names of the model's authors that timm
+    knows; or those of the package efficientnet_pytorch. Their order never matters.
 
     Args:
-        timm: the library.
         source: as for `find_weight_file`.
-        name: of the model.
-        whole: the model with its classification head; the weights of the head may be missing.
+        model: it gets the weights.
+        whole: the model with all its layers, whose names the file may hold as well.
+        names: of the tensors of `model` in `whole`; the others stay as they are.
+        rename: timm's function from tensors under the authors' names and `whole` to timm's names.
 
     Raises:
         FileNotFoundError: as `find_weight_file`.
         ValueError: as `find_weight_file`; the file cannot be read or holds no weights; or tensors
-            are missing or of another shape.
+            are missing, of another shape, or of layers that the model has not.
     """
-    from ...checkpoints.storage.weights_io import (
-        load_weights,
-    )  # needs safetensors, which others can do without
+    from ...checkpoints.storage.weights_io import load_weights  # needs safetensors
 
     path = find_weight_file(source)
     weights, _ = load_weights(path)
-    shapes = {n: tuple(t.shape) for n, t in whole.state_dict().items()}
-    classifiers = whole.pretrained_cfg.get("classifier") or ()
-    classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers
-    wanted = {n: s for n, s in shapes.items() if n.rpartition(".")[0] not in classifiers}
-    if _missing(weights, wanted):
-        weights = _renamed(timm, name, weights, whole)
-    if not set(weights) & set(shapes) and len(weights) == len(shapes):
-        weights = dict(zip(shapes, weights.values()))
-    _check(weights, wanted)
-    found = {n: weights[n] for n in wanted if n in weights}
-    _logger.info("Read %d tensors of %s from %s.", len(found), name, path)
-    return found
+    shapes = {names[n]: tuple(t.shape) for n, t in model.state_dict().items() if n in names}
+    fewest: list[str] = []
+    for candidate in _candidates(weights, whole, rename):
+        faults = _faults(candidate, shapes, whole)
+        if not faults:
+            own = {n: candidate[name] for n, name in names.items() if name in candidate}
+            model.load_state_dict(own, strict=False)
+            logger.info("Loaded %d tensors from %s.", len(own), path)
+            return
+        fewest = min(fewest or faults, faults, key=len)
+    raise ValueError(
+        f"MODEL.TIMM.PRETRAINED: {path} does not fit the model in {len(fewest)} tensors: "
+        f"{'; '.join(fewest[:3])}. The file has {', '.join(list(weights)[:3])}, .... Tensors are "
+        "matched by timm's names, or by those of the model's authors that timm knows. Give a file "
+        "of this model, or rename the tensors as timm.create_model(MODEL.TIMM.NAME).state_dict()."
+    )
 
 
-def _missing(weights: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> list[str]:
-    return [n for n in wanted if n not in weights and not n.endswith("num_batches_tracked")]
+def _candidates(
+    weights: dict[str, Tensor], whole: nn.Module, rename: Callable | None
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the tensors under all names that they may have in timm."""
+    known = set(whole.state_dict())
+    while not known & set(weights):
+        prefix = next((p for p in _PREFIXES if any(n.startswith(p) for n in weights)), None)
+        if prefix is None:
+            break
+        weights = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+    yield weights
+    if rename is not None:
+        try:
+            renamed = rename(dict(weights), whole)
+            reverse = rename(dict(reversed(weights.items())), whole)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            logger.info("timm cannot rename the weights: %r", error)
+        else:
+            if all(n in reverse and torch.equal(t, reverse[n]) for n, t in renamed.items()):
+                yield renamed  # where timm goes by the order of tensors, it is not to be trusted
+    yield _efficientnet_names(weights, whole)
 
 
-def _renamed(
-    timm: ModuleType, name: str, weights: dict[str, Tensor], whole: nn.Module
-) -> dict[str, Tensor]:
-    """Give the tensors timm's names, where timm knows the names of the model's authors."""
-    module = importlib.import_module(timm.model_entrypoint(name).__module__)
-    rename = getattr(module, "checkpoint_filter_fn", None)
+def _efficientnet_names(weights: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
+    """Rename the tensors of efficientnet_pytorch, which counts blocks through all stages."""
+    blocks = [n for n, _ in whole.named_modules() if re.fullmatch(r"blocks\.\d+\.\d+", n)]
+    theirs = {f"_blocks.{i}": name for i, name in enumerate(blocks)}
+    renamed = {}
+    for name, tensor in weights.items():
+        block, layer, leaf = re.fullmatch(r"(_blocks\.\d+)?\.?(.*?)\.?([^.]*)", name).groups("")
+        expanded = not block or f"{block}._expand_conv.weight" in weights
+        table = _EFFICIENTNET if expanded else _EFFICIENTNET | _WITHOUT_EXPANSION
+        path = [theirs.get(block, block[1:]), table.get(layer, layer), leaf]
+        renamed[".".join(part for part in path if part)] = tensor
+    return renamed
+
+
+def _faults(
+    weights: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], whole: nn.Module
+) -> list[str]:
+    """Return what does not fit, of tensors whose names are timm's."""
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    faults = [
+        f"{name} of shape {shape} is {found.get(name, 'missing')} in the file"
+        for name, shape in shapes.items()
+        if found.get(name, shape if name.endswith("num_batches_tracked") else None) != shape
+    ]
+    parts = {name.partition(".")[0] for name in shapes}  # others, such as heads, are of no use
+    return faults + [
+        f"{name} of the file is not in the model"
+        for name in weights
+        if name.partition(".")[0] in parts and not _has(whole, name)
+    ]
+
+
+def _has(module: nn.Module, path: str) -> bool:
     try:
-        return rename(dict(weights), whole) if rename else weights
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        _logger.info("timm cannot rename the weights of %s: %r", name, error)
-        return weights
-
-
-def _check(weights: dict[str, Tensor], wanted: dict[str, tuple[int, ...]]) -> None:
-    missing = _missing(weights, wanted)
-    if missing:
-        raise ValueError(
-            f"MODEL.TIMM.PRETRAINED: {len(missing)} of {len(wanted)} tensors of the model are not "
-            f"among the {len(weights)} of the file, {missing[0]} for one. Is it of this model?"
-        )
-    for name, shape in wanted.items():
-        if name in weights and tuple(weights[name].shape) != shape:
-            raise ValueError(
-                f"MODEL.TIMM.PRETRAINED: {name} has shape {tuple(weights[name].shape)} in the "
-                f"file and {shape} in the model. Is it of this model?"
-            )
+        attrgetter(path)(module)
+    except AttributeError:
+        return False
+    return True

@@ -117,7 +117,11 @@ def test_config_decides():
         ("resnet_18", (1, 2), "no model 'resnet_18'. The nearest names: resnet18"),
         ("resnet10t", (1, 2, 5), r"5 features, of strides \[2, 4, 8, 16, 32\].*got \[1, 2, 5\]"),
         ("resnet10t", (4, 4), r"different strides, all powers of 2, but they are \[32, 32\]"),
-        ("test_vit", (0, 1), r"6 features of test_vit all have stride 16.*got \[0, 1\]"),
+        (
+            "test_vit",
+            (0, 1),
+            r"but they are \[16, 16\]; choose other indices, one only of a plain ViT",
+        ),
         ("test_vit", (6,), r"has 6 features.*got \[6\]"),
         ("levit_128", (), "levit_128 takes images of one size only"),
         ("coat_lite_tiny", (), "coat_lite_tiny gives no feature maps"),

