@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from mask2former.modeling.backbone.dat_keys import find_keys
 
 from mask2former.modeling.backbone.dat import D2DAT
-from mask2former.modeling.backbone.dat_keys import find_keys
 
 
 @pytest.fixture(scope="module")

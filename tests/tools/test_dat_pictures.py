@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-
 from mask2former.modeling.backbone.dat_keys import LayerKeys
 from mask2former.visualization.keys import draw_importance, draw_offsets
 
