@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
 from ..config import load_config
+from ..formats.json_files import read_json
 
 WEIGHTS_DIR_VARIABLE = "MASK2FORMER_WEIGHTS_DIR"
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -203,7 +203,7 @@ def resolve_weights(path: str) -> str:
 
 @functools.cache
 def _table() -> dict[str, Entry]:
-    content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    content = read_json(Path(__file__).with_name("published.json"))
     return {
         name: Entry(name, row["id"], row["metrics"], f"model_final_{row['hash']}.pkl")
         for name, row in content.items()

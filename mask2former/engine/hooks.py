@@ -19,25 +19,10 @@ import torch
 import torch.distributed as dist
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
-from detectron2.utils.events import (
-    EventStorage,
-    EventWriter,
-    JSONWriter,
-    TensorboardXWriter,
-    get_event_storage,
-)
+from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from torch import nn
 
 logger = logging.getLogger(__name__)
-
-
-def build_writers(max_iter: int, folder: str) -> list[EventWriter]:
-    """Return the writers of the progress line, of metrics.json and of TensorBoard."""
-    return [
-        ProgressPrinter(max_iter),
-        JSONWriter(os.path.join(folder, "metrics.json")),
-        TensorboardXWriter(folder),
-    ]
 
 
 class ProgressPrinter(EventWriter):

@@ -15,7 +15,7 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventStorage, EventWriter
+from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
@@ -35,7 +35,7 @@ from .evaluation import (
     with_augmentation,
     with_weights,
 )
-from .hooks import EvalHook, LRScheduler, PeriodicCheckpointer, StopOnSignal, build_writers
+from .hooks import EvalHook, LRScheduler, PeriodicCheckpointer, ProgressPrinter, StopOnSignal
 from .optimizer import build_optimizer
 from .step import TrainStep, choose_autocast_dtype
 
@@ -178,7 +178,12 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         """Return the writers of the progress line, of metrics.json and of TensorBoard."""
-        return build_writers(self.max_iter, self.cfg.OUTPUT_DIR)
+        folder = self.cfg.OUTPUT_DIR
+        return [
+            ProgressPrinter(self.max_iter),
+            JSONWriter(os.path.join(folder, "metrics.json")),
+            TensorboardXWriter(folder),
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)

@@ -11,7 +11,8 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from mask2former.config import get_config
-from mask2former.engine.optimizer import build_lr_scheduler, build_optimizer, parameter_settings
+from mask2former.engine import build_lr_scheduler, build_optimizer
+from mask2former.engine.optimizer import parameter_settings
 
 R50 = "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml"
 

@@ -1,6 +1,7 @@
 """Runs our model and the one that it was converted from on the same input."""
 
 import dataclasses
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
-from torch import nn
 from torch.nn import functional as F
 
 from ...config import get_config
@@ -81,7 +81,7 @@ def compare_resnet(
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
     ours = build_backbone(cfg, ShapeSpec(channels=3)).eval()
     load_into(ours, converted, min_match=1.0)
-    theirs: Any = _build_resnet(weights, options, library)
+    theirs = _build_resnet(weights, options, library)
     features = ours(images)
     x = theirs.maxpool(F.relu(theirs.bn1(theirs.conv1(images))))
     differences = []
@@ -135,21 +135,18 @@ def compare_swin(
     return differences
 
 
-def _build_resnet(weights: Mapping[str, torch.Tensor], options: dict, library: str) -> nn.Module:
+def _build_resnet(
+    weights: Mapping[str, torch.Tensor], options: dict[str, Any], library: str
+) -> Any:
     depth = options["DEPTH"]
-    blocks = STAGE_BLOCKS[depth]
-    width = options["WIDTH_PER_GROUP"]
-    if library == "torchvision":
-        from torchvision.models import resnet
-
-        block = resnet.BasicBlock if depth < 50 else resnet.Bottleneck
-        groups = {"groups": options["NUM_GROUPS"], "width_per_group": width}
-    else:
-        from timm.models import resnet
-
-        block = resnet.BasicBlock if depth < 50 else resnet.Bottleneck
-        groups = {"cardinality": options["NUM_GROUPS"], "base_width": width}
-    model = resnet.ResNet(block, blocks, **groups)
+    resnet = importlib.import_module(f"{library}.models.resnet")
+    block = resnet.BasicBlock if depth < 50 else resnet.Bottleneck
+    in_torchvision = library == "torchvision"
+    groups = {
+        "groups" if in_torchvision else "cardinality": options["NUM_GROUPS"],
+        "width_per_group" if in_torchvision else "base_width": options["WIDTH_PER_GROUP"],
+    }
+    model = resnet.ResNet(block, STAGE_BLOCKS[depth], **groups)
     load_into(model, {n: t for n, t in weights.items() if not n.startswith("fc.")}, min_match=1.0)
     return model.eval()
 

@@ -1,7 +1,6 @@
 """Conversion of checkpoints between file formats and libraries, from file to file."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 
 from ...config import get_config
 from ...formats.atomic import atomic_path
+from ...formats.json_files import read_json, write_json
 from ..checkpointer import load_into
 from ..storage.weights_io import load_weights, save_safetensors, save_weights
 from .huggingface import from_huggingface, to_huggingface
@@ -59,8 +59,8 @@ def read_folder(folder: str | os.PathLike) -> HuggingFaceFolder:
     preprocessor = folder / "preprocessor_config.json"
     return HuggingFaceFolder(
         _read_weights(folder),
-        _read_json(folder / "config.json"),
-        _read_json(preprocessor) if preprocessor.is_file() else {},
+        _read_object(folder / "config.json"),
+        _read_object(preprocessor) if preprocessor.is_file() else {},
     )
 
 
@@ -117,8 +117,7 @@ def ours_to_huggingface(
     folder.mkdir(parents=True, exist_ok=True)
     save_safetensors(to_huggingface(model.state_dict()), folder / "model.safetensors")
     for name, content in (("config", config), ("preprocessor_config", preprocessor)):
-        with atomic_path(folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(folder / f"{name}.json", content, indent=2)
     return model, cfg
 
 
@@ -162,20 +161,17 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         if (folder / name).is_file():
             return load_weights(folder / name)[0]
         if index.is_file():
-            parts = sorted(set(_read_json(index)["weight_map"].values()))
+            parts = sorted(set(_read_object(index)["weight_map"].values()))
             if any(os.path.basename(part) != part for part in parts):
                 raise ValueError(f"{index} names files outside of its folder.")
             return {k: v for part in parts for k, v in load_weights(folder / part)[0].items()}
     raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON: {error}.") from error
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object.")
+        raise ValueError(f"{path}: expected a JSON object, got a {type(content).__name__}.")
     return content
 
 

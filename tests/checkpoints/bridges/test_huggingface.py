@@ -270,7 +270,7 @@ def test_folders_that_are_none(tmp_path):
         convert.read_folder(tmp_path)
     (tmp_path / "config.json").write_text("{")
     save_weights({"a": torch.ones(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"config\.json is no valid JSON"):
+    with pytest.raises(ValueError, match=r"config\.json: expected a json file"):
         convert.read_folder(tmp_path)
 
 
