@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from mask2former.config import load_config
 from mask2former.data import register_custom
+from mask2former.data.datasets.common import require_registered
 from mask2former.data.loaders import build_test_loader
 from mask2former.engine import Checkpointer, build_model
 from mask2former.engine.analysis import Costs, costs_table, count_costs, count_parameters
@@ -54,6 +55,7 @@ def inputs(cfg: CfgNode, args: argparse.Namespace) -> Iterator[list[dict[str, An
     if args.use_fixed_input_size:
         size = [int(cfg.INPUT.CROP.SIZE[0])] * 2
     if not size:
+        require_registered(cfg.DATASETS.TEST[0])
         yield from itertools.islice(build_test_loader(cfg, cfg.DATASETS.TEST[0]), args.num_inputs)
         return
     image = torch.zeros(3, *size, dtype=torch.uint8)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-import mask2former.data  # noqa: F401 (registers the data sets)
+from mask2former.data.datasets.common import require_registered
 from mask2former.evaluation import quality_table, results_table, semantic_pq
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--json-file", required=True, help="sem_seg_predictions.json")
     args = parser.parse_args()
     try:
+        require_registered(args.dataset_name)
         quality, scores = semantic_pq(args.dataset_name, args.json_file)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")

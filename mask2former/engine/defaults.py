@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
 import os
 import sys
@@ -21,6 +20,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
+from ..data.datasets.common import require_registered
 from ..data.num_classes import check_num_classes, datasets_in_use
 from ..formats.atomic import atomic_path
 
@@ -150,11 +150,7 @@ def check_dataset(name: str) -> None:
         ValueError: it is not registered; names the nearest ones.
         FileNotFoundError: names the missing path.
     """
-    known = DatasetCatalog.list()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"; near names: {', '.join(near)}" if near else ""
-        raise ValueError(f"there is no dataset named {name!r} (DATASETS.TRAIN or TEST){hint}")
+    require_registered(name)
     missing = _missing_path(name)
     if missing is None:
         return

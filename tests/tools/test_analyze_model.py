@@ -42,3 +42,9 @@ def test_errors_end_with_one_line(capsys) -> None:
     with pytest.raises(SystemExit) as info:
         run(capsys, "--tasks", "flop", "--input-size", "0", "64")
     assert info.value.code == 2
+
+
+def test_unknown_dataset_is_one_line() -> None:
+    words = ["--tasks", "flop", "--config-file", CONFIG, "DATASETS.TEST", "('nowhere',)"]
+    with pytest.raises(SystemExit, match=r"error: there is no dataset named 'nowhere'; near names"):
+        analyze_model.main(words)

@@ -125,7 +125,8 @@ def test_unknown_dataset_is_one_line(call, capsys, tmp_path):
     with pytest.raises(SystemExit):
         call("evaluate_pq_for_semantic_segmentation", dataset_name="nowhere", json_file=tmp_path)
     error = capsys.readouterr().err
-    assert "no semantic segmentation dataset is called nowhere" in error
+    assert "there is no dataset named 'nowhere'; near names: " in error
+    assert error.count("\n") == 1
 
 
 def test_tracks(call, tmp_path):
