@@ -44,7 +44,7 @@ def get(name: str, trained: bool = False, device: str | None = None) -> nn.Modul
 
     Raises:
         ValueError: there is no such config or published model.
-        FileNotFoundError: ``trained``, and the weights cannot be had.
+        FileNotFoundError: ``trained``, and the weights are unavailable.
     """
     weights = get_checkpoint_file(name) if trained else None
     cfg = get_config(name, trained)

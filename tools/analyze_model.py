@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def inputs(cfg: CfgNode, args: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
-    """Batches of one image, or of one clip of two frames for a model of video."""
+    """Yield batches of one image, or of one clip of two frames for a model of video."""
     size = args.input_size
     if args.use_fixed_input_size:
         size = [int(cfg.INPUT.CROP.SIZE[0])] * 2

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The whole way on data that it makes itself: draw a dataset, train, evaluate, look.
+"""Draw a dataset, train on it, evaluate, and draw results.
 
 Run by `make demo`. Interrupted, it goes on where it stopped; finished, it evaluates and draws
 again.

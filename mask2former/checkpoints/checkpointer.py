@@ -83,7 +83,7 @@ def load_into(
     min_match: float = DEFAULT_MIN_MATCH,
     source: str = "the checkpoint",
 ) -> LoadReport:
-    """Copy what fits of ``weights`` into ``model``, renamed by content where need be.
+    """Copy what fits of ``weights`` into ``model``, renamed by content where necessary.
 
     Args:
         model: the model.
@@ -157,7 +157,7 @@ def _mismatch(
 
 
 class Checkpointer(DetectionCheckpointer):
-    """detectron2's checkpointer with safe reading, renaming by content, and whole files.
+    """detectron2's checkpointer with safe reading, renaming by content, and atomic writing.
 
     Attributes:
         report: the `LoadReport` of the last call of `load`, or None.

@@ -144,7 +144,7 @@ def get_checkpoint_url(name: str) -> str:
 
 
 def get_checkpoint_file(name: str) -> str:
-    """Return the weights of a published model as a local file, downloaded where need be.
+    """Return the weights of a published model as a local file, downloaded where necessary.
 
     Looks for the file in the folder that the variable MASK2FORMER_WEIGHTS_DIR names, then in the
     cache of fvcore ($FVCORE_CACHE, or ~/.torch/iopath_cache), then downloads into that.
@@ -171,7 +171,7 @@ def get_checkpoint_file(name: str) -> str:
 def resolve_weights(path: str) -> str:
     """Find the file that published configs name in MODEL.WEIGHTS without a folder.
 
-    Those are checkpoints of other published models (video starts from COCO's), which are had as by
+    Those are checkpoints of other published models (video starts from COCO's), which come as from
     `get_checkpoint_file`, and ImageNet weights that users made from official files. A bare name is
     looked for in the current folder, then in that of the variable MASK2FORMER_WEIGHTS_DIR; official
     ``.pth`` files will do in place of the ``.pkl`` that was made of them.
@@ -180,7 +180,7 @@ def resolve_weights(path: str) -> str:
         a local file; ``path`` where it is no bare name, or one that nothing is known about.
 
     Raises:
-        FileNotFoundError: the weights cannot be had; says what to get and where to put it.
+        FileNotFoundError: the weights are unavailable; says what to get and where to put it.
     """
     if not path or "/" in path or os.path.dirname(path):
         return path

@@ -1,4 +1,4 @@
-"""Gives weights of older and foreign layouts the names that a model uses, judged by content.
+"""Renaming of weights of older and foreign layouts to the names of a model, by content.
 
 The published code goes by version numbers inside the file, which only a pickled state_dict of
 torch has; a plain dict of the same tensors then loses its pixel decoder. Here a name changes
@@ -88,7 +88,7 @@ def _from_caffe2(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Cha
 
 
 def _from_torchvision(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
-    """The layout of torchvision's and timm's ResNets, in which detectron2's stem is no module."""
+    """Rename from the layout of torchvision's and timm's ResNets, which have no stem module."""
     if not is_torchvision(shapes) or fitting(shapes, model):
         return {}, ""
     has_detectron2_resnet = any(name.endswith("stem.conv1.weight") for name in model)
@@ -98,7 +98,7 @@ def _from_torchvision(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -
 
 
 def _insert_pixel_decoder(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
-    """MaskFormer's first layout had the pixel decoder's layers in the head itself."""
+    """Rename from MaskFormer's first layout, with the pixel decoder's layers in the head itself."""
     head, inner = "sem_seg_head.", "sem_seg_head.pixel_decoder."
     if any(name.startswith(inner) for name in shapes):
         return {}, ""
@@ -108,14 +108,14 @@ def _insert_pixel_decoder(shapes: Mapping[str, Shape], model: Mapping[str, Shape
 
 
 def _rename_static_query(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
-    """The published image checkpoints call the queries' content ``static_query``."""
+    """Rename ``static_query``, as published image checkpoints call the queries' content."""
     changes = {n: n.replace("static_query", "query_feat") for n in shapes if "static_query" in n}
     changes = {old: new for old, new in changes.items() if new not in shapes}
     return _where_new_fits(changes, model), "static_query became query_feat"
 
 
 def _add_prefix(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
-    """A checkpoint of one part of the model, as a backbone's from ImageNet."""
+    """Rename from a checkpoint of one part of the model, as a backbone's from ImageNet."""
     counts: Counter[str] = Counter()
     for name, shape in model.items():
         for dot in re.finditer(r"\.", name):

@@ -1,4 +1,4 @@
-"""Sets config keys from files and command lines, with errors that say what to do."""
+"""Merging of keys from files and command lines into a config, with errors that help."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ _OPERATORS: dict[type[ast.AST], Callable[..., int | float]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
-_LONGEST_EXPRESSION = 200  # characters; bounds the depth of the syntax tree too
-_LONGEST_LIST = 1000
-_LARGEST_NUMBER = 10**9
+_MAX_EXPRESSION_LENGTH = 200  # characters; bounds the depth of the syntax tree too
+_MAX_LIST_LENGTH = 1000
+_MAX_NUMBER = 10**9
 
 
 def read_chain(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -181,8 +181,8 @@ def evaluate_list(expression: str) -> list[int | float]:
             (200 characters, 1000 elements, numbers beyond 1e9).
     """
     try:
-        if len(expression) > _LONGEST_EXPRESSION:
-            raise ValueError(f"longer than {_LONGEST_EXPRESSION} characters")
+        if len(expression) > _MAX_EXPRESSION_LENGTH:
+            raise ValueError(f"longer than {_MAX_EXPRESSION_LENGTH} characters")
         comprehension = ast.parse(expression.strip(), mode="eval").body
         return _evaluate_comprehension(comprehension)
     except (ValueError, ArithmeticError, SyntaxError, RecursionError, MemoryError) as error:
@@ -204,8 +204,8 @@ def _evaluate_comprehension(node: ast.expr) -> list[int | float]:
     if not 1 <= len(arguments) <= 3 or len(bounds) < len(arguments):
         raise ValueError("range() takes one to three whole numbers")
     values = range(*bounds)
-    if len(values) > _LONGEST_LIST:
-        raise ValueError(f"it has more than {_LONGEST_LIST} elements")
+    if len(values) > _MAX_LIST_LENGTH:
+        raise ValueError(f"it has more than {_MAX_LIST_LENGTH} elements")
     return [_evaluate_number(node.elt, {loop.target.id: value}) for value in values]
 
 
@@ -229,7 +229,7 @@ def _evaluate_number(node: ast.expr, variables: dict[str, int]) -> int | float:
         value = int(_evaluate_number(argument, variables))
     else:
         raise ValueError(f"it holds {ast.unparse(node)}")
-    if abs(value) > _LARGEST_NUMBER:
+    if abs(value) > _MAX_NUMBER:
         raise ValueError("a number in it is too large")
     return value
 

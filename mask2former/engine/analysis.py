@@ -35,7 +35,7 @@ def count_costs(model: nn.Module, run: Callable[[], Any]) -> tuple[Costs, Costs]
     """Count what a model computes.
 
     Args:
-        model: whose modules are told apart.
+        model: whose modules are counted separately.
         run: calls the model; gradients are not needed.
 
     Returns:
@@ -101,14 +101,14 @@ class _Counter(FlopCounterMode):
 def _deformable_attention(
     value: Any, sizes: Any, locations: Any, weights: Any, *_: Any, out_shape: Any = None, **__: Any
 ) -> int:
-    """Operations of weighted sums of samples, each of four pixels of C / M channels."""
+    """Return the operations of weighted sums of samples, each of four pixels of C / M channels."""
     return 2 * 4 * math.prod(weights) * value[-1]
 
 
 def _attention(
     query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **_: Any
 ) -> int:
-    """Operations of query times key, and of that times value; shapes (B, M, length, C)."""
+    """Return the operations of query times key times value; shapes (B, M, length, C)."""
     batch = query[0] * query[1] * query[2] * key[2]
     return 2 * batch * (query[3] + value[3])
 

@@ -1,4 +1,4 @@
-"""Goes on with a shuffled data stream where an interrupted run left it.
+"""Resuming of a shuffled data stream where an interrupted run left it.
 
 detectron2's training samplers make an endless stream of indices from one seed. With the same seed
 and the indices used so far left out, a resumed run sees the images that the interrupted one would

@@ -1,4 +1,4 @@
-"""What every run does first: checks that fail early and clearly, log files, seeds."""
+"""The start of every run: checks that fail early and clearly, log files, seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a function in one process, in those of torchrun, or in those of detectron2's launcher."""
+"""Start of a function in this process, in those of torchrun or of detectron2's launcher."""
 
 from __future__ import annotations
 

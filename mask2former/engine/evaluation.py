@@ -1,4 +1,4 @@
-"""What the trainer's evaluation is made of."""
+"""Parts of the trainer's evaluation: changed configs, names of files, the log of results."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def semantic_only(cfg: CfgNode) -> CfgNode:
 
 
 def published_autocast(cfg: CfgNode) -> torch.autocast:
-    """Half precision on CUDA for videos; images are evaluated in full precision."""
+    """Return half precision on CUDA for videos; images are evaluated in full precision."""
     video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     return torch.autocast("cuda", enabled=video and torch.cuda.is_available())
 
 
 def results_name(cfg: CfgNode) -> str:
-    """The file of all figures: results.json, but for video, whose submission has that name."""
+    """Return the file of all figures: not results.json for video, whose submission that is."""
     video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     return "scores.json" if video else "results.json"
 

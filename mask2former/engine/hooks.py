@@ -35,7 +35,7 @@ class ProgressPrinter(EventWriter):
     def __init__(self, max_iter: int, window_size: int = 20) -> None:
         """
         Args:
-            max_iter: iterations of the whole training; what is left is told from it.
+            max_iter: iterations of the whole training; the time left follows from it.
             window_size: number of latest iterations whose median is shown.
         """
         self._max_iter = max_iter
@@ -169,7 +169,7 @@ class StopOnSignal(HookBase):
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A context without effect on the training state, which a signal may leave at once."""
+        """Mark a context without effect on the training state, which a signal may leave at once."""
         self._may_raise = True
         try:
             yield

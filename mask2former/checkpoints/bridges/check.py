@@ -1,4 +1,4 @@
-"""Runs our model and the one that it was converted from on the same input."""
+"""Comparison of our model with the one that it was converted from, on the same input."""
 
 import dataclasses
 import importlib
