@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 TOPICS ?=
 QUICK ?=
 
-# An environment that is there is kept with its own Python, unless PYTHON is given.
+# An existing environment is kept with its own Python, unless PYTHON is given.
 ifeq ($(origin PYTHON),file)
 SETUP_PYTHON = $(if $(wildcard $(VENV)/bin/python),$(VENV)/bin/python,$(PYTHON))
 else

@@ -127,7 +127,7 @@ def install_torch(python: Path, venv: Path, pip: list[str], choice: dict[str, st
     """Install torch and torchvision and note their versions for the later steps."""
     memory = venv / TORCH_CHOICE
     if memory.is_file() and json.loads(memory.read_text()) != choice:
-        # pip takes 2.14.1+cpu for 2.14.1 and would keep the build that is there.
+        # pip takes 2.14.1+cpu for 2.14.1 and would keep the installed build.
         remove = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes"]
         run("removal of the former torch", *remove, "torch", "torchvision")
     memory.write_text(json.dumps(choice))
