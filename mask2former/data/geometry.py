@@ -123,7 +123,8 @@ def draw(
         ValueError: an augmentation needs ``labels`` and there are none.
     """
     size = (image.shape[0], image.shape[1])
-    if not all(_needs_no_pixels(augmentation) for augmentation in augmentations):
+    drawn_by_size = _DRAWN_BY_SIZE | _SEPARABLE | _COLOUR
+    if not all(type(augmentation) in drawn_by_size for augmentation in augmentations):
         aug_input = T.AugInput(image, sem_seg=None if labels is None else labels.astype(np.float64))
         drawn = T.AugmentationList(list(augmentations))(aug_input)
         return Geometry(drawn.transforms, size, aug_input.image)
@@ -152,10 +153,6 @@ def to_planes(image: np.ndarray, size: Size, fill: float) -> torch.Tensor:
     for target, plane in zip(result, planes):
         target[:height, :width] = plane
     return torch.from_numpy(result)
-
-
-def _needs_no_pixels(augmentation: T.Augmentation | T.Transform) -> bool:
-    return type(augmentation) in _DRAWN_BY_SIZE | _SEPARABLE | _COLOUR
 
 
 def _labels_for_crop(

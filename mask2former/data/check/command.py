@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from tqdm import tqdm
 
 from ...config import get_config, load_config
 from ...config.merge import merge_opts
@@ -30,7 +28,8 @@ from ..datasets.common import require_registered
 from ..datasets.custom import register_custom
 from ..loaders import build_mapper
 from ..num_classes import check_num_classes
-from .records import SCALES, Finding, Kind, Meaning, RecordCheck, Tally
+from ..preparation.common import map_parallel
+from .records import SCALES, Finding, Tally, check_record
 from .sheet import write_sheet
 from .sources import Source, open_source
 
@@ -80,8 +79,9 @@ def check_dataset(
     source = open_source(name)
     total = Tally(list(source.findings))
     sound, empty = [], 0
-    pairs = zip(source.records, _tallies(source, workers))
-    for record, tally in tqdm(pairs, total=len(source.records), desc=name, unit="record"):
+    check = partial(check_record, kind=source.kind, meaning=source.meaning)
+    tallies = map_parallel(check, source.records, workers=workers, label=name)
+    for record, tally in zip(source.records, tallies):
         total.add(tally)
         empty += not tally.classes
         if not tally.fails and _has_known_categories(record):
@@ -94,20 +94,6 @@ def check_dataset(
         page = write_sheet(output / name, name, chosen, source.kind, source.classes, source.meaning)
         print(f"  pictures: {page}")
     return not total.fails
-
-
-def _tallies(source: Source, workers: int) -> Iterator[Tally]:
-    """Check the records in their order, one at a time in each process."""
-    check = partial(_check_one, kind=source.kind, meaning=source.meaning)
-    if workers <= 1:
-        yield from map(check, source.records)
-        return
-    with multiprocessing.Pool(workers) as pool:
-        yield from pool.imap(check, source.records, chunksize=4)
-
-
-def _check_one(record: dict[str, Any], kind: Kind, meaning: Meaning) -> Tally:
-    return RecordCheck(meaning).run(record, kind)
 
 
 def _has_known_categories(record: dict[str, Any]) -> bool:

@@ -83,18 +83,22 @@ class Tally:
         self.crowd += other.crowd
 
 
-class RecordCheck:
-    """Checks records one by one; what it finds is in ``tally``."""
+def check_record(record: Record, kind: Kind, meaning: Meaning) -> Tally:
+    """Read all files of a record in detectron2's format and return what was found.
+
+    Categories may be None where whoever read the json has reported an unknown one.
+    """
+    return _RecordCheck(meaning).run(record, kind)
+
+
+class _RecordCheck:
+    """Checks a record; what it finds is in ``tally``."""
 
     def __init__(self, meaning: Meaning) -> None:
         self.meaning = meaning
         self.tally = Tally()
 
     def run(self, record: Record, kind: Kind) -> Tally:
-        """Read all files of a record in detectron2's format and return the tally.
-
-        Categories may be None where whoever read the json has reported an unknown one.
-        """
         if kind == "video":
             sizes = [self._check_photo(record, path) for path in record["file_names"]]
             self._check_tracks(record, next(filter(None, sizes), None))

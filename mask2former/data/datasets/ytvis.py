@@ -25,39 +25,29 @@ _PER_FRAME = ("bboxes", "segmentations", "areas")
 
 def register_ytvis(root: str) -> None:
     """Register ytvis_{2019,2021,2022}_{train,val,test}, ovis_{train,val,test}, shapes_video_*."""
-    hint = "Unpack it there, see datasets/README.md"
-    for year, table in (("2019", "2019"), ("2021", "2021"), ("2022", "2021")):
-        folder = os.path.join(root, f"ytvis_{year}")
-        for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
+    unpack = "Unpack it there, see datasets/README.md"
+    draw = f"Make it with: python datasets/prepare_shapes.py --video --output {root}"
+    tables = {name: load_categories(name) for name in ("ytvis_2019", "ytvis_2021", "ovis")}
+    shapes = [c for c in load_categories("shapes") if c["isthing"]]
+    published = {"train": "train", "val": "valid", "test": "test"}
+    drawn = {"train": "train", "val": "val"}
+    clips = ("{}/JPEGImages", "{}.json")
+    families = [
+        ("ytvis_2019", tables["ytvis_2019"], published, *clips, unpack),
+        ("ytvis_2021", tables["ytvis_2021"], published, *clips, unpack),
+        ("ytvis_2022", tables["ytvis_2021"], published, *clips, unpack),
+        ("ovis", tables["ovis"], published, "{}", "annotations_{}.json", unpack),
+        ("shapes_video", shapes, drawn, *clips, draw),
+    ]
+    for family, categories, splits, frames, file, hint in families:
+        for split, name in splits.items():
             video_instances(
-                f"ytvis_{year}_{split}",
-                load_categories(f"ytvis_{table}"),
-                image_root=os.path.join(folder, name, "JPEGImages"),
-                json_file=os.path.join(folder, f"{name}.json"),
+                f"{family}_{split}",
+                categories,
+                image_root=os.path.join(root, family, frames.format(name)),
+                json_file=os.path.join(root, family, file.format(name)),
                 hint=hint,
             )
-    folder = os.path.join(root, "ovis")
-    for split, name in (("train", "train"), ("val", "valid"), ("test", "test")):
-        video_instances(
-            f"ovis_{split}",
-            load_categories("ovis"),
-            image_root=os.path.join(folder, name),
-            json_file=os.path.join(folder, f"annotations_{name}.json"),
-            hint=hint,
-        )
-    _register_shapes_video(root)
-
-
-def _register_shapes_video(root: str) -> None:
-    folder = os.path.join(root, "shapes_video")
-    for split in ("train", "val"):
-        video_instances(
-            f"shapes_video_{split}",
-            [c for c in load_categories("shapes") if c["isthing"]],
-            image_root=os.path.join(folder, split, "JPEGImages"),
-            json_file=os.path.join(folder, f"{split}.json"),
-            hint=f"Make it with: python datasets/prepare_shapes.py --video --output {root}",
-        )
 
 
 def video_instances(
