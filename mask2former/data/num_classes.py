@@ -61,7 +61,9 @@ def class_names(cfg: CfgNode, name: str) -> list[str]:
     """
     metadata = MetadataCatalog.get(name)
     things, stuff = (metadata.get(f"{kind}_classes", None) for kind in ("thing", "stuff"))
-    return list((things if _tells_things_only(cfg) or not stuff else stuff) or [])
+    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    things_only = is_video or "instance" in cfg.INPUT.DATASET_MAPPER_NAME
+    return list((things if things_only or not stuff else stuff) or [])
 
 
 def datasets_in_use(cfg: CfgNode) -> list[str]:
@@ -72,8 +74,3 @@ def datasets_in_use(cfg: CfgNode) -> list[str]:
     is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     train = cfg.DATASETS.TRAIN[:1] if is_video else cfg.DATASETS.TRAIN
     return list(dict.fromkeys((*train, *cfg.DATASETS.TEST)))
-
-
-def _tells_things_only(cfg: CfgNode) -> bool:
-    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
-    return is_video or "instance" in cfg.INPUT.DATASET_MAPPER_NAME

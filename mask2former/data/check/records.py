@@ -11,7 +11,7 @@ import numpy as np
 
 from ...formats.images import check_size, read_image
 from ...formats.label_maps import read_labels, read_panoptic_png
-from ...formats.segmentations import decode_bitmap, describe, rasterise, valid_polygons
+from ...formats.segmentations import describe, draw_mask, valid_polygons
 
 Kind = Literal["instance", "panoptic", "semantic", "video"]
 Record = Mapping[str, Any]
@@ -164,10 +164,7 @@ class _RecordCheck:
         name = describe(annotation, index)
         try:
             polygons = valid_polygons(annotation, index)
-            if polygons is None:
-                area = int(decode_bitmap(annotation, index, size).sum())
-            else:
-                area = _polygon_area(polygons, size)
+            area = int(draw_mask(annotation, index, size).sum())
         except ValueError as error:
             self._add(True, where, str(error))
             return None
@@ -241,13 +238,6 @@ class _RecordCheck:
             if segmentation:
                 annotation = {"id": track["id"], "segmentation": segmentation}
                 yield self._area(annotation, index, size, f"{where}, frame {frame}")
-
-
-def _polygon_area(polygons: Sequence[np.ndarray], size: Size) -> int:
-    mask = np.zeros(size, bool)
-    if polygons:
-        rasterise(polygons, mask)
-    return int(mask.sum())
 
 
 def _size(record: Record) -> Size | None:

@@ -37,11 +37,13 @@ def write_sheet(
     Returns:
         the page.
     """
+    if kind == "video":
+        records, kind = [_middle_frame(record) for record in records], "instance"
     sheet = ContactSheet(folder, name, ("photo", "annotations"))
     for record in records:
         image, regions = _drawing(record, kind, classes, meaning)
         pictures = {"photo": image, "annotations": paint(image, regions)}
-        sheet.add(Path(_photo(record)).stem, pictures)
+        sheet.add(Path(record["file_name"]).stem, pictures)
     return sheet.write(f"{len(records)} records, as training gets them")
 
 
@@ -49,8 +51,6 @@ def _drawing(
     record: Mapping[str, Any], kind: Kind, classes: Sequence[str], meaning: Meaning
 ) -> tuple[np.ndarray, Iterator[Region]]:
     """Return the photo of a record, (H, W, 3) in RGB and no larger than CELL, and its regions."""
-    if kind == "video":
-        record, kind = _middle_frame(record), "instance"
     height, width = read_image(record["file_name"]).shape[:2]
     scale = min(CELL[0] / height, CELL[1] / width, 1)
     mapper = DatasetMapper(
@@ -72,18 +72,12 @@ def _drawing(
     return mapped["image"].permute(1, 2, 0).numpy(), regions
 
 
-def _photo(record: Mapping[str, Any]) -> str:
-    """Return the photo that is drawn: of a clip the middle frame."""
-    if "file_names" in record:
-        return record["file_names"][len(record["file_names"]) // 2]
-    return record["file_name"]
-
-
 def _middle_frame(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the middle frame of a video as a record of an image."""
     frame = len(record["file_names"]) // 2
     annotations = [
         {"id": a["id"], "category_id": a["category_id"], "segmentation": a["segmentations"][frame]}
         for a in record["annotations"]
         if a["segmentations"][frame]
     ]
-    return {"file_name": _photo(record), "annotations": annotations}
+    return {"file_name": record["file_names"][frame], "annotations": annotations}

@@ -39,16 +39,13 @@ def register_panoptic(
     evaluator_type: str,
     ignore_label: int = 255,
     hint: str,
-    image_id: Callable[[Any], Any] = lambda value: value,
-    names_in_json: bool = False,
-    **more: Any,
+    **options: Any,
 ) -> None:
     """Register a dataset in COCO's panoptic form.
 
     Args:
-        metadata, names_in_json: as for ``load_panoptic``.
-        image_id: makes a record's image id from the one in the json.
-        more: further metadata.
+        metadata: from ``panoptic_metadata``.
+        options: of ``load_panoptic``.
     """
 
     def load() -> list[common.Record]:
@@ -59,16 +56,14 @@ def register_panoptic(
             metadata,
             sem_seg_root=sem_seg_root,
             hint=hint,
-            image_id=image_id,
-            names_in_json=names_in_json,
+            **options,
         )
         for key, value in records[0].items():
             if key.endswith("file_name"):
                 common.require(value, hint)
         return records
 
-    if sem_seg_root is not None:
-        more["sem_seg_root"] = sem_seg_root
+    optional = {} if sem_seg_root is None else {"sem_seg_root": sem_seg_root}
     common.add(
         name,
         load,
@@ -80,7 +75,7 @@ def register_panoptic(
         ignore_label=ignore_label,
         label_divisor=1000,
         **metadata,
-        **more,
+        **optional,
     )
 
 
@@ -100,6 +95,7 @@ def load_panoptic(
 
     Args:
         metadata: from ``panoptic_metadata``.
+        image_id: makes a record's image id from the one in the json.
         names_in_json: take the names of the images from the json, in place of the PNGs' names with
             the suffix .jpg.
         report: called with each problem; where it returns, an unknown category becomes None.

@@ -184,7 +184,7 @@ def _rle_of_other_size(coco: Folder) -> None:
         (_unknown_category, "a.json: annotation 3 has the unknown category_id 7"),
         (_twin_annotations, "a.json: 2 annotations have the id 1"),
         (_flat_polygon_list, "annotation 3: segmentation: expected a list of polygons"),
-        (_rle_of_other_size, "1.png: annotation 3: expected a mask of (height, width) (20, 30)"),
+        (_rle_of_other_size, "1.png: annotation 3: RLE size: expected [20, 30], got"),
     ],
 )
 def test_what_training_fails_on_gives_exit_code_1(coco: Folder, capsys, spoil, finding) -> None:

@@ -389,7 +389,7 @@ def test_json_of_another_form(instance, video):
         ValueError, match=r"instances_train.json lacks videos; is it the file for x"
     ):
         register("x", "video", image_root=".", annotations=instance["annotations"])
-    with pytest.raises(ValueError, match="not valid json"):
+    with pytest.raises(ValueError, match="expected a json file"):
         register("x", "video", image_root=".", annotations=__file__)
     with pytest.raises(ValueError, match="video.json lacks images"):
         register("x", "instance", image_root=".", annotations=video["annotations"])
