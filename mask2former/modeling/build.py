@@ -1,4 +1,4 @@
-"""Builds models from configs, after looking whether the names in them are registered."""
+"""Build models from configs, after checking that the names in them are registered."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from torch import nn
 
 from .transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
-__all__ = ["build_model", "resolve_device"]
-
 _REGISTRIES: dict[str, Registry] = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
@@ -29,7 +27,7 @@ _REGISTRIES: dict[str, Registry] = {
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
-    """Builds the model that ``cfg`` describes, with random weights and in training mode.
+    """Build the model that ``cfg`` describes, with random weights and in training mode.
 
     Args:
         cfg: not changed. Where MODEL.DEVICE asks for CUDA and there is none, the CPU is used.
@@ -43,7 +41,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
 
 def resolve_device(cfg: CfgNode) -> CfgNode:
-    """Returns ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
+    """Return ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
     if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
         return cfg
     cfg = cfg.clone()
@@ -70,7 +68,7 @@ def _check_names(cfg: CfgNode) -> None:
 
 
 def _look_up(cfg: CfgNode, key: str) -> str | None:
-    """Returns the value of a dotted key, None where ``cfg`` lacks it (a plain detectron2 one)."""
+    """Return the value of a dotted key, None where ``cfg`` lacks it (a plain detectron2 one)."""
     node = cfg
     for name in key.split("."):
         if name not in node:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..criterion.losses import classification_loss, empty_loss
 
-IGNORED = -100  # as a label: rows that only fill up the batch
+IGNORED = -100  # as a label: rows that only pad the batch
 
 
 class MaskLabelCriterion(nn.Module):

@@ -13,7 +13,7 @@ from .pooling import cells_inside, pool, pooled_features
 
 
 class Memory(NamedTuple):
-    """What queries look at, worked out once for all masks of an image.
+    """What queries attend to, computed once for all masks of an image.
 
     Attributes:
         fine: (B, h*w, D), mask features as tokens.
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
     sizes: list[tuple[int, int]]
 
     def of_image(self, index: int) -> "Memory":
-        """The part of one image, with B = 1."""
+        """Return the part of one image, with B = 1."""
         one = slice(index, index + 1)
         values, keys = [v[one] for v in self.values], [k[one] for k in self.keys]
         return self._replace(fine=self.fine[one], values=values, keys=keys)
@@ -39,12 +39,12 @@ class Memory(NamedTuple):
 class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
     """Classifies given masks: one query per mask, which looks inside its mask only.
 
-    The layers are those of `MultiScaleMaskedTransformerDecoder`, so that its weights fit. In the
-    place of learned queries there are two linear maps, from the features under a mask to its query
-    and from the mean position encoding under it to the query's position. Nothing predicts masks.
+    The layers are those of `MultiScaleMaskedTransformerDecoder`, so that its weights fit. Instead
+    of learned queries there are two linear maps, from the features under a mask to its query and
+    from the mean position encoding under it to the query's position. Nothing predicts masks.
 
-    In self-attention a query sees itself alone: what a mask is called does not depend on which
-    other masks are given, nor how many, so that they may come in chunks.
+    In self-attention a query attends to itself only: the class of a mask does not depend on the
+    other masks, nor on their number, so that they may come in chunks.
 
     Args: those of `MultiScaleMaskedTransformerDecoder`; `num_queries` has no effect.
     """
@@ -67,8 +67,8 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         self.query_position = nn.Linear(hidden_dim, hidden_dim)
 
     def new_modules(self) -> list[nn.Module]:
-        """What makes the queries and names them: the rest may come from a model that finds masks
-        and stay as it is."""
+        """Return what makes and classifies the queries: the rest may come from a model that
+        predicts masks, and stay frozen."""
         return [self.query_init, self.query_position, self.class_embed]
 
     def forward(
@@ -108,10 +108,10 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         return Memory(_tokens(mask_features), (height, width), values, keys, sizes)
 
     def classify(self, memory: Memory, coverage: Tensor) -> list[Tensor]:
-        """Class logits (B, N, K+1) before the first layer and after each; see `forward`."""
-        shares = [pool(coverage, size).flatten(2) for size in memory.sizes]
-        attend = [cells_inside(share)[:, None] for share in shares]
-        queries, position = self._start(memory, coverage.flatten(2), shares)
+        """Return class logits (B, N, K+1) before the first layer and after each; see `forward`."""
+        levels = [pool(coverage, size).flatten(2) for size in memory.sizes]
+        attend = [cells_inside(level)[:, None] for level in levels]
+        queries, position = self._start(memory, coverage.flatten(2), levels)
         logits = [self.class_embed(self.decoder_norm(queries))]
         for i in range(self.num_layers):
             level = i % NUM_LEVELS
@@ -126,11 +126,11 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         return logits
 
     def _start(
-        self, memory: Memory, coverage: Tensor, shares: Sequence[Tensor]
+        self, memory: Memory, coverage: Tensor, levels: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Queries and their positions, both (B, N, C), from what lies under the masks."""
+        """Return queries and their positions, both (B, N, C), from the features under the masks."""
         under = [pooled_features(coverage, memory.fine)]
-        under += [pooled_features(s, v) for s, v in zip(shares, memory.values)]
+        under += [pooled_features(c, v) for c, v in zip(levels, memory.values)]
         encoding = self.position(*memory.fine_size, 1, device=coverage.device)
         where = pooled_features(coverage, encoding[None].to(coverage.dtype))
         return self.query_init(torch.cat(under, -1)), self.query_position(where)

@@ -1,19 +1,19 @@
-"""Given masks in the place of predicted ones: checks, and the form that the mergers take."""
+"""Given masks instead of predicted ones: checks, and the form that the mergers take."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# Far enough that a sigmoid or softmax in float32 is 0 or 1.
+# So far that a sigmoid or softmax in float32 is 0 or 1.
 _CERTAIN = 200.0
 
 
 class AsLogits:
-    """Binary masks as mask logits, made of a few rows when these are looked at.
+    """Binary masks as mask logits, computed for the rows that are read.
 
     Args:
-        masks: (N, H, W), bool, or anything that gives bool masks for a tensor of indices.
+        masks: (N, H, W), bool, or anything that returns bool masks for a tensor of indices.
         device: of the logits.
     """
 
@@ -23,7 +23,7 @@ class AsLogits:
         self.device = device
 
     def __getitem__(self, index: Any) -> Any:
-        """The masks with those indices (n,), in this form; or, for `[:, rows]`, the logits
+        """Return the masks with those indices (n,), in this form; or, for `[:, rows]`, the logits
         (N, rows, W), float32, of all."""
         if isinstance(index, Tensor):
             return AsLogits(self._masks[index.cpu()], self.device)
@@ -41,7 +41,7 @@ def check_masks(masks: Any, size: tuple[int, int], x: dict) -> None:
         x: the input that they belong to, for the error.
 
     Raises:
-        ValueError: another shape or type, and what came.
+        ValueError: another shape or type.
     """
     shape = tuple(masks.shape)
     dtype = getattr(masks, "dtype", torch.bool)
@@ -55,14 +55,14 @@ def check_masks(masks: Any, size: tuple[int, int], x: dict) -> None:
 
 
 def no_object(count: int, num_logits: int, device: torch.device) -> Tensor:
-    """Class logits (count, K+1) of masks that are nothing for certain."""
+    """Return class logits (count, K+1) of masks that are no-object with probability 1."""
     logits = torch.full((count, num_logits), -_CERTAIN, device=device)
     logits[:, -1] = _CERTAIN
     return logits
 
 
 def discount(class_logits: Tensor, scores: Tensor) -> Tensor:
-    """Multiply class probabilities by how good the masks are; the rest goes to no-object.
+    """Multiply class probabilities by the scores of the masks; the rest goes to no-object.
 
     Args:
         class_logits: (N, K+1).
@@ -72,7 +72,7 @@ def discount(class_logits: Tensor, scores: Tensor) -> Tensor:
         (N, K+1), log-probabilities.
 
     Raises:
-        ValueError: scores of another number, or out of range.
+        ValueError: another number of scores, or scores out of range.
     """
     if scores.shape != (len(class_logits),) or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError(

@@ -1,7 +1,8 @@
-"""The meta-architecture that names masks which come from elsewhere.
+"""The meta-architecture that classifies given masks.
 
-Source: Mask2Former (Cheng et al. 2022) tells mask and class of a query apart, so that its class
-branch can be trained alone, on masks of any origin such as Segment Anything (Kirillov et al. 2023).
+Source: Mask2Former (Cheng et al. 2022) predicts mask and class of a query separately, so that its
+class branch can be trained alone, on masks of any origin such as Segment Anything (Kirillov et al.
+2023).
 """
 
 from collections.abc import Sequence
@@ -28,12 +29,12 @@ _PIXELS_PER_CHUNK = 32 * 2**20
 
 @META_ARCH_REGISTRY.register()
 class MaskClassifier(MergingModel):
-    """Says which class each of any number of given binary masks is.
+    """Classifies any number of given binary masks.
 
     Args:
         freeze: parts that keep their weights and stay in eval mode: any of "backbone",
-            "pixel_decoder" and "decoder", the latter without what makes queries and names them.
-        masks_per_chunk: masks of an image that are worked on at a time in eval, fewer where the
+            "pixel_decoder" and "decoder", the latter without what makes and classifies queries.
+        masks_per_chunk: masks of an image that are processed at a time in eval, fewer where the
             image is large; bounds memory, not the result.
 
     The others are those of `MergingModel`; `sem_seg_head` holds a pixel decoder and, as predictor,
@@ -89,31 +90,31 @@ class MaskClassifier(MergingModel):
         return found
 
     def train(self, mode: bool = True) -> "MaskClassifier":
-        """As `torch.nn.Module.train`, but frozen parts stay in eval mode: their statistics and
-        their dropout rest too."""
+        """Set the mode as `torch.nn.Module.train`, but keep frozen parts in eval mode, their
+        statistics and dropout included."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
         return self
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """Train on masks with labels, or name masks.
+        """Train on masks with labels, or classify masks.
 
         Args:
             batched_inputs: one dict an image: `image` (3, H, W); `masks` (N, h, w) bool, in
                 training of the size of `image`, in eval of the output's; in training `mask_labels`
                 (N,), int64 in 0..K with K for no-object. In eval optionally `height` and `width`
                 of the output, in pixels (default: those of the image), and `mask_scores` (N,) in
-                0..1, how good each mask is in itself, which its class probabilities are multiplied
-                by. In eval `masks` may be anything with a shape (N, h, w) that gives bool masks
-                (n, h, w) when it is indexed by n integers, and is read in chunks. With a backbone
-                that is SAM's, `prompts` may stand for `masks`: see `SamPrompts`.
+                0..1, the quality of each mask, which its class probabilities are multiplied by. In
+                eval `masks` may be anything with a shape (N, h, w) that returns bool masks
+                (n, h, w) when it is indexed by n integers, and is read in chunks. With the
+                backbone `SamBackbone`, `prompts` may replace `masks`: see `SamPrompts`.
 
         Returns:
             in training the weighted losses by name. In eval one dict an image: `class_logits`
             (N, K+1), and those wanted of `instances`, `panoptic_seg` and `sem_seg`, merged from
-            the masks as `MaskFormer` merges its own. An empty mask is no-object for certain.
-            Masks that SAM made are there too, as `masks` and `mask_scores`.
+            the masks as `MaskFormer` merges its own. An empty mask is no-object with
+            probability 1. Masks that SAM made are there too, as `masks` and `mask_scores`.
 
         Raises:
             ValueError: masks are missing, or of another size; says both sizes.
@@ -132,7 +133,7 @@ class MaskClassifier(MergingModel):
         return results
 
     def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """Mask features, the maps for the decoder, and the backbone's features of a canvas."""
+        """Return mask features, the decoder's maps and the backbone's features of a canvas."""
         features = self.extract(images)
         mask_features, _, maps = self.sem_seg_head.pixel_decoder.forward_features(features)
         return mask_features, maps, features
@@ -140,12 +141,12 @@ class MaskClassifier(MergingModel):
     def prepare_masks(
         self, batched_inputs: list[dict], images: ImageList, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Coverage (B, N, *size) and labels (B, N) of all masks; N is that of the image that has
-        most, and at least 1."""
+        """Return coverage (B, N, *size) and labels (B, N) of all masks; N is the maximum over the
+        images, and at least 1."""
         padded = (images.tensor.shape[-2], images.tensor.shape[-1])
-        most = max(1, *(len(x.get("masks", ())) for x in batched_inputs))
-        coverage = torch.zeros(len(batched_inputs), most, *size, device=self.device)
-        labels = torch.full((len(batched_inputs), most), IGNORED, device=self.device)
+        max_masks = max(1, *(len(x.get("masks", ())) for x in batched_inputs))
+        coverage = torch.zeros(len(batched_inputs), max_masks, *size, device=self.device)
+        labels = torch.full((len(batched_inputs), max_masks), IGNORED, device=self.device)
         for i, x in enumerate(batched_inputs):
             if "masks" not in x or "mask_labels" not in x:
                 raise ValueError(
@@ -162,7 +163,7 @@ class MaskClassifier(MergingModel):
     def segment_prompts(
         self, features: dict[str, Tensor], index: int, x: dict, canvas: Canvas
     ) -> dict[str, Tensor]:
-        """Masks and their scores where an input has prompts in their place, else nothing."""
+        """Return masks and their scores where an input has prompts instead, else nothing."""
         if "prompts" not in x:
             return {}
         segment = getattr(self.backbone, "segment", None)
@@ -175,11 +176,11 @@ class MaskClassifier(MergingModel):
         return {"masks": masks, "mask_scores": scores}
 
     def name_masks(self, memory: Memory, x: dict, canvas: Canvas) -> dict:
-        """The result of one image; see `forward`."""
+        """Return the result of one image; see `forward`."""
         if "masks" not in x:
             raise ValueError(
-                "MaskClassifier: expected `masks` (N, H, W) to name, as its queries are made of "
-                f"them; the input has {', '.join(sorted(x))}."
+                "MaskClassifier: expected `masks` (N, H, W) to classify, as its queries are made "
+                f"of them; the input has {', '.join(sorted(x))}."
             )
         masks = x["masks"]
         check_masks(masks, canvas.output, x)
@@ -187,18 +188,18 @@ class MaskClassifier(MergingModel):
         if x.get("mask_scores") is not None:
             logits = discount(logits, torch.as_tensor(x["mask_scores"], device=logits.device))
         result = {"class_logits": logits}
-        if len(masks) == 0:  # one that is nowhere stands in, as the mergers want at least one
+        if len(masks) == 0:  # an empty one, as the mergers need at least one
             masks = torch.zeros(1, *canvas.output, dtype=torch.bool, device=self.device)
             logits = no_object(1, logits.shape[-1], self.device)
         size = canvas.output
         result |= self.segment(logits, AsLogits(masks, self.device), Canvas(size, size, size))
-        if "instances" in result:  # pairs that are impossible fill up the best ones
+        if "instances" in result:  # the best pairs include some of probability 0
             found = result["instances"]
             result["instances"] = found[found.scores > 0]
         return result
 
     def classify(self, memory: Memory, masks: Any, canvas: Canvas) -> Tensor:
-        """Class logits (N, K+1) of masks over the output, a chunk at a time.
+        """Return class logits (N, K+1) of masks over the output, computed in chunks.
 
         Args:
             memory: of one image, from the decoder's `encode`.

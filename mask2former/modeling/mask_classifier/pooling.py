@@ -1,21 +1,20 @@
-"""Given masks on feature maps: how much of a cell they cover, what a query sees, what it starts as.
+"""Given masks on feature maps: the coverage of cells, where queries attend, and pooled features.
 
-Masks that are given are exact, other than those that queries predict, so that coverage is measured
-and not read off a logit.
+Unlike predicted masks, given ones are exact: coverage is measured, not read from a logit.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# A query looks at the cells that its mask covers at least half as much as the best covered one.
-_LEAST_SHARE_OF_BEST = 0.5
+# A query attends to the cells that its mask covers at least half as much as the best covered one.
+_MIN_FRACTION_OF_BEST = 0.5
 
 
 def mask_coverage(
     masks: Tensor, image: tuple[int, int], padded: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """Share of each cell of a feature map that each mask covers.
+    """Return the fraction of each cell of a feature map that each mask covers.
 
     Args:
         masks: (N, h, w), bool, over the image, at any resolution.
@@ -39,10 +38,10 @@ def pool(coverage: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def cells_inside(coverage: Tensor) -> Tensor:
-    """Which cells a mask's query may look at.
+    """Return which cells a mask's query may attend to.
 
-    Mask2Former lets a query whose mask vanishes on a coarse map look everywhere. A given mask is
-    never to be left: the cells that it covers best stay, down to a mask of one pixel.
+    In Mask2Former a query whose mask vanishes on a coarse map attends everywhere. That of a given
+    mask stays inside it: the cells that it covers best remain, down to a mask of one pixel.
 
     Args:
         coverage: (..., S), in 0..1.
@@ -50,11 +49,11 @@ def cells_inside(coverage: Tensor) -> Tensor:
     Returns:
         (..., S), bool, nowhere all False; all True where a mask is empty.
     """
-    return coverage >= _LEAST_SHARE_OF_BEST * coverage.amax(-1, keepdim=True)
+    return coverage >= _MIN_FRACTION_OF_BEST * coverage.amax(-1, keepdim=True)
 
 
 def pooled_features(coverage: Tensor, features: Tensor) -> Tensor:
-    """Mean of the features under each mask, weighted by coverage.
+    """Return the mean of the features under each mask, weighted by coverage.
 
     Args:
         coverage: (B, N, S), in 0..1.

@@ -1,4 +1,4 @@
-"""Segment Anything as a source of features: the pass of its encoder that masks are made from."""
+"""Segment Anything as a backbone: one pass of its encoder gives features and masks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +17,10 @@ _EMBEDDING = "sam_embedding"
 
 
 class SamBackbone(Backbone):
-    """SAM's image encoder, whose weights stay, and a small pyramid over its single map.
+    """SAM's image encoder, which stays frozen, and a small pyramid over its single map.
 
-    Features are res2 to res5, of strides 4 to 32, and the map itself, which `segment` makes masks
-    from.
+    Features are res2 to res5, of strides 4 to 32, and the map itself, from which `segment` makes
+    masks.
 
     Checkpoints hold the pyramid and a fingerprint of SAM, whose own weights come from its folder;
     loading one that was trained on another SAM raises a ValueError.
@@ -61,7 +61,7 @@ class SamBackbone(Backbone):
         return self.sam.image_size
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Features of normalised canvases (B, 3, S, S), by name, `sam_embedding` among them.
+        """Return features of normalised canvases (B, 3, S, S), by name, `sam_embedding` among them.
 
         Raises:
             ValueError: canvases of another size than SAM's.
@@ -73,12 +73,12 @@ class SamBackbone(Backbone):
     def segment(
         self, features: dict[str, Tensor], index: int, prompts: SamPrompts, canvas: Canvas
     ) -> tuple[Tensor, Tensor]:
-        """Masks and scores of an image of the batch; see `SamSegmenter.segment`."""
+        """Return masks and scores of an image of the batch; see `SamSegmenter.segment`."""
         return self.sam.segment(features[_EMBEDDING][index : index + 1], prompts, canvas)
 
 
 def _fingerprint(segmenter: SamSegmenter) -> Tensor:
-    """What tells one SAM from another: side of its canvas, number and mean size of its weights."""
+    """Return what identifies a SAM: side of its canvas, number and mean size of its weights."""
     weights = list(segmenter.parameters())
     count = sum(w.numel() for w in weights)
     size = sum(w.abs().sum(dtype=torch.float64).item() for w in weights) / count
@@ -99,7 +99,7 @@ def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
     """Build the backbone from the folder MODEL.SAM.WEIGHTS.
 
     Raises:
-        ValueError: images are not to be normalised as SAM's were; otherwise see `load_sam`.
+        ValueError: the config normalises images differently from SAM; also as `load_sam`.
     """
     same = cfg.INPUT.FORMAT == "RGB" and all(
         _near(ours, theirs)

@@ -1,4 +1,4 @@
-"""What SAM is asked for in an image: points, boxes, or everything on a grid of points."""
+"""Prompts for SAM: points, boxes, or a grid of points over the whole image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class SamPrompts:
 
     @property
     def automatic(self) -> bool:
-        """Whether the grid stands for prompts."""
+        """Whether the grid replaces prompts."""
         return not self.points and not self.boxes
 
     def check(self, size: tuple[int, int]) -> None:
@@ -68,10 +68,10 @@ class SamPrompts:
             if not (x0 < x1 and y0 < y1):
                 raise ValueError(f"{box} has no area: expected x0,y0,x1,y1 with x0 < x1, y0 < y1")
             if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-                raise ValueError(f"{box} does not lie inside of the image: {limits}")
+                raise ValueError(f"{box} does not lie inside the image: {limits}")
 
     def grid_points(self, size: tuple[int, int]) -> Tensor:
-        """The grid's points (grid^2, 2) as x, y, in the middle of equal cells of (H, W)."""
+        """Return the grid's points (grid^2, 2) as x, y, at the centres of equal cells of (H, W)."""
         steps = (torch.arange(self.grid) + 0.5) / self.grid
         y, x = torch.meshgrid(steps * size[0], steps * size[1], indexing="ij")
         return torch.stack([x, y], -1).flatten(0, 1)

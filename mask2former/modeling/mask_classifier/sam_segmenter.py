@@ -40,7 +40,7 @@ class SamSegmenter(nn.Module):
         return cls(load_sam(folder))
 
     def train(self, mode: bool = True) -> SamSegmenter:
-        """Stays in eval mode."""
+        """Stay in eval mode."""
         return super().train(False)
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class SamSegmenter(nn.Module):
             best first, else in the order of the prompts.
 
         Raises:
-            ValueError: a prompt lies outside of the image.
+            ValueError: a prompt lies outside the image.
         """
         output = (image.shape[-2], image.shape[-1])
         prompts.check(output)
@@ -75,7 +75,7 @@ class SamSegmenter(nn.Module):
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
-        """The encoder's output (B, C, S/16, S/16) for normalised canvases (B, 3, S, S).
+        """Return the encoder's output (B, C, S/16, S/16) for normalised canvases (B, 3, S, S).
 
         Raises:
             ValueError: canvases of another size, as the encoder's position tables fit one only.
@@ -93,7 +93,7 @@ class SamSegmenter(nn.Module):
     def segment(
         self, embedding: Tensor, prompts: SamPrompts, canvas: Canvas
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, from an embedding (1, C, h, w); prompts are in pixels of the output."""
+        """Do as `forward`, from an embedding (1, C, h, w); prompts are in pixels of the output."""
         prompts.check(canvas.output)
         if prompts.automatic:
             logits, scores = self._from_grid(embedding, prompts, canvas)
@@ -110,7 +110,7 @@ class SamSegmenter(nn.Module):
     def _from_prompts(
         self, embedding: Tensor, prompts: SamPrompts, canvas: Canvas
     ) -> tuple[Tensor, Tensor]:
-        """One mask a prompt, points before boxes: logits (N, h, w) and scores (N,)."""
+        """Return one mask a prompt, points before boxes: logits (N, h, w) and scores (N,)."""
         found = []
         if prompts.points:
             points = _to_canvas(torch.tensor(prompts.points, dtype=torch.float32), canvas)
@@ -128,7 +128,7 @@ class SamSegmenter(nn.Module):
     def _from_grid(
         self, embedding: Tensor, prompts: SamPrompts, canvas: Canvas
     ) -> tuple[Tensor, Tensor]:
-        """The good masks of all points of the grid, of like ones the best."""
+        """Return the good masks of all points of the grid, the best of those that overlap."""
         points = _to_canvas(prompts.grid_points(canvas.output), canvas)
         kept = [
             _good_ones(*self._ask(embedding, points=part), prompts, canvas)
@@ -141,8 +141,8 @@ class SamSegmenter(nn.Module):
     def _ask(
         self, embedding: Tensor, points: Tensor | None = None, boxes: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits (P, M, h, w) and scores (P, M) for points (P, 2), with M = 3 masks from part to
-        whole, or for boxes (P, 4), with M = 1; on the canvas."""
+        """Return logits (P, M, h, w) and scores (P, M) for points (P, 2) on the canvas, with M = 3
+        masks from part to whole, or for boxes (P, 4), with M = 1."""
         device = embedding.device
         if points is not None:
             asked = {"input_points": points[None, :, None].to(device)}
@@ -154,7 +154,7 @@ class SamSegmenter(nn.Module):
 
 
 def _to_canvas(points: Tensor, canvas: Canvas) -> Tensor:
-    """Points (..., 2) in pixels of the output as pixels of the canvas."""
+    """Convert points (..., 2) from pixels of the output to pixels of the canvas."""
     (height, width), (rows, columns) = canvas.image, canvas.output
     return points * torch.tensor([width / columns, height / rows])
 
@@ -162,7 +162,7 @@ def _to_canvas(points: Tensor, canvas: Canvas) -> Tensor:
 def _good_ones(
     logits: Tensor, scores: Tensor, prompts: SamPrompts, canvas: Canvas
 ) -> tuple[Tensor, Tensor]:
-    """Those of logits (P, M, h, w) and scores (P, M) that pass the thresholds, in one row.
+    """Return those of logits (P, M, h, w) and scores (P, M) that pass the thresholds, in one row.
 
     Stability is measured on SAM's own small masks, where the source measures it on large ones.
     """

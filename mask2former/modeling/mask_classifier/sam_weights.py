@@ -1,4 +1,4 @@
-"""Reading Segment Anything from a local folder, through the package transformers."""
+"""Read Segment Anything from a local folder, through the package transformers."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def load_sam(folder: str | os.PathLike[str]) -> SamModel:
     if kind != "sam":
         raise ValueError(
             f"{path / 'config.json'}: expected a SAM model (model_type 'sam', such as SAM ViT-B, L "
-            f"or H), got {kind!r}, which is built otherwise; take facebook/sam-vit-base, -large "
+            f"or H), got {kind!r}, another architecture; take facebook/sam-vit-base, -large "
             "or -huge."
         )
     if not any((path / name).is_file() for name in _WEIGHTS):
         raise FileNotFoundError(
-            f"{path}: there is no model.safetensors. Weights in pickles (.bin, .pth) are not read, "
-            "as they can run code: get the safetensors file of the same model."
+            f"{path}: expected model.safetensors, which is missing. Weights in pickles (.bin, "
+            ".pth) are not read, as they can run code: get the safetensors file of the same model."
         )
     return _read(path)
 

@@ -1,4 +1,4 @@
-"""What the meta-architectures share, from the input on, and the criterion that they train with."""
+"""What the meta-architectures share, and the criterion that those with queries train with."""
 
 import zlib
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def weights_of_layers(cfg, weights: dict[str, float]) -> dict[str, float]:
 
 
 class BaseModel(nn.Module):
-    """What all models share: backbone, head, criterion, and what images pass first.
+    """What all models share: backbone, head, criterion, and the preparation of images.
 
     Args:
         backbone: maps images (B, 3, H, W) to features by name.
@@ -112,7 +112,7 @@ class BaseModel(nn.Module):
 
     def preprocess(self, images: Sequence[Tensor]) -> ImageList:
         """Normalise images (3, H, W) and pad them, with zeros, to one canvas."""
-        moved = [x.to(self.device, non_blocking=True) for x in images]  # a GPU is not waited for
+        moved = [x.to(self.device, non_blocking=True) for x in images]  # does not wait for a GPU
         normed = [(x - self.pixel_mean) / self.pixel_std for x in moved]
         return ImageList.from_tensors(normed, self.size_divisibility)
 
@@ -124,7 +124,7 @@ class BaseModel(nn.Module):
             return self.backbone(images)
 
     def _lower_precision(self) -> AbstractContextManager:
-        """Autocast in eval, if asked for; else whatever holds outside goes on holding."""
+        """Autocast in eval, if the precision asks for it; else keep the mode of the caller."""
         if self.training or self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
@@ -180,7 +180,7 @@ class SegmentationModel(BaseModel):
         raise NotImplementedError
 
     def seed_targets(self, targets: list[dict], batched_inputs: Sequence[dict]) -> None:
-        """Give every target a seed from its image's name and the iteration, if asked for."""
+        """Give every target a seed from its image's name and the iteration, where seeds are on."""
         if self.point_seed < 0:
             return
         iteration = _current_iteration()
@@ -191,7 +191,7 @@ class SegmentationModel(BaseModel):
 
 
 def _current_iteration() -> int:
-    """The trainer's iteration, 0 outside of a training."""
+    """Return the trainer's iteration, 0 outside training."""
     try:
         return get_event_storage().iter
     except AssertionError:  # detectron2's way of saying that there is none
@@ -199,15 +199,15 @@ def _current_iteration() -> int:
 
 
 def _channels_last_pays(images: Tensor) -> bool:
-    """Whether convolutions are faster with channels last, and safe: in a training on one thread,
+    """Tell whether channels last are faster for convolutions, and safe: in training on one thread,
     PyTorch 2.14's fallback for strided 1x1 convolutions that are not `ops.linear`'s, as a backbone
-    from outside may have, writes past its memory then."""
+    from elsewhere may have, writes past its memory then."""
     many_threads = torch.get_num_threads() > 1
     return images.device.type == "cpu" and (many_threads or not torch.is_grad_enabled())
 
 
 def mask_tensor(masks) -> Tensor:
-    """Masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks."""
+    """Return masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks."""
     return getattr(masks, "tensor", masks).bool()
 
 

@@ -1,4 +1,4 @@
-"""The segmentation head: a pixel decoder and a transformer decoder, put together from a config."""
+"""The segmentation head: a pixel decoder and a transformer decoder."""
 
 import inspect
 from functools import lru_cache
@@ -37,7 +37,7 @@ def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool =
 
 
 def takes_aux_outputs(module: nn.Module) -> bool:
-    """Tell whether a head or decoder has our keyword `aux_outputs`: those of others may not."""
+    """Tell whether a head or decoder has our keyword `aux_outputs`; others may lack it."""
     return _forward_takes_aux_outputs(type(module))
 
 

@@ -183,7 +183,7 @@ class MaskFormer(SegmentationModel, MergingModel):
             targets = self.prepare_targets(batched_inputs, images)
             return self.weighted_losses(outputs, targets)
         canvases = self.canvases(batched_inputs, images)
-        del images  # while masks are merged, memory is short
+        del images  # frees memory for the masks
         return [
             retry_if_cuda_oom(self.segment)(class_logits, mask_logits, canvas)
             for class_logits, mask_logits, canvas in zip(
@@ -192,8 +192,8 @@ class MaskFormer(SegmentationModel, MergingModel):
         ]
 
     def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
-        may = images.is_cuda and not self.training and not torch.is_grad_enabled()
-        if self._replay is None or not may or not takes_aux_outputs(self.sem_seg_head):
+        possible = images.is_cuda and not self.training and not torch.is_grad_enabled()
+        if self._replay is None or not possible or not takes_aux_outputs(self.sem_seg_head):
             return self.predict(images)
         return self._replay(images)
 

@@ -22,10 +22,10 @@ def upsample_logits(logits: Tensor) -> Tensor:
 
 
 def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor:
-    """Mean cross-entropy of class logits over the pixels that have a class; 0 if none has.
+    """Return the mean cross-entropy over the pixels that have a class; 0 if none has.
 
-    Image sides that are no multiple of the stride give logits a little larger than the image.
-    What is over is cut off, just as when predicting; the published code fails there.
+    Image sides that are no multiple of the stride give logits a little larger than the image,
+    which are cropped to it, as in prediction; the published code fails there.
 
     Args:
         logits: (B, K, H/4, W/4), rounded up.
@@ -67,7 +67,7 @@ class PerPixelBaselineHead(BaseHead):
     def forward(
         self, features: dict[str, Tensor], targets: Tensor | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Classify pixels, or work out the loss.
+        """Classify pixels, or compute the loss.
 
         Args:
             features: (B, C, H, W) maps by name.
@@ -92,7 +92,7 @@ class PerPixelBaselinePlusHead(MaskFormerHead):
     Args: see `MaskFormerHead`; the decoder must have K queries and no mask classification.
 
     Raises:
-        ValueError: the number of queries is not that of classes.
+        ValueError: the numbers of queries and classes differ.
     """
 
     @configurable
@@ -126,7 +126,7 @@ class PerPixelBaselinePlusHead(MaskFormerHead):
     def forward(
         self, features: dict[str, Tensor], targets: Tensor | None = None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Classify pixels, or work out the losses; see `PerPixelBaselineHead.forward`.
+        """Classify pixels, or compute the losses; see `PerPixelBaselineHead.forward`.
 
         With deep supervision there is a "loss_sem_seg_{i}" for each decoder layer but the last.
         """

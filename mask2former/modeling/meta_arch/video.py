@@ -102,7 +102,7 @@ class VideoMaskFormer(SegmentationModel):
         return results[0] if len(results) == 1 else results
 
     def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
-        """Labels (N,) and masks (N, T, H, W) of the objects that appear in each clip."""
+        """Return labels (N,) and masks (N, T, H, W) of the objects that appear in each clip."""
         height, width = images.tensor.shape[-2:]
         targets = []
         for clip in batched_inputs:
@@ -128,13 +128,13 @@ class VideoMaskFormer(SegmentationModel):
         return targets
 
     def _labels(self, classes: Tensor, present: Tensor) -> Tensor:
-        """One class (N,) for each object, from its class and presence (N, T) in the frames."""
+        """Return one class (N,) for each object, from class and presence (N, T) in the frames."""
         if self.clip_label == "last_frame":
             return classes[:, -1]
         return classes.gather(1, present.int().argmax(1, keepdim=True))[:, 0]
 
     def segment_clip(self, clip: dict) -> dict:
-        """The result of one clip; see `forward`."""
+        """Return the result of one clip; see `forward`."""
         frames = clip["image"]
         output = (int(clip["height"]), int(clip["width"])) if "height" in clip else None
         windows = run_windows(self, frames, self.windows, output)

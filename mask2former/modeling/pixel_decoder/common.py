@@ -29,21 +29,21 @@ def pyramid_args(cfg, input_shape: dict[str, ShapeSpec]) -> dict:
 
 
 def c2_xavier_conv(in_channels: int, out_channels: int, **conv_args) -> Conv2d:
-    """A convolution with Caffe2's Xavier initial weights (Kaiming uniform, a=1) and zero bias."""
+    """Build a convolution with Caffe2's Xavier weights (Kaiming uniform, a=1) and zero bias."""
     conv = Conv2d(in_channels, out_channels, **conv_args)
     c2_xavier_fill(conv)
     return conv
 
 
 def adapter_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
-    """Lateral 1x1 convolution with norm and no activation; a bias only where norm is ""."""
+    """Build a lateral 1x1 convolution with norm and no activation; a bias only where norm is ""."""
     return c2_xavier_conv(
         in_channels, conv_dim, kernel_size=1, bias=norm == "", norm=get_norm(norm, conv_dim)
     )
 
 
 def output_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
-    """3x3 convolution with norm and ReLU; a bias only where norm is ""."""
+    """Build a 3x3 convolution with norm and ReLU; a bias only where norm is ""."""
     return c2_xavier_conv(
         in_channels,
         conv_dim,

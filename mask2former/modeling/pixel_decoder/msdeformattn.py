@@ -27,7 +27,7 @@ _FFN_DIM = 1024  # the published encoder does not read DIM_FEEDFORWARD
 
 
 class _LevelEncoder(nn.Module):
-    """Deformable encoder over several maps, with an embedding that tells the levels apart."""
+    """Deformable encoder over several maps, with an embedding of each level."""
 
     def __init__(self, dim: int, num_levels: int, num_layers: int, num_heads: int, dropout: float):
         super().__init__()
@@ -56,7 +56,7 @@ class _LevelEncoder(nn.Module):
         position = torch.cat([p + e for p, e in zip(positions, self.level_embed)])
         tokens = self.encoder(tokens, position, sizes)
         levels = tokens.split([h * w for h, w in sizes], 1)
-        # In this order the strides tell PyTorch that channels come last, so that it copies nothing.
+        # These strides mark channels as last, so that PyTorch copies nothing.
         return [x.unflatten(1, s).permute(0, 3, 1, 2) for x, s in zip(levels, sizes)]
 
 
@@ -171,7 +171,7 @@ def _check_features(input_shape: dict[str, ShapeSpec], wanted: Sequence[str]) ->
     missing = [name for name in wanted if name not in input_shape]
     if missing or not wanted:
         raise ValueError(
-            f"MSDeformAttnPixelDecoder: the encoder is to see {list(wanted)}, but the features are "
+            f"MSDeformAttnPixelDecoder: expected the encoder's features {list(wanted)} among "
             f"{sorted(input_shape)}. Set MODEL.SEM_SEG_HEAD."
             "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES to some of MODEL.SEM_SEG_HEAD.IN_FEATURES."
         )

@@ -20,8 +20,8 @@ _OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
 class SemanticSegmentorWithTTA(nn.Module):
     """Runs a semantic segmentation model on augmented copies of each image and averages.
 
-    Differs from the published code in that the model spends no time on panoptic and instance
-    output, which nothing here averages, and in that `batch_size` counts.
+    Differs from the published code in that the model computes no panoptic and instance output,
+    which is not averaged here, and in that `batch_size` is respected.
 
     Args:
         model: `MaskFormer` with semantic output, or detectron2's SemanticSegmentor.
@@ -51,10 +51,12 @@ class SemanticSegmentorWithTTA(nn.Module):
         if not getattr(model, "semantic_on", True):
             raise ValueError(
                 "SemanticSegmentorWithTTA averages semantic scores, which the model does not "
-                "give: set MODEL.MASK_FORMER.TEST.SEMANTIC_ON, or turn TEST.AUG.ENABLED off."
+                "return: set MODEL.MASK_FORMER.TEST.SEMANTIC_ON, or turn TEST.AUG.ENABLED off."
             )
         if batch_size < 1:
-            raise ValueError(f"SemanticSegmentorWithTTA: batch_size is {batch_size}, not positive.")
+            raise ValueError(
+                f"SemanticSegmentorWithTTA: expected a batch_size of at least 1, got {batch_size}."
+            )
         self.model = model
         self.tta_mapper = tta_mapper
         self.batch_size = batch_size
@@ -109,7 +111,7 @@ class SemanticSegmentorWithTTA(nn.Module):
             for output, flip in zip(self.model(copies[part]), flipped[part]):
                 scores = output["sem_seg"].float()
                 scores = scores.flip(-1) if flip else scores
-                # A copy may have been computed on the CPU because the GPU's memory was short.
+                # A copy may have been computed on the CPU, where the GPU ran out of memory.
                 total = scores if total is None else total + scores.to(total.device)
         return {"sem_seg": total / len(copies)}
 

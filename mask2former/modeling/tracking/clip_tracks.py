@@ -9,19 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..postprocessing.mergers import Canvas, top_pairs
+from ..postprocessing.canvas import Canvas
+from ..postprocessing.mergers import top_pairs
 from .linking import Objects, Track, TrackLinker
 from .query_scores import PUBLISHED_SCORES, QueryScores, confidence_inside, iou_of_overlaps
 from .windows import Window
 
-__all__ = ["MAX_TRACKS", "TrackedWindow", "clip_result", "joined_result", "track_windows"]
-
 MAX_TRACKS = 10  # of a clip, as published
 MAX_OBJECTS = 2 * MAX_TRACKS  # queries of a window that are followed
 
-# A track is left out of a window in which its class has less than this share of its probability:
-# windows give a query a mask even where its object is not to be seen.
-_LEAST_SHARE = 0.25
+# A track is left out of a window in which its class has less than this fraction of its probability:
+# windows give a query a mask even where its object is not visible.
+_MIN_FRACTION = 0.25
 
 _BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1)
 
@@ -31,10 +30,10 @@ class TrackedWindow:
     """The objects of a window, N queries, and the tracks that they belong to.
 
     Attributes:
-        window: what the model says.
+        window: what the model predicts.
         queries: (N,).
         tracks: N, as they are up to this window.
-        shown: N, whether the object is to be seen at all.
+        shown: N, whether the object is visible in the window.
     """
 
     window: Window
@@ -43,7 +42,7 @@ class TrackedWindow:
     shown: list[bool]
 
     def masks(self, t: int, chosen: Sequence[int]) -> Tensor:
-        """Masks (n, *output), bool, on the CPU, of the chosen objects in frame t of the window."""
+        """Return masks (n, *output), bool, on the CPU, of objects in frame t of the window."""
         logits = self.window.mask_logits[self.queries[list(chosen)], t]
         return output_masks(logits, self.window.canvas)
 
@@ -54,7 +53,7 @@ def track_windows(
     max_objects: int = MAX_OBJECTS,
     query_scores: QueryScores = PUBLISHED_SCORES,
 ) -> Iterator[TrackedWindow]:
-    """Join the objects of windows to tracks.
+    """Link the objects of windows to tracks.
 
     Args:
         windows: of one clip, in order.
@@ -72,7 +71,7 @@ def track_windows(
         labels = torch.stack([t.class_probs for t in tracks])
         top, label = labels.max(1)
         now = objects.class_probs.gather(1, label[:, None])[:, 0]
-        yield TrackedWindow(window, queries, tracks, (now >= _LEAST_SHARE * top).tolist())
+        yield TrackedWindow(window, queries, tracks, (now >= _MIN_FRACTION * top).tolist())
 
 
 def clip_result(
@@ -81,7 +80,7 @@ def clip_result(
     canvas: Canvas,
     query_scores: QueryScores = PUBLISHED_SCORES,
 ) -> dict:
-    """The best tracks of a clip that is one window, as published.
+    """Return the best tracks of a clip that is one window, as published.
 
     Args:
         class_logits: (Q, K+1).
@@ -94,7 +93,7 @@ def clip_result(
     """
     scores, queries, labels = top_pairs(query_scores(class_logits, mask_logits), MAX_TRACKS)
     masks = {}
-    for query in set(queries.tolist()):  # a query may stand for several classes
+    for query in set(queries.tolist()):  # a query may appear with several classes
         frames = mask_logits[query].float()
         masks[query] = torch.cat([output_masks(frame[None], canvas) for frame in frames])
     return _result(canvas, scores, labels, [masks[query] for query in queries.tolist()])
@@ -103,10 +102,10 @@ def clip_result(
 def joined_result(
     windows: Iterable[Window], linker: TrackLinker, query_scores: QueryScores = PUBLISHED_SCORES
 ) -> dict:
-    """The best tracks of a clip that is several windows, in the form of `clip_result`.
+    """Return the best tracks of a clip that is several windows, in the form of `clip_result`.
 
-    Classes are those of `Track`; masks are those of the first window that has the frame, and what
-    scores heed of them is that of the joined ones, as in a clip that is one window.
+    Classes are those of `Track`; masks are those of the first window that has the frame, and
+    scores take the quality and overlap of the joined masks, as in a clip that is one window.
     """
     tubes: dict[Track, _Tube] = {}
     for tracked in track_windows(windows, linker):
@@ -114,14 +113,14 @@ def joined_result(
         chosen = [i for i, shown in enumerate(tracked.shown) if shown]
         for t in range(window.shared, window.length):
             logits = window.mask_logits[tracked.queries[chosen], t]
-            sure, area = confidence_inside(logits), (logits > 0).flatten(1).sum(1)
+            total, area = confidence_inside(logits), (logits > 0).flatten(1).sum(1)
             for i, *found in zip(
-                chosen, output_masks(logits, window.canvas), sure.tolist(), area.tolist()
+                chosen, output_masks(logits, window.canvas), total.tolist(), area.tolist()
             ):
                 tubes.setdefault(tracked.tracks[i], _Tube()).add(window.start + t, *found)
     tracks, length = list(tubes), window.start + window.length
     probs = torch.stack([track.class_probs for track in tracks])
-    if query_scores.heed_masks:
+    if query_scores.uses_masks:
         quality = probs.new_tensor([tube.quality for tube in tubes.values()])
         probs = query_scores.weigh(probs, quality, _iou(list(tubes.values())))
     scores, rows, labels = top_pairs(probs, MAX_TRACKS)
@@ -131,7 +130,7 @@ def joined_result(
 
 
 def output_masks(mask_logits: Tensor, canvas: Canvas) -> Tensor:
-    """Binary masks (N, *canvas.output) on the CPU, of logits (N, h, w)."""
+    """Return binary masks (N, *canvas.output) on the CPU, of logits (N, h, w)."""
     if not len(mask_logits):
         return torch.zeros(0, *canvas.output, dtype=torch.bool)
     return (canvas.resize_to_output(mask_logits.float()) > 0).cpu()
@@ -147,27 +146,27 @@ def _result(canvas: Canvas, scores: Tensor, labels: Tensor, masks: list[Tensor])
 
 
 class _Tube:
-    """The masks of a track, an eighth of a byte a pixel, and how sure the model is of them."""
+    """The masks of a track, one bit a pixel, and the sum of the probabilities inside them."""
 
     def __init__(self) -> None:
         self.bits: dict[int, np.ndarray] = {}
-        self.sure = self.area = 0.0
+        self.total = self.area = 0.0
 
-    def add(self, frame: int, mask: Tensor, sure: float, area: float) -> None:
-        """Keep the mask (H, W) of a frame, unless it is empty; and the sum of the probabilities
-        inside of it and its area, both in pixels of the logits."""
+    def add(self, frame: int, mask: Tensor, total: float, area: float) -> None:
+        """Add the mask (H, W) of a frame, unless it is empty, the sum of the probabilities inside
+        it and its area, both in pixels of the logits."""
         if mask.any():
             self.bits[frame] = np.packbits(mask.numpy(), axis=None)
-        self.sure += sure
+        self.total += total
         self.area += area
 
     @property
     def quality(self) -> float:
-        """The mean probability inside of all masks."""
-        return self.sure / max(self.area, 1)
+        """The mean probability inside all masks."""
+        return self.total / max(self.area, 1)
 
     def stack(self, length: int, size: tuple[int, int]) -> Tensor:
-        """All masks, (length, H, W), bool; empty where there are none."""
+        """Return all masks, (length, H, W), bool; empty in frames without one."""
         masks = torch.zeros(length, *size, dtype=torch.bool)
         for frame, bits in self.bits.items():
             flat = np.unpackbits(bits, count=size[0] * size[1]).view(bool)
@@ -176,7 +175,7 @@ class _Tube:
 
 
 def _iou(tubes: Sequence[_Tube]) -> Tensor:
-    """IoU of all pairs of N tubes, (N, N); 0 where both are empty."""
+    """Return the IoU of all pairs of N tubes, (N, N); 0 where both are empty."""
     shared = np.zeros((len(tubes), len(tubes)))
     for frame in {frame for tube in tubes for frame in tube.bits}:
         rows = [i for i, tube in enumerate(tubes) if frame in tube.bits]

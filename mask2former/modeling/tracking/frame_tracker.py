@@ -1,4 +1,4 @@
-"""Gives the results of an image model, frame by frame, ids that stay with their objects."""
+"""Give the results of an image model, frame by frame, ids that stay with their objects."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from torch import Tensor
 
 from .linking import Objects, TrackLinker
 
-__all__ = ["FrameTracker"]
-
-_COMPARED_SIDE = 160  # masks are compared at about this short side, in pixels
+_COMPARED_SIDE = 160  # masks are compared at about this shorter side, in pixels
 _PATIENCE = 10  # frames for which an object may be missed
-_MIN_IOU = 0.3  # of an object in two frames; there is nothing else to know it by
+_MIN_IOU = 0.3  # of an object in two frames; nothing else identifies it
 
 
 class FrameTracker:
-    """Finds objects again by the overlap of their masks with those of the frame before.
+    """Re-identifies objects by the overlap of their masks with those of the frames before.
 
     An object may be missed for some frames; one that comes back elsewhere counts as new, as image
-    models give nothing to know it by.
+    models give nothing to identify it by.
 
     Args:
         num_classes: K.
@@ -38,14 +36,14 @@ class FrameTracker:
         self._stuff: dict[int, int] = {}
 
     def update(self, prediction: Mapping[str, Any]) -> dict[str, Any]:
-        """Take in the next frame.
+        """Track the objects of the next frame.
 
         Args:
             prediction: of one image; see `MaskFormer.forward`.
 
         Returns:
             the same, where "instances" have ``track_ids`` (N,) int64, from 1 on, and those of a low
-            score are left out; and "panoptic_seg" has ids that stay, of regions of stuff too.
+            score are left out; and "panoptic_seg" has ids that stay, also those of stuff.
         """
         result = dict(prediction)
         if "instances" in result:
@@ -65,10 +63,10 @@ class FrameTracker:
         self, ids: Tensor, segments: Sequence[Mapping[str, Any]]
     ) -> tuple[Tensor, list[dict[str, Any]]]:
         things = [segment for segment in segments if segment["isthing"]]
-        numbers = torch.tensor([s["id"] for s in things], dtype=ids.dtype, device=ids.device)
-        masks = _small(ids[None]) == numbers[:, None, None]
+        old = torch.tensor([s["id"] for s in things], dtype=ids.dtype, device=ids.device)
+        masks = _small(ids[None]) == old[:, None, None]
         labels = torch.tensor([s["category_id"] for s in things], dtype=torch.int64)
-        new = dict(zip(numbers.tolist(), self._segments.of(self._objects(masks, labels))))
+        new = dict(zip(old.tolist(), self._segments.of(self._objects(masks, labels))))
         for segment in segments:
             if not segment["isthing"]:
                 label = segment["category_id"]
@@ -96,7 +94,7 @@ class _Ids:
         return next(self._numbers)
 
     def of(self, objects: Objects) -> list[int]:
-        """The ids of the objects of the next frame."""
+        """Return the ids of the objects of the next frame."""
         tracks = self._linker.update(objects, shared=1)
         for track in tracks:
             track.id = track.id or self.next()
@@ -104,6 +102,6 @@ class _Ids:
 
 
 def _small(maps: Tensor) -> Tensor:
-    """Every n-th pixel of maps (N, H, W)."""
+    """Return every n-th pixel of maps (N, H, W)."""
     step = max(1, min(maps.shape[-2:]) // _COMPARED_SIDE)
     return maps[:, ::step, ::step]

@@ -1,10 +1,10 @@
-"""Tells which objects of a window, or of a frame, are those that were seen before.
+"""Link the objects of a window, or of a frame, to the tracks of those before.
 
-Objects of two windows are the same if their masks meet on the frames that the windows share; those
-that were out of sight there are known again by the decoder's queries, as in MinVIS (Huang et al.
-2022, section 3.2), which joins single frames so. Where several queries lie on one object, the
-surest are joined with each other. Objects that fit none are new; those that stay away for long are
-forgotten.
+Objects of two windows are the same if their masks overlap on the frames that the windows share;
+those that were not visible there are re-identified by the decoder's queries, as MinVIS (Huang et
+al. 2022, section 3.2) links single frames. Where several queries predict one object, the most
+confident ones are linked to each other. Objects without a match start a track; a track that is not
+seen for long is dropped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MIN_CLASS_OVERLAP = 0.5
 
 @dataclass(frozen=True)
 class Objects:
-    """What a window shows, N objects.
+    """The N objects of a window.
 
     Attributes:
         masks: (N, T, h, w), bool, at any resolution.
@@ -47,10 +47,10 @@ class Track:
         class_probs: (K,), the mean over the windows that show it, each counted by the frames in
             which it is visible.
         masks: (T, h, w), bool, in the last window that showed it.
-        embedding: (C,), an average that forgets, or None.
-        last_seen: number of that window.
+        embedding: (C,), an exponential moving average, or None.
+        last_seen: index of that window.
         weight: frames that the mean is over.
-        id: from 1 on, for who shows it; 0 until then.
+        id: from 1 on, set by the caller that reports it; 0 until then.
     """
 
     class_probs: Tensor
@@ -61,7 +61,7 @@ class Track:
     id: int = 0
 
     def extend(self, objects: Objects, i: int, now: int) -> None:
-        """Take in object i of window `now`."""
+        """Add object i of window `now`."""
         weight = float(max(1, objects.masks[i].flatten(1).any(1).sum()))
         self.weight += weight
         step = objects.class_probs[i] - self.class_probs
@@ -73,13 +73,13 @@ class Track:
 
 
 class TrackLinker:
-    """Joins the objects of windows that come one after the other to tracks.
+    """Links the objects of consecutive windows to tracks.
 
     Args:
-        min_iou: least IoU, over the shared frames, of masks of one object; in 0..1.
-        mask_memory: windows that a track's masks are compared for; 1 where windows share frames,
+        min_iou: IoU, over the shared frames, that masks of one object must have; in 0..1.
+        mask_memory: windows for which a track's masks are compared; 1 where windows share frames,
             more where they are single frames in which an object may be missed.
-        track_memory: windows after which a track that was not seen again is forgotten.
+        track_memory: windows after which a track that was not seen again is dropped.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TrackLinker:
         self.now = -1
 
     def update(self, objects: Objects, shared: int) -> list[Track]:
-        """Take in a window.
+        """Link the objects of the next window.
 
         Args:
             objects: of the window.
@@ -118,7 +118,7 @@ class TrackLinker:
         return [found[i] for i in range(len(objects.masks))]
 
     def _match(self, objects: Objects, shared: int) -> dict[int, Track]:
-        """Known tracks by the place of their object, first by masks and then by embeddings."""
+        """Match known tracks, by masks, then by embeddings; return them by their object's index."""
         everything = list(range(len(objects.masks)))
         recent = [t for t in self.tracks if self.now - t.last_seen <= self.mask_memory]
         found: dict[int, Track] = {}
@@ -143,47 +143,47 @@ class TrackLinker:
     def _similarity(
         self, lost: Sequence[Track], new: Sequence[int], objects: Objects, shared: int
     ) -> tuple[Tensor, Tensor]:
-        """How alike tracks and objects look, and which pairs may be one object, both (S, N)."""
+        """Return how similar tracks and objects are, and which pairs may match, both (S, N)."""
         cosine = _cosine(lost, objects.embeddings[new])
         probs = [torch.stack([t.class_probs for t in lost]), objects.class_probs[new]]
         roots = [(p / p.sum(1, keepdim=True).clamp(min=1e-6)).sqrt() for p in probs]
         same_class = roots[0] @ roots[1].T >= _MIN_CLASS_OVERLAP
-        # Two that are to be seen at one time, and not in one place, are two.
+        # Two that are visible at the same time without overlapping are different objects.
         seen_then = torch.stack([self._is_visible(t, shared) for t in lost])
         seen_now = objects.masks[new, :shared].flatten(1).any(1)
         apart = seen_then[:, None] & seen_now
         return cosine, (cosine >= _MIN_SIMILARITY) & same_class & ~apart
 
     def _is_visible(self, track: Track, shared: int) -> Tensor:
-        """Whether a track is to be seen in the shared frames; a bool tensor without axes."""
+        """Tell whether a track is visible in the shared frames, as a bool tensor without axes."""
         masks = track.masks[len(track.masks) - shared :]
         return masks.any() & (track.last_seen == self.now - 1)
 
     def _assign(
-        self, tracks: Sequence[Track], places: Sequence[int], gain: Tensor, may_match: Tensor
+        self, tracks: Sequence[Track], indices: Sequence[int], gain: Tensor, may_match: Tensor
     ) -> dict[int, Track]:
-        """Pairs of highest total gain among those that may match."""
+        """Return the pairs of highest total gain among those that may match."""
         ((rows, columns),) = assign([torch.where(may_match, -gain, torch.ones_like(gain))])
         allowed = may_match.cpu()
         return {
-            places[c]: tracks[r]
+            indices[c]: tracks[r]
             for r, c in zip(rows.tolist(), columns.tolist())
             if bool(allowed[r, c])
         }
 
 
 def _confidence(tracks: Sequence[Track], objects: Objects) -> Tensor:
-    """How sure both sides of each pair are of their class, (S, N).
+    """Return the product of the class confidences of each pair, (S, N).
 
-    Of two queries on one object, either may have the better overlap with either of the window
-    before: weighted so, the pairing of the surest with each other has the highest total.
+    Of two queries on one object, either may overlap better with either of the window before. With
+    these weights, pairing the most confident ones has the highest total.
     """
     known = torch.stack([t.class_probs.max() for t in tracks])
     return known[:, None] * objects.class_probs.amax(1)
 
 
 def _cosine(tracks: Sequence[Track], embeddings: Tensor) -> Tensor:
-    """Cosines of the embeddings of S tracks with others (N, C), (S, N)."""
+    """Return the cosines (S, N) of the embeddings of S tracks with others (N, C)."""
     known = torch.stack([t.embedding for t in tracks])
     return torch.nn.functional.cosine_similarity(known[:, None], embeddings[None], dim=-1)
 

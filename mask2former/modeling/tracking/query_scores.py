@@ -1,4 +1,4 @@
-"""How sure a video model is of each of its queries, from classes and, if wanted, from masks."""
+"""Scores of a video model's queries, from classes and, if wanted, from masks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = [
-    "PUBLISHED_SCORES",
-    "QueryScores",
-    "confidence_inside",
-    "iou_of_overlaps",
-    "soft_nms",
-]
-
 
 @dataclass(frozen=True)
 class QueryScores:
     """What a query's class probabilities are multiplied by before the best are taken.
 
     The published video model takes the class probability alone, and two queries on one object both
-    count. Either option changes the order of the results, never a mask.
+    count. Either option changes scores, never a mask.
 
     Args:
         mask_quality: multiply by the mean probability of the pixels inside the mask, as the image
@@ -46,18 +38,18 @@ class QueryScores:
 
     @torch.no_grad()
     def __call__(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
-        """Scores (Q, K), of logits (Q, K+1) and (Q, T, h, w); no-object has none."""
+        """Return scores (Q, K) from logits (Q, K+1) and (Q, T, h, w); no-object has none."""
         probs = class_logits.float().softmax(-1)[:, :-1]
-        return self.weigh(probs, *_look_at_masks(mask_logits)) if self.heed_masks else probs
+        return self.weigh(probs, *_mask_statistics(mask_logits)) if self.uses_masks else probs
 
     @property
-    def heed_masks(self) -> bool:
+    def uses_masks(self) -> bool:
         """Whether anything but classes counts."""
         return self.mask_quality or self.duplicate_iou < 1
 
     def weigh(self, probs: Tensor, quality: Tensor, iou: Tensor) -> Tensor:
-        """Scores (Q, K) of class probabilities (Q, K), from what there is to say of the masks:
-        their quality (Q,) and the IoU of all pairs (Q, Q)."""
+        """Return scores (Q, K) from class probabilities (Q, K), the quality (Q,) of the masks and
+        the IoU of all pairs (Q, Q)."""
         if self.mask_quality:
             probs = probs * quality[:, None]
         if self.duplicate_iou < 1:
@@ -70,7 +62,7 @@ PUBLISHED_SCORES = QueryScores()
 
 
 def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
-    """The factor (Q,), in 0..1, by which linear Soft-NMS lowers each score.
+    """Return the factors (Q,), in 0..1, by which linear Soft-NMS lowers the scores.
 
     Args:
         scores: (Q,), not negative.
@@ -81,7 +73,7 @@ def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
     factors = torch.ones_like(rest)
     for _ in range(len(rest)):
         best = int(rest.argmax())
-        rest[best] = -1  # taken; those are not lowered any more
+        rest[best] = -1  # chosen; no longer lowered
         lower = torch.where(overlaps[best] > threshold, 1 - overlaps[best], 1.0)
         lower[rest < 0] = 1
         rest *= lower
@@ -96,14 +88,14 @@ def iou_of_overlaps(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 
 def confidence_inside(mask_logits: Tensor) -> Tensor:
-    """Sum (N,) of the probabilities of the pixels inside of masks, of logits (N, h, w)."""
+    """Return the sum (N,) of the probabilities inside masks, from logits (N, h, w)."""
     logits = mask_logits.flatten(1).float()
     return (logits.sigmoid() * (logits > 0)).sum(1)
 
 
-def _look_at_masks(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean probability inside each mask (Q,), 0 for an empty one, and the IoU of all pairs (Q, Q),
-    of tubes (Q, T, h, w), of which one frame is in float32 at a time."""
+def _mask_statistics(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean probability inside each mask (Q,), 0 for an empty one, and the IoU of all
+    pairs (Q, Q), of tubes (Q, T, h, w), of which one frame at a time is in float32."""
     count = len(mask_logits)
     total = torch.zeros(count, device=mask_logits.device)
     shared = torch.zeros(count, count, device=mask_logits.device)

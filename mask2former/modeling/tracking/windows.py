@@ -1,4 +1,4 @@
-"""Runs a video model over clips of any length, in windows of frames that share some.
+"""Run a video model over clips of any length, in windows that share frames.
 
 Every frame is read, normalised and passed through the backbone once, whatever the overlap; the head
 sees one window at a time. So memory depends on the window and the size of the frames, and not on
@@ -18,12 +18,10 @@ from torch import Tensor
 
 from ..postprocessing.canvas import Canvas
 
-__all__ = ["Window", "Windows", "run_windows"]
-
 Features = dict[str, Tensor]
 Size = tuple[int, int]  # H, W in pixels
 
-# Pixels (frames x height x width) that pass the backbone at a time: on CPUs more bring no speed.
+# Pixels (frames x height x width) that pass the backbone at a time: more are no faster on CPUs.
 _PIXELS_PER_CHUNK = {"cpu": 2**19}
 _PIXELS_PER_CHUNK_ELSEWHERE = 2**22
 
@@ -54,7 +52,7 @@ class Windows:
 
     Attributes:
         length: W, frames of a window; 0 for one window of all frames.
-        overlap: frames that a window shares with the one before; by them tracks are joined.
+        overlap: frames that a window shares with the one before; tracks are linked on them.
 
     Raises:
         ValueError: windows that share no frame, or have none of their own.
@@ -74,15 +72,15 @@ class Windows:
 
 @dataclass(frozen=True)
 class Window:
-    """What the model says about the T frames of a window.
+    """What the model predicts for the T frames of a window.
 
     Attributes:
         start: index in the clip of its first frame.
-        shared: frames at its start that the window before had, too.
+        shared: frames at its start that the window before had too.
         class_logits: (Q, K+1).
         mask_logits: (Q, T, h, w), over the padded canvas.
-        embeddings: (Q, C), the decoder's queries, by which objects are told; None where the head
-            does not return them as `pred_embeddings`.
+        embeddings: (Q, C), the decoder's queries, by which objects are identified; None where the
+            head does not return them as `pred_embeddings`.
         canvas: says what the masks are resized to.
     """
 
@@ -157,7 +155,7 @@ class _FrameEncoder:
         self.seen = 0
 
     def encode(self, frames: Iterable[Tensor]) -> tuple[Features, int]:
-        """Features (T, C, h, w) by name of all the frames, and T; {} and 0 where there are none."""
+        """Return features (T, C, h, w) by name of all frames, and T; {} and 0 without frames."""
         parts, count = [], 0
         frames = self._checked(frames)
         for first in frames:
@@ -187,7 +185,7 @@ class _FrameEncoder:
 
 
 def _join(kept: Features, new: Features, room: int) -> Features:
-    """The last `room` frames of those kept, if there are so many, and then the new ones."""
+    """Return up to `room` of the last frames kept, followed by the new ones."""
     if not kept or not room:
         return new
     return {name: torch.cat([maps[-room:], new[name]]) for name, maps in kept.items()}

@@ -39,7 +39,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         dec_layers: decoder layers; predictions are made before the first and after each.
         pre_norm: normalise before attention instead of after.
         mask_dim: channels of the mask features.
-        enforce_input_project: project the maps even where their width is right already.
+        enforce_input_project: project the maps even where they have the right width.
     """
 
     _version = 2
@@ -149,7 +149,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             if small is None:
                 predictions.append(self._predict(queries, features))
                 masks = predictions[-1]["pred_masks"].detach()
-                # One by one, as so many channels are put last first on CPUs.
+                # As one channel each: with many, CPUs would first copy them to channels last.
                 masks = _resize(masks.flatten(0, 2)[:, None], sizes[level]).view(
                     *masks.shape[:3], *sizes[level]
                 )
@@ -195,8 +195,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         """Multiply mask embeddings with features (B, T, C, h, w): (B, T, Q, h, w)."""
         embedding, pixels = self.mask_embed(normed)[:, None], features.flatten(3)
         if pixels.shape[:2] == (1, 1):
-            # Of one map, channels that come last are read where they are; of several all are
-            # copied first.
+            # Channels of one map that come last are read without a copy; those of several are not.
             masks = linear(embedding[0, 0], pixels[0, 0].T)[None, None]
         else:
             masks = embedding @ pixels

@@ -14,7 +14,7 @@ from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
 
 @TRANSFORMER_DECODER_REGISTRY.register()
 class StandardTransformerDecoder(nn.Module):
-    """Queries attend to all pixels of one map, which may pass an encoder before.
+    """Queries attend to all pixels of one map, which may first pass an encoder.
 
     Args:
         in_channels: channels of the map.
@@ -31,7 +31,7 @@ class StandardTransformerDecoder(nn.Module):
         pre_norm: normalise before attention instead of after.
         deep_supervision: predict after every layer, not only after the last.
         mask_dim: channels of the mask features.
-        enforce_input_project: project the map even where its width is right already.
+        enforce_input_project: project the map even where it has the right width.
     """
 
     @configurable
@@ -99,7 +99,7 @@ class StandardTransformerDecoder(nn.Module):
             x: the map that queries look at, (B, C', H', W').
             mask_features: (B, mask_dim, H, W).
             mask: padding masks (B, any height, any width), bool, True at pixels to leave out;
-                positions are counted over the whole map all the same.
+                position encodings still span the whole map.
             aux_outputs: also return the predictions of the layers before the last.
 
         Returns:

@@ -90,5 +90,5 @@ def test_level_embedding_tells_levels_apart():
 
 
 def test_feature_that_is_not_there():
-    with pytest.raises(ValueError, match=r"is to see \['res6'\]"):
+    with pytest.raises(ValueError, match=r"features \['res6'\] among"):
         make_decoder(("res6",))
