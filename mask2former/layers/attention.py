@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ..ops.attention import attention
 from ..ops.linear import linear
 from .linear import linear_of, relu_of
 
@@ -52,8 +52,12 @@ class MultiheadAttention(nn.Module):
         wq, wk, wv = self.in_proj_weight.chunk(3)
         bq, bk, bv = self.in_proj_bias.chunk(3)
         projected = linear(query, wq, bq), linear(key, wk, bk), linear(value, wv, bv)
+        query, key, value = (
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected
+        )
         dropout = self.dropout if self.training else 0.0
-        return linear_of(self.out_proj, attention(*projected, self.num_heads, attend, dropout))
+        out = F.scaled_dot_product_attention(query, key, value, attend, dropout)
+        return linear_of(self.out_proj, out.transpose(1, 2).flatten(2))
 
 
 class SelfAttentionLayer(nn.Module):

@@ -1,9 +1,10 @@
 """Linear maps on CPUs, by the library that makes the most of the processor.
 
 PyTorch leaves float32 matrix products, and convolutions of one pixel, to MKL, which on processors
-that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: there it
-takes half of the time, forward and backward. With AVX2, and on Intel's, MKL does not: there oneDNN
-is taken without gradients only, so that all machines add in one order.
+that are not Intel's does without AVX-512. oneDNN, which PyTorch has inside too, does not: by MKL an
+image of 800x1216 takes 15 % more on a Zen 4, and a product twice the time on a Zen 5. With AVX2,
+and on Intel's, MKL uses all there is: there oneDNN is taken without gradients only, so that all
+machines add in one order.
 
 In bfloat16 PyTorch takes oneDNN as well, but writes the bias in a pass of its own, which is saved
 without gradients.

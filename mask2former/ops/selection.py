@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-# Values from which on NumPy's selection takes less time than topk.
+# Values from which on NumPy's selection takes less time than topk: 18 % of matcher and losses.
 _WORTH_NUMPY = 2**19
 
 # Rows whose samples are sorted together: few enough to stay in the cache.
