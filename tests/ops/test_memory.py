@@ -45,18 +45,3 @@ def test_other_systems(monkeypatch):
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert memory.empty_large(*LARGE).shape == LARGE
     memory._trim.cache_clear()
-
-
-def test_scratch_gives_the_same_memory_again():
-    scratch, like = memory.Scratch(), torch.zeros(1, dtype=torch.float64)
-    first = scratch.empty("a", (2, 3), like)
-    assert first.shape == (2, 3)
-    assert first.dtype == torch.float64
-    first.fill_(7)
-    smaller = scratch.empty("a", (4,), like)
-    assert smaller.data_ptr() == first.data_ptr()
-    assert scratch.empty("b", (2, 3), like).data_ptr() != first.data_ptr()
-    larger = scratch.empty("a", (5, 5), like)
-    assert larger.shape == (5, 5)
-    assert (first == 7).all()  # is not part of the larger one
-    assert scratch.empty("a", (3,), like.float()).dtype == torch.float32

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ...ops.masks import resize
-from ...ops.memory import Scratch
 
 Size = tuple[int, int]  # H, W in pixels
 
@@ -42,9 +41,7 @@ class Canvas:
         """Cut maps (N, *padded) to the image."""
         return maps[:, : self.image[0], : self.image[1]]
 
-    def blocks(
-        self, mask_logits: Tensor, scratch: Scratch | None = None
-    ) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(self, mask_logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Do the same as `resize_to_output`, a few rows of the output at a time.
 
         Rows and columns are resized independently of each other. So a block's rows are weighted
@@ -53,8 +50,6 @@ class Canvas:
         Args:
             mask_logits: (N, h, w), of any floating type, or what has that shape, a device, and
                 gives such a tensor for `[:, rows]`.
-            scratch: if given, all blocks use the same memory of it, each overwriting the one
-                before, and have no gradient.
 
         Yields:
             the rows of the output, top to bottom, and their maps (N, rows, output width), float32.
@@ -74,9 +69,7 @@ class Canvas:
             first, last = sources[start][0], sources[rows.stop - 1][1]
             shown = columns.rows(first, last)
             part = weights[rows, first:last].expand(count, -1, -1)
-            size = (count, rows.stop - start, output_width)
-            out = scratch.empty("block", size, shown) if scratch else None
-            yield rows, torch.bmm(part, shown, out=out)
+            yield rows, torch.bmm(part, shown)
 
 
 class _ResizedColumns:

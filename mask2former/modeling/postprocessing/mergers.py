@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...ops.linear import linear
 from ...ops.masks import boxes_from_lines
-from ...ops.memory import Scratch, empty_large
+from ...ops.memory import empty_large
 from .canvas import Canvas
 
 
@@ -233,12 +233,9 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
         for m in mergers
     ]
     masks = mask_logits if len(needed) == mask_logits.shape[0] else mask_logits[needed]
-    # Memory that is used again, as what is freed between blocks would lie scattered.
-    scratch = None if torch.is_grad_enabled() else Scratch()
     with torch.autocast(masks.device.type, enabled=False):
-        for rows, logits in canvas.blocks(masks, scratch):
-            out = scratch.empty("probs", logits.shape, logits) if scratch else None
-            probs = torch.sigmoid(logits, out=out)
+        for rows, logits in canvas.blocks(masks):
+            probs = logits.sigmoid()
             for merger, index in zip(mergers, indices):
                 if index is None:
                     merger.add(rows, logits, probs)

@@ -5,7 +5,6 @@ import torch
 
 from mask2former.modeling.postprocessing import canvas
 from mask2former.modeling.postprocessing.canvas import Canvas
-from mask2former.ops.memory import Scratch
 
 CANVASES = [
     Canvas((20, 28), (17, 25), (11, 31)),  # down and up
@@ -30,18 +29,6 @@ def test_blocks_are_the_whole(sizes, pixels, monkeypatch):
     torch.testing.assert_close(torch.cat(blocks, 1), expected)
     if pixels == 1:
         assert len(blocks) == sizes.output[0]
-
-
-@pytest.mark.parametrize("sizes", CANVASES)
-def test_blocks_in_one_place(sizes, monkeypatch):
-    monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 1})
-    monkeypatch.setattr(canvas, "_MIN_ROWS", 2)
-    maps = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
-    expected, places = sizes.resize_to_output(maps), set()
-    for rows, block in sizes.blocks(maps, Scratch()):
-        torch.testing.assert_close(block, expected[:, rows])
-        places.add(block.data_ptr())
-    assert len(places) == 1
 
 
 def test_halves_become_float32():
