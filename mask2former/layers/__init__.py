@@ -4,6 +4,7 @@ from .attention import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAt
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
 from .feature_pyramid import SimpleFeaturePyramid
 from .initialisation import xavier_matrices_
+from .linear import LinearSequential, linear_of
 from .mlp import MLP
 from .position import SinePositionEncoding
 from .transformer import TransformerDecoder, TransformerEncoder
@@ -16,6 +17,7 @@ __all__ = [
     "DeformableEncoder",
     "DeformableEncoderLayer",
     "FFNLayer",
+    "LinearSequential",
     "MultiheadAttention",
     "SelfAttentionLayer",
     "SimpleFeaturePyramid",
@@ -24,5 +26,6 @@ __all__ = [
     "TransformerDecoder",
     "TransformerEncoder",
     "WindowAttention",
+    "linear_of",
     "xavier_matrices_",
 ]

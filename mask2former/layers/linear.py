@@ -28,6 +28,16 @@ def relu_of(layer: nn.Module, x: Tensor) -> Tensor:
     return F.relu(linear_of(layer, x), inplace=not torch.is_grad_enabled())
 
 
+class LinearSequential(nn.Sequential):
+    """`torch.nn.Sequential` whose linear layers are computed by `linear_of`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply one layer after the other."""
+        for layer in self:
+            x = linear_of(layer, x)
+        return x
+
+
 def need_not_be_called(*layers: nn.Module) -> bool:
     """Return whether layers may be computed from their parameters: no hooks wait for the calls, no
     layer has a forward of its own, and PyTorch's own operators are not counted or recorded."""

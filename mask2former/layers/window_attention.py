@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from .linear import linear_of
+from .linear import LinearSequential, linear_of
 
 # Added to the attention logits between pixels that only the cyclic shift brought together.
 _APART = -100.0
@@ -149,16 +149,6 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width]
 
 
-class _MLP(nn.Sequential):
-    """Linear, activation, dropout, linear, dropout."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., C) to (..., C)."""
-        linear1, activation, dropout1, linear2, dropout2 = self
-        hidden = dropout1(activation(linear_of(linear1, x)))
-        return dropout2(linear_of(linear2, hidden))
-
-
 class SwinBlock(nn.Module):
     """Window attention and an MLP, each after a LayerNorm and inside a residual.
 
@@ -188,7 +178,7 @@ class SwinBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path, mode="row")
         self.norm2 = nn.LayerNorm(dim)
         hidden = int(dim * mlp_ratio)
-        self.mlp = _MLP(
+        self.mlp = LinearSequential(
             OrderedDict(
                 fc1=nn.Linear(dim, hidden),
                 act=nn.GELU(),

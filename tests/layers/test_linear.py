@@ -90,6 +90,13 @@ def test_counters_see_the_call(computed):
     assert not computed
 
 
+def test_layers_in_a_row(computed):
+    layers_in_a_row = layers.LinearSequential(nn.Linear(6, 9), nn.GELU(), nn.Linear(9, 2))
+    x = tensor(4, 6)
+    torch.testing.assert_close(layers_in_a_row(x), nn.Sequential(*layers_in_a_row)(x))
+    assert len(computed) == 2
+
+
 class Encoder(nn.Module):
     """All that is built from linear layers here, on the tokens of one level."""
 

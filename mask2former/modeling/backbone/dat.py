@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
+from ...layers import LinearSequential
 from .dat_attention import LocalAttention, SampledKeyAttention, named_norm
 
 __all__ = ["D2DAT"]
@@ -107,7 +108,7 @@ def _mlp(dim: int, hidden: int) -> nn.Sequential:
     layers = OrderedDict(
         linear1=nn.Linear(dim, hidden), act=nn.GELU(), linear2=nn.Linear(hidden, dim)
     )
-    return nn.Sequential(OrderedDict(chunk=nn.Sequential(layers)))
+    return nn.Sequential(OrderedDict(chunk=LinearSequential(layers)))
 
 
 @BACKBONE_REGISTRY.register()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ...layers import SwinBlock
+from ...layers import SwinBlock, linear_of
 
 __all__ = ["D2SwinTransformer"]
 
@@ -49,7 +49,7 @@ class PatchMerging(nn.Module):
         """Map (B, H, W, C), odd sides zero-padded, to (B, H/2, W/2, 2C), rounded up."""
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
         columns_first = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(columns_first, dim=-1)))
+        return linear_of(self.reduction, self.norm(torch.cat(columns_first, dim=-1)))
 
 
 class SwinStage(nn.Module):
