@@ -88,15 +88,14 @@ def write_video(path: Path, clip: list[np.ndarray], frames: int) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw one video and print what it took; in a process of its own."""
     from mask2former.config import load_config
-    from mask2former.predict.video import VideoPredictor
-    from mask2former.predict.video_drawing import draw_video_file
+    from mask2former.predict import Demo, VideoPredictor
 
     cfg = load_config(args.config_file, args.opts)
     threshold = args.score_threshold if args.weights else 0.0
     settings: dict[str, Any] = {"window": args.window, "score_threshold": threshold}
     predictor = VideoPredictor(cfg, args.weights, array_format="RGB", **settings)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    drawn = draw_video_file(predictor, open_source(args.run[0]), args.run[1], save_json=True)
+    drawn = Demo(predictor).draw_video(open_source(args.run[0]), args.run[1], save_json=True)
     if drawn.error:
         raise drawn.error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

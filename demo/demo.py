@@ -16,37 +16,23 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 # Used by fvcore and detectron2, in part while they are imported, which is why this comes first.
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
 # ruff: noqa: E402
 
-import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.engine.defaults import check_dataset
-from mask2former.formats.images import find_images, read_image
+from mask2former.formats.images import find_images
 from mask2former.formats.video_reading import open_source
-from mask2former.predict.image import Predictor
-from mask2former.predict.result_files import PredictionFiles
-from mask2former.predict.video import VideoPredictor
-from mask2former.predict.video_drawing import draw_video_file
-from mask2former.visualization import (
-    KINDS,
-    ContactSheet,
-    choose_kind,
-    draw,
-    ground_truth,
-    has_kind,
-    semantic_labels,
-)
+from mask2former.predict import Demo, Predictor, VideoPredictor
+from mask2former.visualization import KINDS
 
 if __package__:
     from . import masks
@@ -73,12 +59,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--confidence-threshold",
         type=float,
         help="0 to 1: least score of instances (default 0.5), least class probability of panoptic "
-        "segments (default: the config's), least share of a pixel's best class (default 0)",
+        "segments (default: the config's), least fraction of a pixel's best class (default 0)",
     )
     parser.add_argument("--draw", choices=KINDS, help="which output; the richest by default")
     parser.add_argument(
         "--dataset",
-        help="a registered data set: its ground truth is drawn beside; without "
+        help="a registered dataset: its ground truth is drawn beside; without "
         "--input its images are taken",
     )
     parser.add_argument("--max-images", type=int, help="stop after so many")
@@ -109,27 +95,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load_records(dataset: str | None) -> dict[str, dict[str, Any]]:
-    """Records of a data set by the path of their image, resolved.
-
-    Raises:
-        ValueError, OSError: it is not registered, or its files are missing or damaged.
-    """
-    if not dataset:
-        return {}
-    try:
-        check_dataset(dataset)
-    except ValueError as error:
-        raise ValueError(f"--dataset: {error}") from error
-    return {resolved(record["file_name"]): record for record in DatasetCatalog.get(dataset)}
-
-
-def resolved(file: str) -> str:
-    return str(Path(file).resolve())
-
-
 def setup_config(args: argparse.Namespace) -> CfgNode:
-    """The config of the model; registers the data sets of one's own that it names."""
+    """Read the config of the model; register the datasets of one's own that it names."""
     cfg = load_config(args.config_file, args.opts)
     register_custom(cfg)
     if args.confidence_threshold is not None:  # of panoptic segments
@@ -138,126 +105,70 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-class Demo:
-    """Predicts, draws and collects, one image at a time.
+def drawing(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what images and videos are drawn with."""
+    wanted = args.confidence_threshold
+    score = 0.5 if wanted is None else wanted
+    return {"kind": args.draw, "score_threshold": score, "label_threshold": wanted or 0.0}
+
+
+def run_images(args: argparse.Namespace) -> int:
+    """Draw images; return the exit code, 1 where some were left out.
 
     Raises:
-        ValueError, OSError: the config, the model, an input or the output folder cannot be used.
+        ValueError, OSError: the config, the model, the inputs or the output folder cannot be used.
     """
+    cfg = setup_config(args)
+    if args.dataset:
+        try:
+            check_dataset(args.dataset)
+        except ValueError as error:
+            raise ValueError(f"--dataset: {error}") from error
+    files, source = find_images(args.input), None
+    if args.masks:
+        predictor, source = masks.build_predictor(args, cfg)
+    else:
+        predictor = Predictor(cfg, array_format="RGB")
+    demo = Demo(predictor, dataset=args.dataset, masks=source, **drawing(args))
+    files = (files or demo.images)[: args.max_images]
+    failed: list[str] = []
 
-    def __init__(self, args: argparse.Namespace):
-        self.args = args
-        cfg = setup_config(args)
-        self.records = load_records(args.dataset)
-        self.images = find_images(args.input) or [r["file_name"] for r in self.records.values()]
-        self.images = self.images[: args.max_images]
-        columns = ["Input", "Prediction"] + (["Ground truth"] if args.dataset else [])
-        self.sheet = ContactSheet(args.output, "Mask2Former", columns)
-        self.naming = masks.MaskNaming(args, cfg) if args.masks else None
-        self.predictor = self.naming.predictor if self.naming else Predictor(cfg, None, None, "RGB")
-        self.metadata = self.predictor.metadata
-        self.files = PredictionFiles(args.output, self.metadata) if args.save_json else None
-        # Results are scored by the data set's ids, which images from elsewhere lack.
-        self.with_ids = all("image_id" in (self.record(file) or {}) for file in self.images)
+    def leave_out(file: str, error: Exception) -> None:
+        tqdm.write(f"demo.py: left out {file}: {error}", file=sys.stderr)
+        failed.append(file)
 
-    def record(self, file: str) -> dict[str, Any] | None:
-        """What the data set says about an image."""
-        return self.records.get(resolved(file))
-
-    def threshold(self, kind: str) -> float:
-        """What the threshold option means for a kind of result."""
-        if self.args.confidence_threshold is not None:
-            return self.args.confidence_threshold
-        return 0.5 if kind == "instance" else 0.0
-
-    def read(self, file: str) -> tuple[np.ndarray, dict[str, Any]]:
-        """The image (H, W, 3), RGB, and its ground truth, which may be empty.
-
-        Raises:
-            ValueError, OSError: the image, or its annotations, cannot be read.
-        """
-        image, record = read_image(file, "RGB"), self.record(file)
-        if record is None:
-            return image, {}
-        metadata = MetadataCatalog.get(self.args.dataset)
-        return image, ground_truth(record, metadata, image.shape[:2])
-
-    def predict(self, file: str, image: np.ndarray, truth: dict[str, Any]) -> dict[str, Any]:
-        """What the model says of one image; raises as `read` for masks that cannot be used."""
-        if self.naming:
-            return self.naming.predict(file, image, self.record(file), truth)
-        return self.predictor(image)
-
-    def show(
-        self, file: str, image: np.ndarray, truth: dict[str, Any], prediction: dict[str, Any]
-    ) -> None:
-        """Draw one image, and its ground truth: of the same kind if there is one."""
-        kind = choose_kind(prediction, self.args.draw)
-        pictures = {
-            "Input": image,
-            "Prediction": draw(image, prediction, self.metadata, kind, self.threshold(kind)),
-        }
-        if truth:
-            metadata = MetadataCatalog.get(self.args.dataset)
-            true_kind = kind if has_kind(truth, kind) else None
-            pictures["Ground truth"] = draw(image, truth, metadata, true_kind)
-        self.sheet.add(Path(file).stem, pictures)
-        if self.files:
-            self.collect(file, prediction)
-
-    def collect(self, file: str, prediction: dict[str, Any]) -> None:
-        """Keep the results of one image for the json files."""
-        labels = None
-        if "sem_seg" in prediction:
-            labels = semantic_labels(prediction["sem_seg"], self.threshold("semantic")).numpy()
-        image_id = self.record(file)["image_id"] if self.with_ids else None
-        self.files.add(file, prediction, labels, self.threshold("instance"), image_id)
-
-    def run(self) -> int:
-        """Go through all images; returns how many could not be read."""
-        failed = 0
-        for file in tqdm(self.images, unit="image", disable=None):
-            try:
-                image, truth = self.read(file)
-                prediction = self.predict(file, image, truth)
-            except (OSError, ValueError) as error:
-                tqdm.write(f"demo.py: left out {file}: {error}", file=sys.stderr)
-                failed += 1
-            else:
-                self.show(file, image, truth, prediction)
-        weights = self.predictor.cfg.MODEL.WEIGHTS or "random weights"
-        page = self.sheet.write(f"{self.args.config_file}, {weights}")
-        if self.files:
-            for path in self.files.write():
-                print(f"results: {path}")
-        print(f"{len(self.images) - failed} of {len(self.images)} images drawn: {page}")
-        return failed
+    page, *results = demo.draw_files(
+        files,
+        args.output,
+        note=f"{args.config_file}, {predictor.cfg.MODEL.WEIGHTS or 'random weights'}",
+        save_json=args.save_json,
+        on_error=leave_out,
+        progress=True,
+    )
+    for path in results:
+        print(f"results: {path}")
+    print(f"{len(files) - len(failed)} of {len(files)} images drawn: {page}")
+    return 1 if failed else 0
 
 
 def run_video(args: argparse.Namespace) -> int:
-    """Draws a video; returns the exit code, 130 after an interruption.
+    """Draw a video; return the exit code, 130 after an interruption.
 
     Raises:
         ValueError, OSError: the config, the model, the input or the output cannot be used.
     """
     source = open_source(args.video_input, "skip" if args.skip_damaged else "stop")
-    wanted = args.confidence_threshold
+    options = drawing(args)
     predictor = VideoPredictor(
         setup_config(args),
         array_format="RGB",
         window=args.window,
-        score_threshold=0.5 if wanted is None else wanted,
+        score_threshold=options["score_threshold"],
         max_overlap=0.6,  # one name on an object
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
-    drawn = draw_video_file(
-        predictor,
-        source,
-        args.output,
-        kind=args.draw,
-        label_threshold=wanted or 0.0,
-        save_json=args.save_json,
-    )
+    demo = Demo(predictor, **options)
+    drawn = demo.draw_video(source, args.output, save_json=args.save_json, progress=True)
     rate = drawn.frames / max(drawn.seconds, 1e-9)
     state = "interrupted: " if drawn.interrupted else ""
     files = ", ".join(map(str, drawn.paths)) or "nothing written"
@@ -268,13 +179,11 @@ def run_video(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, 1 where images were left out, 2 after an error."""
+    """Run the script; return the exit code: 0, 1 where images were left out, 2 after an error."""
     args = parse_args(argv)
     setup_logger(name="mask2former", abbrev_name="m2f")
     try:
-        if args.video_input:
-            return run_video(args)
-        return 1 if Demo(args).run() else 0
+        return run_video(args) if args.video_input else run_images(args)
     except (OSError, ValueError, ImportError) as error:
         if os.environ.get("MASK2FORMER_DEBUG"):
             raise

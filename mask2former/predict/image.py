@@ -18,8 +18,6 @@ from ..checkpoints.published import get_checkpoint_file, get_config
 from ..formats.images import read_image
 from ..modeling.build import build_model
 
-__all__ = ["ImageLike", "Predictor"]
-
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
@@ -34,6 +32,7 @@ class Predictor:
         cfg: the config, a copy.
         model: in eval mode.
         metadata: detectron2's Metadata of the first test set, with the names of the classes.
+        array_format: order of the channels in arrays.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Predictor:
 
         Raises:
             ValueError: an unknown name in the config or of it, or weights that cannot be read.
-            FileNotFoundError: weights that are not there.
+            FileNotFoundError: missing weights.
         """
         if array_format not in ("BGR", "RGB"):
             raise ValueError(f"array_format is 'BGR' or 'RGB', got {array_format!r}")
@@ -74,13 +73,13 @@ class Predictor:
         if self.cfg.MODEL.WEIGHTS:
             checkpointer = Checkpointer(self.model, min_match=self.cfg.MODEL.WEIGHTS_MIN_MATCH)
             checkpointer.load(self.cfg.MODEL.WEIGHTS)
-        self._array_format = array_format
+        self.array_format = array_format
         shortest = cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
 
     @torch.no_grad()
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Any:
-        """Predicts one image, or several as one batch.
+        """Predict one image, or several as one batch.
 
         Args:
             images: a file, a PIL image or an array (H, W, 3) or (H, W) uint8 in [0, 255]; or a
@@ -92,7 +91,7 @@ class Predictor:
             of them.
 
         Raises:
-            FileNotFoundError: a file is not there.
+            FileNotFoundError: a file is missing.
             ValueError: a file is no image, an array has another shape or type, or the model is one
                 for video: see ``predict_clip``.
         """
@@ -104,7 +103,7 @@ class Predictor:
 
     @torch.no_grad()
     def predict_clip(self, frames: Sequence[ImageLike]) -> dict[str, Any]:
-        """Predicts the frames of one clip, T images of one size, with a video model.
+        """Predict the frames of one clip, T images of one size, with a video model.
 
         Returns:
             what the model returns for a clip: "image_size", "pred_scores", "pred_labels" and
@@ -120,7 +119,7 @@ class Predictor:
         return self.model([prepared[0] | {"image": [frame["image"] for frame in prepared]}])
 
     def _prepare(self, image: ImageLike) -> dict[str, Any]:
-        """Returns what the model takes: "image" (3, H, W) uint8 and the size of the result."""
+        """Return what the model takes: "image" (3, H, W) uint8 and the size of the result."""
         return self._prepare_array(self._to_array(image))
 
     def _prepare_array(self, array: np.ndarray) -> dict[str, Any]:
@@ -129,15 +128,20 @@ class Predictor:
         tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 
-    def _to_array(self, image: ImageLike) -> np.ndarray:
-        """Returns (H, W, 3) uint8 in the order of channels of INPUT.FORMAT."""
+    def to_rgb(self, image: ImageLike) -> np.ndarray:
+        """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it."""
+        return self._to_array(image, "RGB")
+
+    def _to_array(self, image: ImageLike, wanted: str | None = None) -> np.ndarray:
+        """Return (H, W, 3) uint8, the channels in the wanted order, or in that of INPUT.FORMAT."""
+        wanted = wanted or self.cfg.INPUT.FORMAT
         if isinstance(image, str | os.PathLike):
-            return read_image(os.fspath(image), self.cfg.INPUT.FORMAT)
+            return read_image(os.fspath(image), wanted)
         if isinstance(image, Image.Image):
             array, order = np.asarray(ImageOps.exif_transpose(image).convert("RGB")), "RGB"
         else:
-            array, order = _check_array(image), self._array_format
-        return array if order == self.cfg.INPUT.FORMAT else array[:, :, ::-1]
+            array, order = _check_array(image), self.array_format
+        return array if order == wanted else array[:, :, ::-1]
 
 
 def _check_array(array: np.ndarray) -> np.ndarray:

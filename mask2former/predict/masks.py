@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 
+from ..checkpoints.published import get_config
+from ..formats.mask_files import LabelMasks, MaskFile, find_mask_file
 from ..modeling.mask_classifier import MaskClassifier, SamBackbone, SamPrompts, SamSegmenter
 from .image import ImageLike, Predictor
 
-__all__ = ["MaskPredictor"]
+GROUND_TRUTH = "ground-truth"
 
 
 class MaskPredictor(Predictor):
@@ -46,14 +49,12 @@ class MaskPredictor(Predictor):
             FileNotFoundError, ImportError, ValueError: as `Predictor` and `load_sam`; or the config
                 is that of another model.
         """
-        if not isinstance(cfg, str):
-            check_names_masks(cfg)
-            if sam and cfg.MODEL.BACKBONE.NAME == "build_sam_backbone":
-                cfg = cfg.clone()
-                cfg.defrost()
-                cfg.MODEL.SAM.WEIGHTS = os.fspath(sam)
+        cfg = get_config(cfg) if isinstance(cfg, str) else cfg.clone()
+        _check_names_masks(cfg)
+        if sam and cfg.MODEL.BACKBONE.NAME == "build_sam_backbone":
+            cfg.defrost()
+            cfg.MODEL.SAM.WEIGHTS = os.fspath(sam)
         super().__init__(cfg, weights, device, array_format)
-        check_names_masks(self.cfg)
         self.model: MaskClassifier
         self.sam: SamSegmenter | None = None
         if isinstance(self.model.backbone, SamBackbone):
@@ -98,22 +99,67 @@ class MaskPredictor(Predictor):
         return self.model([prepared | {"masks": masks, "mask_scores": scores}])[0]
 
     def _with_prompts(
-        self, array: np.ndarray, prepared: dict[str, Any], prompts: SamPrompts
+        self, image: np.ndarray, prepared: dict[str, Any], prompts: SamPrompts
     ) -> dict[str, Any]:
         if self.sam is None:
             raise ValueError("MaskPredictor: prompts need SAM; give the folder of its weights")
         if isinstance(self.model.backbone, SamBackbone):
             return self.model([prepared | {"prompts": prompts}])[0]
-        if self.cfg.INPUT.FORMAT == "BGR":
-            array = array[:, :, ::-1]
-        image = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
-        masks, scores = self.sam(image, prompts)
+        rgb = image if self.cfg.INPUT.FORMAT == "RGB" else image[:, :, ::-1]
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+        masks, scores = self.sam(pixels, prompts)
         made = {"masks": masks.cpu(), "mask_scores": scores}
         return made | self.model([prepared | made])[0]
 
 
-def check_names_masks(cfg: CfgNode) -> None:
-    """Raises a ValueError where a config is that of a model that names no given masks."""
+class MaskSource:
+    """Where the masks come from that a `MaskPredictor` names in the images of files.
+
+    Args:
+        source: a file of masks or a folder with one for each image, see `MaskFile`; `GROUND_TRUTH`;
+            or prompts for SAM.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | SamPrompts):
+        self.source = source
+        self._file: MaskFile | None = None
+
+    def of_image(
+        self, file: str, size: tuple[int, int], image_id: Any, truth: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return what `MaskPredictor.__call__` takes beside an image: masks and scores, or prompts.
+
+        Args:
+            file: of the image.
+            size: (H, W) of the image, in pixels.
+            image_id: the dataset's, by which masks of a file are found if it has no names; or None.
+            truth: its ground truth, which may be empty; see `ground_truth`.
+
+        Raises:
+            ValueError, OSError: masks that are missing, damaged or of another size.
+        """
+        if isinstance(self.source, SamPrompts):
+            return {"prompts": self.source}
+        if self.source == GROUND_TRUTH:
+            return {"masks": _true_masks(file, truth)}
+        path = find_mask_file(os.fspath(self.source), file)
+        if self._file is None or self._file.path != path:
+            self._file = MaskFile(path)  # a folder has another one for the next image
+        masks, scores = self._file.of_image(file, size, image_id)
+        return {"masks": masks, "scores": scores}
+
+
+def _true_masks(file: str, truth: Mapping[str, Any]) -> Any:
+    """Return the segments of the ground truth, or else its instances."""
+    if "panoptic_seg" in truth:
+        return LabelMasks(truth["panoptic_seg"][0].numpy())
+    if "instances" in truth:
+        return truth["instances"].pred_masks
+    raise ValueError(f"the dataset has no masks for {file}")
+
+
+def _check_names_masks(cfg: CfgNode) -> None:
+    """Raise a ValueError where a config is that of a model that names no given masks."""
     if cfg.MODEL.META_ARCHITECTURE != "MaskClassifier":
         raise ValueError(
             "masks can be named by a model whose MODEL.META_ARCHITECTURE is MaskClassifier, such "

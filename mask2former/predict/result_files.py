@@ -1,22 +1,79 @@
-"""Predictions as files in COCO's result formats, for images that need no ground truth."""
+"""Predictions as files: of images in COCO's result formats, of a video as one growing json list."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.data import Metadata
 from detectron2.structures import Instances
+from torch import Tensor
 
 from ..evaluation.class_names import class_name
 from ..evaluation.ids import DatasetIds
 from ..evaluation.instance.evaluator import instances_to_json
-from ..formats.json_files import write_json
+from ..formats.json_files import JsonStream, write_json
 from ..formats.label_maps import write_panoptic_png
 from ..formats.rle import encode_segments
+from ..visualization import semantic_labels
+
+
+class _Categories:
+    """Turns what a model returns into entries with the dataset's categories.
+
+    Args:
+        metadata: of the dataset: the tables `*_dataset_id_to_contiguous_id`, of a semantic dataset
+            `sem_seg_labels`, and names. Classes without a table keep their numbers.
+    """
+
+    def __init__(self, metadata: Metadata):
+        things = metadata.get("thing_dataset_id_to_contiguous_id")
+        stuff = metadata.get("stuff_dataset_id_to_contiguous_id")
+        labels = metadata.get("sem_seg_labels")
+        if stuff is None and labels is not None:
+            stuff = {label: k for k, label in enumerate(labels)}
+        elif stuff is None and not metadata.get("stuff_classes"):
+            stuff = things
+        self._metadata = metadata
+        self._tables = {False: stuff or {}, True: things or {}}
+        name = metadata.get("name", "the dataset")
+        self._things = DatasetIds(things, name, "thing")
+        self._stuff = DatasetIds(stuff, name, "stuff")
+
+    def id(self, label: int, is_thing: bool) -> int:
+        """Return the dataset's id of a contiguous class.
+
+        Raises:
+            ValueError: the dataset has no such class.
+        """
+        return (self._things if is_thing else self._stuff)[label]
+
+    def name(self, label: int, is_thing: bool) -> str:
+        """Return the name of a contiguous class."""
+        return class_name(self._metadata, label, is_thing)
+
+    def as_coco(self) -> list[dict[str, Any]]:
+        """Return COCO's `categories`; a class that is in both tables is a thing."""
+        categories = {
+            i: {"id": i, "name": self.name(label, is_thing), "isthing": int(is_thing)}
+            for is_thing, table in self._tables.items()
+            for i, label in table.items()
+        }
+        return [categories[i] for i in sorted(categories)]
+
+    def instances(self, instances: Instances) -> list[dict[str, Any]]:
+        """Return an entry for each of N instances; see `instances_to_json`."""
+        return instances_to_json(instances.to("cpu"), self._things)
+
+    def semantic(self, scores: Tensor, threshold: float) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield each class that is in a semantic result, and its entry; see `semantic_labels`."""
+        labels = semantic_labels(scores, threshold).numpy()
+        present = [label for label in np.unique(labels).tolist() if label >= 0]
+        for label, rle in zip(present, encode_segments(labels, present)):
+            yield label, {"category_id": self.id(label, False), "segmentation": rle}
 
 
 class PredictionFiles:
@@ -24,25 +81,31 @@ class PredictionFiles:
 
     Into its folder go, as far as the model gives them: `instances.json`, a list of COCO results;
     `panoptic.json` with PNGs in `panoptic/`; and `semantic.json`, a list of one mask for each
-    class of each image. Images are told by `image_id` and `file_name`. Category ids are the data
-    set's own.
+    class of each image. Images are identified by `image_id` and `file_name`. Category ids are the
+    dataset's own.
 
     Args:
         folder: made where it is missing.
-        metadata: maps the model's classes to the data set's ids and names.
+        metadata: maps the model's classes to the dataset's ids and names.
+        score_threshold: instances of a lower score are left out, in 0..1.
+        label_threshold: least fraction of a pixel's best class in a semantic result, in 0..1.
 
     Raises:
         OSError: the folder cannot be made.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], metadata: Metadata):
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        metadata: Metadata,
+        score_threshold: float = 0.0,
+        label_threshold: float = 0.0,
+    ):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._metadata = metadata
-        things, stuff = _tables(metadata)
-        name = metadata.get("name", "the data set")
-        self._thing_ids = DatasetIds(things, name, "thing")
-        self._stuff_ids = DatasetIds(stuff, name, "stuff")
+        self.score_threshold = score_threshold
+        self.label_threshold = label_threshold
+        self._categories = _Categories(metadata)
         self._image_ids: set[Any] = set()
         self._images: list[dict[str, Any]] = []
         self._instances: list[dict[str, Any]] = []
@@ -50,33 +113,26 @@ class PredictionFiles:
         self._semantic: list[dict[str, Any]] = []
         self._kinds: set[str] = set()
 
-    def add(
-        self,
-        file_name: str,
-        prediction: Mapping[str, Any],
-        labels: np.ndarray | None = None,
-        threshold: float = 0.0,
-        image_id: Any = None,
-    ) -> None:
+    def add(self, file_name: str, prediction: Mapping[str, Any], image_id: Any = None) -> None:
         """Take in the result of one image; panoptic PNGs are written at once.
 
         Args:
-            file_name: tells the image.
+            file_name: identifies the image.
             prediction: what the model returns; see `MaskFormer.forward`.
-            labels: (H, W), the semantic result as contiguous classes, -1 for none.
-            threshold: instances of a lower score are left out, in 0..1.
-            image_id: the data set's own, which scoring needs; by default images count from 1.
+            image_id: the dataset's own, which scoring needs; by default images count from 1.
 
         Raises:
-            ValueError: an image_id that was there, or a class that the data set lacks.
+            ValueError: an image_id that came before, or a class that the dataset lacks.
         """
         image = {"image_id": self._new_id(image_id), "file_name": file_name}
         if "panoptic_seg" in prediction:
             self._add_panoptic(image, *prediction["panoptic_seg"])
         if "instances" in prediction:
-            self._add_instances(image, prediction["instances"], threshold)
-        if labels is not None:
-            self._add_semantic(image, labels)
+            self._add_instances(image, prediction["instances"])
+        if "sem_seg" in prediction:
+            self._kinds.add("semantic")
+            entries = self._categories.semantic(prediction["sem_seg"], self.label_threshold)
+            self._semantic += [{**image, **entry} for _, entry in entries]
 
     def write(self) -> list[Path]:
         """Write the json files and return their paths."""
@@ -85,7 +141,7 @@ class PredictionFiles:
             "panoptic": {
                 "images": self._images,
                 "annotations": self._panoptic,
-                "categories": _categories(self._metadata),
+                "categories": self._categories.as_coco(),
             },
             "semantic": self._semantic,
         }
@@ -102,27 +158,20 @@ class PredictionFiles:
         self._image_ids.add(image_id)
         return image_id
 
-    def _add_instances(
-        self, image: Mapping[str, Any], instances: Instances, threshold: float
-    ) -> None:
+    def _add_instances(self, image: Mapping[str, Any], instances: Instances) -> None:
         self._kinds.add("instances")
-        kept = instances[instances.scores >= threshold].to("cpu")
-        results = instances_to_json(kept, self._thing_ids)
-        self._instances += [{**image, **result} for result in results]
+        kept = instances[instances.scores >= self.score_threshold]
+        self._instances += [{**image, **entry} for entry in self._categories.instances(kept)]
 
     def _add_panoptic(
-        self, image: Mapping[str, Any], ids: Any, segments: Sequence[Mapping[str, Any]]
+        self, image: Mapping[str, Any], ids: Tensor, segments: Sequence[Mapping[str, Any]]
     ) -> None:
         self._kinds.add("panoptic")
         segment_map = ids.cpu().numpy()
         height, width = segment_map.shape
+        image_id, file_name = image["image_id"], image["file_name"]
         self._images.append(
-            {
-                "id": image["image_id"],
-                "file_name": image["file_name"],
-                "height": height,
-                "width": width,
-            }
+            {"id": image_id, "file_name": file_name, "height": height, "width": width}
         )
         png = f"{len(self._images):06d}.png"
         write_panoptic_png(self.folder / "panoptic" / png, segment_map)
@@ -130,39 +179,74 @@ class PredictionFiles:
         areas = np.bincount(segment_map.ravel(), minlength=last + 1).tolist()
         infos = []
         for segment in segments:
-            table = self._thing_ids if segment["isthing"] else self._stuff_ids
-            category, area = table[segment["category_id"]], areas[segment["id"]]
+            category = self._categories.id(segment["category_id"], bool(segment["isthing"]))
+            area = areas[segment["id"]]
             infos.append({"id": segment["id"], "category_id": category, "area": area})
-        self._panoptic.append(
-            {"image_id": image["image_id"], "file_name": png, "segments_info": infos}
-        )
-
-    def _add_semantic(self, image: Mapping[str, Any], labels: np.ndarray) -> None:
-        self._kinds.add("semantic")
-        present = [label for label in np.unique(labels).tolist() if label >= 0]
-        for label, rle in zip(present, encode_segments(labels, present)):
-            entry = {"category_id": self._stuff_ids[label], "segmentation": rle}
-            self._semantic.append({**image, **entry})
+        self._panoptic.append({"image_id": image_id, "file_name": png, "segments_info": infos})
 
 
-def _tables(metadata: Metadata) -> tuple[dict[int, int] | None, dict[int, int] | None]:
-    """The data set's ids of things and of the classes of semantic results, to contiguous ones."""
-    things = metadata.get("thing_dataset_id_to_contiguous_id")
-    stuff = metadata.get("stuff_dataset_id_to_contiguous_id")
-    labels = metadata.get("sem_seg_labels")
-    if stuff is None and labels is not None:
-        stuff = {label: k for k, label in enumerate(labels)}
-    elif stuff is None and not metadata.get("stuff_classes"):
-        stuff = things
-    return things, stuff
+class TrackFile:
+    """Writes a list with an entry for each object of each frame, in the order of the frames.
 
+    An entry has "frame" (from 0 on), "seconds", "track_id" (for instances and panoptic segments),
+    "category_id" (the dataset's own), "category", "score" (of instances), "isthing" (of panoptic
+    segments) and "segmentation" (RLE). The file appears when it is closed.
 
-def _categories(metadata: Metadata) -> list[dict[str, Any]]:
-    """The data set's categories; a class that is in both tables is a thing."""
-    things, stuff = _tables(metadata)
-    categories = {}
-    for table, is_thing in ((stuff or {}, False), (things or {}, True)):
-        for i, label in table.items():
-            name = class_name(metadata, label, is_thing)
-            categories[i] = {"id": i, "name": name, "isthing": int(is_thing)}
-    return [categories[i] for i in sorted(categories)]
+    Args:
+        path: json file; its folder is made where missing.
+        metadata: maps the model's classes to the dataset's ids and names.
+        label_threshold: least fraction of a pixel's best class in a semantic result, in 0..1.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], metadata: Metadata, label_threshold: float = 0.0
+    ):
+        self._path = Path(path)
+        self._stream = JsonStream(self._path)
+        self._categories = _Categories(metadata)
+        self._label_threshold = label_threshold
+        self._frame = 0
+
+    def add(self, seconds: float, prediction: Mapping[str, Any]) -> None:
+        """Take in the next frame.
+
+        Args:
+            seconds: when it is shown.
+            prediction: what `VideoPredictor` yields; a semantic result is written where there is no
+                other.
+        """
+        head = {"frame": self._frame, "seconds": round(seconds, 6)}
+        for entry in self._entries(prediction):
+            self._stream.write(head | entry)
+        self._frame += 1
+
+    def close(self, keep: bool = True) -> None:
+        """Write the file, or nothing."""
+        self._stream.close(merge=False)
+        if not keep:
+            self._path.unlink()
+
+    def _entries(self, prediction: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if "panoptic_seg" in prediction:
+            ids, segments = prediction["panoptic_seg"]
+            masks = encode_segments(ids.cpu().numpy(), [segment["id"] for segment in segments])
+            for segment, mask in zip(segments, masks):
+                is_thing = bool(segment["isthing"])
+                category = self._category(segment["category_id"], is_thing)
+                head = {"track_id": segment["id"], **category, "isthing": is_thing}
+                yield {**head, "segmentation": mask}
+        elif "instances" in prediction:
+            instances = prediction["instances"]
+            entries = self._categories.instances(instances)
+            columns = (instances.track_ids.tolist(), instances.pred_classes.tolist(), entries)
+            for track_id, label, entry in zip(*columns):
+                yield {"track_id": track_id, **self._category(label, True), **entry}
+        elif "sem_seg" in prediction:
+            for label, entry in self._categories.semantic(
+                prediction["sem_seg"], self._label_threshold
+            ):
+                yield {**self._category(label, False), **entry}
+
+    def _category(self, label: int, is_thing: bool) -> dict[str, Any]:
+        name = self._categories.name(label, is_thing)
+        return {"category_id": self._categories.id(label, is_thing), "category": name}

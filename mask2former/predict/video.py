@@ -19,8 +19,6 @@ from ..modeling.tracking.windows import Windows, run_windows
 from ..ops.masks import mask_boxes
 from .image import ImageLike, Predictor
 
-__all__ = ["VideoPredictor"]
-
 DEFAULT_WINDOW = 16  # frames, where the config has no window: a stream may have no end
 
 
@@ -76,7 +74,7 @@ class VideoPredictor(Predictor):
         self.is_video_model = self.cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
 
     def __call__(self, frames: Iterable[ImageLike]) -> Iterator[dict[str, Any]]:
-        """Predicts the frames of one video.
+        """Predict the frames of one video.
 
         Args:
             frames: images of one size, as `Predictor` takes them; read once, in their order, and
@@ -102,20 +100,20 @@ class VideoPredictor(Predictor):
 
     def _prepare_all(self, frames: Iterable[ImageLike]) -> Iterator[dict[str, Any]]:
         size = None
-        for number, frame in enumerate(frames):
+        for i, frame in enumerate(frames):
             prepared = self._prepare(frame)
             found = (prepared["height"], prepared["width"])
             size = size or found
             if found != size:
                 raise ValueError(
-                    f"frame {number} is {found[1]}x{found[0]} (width x height), those before are "
+                    f"frame {i} is {found[1]}x{found[0]} (width x height), those before are "
                     f"{size[1]}x{size[0]}: expected frames of one size"
                 )
             yield prepared
 
     @torch.no_grad()
     def _each(self, inputs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Results of a model for images."""
+        """Yield the results of a model for images."""
         num_classes = self.cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         tracker = FrameTracker(num_classes, self.score_threshold)
         for prepared in inputs:
@@ -125,7 +123,7 @@ class VideoPredictor(Predictor):
     def _track(
         self, inputs: Iterable[dict[str, Any]], first: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
-        """Results of a model for video."""
+        """Yield the results of a model for video."""
         images = (prepared["image"] for prepared in inputs)
         output = (first["height"], first["width"])
         ids = count(1)
@@ -144,7 +142,7 @@ class VideoPredictor(Predictor):
 
 
 def _choose(tracked: TrackedWindow, threshold: float) -> list[int]:
-    """The places of the objects that are shown at all and have the score."""
+    """Return the indices of the objects that are shown at all and have the score."""
     return [
         i
         for i, (track, shown) in enumerate(zip(tracked.tracks, tracked.shown))
@@ -153,20 +151,21 @@ def _choose(tracked: TrackedWindow, threshold: float) -> list[int]:
 
 
 def _choose_masks(tracks: Sequence[Track], masks: Tensor, max_overlap: float) -> list[int]:
-    """Places, in order, of masks (N, H, W) that are not empty and repeat no better one."""
-    there = masks.flatten(1).any(1).nonzero()[:, 0].tolist()
-    if max_overlap >= 1 or len(there) < 2:
-        return there
-    iou = mask_iou(masks[there], masks[there])
+    """Return the indices of masks (N, H, W) that are not empty and repeat no better one."""
+    visible = masks.flatten(1).any(1).nonzero()[:, 0].tolist()
+    if max_overlap >= 1 or len(visible) < 2:
+        return visible
+    iou = mask_iou(masks[visible], masks[visible])
+    scores = [float(tracks[i].class_probs.max()) for i in visible]
     kept: list[int] = []
-    for i in sorted(range(len(there)), key=lambda i: -float(tracks[there[i]].class_probs.max())):
+    for i in sorted(range(len(visible)), key=lambda i: -scores[i]):
         if all(iou[i, j] <= max_overlap for j in kept):
             kept.append(i)
-    return [there[i] for i in sorted(kept)]
+    return [visible[i] for i in sorted(kept)]
 
 
 def _instances(tracks: Sequence[Track], masks: Tensor) -> Instances:
-    """What one frame shows of tracks, with masks (N, H, W)."""
+    """Return what one frame shows of tracks, with masks (N, H, W)."""
     best = [track.class_probs.max(0) for track in tracks]
     instances = Instances(tuple(masks.shape[-2:]))
     instances.pred_masks = masks

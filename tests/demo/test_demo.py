@@ -16,8 +16,8 @@ from pycocotools.coco import COCO
 
 from demo import demo
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic import write_shapes
 from mask2former.evaluation import pq_compute
+from mask2former.formats.images import find_images
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/shapes"
@@ -60,17 +60,6 @@ def runner(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return runner(CONFIG, tmp_path, capsys)
-
-
-@pytest.fixture
-def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three drawn validation images, registered."""
-    monkeypatch.setattr(DatasetCatalog, "data", {})
-    monkeypatch.setattr(MetadataCatalog, "data", {})
-    root = tmp_path / "datasets"
-    write_shapes(root, seed=5, train=1, val=3, size=64, workers=1)
-    register_all(str(root))
-    return root / "shapes"
 
 
 def results(tmp_path: Path, kind: str) -> Any:
@@ -120,14 +109,14 @@ def test_which_files_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (tmp_path / name).write_text("")
     (tmp_path / "c" / "folder.png").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert demo.find_images(["b"]) == ["b/1.png", "b/2.JPG"]
-    assert demo.find_images(["c/*.png"]) == ["c/3.png"]
-    assert demo.find_images(["c/**/*.*"]) == ["c/3.png", "c/d/4.tif"]
-    assert demo.find_images(["[x].png", "b/note.txt"]) == ["[x].png", "b/note.txt"]
-    assert demo.find_images(["c/3.png", "b", "b/1.png"]) == ["c/3.png", "b/1.png", "b/2.JPG"]
+    assert find_images(["b"]) == ["b/1.png", "b/2.JPG"]
+    assert find_images(["c/*.png"]) == ["c/3.png"]
+    assert find_images(["c/**/*.*"]) == ["c/3.png", "c/d/4.tif"]
+    assert find_images(["[x].png", "b/note.txt"]) == ["[x].png", "b/note.txt"]
+    assert find_images(["c/3.png", "b", "b/1.png"]) == ["c/3.png", "b/1.png", "b/2.JPG"]
     for item in ("none.png", "c/d/*.jpg", "c/folder.png"):
         with pytest.raises(FileNotFoundError, match=re.escape(f"--input {item}: no such file")):
-            demo.find_images(["b", item])
+            find_images(["b", item])
 
 
 def test_threshold_of_instances(tmp_path: Path, photo: Path, run: Run) -> None:

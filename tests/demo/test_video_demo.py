@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mask2former.predict.demo as drawing
 from demo import demo
 from mask2former.formats.video_reading import Frame, open_source
 from mask2former.formats.video_writing import VideoFileWriter
-from mask2former.predict import video_drawing
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
 pytest.importorskip("av")
@@ -143,7 +143,7 @@ def test_an_interruption_leaves_a_file_that_plays(
     monkeypatch.undo()  # signals are real here
     previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
-    draw = video_drawing.draw
+    draw = drawing.draw
     drawn = []
 
     def interrupt(*args, **options):
@@ -152,7 +152,7 @@ def test_an_interruption_leaves_a_file_that_plays(
             os.kill(os.getpid(), number)
         return draw(*args, **options)
 
-    monkeypatch.setattr(video_drawing, "draw", interrupt)
+    monkeypatch.setattr(drawing, "draw", interrupt)
     try:
         code, out = run("--video-input", clip, "--save-json", "--confidence-threshold", 0)
     finally:

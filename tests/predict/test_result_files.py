@@ -1,4 +1,4 @@
-"""Result files of predictions: entries worked out by hand, read back by other tools."""
+"""Result files of images: entries worked out by hand, read back by other tools."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_boxes_are_made_of_masks_where_there_are_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.0, 2), (0.25, 2), (0.3, 1), (0.8, 0)])
 def test_threshold(tmp_path: Path, threshold: float, kept: int) -> None:
-    files = PredictionFiles(tmp_path, Metadata(**THINGS))
-    files.add("a.jpg", {"instances": instances()}, threshold=threshold)
+    files = PredictionFiles(tmp_path, Metadata(**THINGS), score_threshold=threshold)
+    files.add("a.jpg", {"instances": instances()})
     files.write()
     assert len(read(tmp_path, "instances")) == kept
 
@@ -176,7 +176,7 @@ def test_things_and_stuff_counted_separately(tmp_path: Path) -> None:
 def test_semantic(tmp_path: Path, entries: dict[str, Any], ids: list[int]) -> None:
     files = PredictionFiles(tmp_path, Metadata(**entries))
     labels = np.array([[1, -1, 0], [1, 1, 0]])
-    files.add("a.jpg", {}, labels)
+    files.add("a.jpg", {"sem_seg": torch.from_numpy(labels)})
     assert files.write() == [tmp_path / "semantic.json"]
     results = read(tmp_path, "semantic")
     assert [(r["image_id"], r["file_name"]) for r in results] == [(1, "a.jpg")] * 2
@@ -185,10 +185,19 @@ def test_semantic(tmp_path: Path, entries: dict[str, Any], ids: list[int]) -> No
         np.testing.assert_array_equal(mask_util.decode(result["segmentation"]), labels == label)
 
 
+def test_pixels_of_low_semantic_scores_are_left_out(tmp_path: Path) -> None:
+    files = PredictionFiles(tmp_path, Metadata(stuff_classes=["sky", "sea"]), label_threshold=0.6)
+    files.add("a.jpg", {"sem_seg": torch.tensor([[[0.9, 0.5]], [[0.1, 0.5]]])})
+    files.write()
+    (result,) = read(tmp_path, "semantic")
+    assert result["category_id"] == 0
+    np.testing.assert_array_equal(mask_util.decode(result["segmentation"]), [[1, 0]])
+
+
 def test_labels_beyond_255(tmp_path: Path) -> None:
     names = [f"class {i}" for i in range(300)]
     files = PredictionFiles(tmp_path, Metadata(stuff_classes=names))
-    files.add("a.jpg", {}, np.array([[255, 299]]))
+    files.add("a.jpg", {"sem_seg": torch.tensor([[255, 299]])})
     files.write()
     assert [r["category_id"] for r in read(tmp_path, "semantic")] == [255, 299]
 
@@ -196,7 +205,7 @@ def test_labels_beyond_255(tmp_path: Path) -> None:
 def test_one_file_a_kind(tmp_path: Path) -> None:
     files = PredictionFiles(tmp_path, Metadata(**PANOPTIC))
     prediction = {"panoptic_seg": (IDS, segments(3, 2, 0)), "instances": instances()}
-    files.add("a.jpg", prediction, np.zeros((2, 3), int))
+    files.add("a.jpg", prediction | {"sem_seg": torch.zeros(2, 3)})
     assert [path.name for path in files.write()] == [
         "instances.json",
         "panoptic.json",
@@ -205,7 +214,7 @@ def test_one_file_a_kind(tmp_path: Path) -> None:
     assert PredictionFiles(tmp_path, Metadata(**PANOPTIC)).write() == []
 
 
-def test_a_class_that_the_data_set_lacks(tmp_path: Path) -> None:
+def test_a_class_that_the_dataset_lacks(tmp_path: Path) -> None:
     files = PredictionFiles(tmp_path, Metadata(**PANOPTIC))
     message = "class 1 is not among the 2 thing classes of harbour"
     with pytest.raises(ValueError, match=message):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
+import pytest
 import torch
 from detectron2.data import Metadata
 from detectron2.structures import Instances
 
-from mask2former.predict.track_file import TrackFile
+from mask2former.predict.result_files import PredictionFiles, TrackFile
 
 SIZE = (6, 8)
-METADATA = Metadata(
+TOYS = Metadata(
     name="toys",
     thing_classes=["ball", "car"],
     stuff_classes=["ball", "car", "floor"],
@@ -29,8 +31,8 @@ def mask(columns: slice) -> torch.Tensor:
     return result
 
 
-def written(path: Path, *frames: tuple) -> list[dict]:
-    tracks = TrackFile(path, METADATA)
+def written(path: Path, *frames: tuple, metadata: Metadata = TOYS) -> list[dict]:
+    tracks = TrackFile(path, metadata)
     for frame in frames:
         tracks.add(*frame)
     tracks.close()
@@ -38,7 +40,7 @@ def written(path: Path, *frames: tuple) -> list[dict]:
     return json.loads(path.read_text())
 
 
-def test_instances(tmp_path: Path) -> None:
+def test_tracked_instances(tmp_path: Path) -> None:
     found = Instances(SIZE)
     found.pred_masks = torch.stack([mask(slice(0, 3)), mask(slice(5, 8))])
     found.pred_classes = torch.tensor([1, 0])
@@ -60,7 +62,7 @@ def test_instances(tmp_path: Path) -> None:
     assert np.array_equal(mask_util.decode(entries[0]["segmentation"]), found.pred_masks[0].numpy())
 
 
-def test_panoptic_segments(tmp_path: Path) -> None:
+def test_tracked_segments(tmp_path: Path) -> None:
     ids = torch.zeros(SIZE, dtype=torch.int32)
     ids[:, :3], ids[:, 3:6] = 5, 2
     infos = [
@@ -74,16 +76,38 @@ def test_panoptic_segments(tmp_path: Path) -> None:
     assert mask_util.area(floor["segmentation"]) == 18
 
 
-def test_semantic_labels(tmp_path: Path) -> None:
-    labels = np.full(SIZE, -1)
+def test_semantic_results_of_frames(tmp_path: Path) -> None:
+    labels = torch.full(SIZE, -1)
     labels[:, 2:4] = 2
-    (entry,) = written(tmp_path / "t.json", (0.0, {"sem_seg": None}, labels))
+    (entry,) = written(tmp_path / "t.json", (0.0, {"sem_seg": labels}))
     assert entry["category"] == "floor" and "track_id" not in entry
     assert mask_util.area(entry["segmentation"]) == 12
 
 
 def test_nothing_seen_is_an_empty_list_and_nothing_kept_no_file(tmp_path: Path) -> None:
-    assert written(tmp_path / "t.json", (0.0, {"sem_seg": None})) == []
-    tracks = TrackFile(tmp_path / "t.json", METADATA)
+    assert written(tmp_path / "t.json", (0.0, {})) == []
+    tracks = TrackFile(tmp_path / "t.json", TOYS)
     tracks.close(keep=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "category_id"),
+    [
+        ({"sem_seg_labels": [9, 4, 7]}, 7),
+        ({"thing_classes": ["ball"], "thing_dataset_id_to_contiguous_id": {11: 0}}, 2),
+    ],
+)
+def test_frames_have_the_ids_that_images_have(
+    tmp_path: Path, entries: dict[str, Any], category_id: int
+) -> None:
+    """Of semantic datasets, and of those with ids for their things alone."""
+    metadata = Metadata(stuff_classes=["ball", "car", "floor"], **entries)
+    labels = torch.full(SIZE, 2)
+    (entry,) = written(tmp_path / "t" / "t.json", (0.0, {"sem_seg": labels}), metadata=metadata)
+    assert (entry["category_id"], entry["category"]) == (category_id, "floor")
+    files = PredictionFiles(tmp_path, metadata)
+    files.add("a.jpg", {"sem_seg": labels})
+    files.write()
+    results = json.loads((tmp_path / "semantic.json").read_text())
+    assert [r["category_id"] for r in results] == [category_id]
