@@ -100,7 +100,7 @@ def _enlargement(height: int, width: int, look: _Look) -> int:
 
 
 def _enlarge(pixels: np.ndarray, times: int) -> np.ndarray:
-    """A copy (nH, nW, ...) of (H, W, ...)."""
+    """Return a copy (nH, nW, ...) of (H, W, ...)."""
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
@@ -115,7 +115,7 @@ def _tint(picture: np.ndarray, mask: np.ndarray, colour: np.ndarray, look: _Look
 
 
 def _innermost(mask: np.ndarray) -> tuple[int, int]:
-    """The pixel (x, y) of a mask that is farthest from all outside it."""
+    """Return the pixel (x, y) of a mask that is farthest from all outside it."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(padded, cv2.DIST_L2, 3))
     return x - 1, y - 1

@@ -108,10 +108,7 @@ class PredictionFiles:
         self._categories = _Categories(metadata)
         self._image_ids: set[Any] = set()
         self._images: list[dict[str, Any]] = []
-        self._instances: list[dict[str, Any]] = []
-        self._panoptic: list[dict[str, Any]] = []
-        self._semantic: list[dict[str, Any]] = []
-        self._kinds: set[str] = set()
+        self._entries: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, file_name: str, prediction: Mapping[str, Any], image_id: Any = None) -> None:
         """Take in the result of one image; panoptic PNGs are written at once.
@@ -128,28 +125,30 @@ class PredictionFiles:
         if "panoptic_seg" in prediction:
             self._add_panoptic(image, *prediction["panoptic_seg"])
         if "instances" in prediction:
-            self._add_instances(image, prediction["instances"])
+            instances = prediction["instances"]
+            kept = instances[instances.scores >= self.score_threshold]
+            found = self._categories.instances(kept)
+            self._add("instances", *({**image, **entry} for entry in found))
         if "sem_seg" in prediction:
-            self._kinds.add("semantic")
             entries = self._categories.semantic(prediction["sem_seg"], self.label_threshold)
-            self._semantic += [{**image, **entry} for _, entry in entries]
+            self._add("semantic", *({**image, **entry} for _, entry in entries))
 
     def write(self) -> list[Path]:
         """Write the json files and return their paths."""
-        contents = {
-            "instances": self._instances,
-            "panoptic": {
+        contents: dict[str, Any] = dict(self._entries)
+        if "panoptic" in contents:
+            contents["panoptic"] = {
                 "images": self._images,
-                "annotations": self._panoptic,
+                "annotations": contents["panoptic"],
                 "categories": self._categories.as_coco(),
-            },
-            "semantic": self._semantic,
-        }
-        paths = []
-        for kind in sorted(self._kinds):
-            paths.append(self.folder / f"{kind}.json")
-            write_json(paths[-1], contents[kind])
-        return paths
+            }
+        paths = {kind: self.folder / f"{kind}.json" for kind in sorted(contents)}
+        for kind, path in paths.items():
+            write_json(path, contents[kind])
+        return list(paths.values())
+
+    def _add(self, kind: str, *entries: dict[str, Any]) -> None:
+        self._entries.setdefault(kind, []).extend(entries)
 
     def _new_id(self, image_id: Any) -> Any:
         image_id = len(self._image_ids) + 1 if image_id is None else image_id
@@ -158,15 +157,9 @@ class PredictionFiles:
         self._image_ids.add(image_id)
         return image_id
 
-    def _add_instances(self, image: Mapping[str, Any], instances: Instances) -> None:
-        self._kinds.add("instances")
-        kept = instances[instances.scores >= self.score_threshold]
-        self._instances += [{**image, **entry} for entry in self._categories.instances(kept)]
-
     def _add_panoptic(
         self, image: Mapping[str, Any], ids: Tensor, segments: Sequence[Mapping[str, Any]]
     ) -> None:
-        self._kinds.add("panoptic")
         segment_map = ids.cpu().numpy()
         height, width = segment_map.shape
         image_id, file_name = image["image_id"], image["file_name"]
@@ -182,7 +175,8 @@ class PredictionFiles:
             category = self._categories.id(segment["category_id"], bool(segment["isthing"]))
             area = areas[segment["id"]]
             infos.append({"id": segment["id"], "category_id": category, "area": area})
-        self._panoptic.append({"image_id": image_id, "file_name": png, "segments_info": infos})
+        entry = {"image_id": image_id, "file_name": png, "segments_info": infos}
+        self._add("panoptic", entry)
 
 
 class TrackFile:

@@ -61,7 +61,7 @@ def _read(reader: Callable[[str], np.ndarray], path: str, size: tuple[int, int])
 def _panoptic(
     ids: np.ndarray, segments: Sequence[Mapping[str, Any]]
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Segments numbered from 1; crowd becomes void."""
+    """Number segments from 1; crowd becomes void."""
     kept = [segment for segment in segments if not segment.get("iscrowd", 0)]
     numbered = np.zeros(ids.shape, np.int32)
     for number, segment in enumerate(kept, start=1):

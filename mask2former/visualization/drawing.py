@@ -40,7 +40,7 @@ def choose_kind(prediction: Mapping[str, Any], kind: str | None = None) -> str:
 
 
 def has_kind(prediction: Mapping[str, Any], kind: str) -> bool:
-    """Whether a prediction, or ground truth in its form, has that kind of result."""
+    """Say whether a prediction, or ground truth in its form, has that kind of result."""
     return _KEYS[kind] in prediction
 
 
@@ -85,7 +85,7 @@ def draw(
 
 
 def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
-    """Best class of every pixel.
+    """Return the best class of every pixel.
 
     Args:
         scores: (K, H, W), or labels (H, W), which are returned as they are.
@@ -105,7 +105,7 @@ def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
 def _segments(
     ids: Tensor, segments: Sequence[Mapping], metadata: Metadata, tracked: bool
 ) -> Iterator[Region]:
-    """Stuff in the colour of its class, then things, each in its own."""
+    """Yield stuff in the colour of its class, then things, each in its own."""
     ids = ids.cpu().numpy()
     things = [segment for segment in segments if segment["isthing"]]
     for segment in segments:
@@ -131,7 +131,7 @@ def _instances(
 def _objects(
     masks: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[int] | None
 ) -> Iterator[Region]:
-    """Large objects first, so that small ones stay visible; a colour for each, or for its id."""
+    """Yield large objects first, so that small ones stay visible; a colour for each or its id."""
     by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
     for rank, i in enumerate(by_area):
         number, name = (rank, names[i]) if ids is None else (ids[i], f"{ids[i]} {names[i]}")
@@ -146,7 +146,7 @@ def _areas(labels: Tensor, metadata: Metadata) -> Iterator[Region]:
 
 
 def _class_region(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
-    """A region (H, W), bool, in the colour of its class."""
+    """Return a region (H, W), bool, in the colour of its class."""
     colours = metadata.get("stuff_colors") or []
     colour = _COLOURS[label % len(_COLOURS)]
     if label < len(colours):
