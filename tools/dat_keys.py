@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .dat import D2DAT
-from .dat_attention import SampledKeyAttention, SampledKeys
-
-__all__ = ["LayerKeys", "find_keys"]
+from mask2former.modeling import D2DAT
+from mask2former.modeling.backbone.dat_attention import SampledKeyAttention
 
 
 class LayerKeys(NamedTuple):
@@ -58,46 +59,61 @@ def find_keys(backbone: D2DAT, image: Tensor, x: float, y: float) -> list[LayerK
             f"pixels; x must be from 0 to below {width}, y to below {height}"
         )
     strides = list(backbone._out_feature_strides.items())
-    found = []
-    for i, stage in enumerate(backbone.stages):
-        for j, attn in enumerate(stage.attns):
-            if isinstance(attn, SampledKeyAttention):
-                found.append((f"stages.{i}.attns.{j}", *strides[i], attn))
-    inputs: dict[str, Tensor] = {}
-    hooks = [
-        attn.register_forward_pre_hook(lambda _, args, name=name: inputs.update({name: args[0]}))
-        for name, _, _, attn in found
+    layers = [
+        (f"stages.{i}.attns.{j}", *strides[i], attn)
+        for i, stage in enumerate(backbone.stages)
+        for j, attn in enumerate(stage.attns)
+        if isinstance(attn, SampledKeyAttention)
     ]
+    calls: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name, *_ in layers}
+    for name, _, _, attn in layers:
+        attn.attend = partial(_recorded, attn.attend, calls[name])
     try:
         with torch.no_grad():
             backbone(image[None])
             return [
-                _on_image(name, feature, stride, inputs[name], attn, x, y)
-                for name, feature, stride, attn in found
+                _on_image(name, feature, stride, calls[name], attn, image, x, y)
+                for name, feature, stride, attn in layers
             ]
     finally:
-        for hook in hooks:
-            hook.remove()
+        for *_, attn in layers:
+            del attn.attend
+
+
+def _recorded(
+    attend: Callable[..., Tensor], calls: list[tuple[Tensor, ...]], *arguments: Tensor
+) -> Tensor:
+    calls.append(arguments)
+    return attend(*arguments)
 
 
 def _on_image(
     name: str,
     feature: str,
     stride: int,
-    maps: Tensor,
+    calls: list[tuple[Tensor, ...]],
     attn: SampledKeyAttention,
+    image: Tensor,
     x: float,
     y: float,
 ) -> LayerKeys:
-    column, row = int(x // stride), int(y // stride)
-    keys: SampledKeys = attn.keys(maps, row, column)
-    size = torch.tensor(maps.shape[1:3]).to(keys.positions)  # H, W
+    """Return the keys of one layer, of the arguments of all its calls of `attend`."""
+    height, width = (-(-side // stride) for side in image.shape[1:])  # of the map
+    row, column = int(y // stride), int(x // stride)
+    _, _, key, _, positions = calls[0]
+    query = torch.cat([call[0] for call in calls], dim=2)[:, :, row * width + column][:, :, None]
+    grid = torch.cat([call[1] for call in calls])
+    logits = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
+    probs = logits + attn.position_bias(grid[row * width + column][None], positions)
+    weights = probs.softmax(-1)[0, :, 0].unflatten(0, (attn.groups, -1)).mean(1)
+    size = torch.tensor([height, width]).to(positions)
 
     def to_image(positions: Tensor) -> Tensor:
         pixels = (positions + 1) / 2 * (size - 1) + 0.5  # of the map; the first one from 0 to 1
         return pixels.flip(-1) * stride
 
-    query = torch.tensor([column + 0.5, row + 0.5]) * stride
-    weights = keys.probs[0].unflatten(0, (attn.groups, -1)).mean(1)
-    places = to_image(keys.positions[0])
-    return LayerKeys(name, feature, query, to_image(keys.references), places, weights)
+    middles = ((torch.arange(n).to(size) + 0.5) * 2 / max(n - 1, 1) - 1 for n in (height, width))
+    references = torch.stack(torch.meshgrid(*middles, indexing="ij"), dim=-1).flatten(0, 1)
+    place = torch.tensor([column + 0.5, row + 0.5]) * stride
+    places = to_image(positions.flatten(1, 2))
+    return LayerKeys(name, feature, place, to_image(references), places, weights)

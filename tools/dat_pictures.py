@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from dat_keys import LayerKeys
 from torch import Tensor
 
-from ..modeling.backbone.dat_keys import LayerKeys
-
-__all__ = ["draw_importance", "draw_offsets"]
-
-_SIDE = 640  # least long side of a picture in pixels; small images are enlarged
+_MIN_SIDE = 640  # of the longer side of a picture in pixels; small images are enlarged
 _FINE = 4  # binary digits after the point in the coordinates that OpenCV takes
 _GROUP_COLOURS = (
     (255, 140, 0),
@@ -21,7 +18,7 @@ _GROUP_COLOURS = (
     (150, 120, 255),
 )
 _WEAK, _STRONG = np.array([255, 220, 80.0]), np.array([255, 30, 0.0])  # yellow to red
-_LEAST_RADIUS, _MOST_RADIUS = 3.0, 12.0
+_MIN_RADIUS, _MAX_RADIUS = 3.0, 12.0
 
 
 def draw_offsets(image: np.ndarray, keys: LayerKeys) -> np.ndarray:
@@ -63,7 +60,7 @@ def draw_importance(image: np.ndarray, keys: LayerKeys, count: int = 100) -> np.
     spread = (weights[-1] - weights[0]).clamp(min=1e-12)
     places = _pixels(keys.places.flatten(0, 1)[order], scale)
     for place, strength in zip(places, ((weights - weights[0]) / spread).tolist()):
-        radius = _LEAST_RADIUS + (_MOST_RADIUS - _LEAST_RADIUS) * strength
+        radius = _MIN_RADIUS + (_MAX_RADIUS - _MIN_RADIUS) * strength
         colour = _WEAK + (_STRONG - _WEAK) * strength
         _blend_disc(picture, place, radius, colour.tolist(), 0.5 + 0.4 * strength)
     return _star(picture, keys, scale)
@@ -90,7 +87,7 @@ def _blend_disc(
 
 def _enlarged(image: np.ndarray, dim: float) -> tuple[np.ndarray, float]:
     """Return the image, darker and large enough to draw on, and the scale."""
-    scale = max(1.0, _SIDE / max(image.shape[:2]))
+    scale = max(1.0, _MIN_SIDE / max(image.shape[:2]))
     height, width = (round(side * scale) for side in image.shape[:2])
     picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     return (picture * dim).astype(np.uint8), scale

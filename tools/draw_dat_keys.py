@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from dat_keys import LayerKeys, find_keys
+from dat_pictures import draw_importance, draw_offsets
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_backbone
@@ -31,8 +33,6 @@ from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.formats.atomic import atomic_path
 from mask2former.formats.images import read_image
 from mask2former.modeling import D2DAT
-from mask2former.modeling.backbone.dat_keys import LayerKeys, find_keys
-from mask2former.visualization.keys import draw_importance, draw_offsets
 
 CONFIG = "configs/coco/panoptic-segmentation/dat/maskformer2_dat_tiny_bs16_50ep.yaml"
 

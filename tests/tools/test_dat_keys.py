@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from mask2former.modeling.backbone.dat_keys import find_keys
+from dat_keys import find_keys
+from torch.nn import functional as F
 
+from mask2former.modeling.backbone import dat_attention
 from mask2former.modeling.backbone.dat import D2DAT
 
 
@@ -30,7 +32,7 @@ def test_every_layer_of_sampled_keys_is_there(backbone):
     for keys, groups, count in zip(found, (2, 2, 4), (5 * 7, 5 * 7, 3 * 4)):
         assert keys.places.shape == (groups, count, 2)
         torch.testing.assert_close(keys.weights.sum(1), torch.ones(groups))
-    assert not any(attn._forward_pre_hooks for s in backbone.stages for attn in s.attns)
+    assert not any("attend" in vars(attn) for s in backbone.stages for attn in s.attns)
 
 
 def test_places_are_pixels_of_the_image(backbone):
@@ -44,15 +46,22 @@ def test_places_are_pixels_of_the_image(backbone):
     assert moved.amax((0, 1)).min() > 0.1
 
 
-def test_weights_are_those_of_the_run(backbone):
-    """The second layer's input depends on the whole network before it."""
-    image = torch.randn(3, 64, 64)
-    attn, seen = backbone.stages[2].attns[3], []
-    handle = attn.register_forward_hook(lambda _m, args, _o: seen.append(args[0]))
-    keys = find_keys(backbone, image, 40, 8)[1]
+@pytest.mark.parametrize("queries", [12, 5])
+def test_weights_and_places_are_those_of_the_run(backbone, monkeypatch, queries):
+    """In the last layer, with one head a group, the values under the keys make its output."""
+    monkeypatch.setattr(dat_attention, "_MAX_LOGITS", 4 * 12 * queries)
+    attn, seen = backbone.stages[3].attns[1], []
+    handle = attn.register_forward_hook(lambda _m, args, out: seen.append((args[0], out)))
+    keys = find_keys(backbone, torch.randn(3, 96, 128), 70, 40)[2]  # 3 x 4 pixels of 32
     handle.remove()
-    want = attn.keys(seen[0], row=0, column=2).probs[0]  # 4 heads in 2 groups
-    torch.testing.assert_close(keys.weights, torch.stack([want[:2].mean(0), want[2:].mean(0)]))
+    ((maps, out),) = seen
+    positions = (keys.places / 32 - 0.5) / torch.tensor([3, 2]) * 2 - 1  # x, y
+    groups = maps[0].permute(2, 0, 1).unflatten(0, (4, -1))
+    samples = F.grid_sample(groups, positions[:, None], align_corners=True).flatten(0, 1)
+    values = attn.proj_v(samples[None])[0, :, 0].unflatten(0, (4, -1))
+    heads = torch.einsum("gn,gcn->gc", keys.weights, values)
+    want = attn.proj_out(heads.flatten()[None, :, None, None]).flatten()
+    torch.testing.assert_close(out[0, 1, 2], want, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("point", [(64, 0), (0, 64), (-1, 3)])

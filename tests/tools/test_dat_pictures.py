@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from mask2former.modeling.backbone.dat_keys import LayerKeys
-from mask2former.visualization.keys import draw_importance, draw_offsets
+from dat_keys import LayerKeys
+from dat_pictures import draw_importance, draw_offsets
 
 
 def make_keys(weights) -> LayerKeys:

@@ -6,7 +6,7 @@ Source: Vision Transformer with Deformable Attention, Xia et al. 2022. Maps are 
 
 import math
 from collections import OrderedDict
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from ...layers import WindowAttention
 from ...ops.linear import linear
 
-__all__ = ["LocalAttention", "SampledKeyAttention", "SampledKeys", "named_norm"]
-
-# Logits that are worked out at a time, so that the memory for large images is bounded.
-_LOGITS_AT_A_TIME = 2**24
+# Logits that are computed at a time, so that the memory for large images is bounded.
+_MAX_LOGITS = 2**24
 
 
 def named_norm(dim: int) -> nn.Sequential:
@@ -36,7 +34,7 @@ class LocalAttention(WindowAttention):
         num_heads: attention heads.
         shifted: whether windows are shifted by half their side, rounded up (Swin: down).
         side: side of the map in pretraining. The published weights hold the mask for it, which is
-            kept for their sake only: another one is worked out that serves every size.
+            kept for their sake only: another one is computed that serves every size.
     """
 
     projections: ClassVar[tuple[str, str]] = ("proj_qkv", "proj_out")
@@ -47,24 +45,6 @@ class LocalAttention(WindowAttention):
             windows = math.ceil(side / window)
             last = (torch.arange(windows) == windows - 1).long()
             self.register_buffer("attn_mask", self.shift_masks[last[:, None], last].flatten(0, 1))
-
-
-class SampledKeys(NamedTuple):
-    """Where a layer of `SampledKeyAttention` looks, and how much one query heeds each place.
-
-    Positions are (y, x), -1 in the middle of the first row or column of the map's pixels and 1 in
-    the middle of the last one.
-
-    Attributes:
-        references: positions before they are moved, (H*W, 2), each half a pixel down and right of
-            a pixel's middle, as published.
-        positions: of the keys, (B, G, H*W, 2) for G groups of heads.
-        probs: of the attention of the query to every key, (B, M, H*W), 1 in sum over the keys.
-    """
-
-    references: Tensor
-    positions: Tensor
-    probs: Tensor
 
 
 class SampledKeyAttention(nn.Module):
@@ -81,7 +61,7 @@ class SampledKeyAttention(nn.Module):
         groups: G.
         side: side of the map in pretraining, for which the table of relative positions is made.
         kernel: side of the depthwise convolution that the offsets come from.
-        offset_range: the most that a key moves, in units of half the distance between pixels;
+        offset_range: the farthest that a key moves, in units of half the distance between pixels;
             below 0, keys move freely but stay inside the map.
 
     Raises:
@@ -118,12 +98,17 @@ class SampledKeyAttention(nn.Module):
         """Split the channels of (B, H, W, C) into groups: (B*G, C/G, H, W)."""
         return x.unflatten(-1, (self.groups, -1)).permute(0, 3, 4, 1, 2).flatten(0, 1).contiguous()
 
-    def _positions(self, query: Tensor) -> Tensor:
-        """Return where the keys of queries (B, H, W, C) lie: (B*G, H, W, 2), see `SampledKeys`."""
+    def positions(self, query: Tensor) -> Tensor:
+        """Return where the keys of queries (B, H, W, C) are sampled: (B*G, H, W, 2).
+
+        Positions are (y, x), -1 in the middle of the first row or column of the map's pixels and 1
+        in the middle of the last one. Before keys are moved, each lies half a pixel down and right
+        of a pixel's middle, as published.
+        """
         depthwise, norm, activation, to_offset = self.conv_offset
         x = activation(norm(depthwise(self._split(query)).permute(0, 2, 3, 1)))
         offset = _exact(_pointwise(to_offset, x))  # coordinates want more than 8 bits
-        references = _references(*offset.shape[1:3], offset)
+        references = _grid(*offset.shape[1:3], 0.5, offset)
         if self.offset_range < 0:
             return (references + offset).clamp(-1, 1)
         pixel = torch.tensor([1 / max(n - 1, 1) for n in offset.shape[1:3]]).to(offset)
@@ -136,7 +121,7 @@ class SampledKeyAttention(nn.Module):
         samples = samples.unflatten(0, (-1, self.groups)).flatten(3)  # (B, G, C/G, H*W)
         return samples.flatten(1, 2).transpose(1, 2).to(dtype)
 
-    def _position_bias(self, grid: Tensor, positions: Tensor) -> Tensor:
+    def position_bias(self, grid: Tensor, positions: Tensor) -> Tensor:
         """Return what to add to the logits of queries at grid (N, 2): (B, M, N, H*W).
 
         The table spans displacements from -2 to 2 whatever the map's size.
@@ -151,47 +136,32 @@ class SampledKeyAttention(nn.Module):
         """Split the channels of (B, N, C) into heads: (B, M, N, C/M)."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def _attend(
+    def attend(
         self, query: Tensor, grid: Tensor, key: Tensor, value: Tensor, positions: Tensor
     ) -> Tensor:
         """Attend from queries (B, M, N, C/M) at grid (N, 2) to all keys; the same shape."""
-        bias = self._position_bias(grid, positions).to(query.dtype)
+        bias = self.position_bias(grid, positions).to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C); H and W are any."""
         height, width = x.shape[1:3]
         query_map = _pointwise(self.proj_q, x)
-        positions = self._positions(query_map)
+        positions = self.positions(query_map)
         samples = self._sample(x, positions)
         key, value = (self._heads(_pointwise(p, samples)) for p in (self.proj_k, self.proj_v))
         query = self._heads(query_map.flatten(1, 2))
-        grid = _query_grid(height, width, positions)
-        count = max(1, _LOGITS_AT_A_TIME // (len(x) * self.num_heads * len(grid)))
+        grid = _grid(height, width, 0, positions).flatten(0, 1)
+        count = max(1, _MAX_LOGITS // (len(x) * self.num_heads * len(grid)))
         again = torch.is_grad_enabled() and count < len(grid)  # rather than keep all logits
         parts = [
-            checkpoint(self._attend, *some, key, value, positions, use_reentrant=False)
+            checkpoint(self.attend, *some, key, value, positions, use_reentrant=False)
             if again
-            else self._attend(*some, key, value, positions)
+            else self.attend(*some, key, value, positions)
             for some in zip(query.split(count, dim=2), grid.split(count))
         ]
         out = torch.cat(parts, dim=2).transpose(1, 2).flatten(2)
         return _pointwise(self.proj_out, out.unflatten(1, (height, width)))
-
-    def keys(self, x: Tensor, row: int, column: int) -> SampledKeys:
-        """Return where the layer looks in maps (B, H, W, C), for the query of one pixel."""
-        height, width = x.shape[1:3]
-        query_map = _pointwise(self.proj_q, x)
-        positions = self._positions(query_map)
-        key = self._heads(_pointwise(self.proj_k, self._sample(x, positions)))
-        query = self._heads(query_map[:, row, column][:, None])
-        place = _query_grid(height, width, positions).unflatten(0, (height, width))[row, column]
-        logits = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
-        probs = (logits + self._position_bias(place[None], positions)).softmax(-1).squeeze(2)
-        references = _references(height, width, positions).flatten(0, 1)
-        return SampledKeys(
-            references, positions.flatten(1, 2).unflatten(0, (-1, self.groups)), probs
-        )
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -211,13 +181,3 @@ def _grid(height: int, width: int, shift: float, like: Tensor) -> Tensor:
         for n in (height, width)
     )
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
-
-
-def _references(height: int, width: int, like: Tensor) -> Tensor:
-    """Return where keys lie that are not moved, (H, W, 2)."""
-    return _grid(height, width, 0.5, like)
-
-
-def _query_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Return where the queries lie, (H*W, 2)."""
-    return _grid(height, width, 0, like).flatten(0, 1)

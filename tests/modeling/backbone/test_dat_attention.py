@@ -1,4 +1,4 @@
-"""Attention to sampled keys against loops over pixels; what a query looks at."""
+"""Attention to sampled keys against loops over pixels; where the keys are."""
 
 import math
 
@@ -81,7 +81,7 @@ def test_chunks_change_no_value_and_no_gradient(monkeypatch):
     x = torch.randn(2, 5, 7, 8).double()
     runs = []
     for queries in (35, 3):  # at a time
-        monkeypatch.setattr(dat_attention, "_LOGITS_AT_A_TIME", 2 * 4 * 35 * queries)
+        monkeypatch.setattr(dat_attention, "_MAX_LOGITS", 2 * 4 * 35 * queries)
         attn.zero_grad()
         out = attn(x)
         out.square().sum().backward()
@@ -91,36 +91,25 @@ def test_chunks_change_no_value_and_no_gradient(monkeypatch):
     torch.testing.assert_close(runs[0], runs[1])
 
 
-def test_keys_are_those_that_attention_uses():
-    """The values under the keys, weighted by the probabilities, are the layer's output."""
-    attn = make()
-    x = torch.randn(2, 3, 5, 8).double()
-    keys = attn.keys(x, row=1, column=4)
-    assert keys.positions.shape == (2, 2, 15, 2)
-    torch.testing.assert_close(keys.probs.sum(-1), torch.ones(2, 4).double())
-    samples = attn._sample(x, keys.positions.flatten(0, 1).unflatten(1, (3, 5)))
-    values = attn.proj_v(samples.transpose(1, 2)[..., None])[..., 0].unflatten(1, (4, 2))
-    heads = torch.einsum("bmk,bmck->bmc", keys.probs, values)
-    out = attn.proj_out(heads.flatten(1)[..., None, None])[..., 0, 0]
-    torch.testing.assert_close(out, attn(x)[:, 1, 4])
-
-
 def test_references_are_pixel_corners_and_moves_are_bounded():
     attn = make()
-    x = torch.randn(1, 4, 6, 8).double()
-    keys = attn.keys(x, 0, 0)
+    query = torch.randn(1, 4, 6, 8).double()
+    positions = attn.positions(query)
+    assert positions.shape == (2, 4, 6, 2)
+    attn.conv_offset[3].weight.data.zero_()
+    references = attn.positions(query)  # of keys that are not moved
     # Half a pixel down and right of the middle of the first pixel; the last lies outside.
-    torch.testing.assert_close(keys.references[0], torch.tensor([-1 + 1 / 3, -1 + 1 / 5]).double())
-    torch.testing.assert_close(keys.references[-1], torch.tensor([1 + 1 / 3, 1 + 1 / 5]).double())
-    moves = (keys.positions - keys.references).abs().flatten(0, 2).amax(0)
+    first, last = references[0, 0, 0], references[0, -1, -1]
+    torch.testing.assert_close(first, torch.tensor([-1 + 1 / 3, -1 + 1 / 5]).double())
+    torch.testing.assert_close(last, torch.tensor([1 + 1 / 3, 1 + 1 / 5]).double())
+    moves = (positions - references).abs().flatten(0, 2).amax(0)
     assert (moves < torch.tensor([2 / 3, 2 / 5])).all() and (moves > 0.01).all()
 
 
 def test_free_keys_stay_inside():
     attn = make(offset_range=-1)
     attn.conv_offset[3].weight.data *= 100
-    positions = attn.keys(torch.randn(1, 4, 6, 8).double(), 0, 0).positions
-    assert positions.abs().max() == 1
+    assert attn.positions(torch.randn(1, 4, 6, 8).double()).abs().max() == 1
 
 
 def test_sampling_keeps_its_precision_in_half_precision():
