@@ -21,15 +21,13 @@ from torchvision.ops import StochasticDepth
 from ...layers import LinearSequential
 from .dat_attention import LocalAttention, SampledKeyAttention, named_norm
 
-__all__ = ["D2DAT"]
-
 _STAGE_NAMES = ("res2", "res3", "res4", "res5")
 _OFFSET_KERNELS = (9, 7, 5, 3)  # of the convolutions that key positions come from, by stage
 _PATCH = 4
 
 
 class PatchNorm(nn.Sequential):
-    """Map each square patch of pixels to one, by a convolution with a LayerNorm behind it."""
+    """Map each square patch of pixels to one, by a convolution and a LayerNorm."""
 
     def __init__(self, in_dim: int, dim: int, patch: int, bias: bool):
         conv = nn.Conv2d(in_dim, dim, patch, stride=patch, bias=bias)
@@ -212,7 +210,7 @@ class D2DAT(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """Stride of the coarsest stage: 32. Other sizes work too."""
+        """The stride of the coarsest stage: 32. Other sizes work too."""
         return max(self._out_feature_strides.values())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ class LocalAttention(WindowAttention):
 class SampledKeyAttention(nn.Module):
     """Attention of all pixels to keys sampled at moved positions, the same for all queries.
 
-    Section 3.2 of the paper, "deformable attention"; other than in Deformable DETR, whose layer is
+    Section 3.2 of the paper, "deformable attention"; unlike in Deformable DETR, whose layer is
     `mask2former.layers.DeformableAttention`, queries share the sampled keys, and weights come from
     products of queries and keys. Channels and heads fall into groups, which move their keys
     separately.
@@ -75,7 +75,7 @@ class SampledKeyAttention(nn.Module):
         if dim % num_heads or dim % groups or num_heads % groups:
             raise ValueError(
                 f"MODEL.DAT: {dim} channels and {num_heads} heads do not split into {groups} "
-                "groups; choose widths that are multiples of both, and heads that are of GROUPS."
+                "groups; choose widths that are multiples of both, and heads that are multiples of GROUPS."
             )
         self.num_heads = num_heads
         self.groups = groups

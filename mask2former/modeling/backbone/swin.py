@@ -16,8 +16,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ...layers import SwinBlock, linear_of
 
-__all__ = ["D2SwinTransformer"]
-
 _STAGE_NAMES = ("res2", "res3", "res4", "res5")
 
 
@@ -94,7 +92,7 @@ class SwinStage(nn.Module):
 def _stage_names(
     depths: Sequence[int], num_heads: Sequence[int], out_features: Sequence[str]
 ) -> tuple[str, ...]:
-    """The names of the stages, after a look whether the arguments fit each other."""
+    """Return the names of the stages, after a check that the arguments fit each other."""
     names = _STAGE_NAMES[: len(depths)]
     if len(num_heads) != len(depths) or len(depths) > len(_STAGE_NAMES):
         raise ValueError(
@@ -113,7 +111,7 @@ def _stage_names(
 class D2SwinTransformer(Backbone):
     """Swin Transformer that emits the normalised output of its stages as res2 to res5.
 
-    Other than in most Swin code, the shift masks do not depend on the image size (see
+    Unlike in most Swin code, the shift masks do not depend on the image size (see
     `SwinBlock`), and maps smaller than a window are padded to one and shifted like any other, as
     in the published Mask2Former.
     """
@@ -214,7 +212,7 @@ class D2SwinTransformer(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """Stride of the coarsest stage: 32 for the published networks. Other sizes work too."""
+        """The stride of the coarsest stage: 32 for the published networks. Other sizes work too."""
         return max(self._out_feature_strides.values())
 
     def _freeze(self, freeze_at: int) -> None:
@@ -228,7 +226,7 @@ class D2SwinTransformer(Backbone):
         return [self.patch_embed, *self.layers[: self.freeze_at - 1]] if self.freeze_at else []
 
     def train(self, mode: bool = True) -> "D2SwinTransformer":
-        """Switch to training, but for what is frozen; return the backbone."""
+        """Set training mode, in which frozen modules stay as in evaluation; return the backbone."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
