@@ -75,7 +75,8 @@ class SampledKeyAttention(nn.Module):
         if dim % num_heads or dim % groups or num_heads % groups:
             raise ValueError(
                 f"MODEL.DAT: {dim} channels and {num_heads} heads do not split into {groups} "
-                "groups; choose widths that are multiples of both, and heads that are multiples of GROUPS."
+                "groups; choose widths that are multiples of both, and heads that are multiples "
+                "of GROUPS."
             )
         self.num_heads = num_heads
         self.groups = groups

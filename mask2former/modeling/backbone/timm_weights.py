@@ -95,7 +95,7 @@ def load_weight_file(
     Raises:
         FileNotFoundError: as `find_weight_file`.
         ValueError: as `find_weight_file`; the file cannot be read or holds no weights; or tensors
-            are missing, of another shape, or of layers that the model has not.
+            are missing, of another shape, or of layers that the model lacks.
     """
     from ...checkpoints.storage.weights_io import load_weights  # needs safetensors
 
@@ -138,7 +138,7 @@ def _candidates(
             logger.info("timm cannot rename the weights: %r", error)
         else:
             if all(n in reverse and torch.equal(t, reverse[n]) for n, t in renamed.items()):
-                yield renamed  # where timm goes by the order of tensors, it is not to be trusted
+                yield renamed  # for some models timm renames by the order, which proves nothing
     yield _efficientnet_names(weights, whole)
 
 
