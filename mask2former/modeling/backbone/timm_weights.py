@@ -129,7 +129,7 @@ def _candidates(
         if prefix is None:
             break
         weights = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
-    yield weights
+    yield _efficientnet_names(weights, whole)
     if rename is not None:
         try:
             renamed = rename(dict(weights), whole)
@@ -139,11 +139,10 @@ def _candidates(
         else:
             if all(n in reverse and torch.equal(t, reverse[n]) for n, t in renamed.items()):
                 yield renamed  # for some models timm renames by the order, which proves nothing
-    yield _efficientnet_names(weights, whole)
 
 
 def _efficientnet_names(weights: dict[str, Tensor], whole: nn.Module) -> dict[str, Tensor]:
-    """Rename the tensors of efficientnet_pytorch, which counts blocks through all stages."""
+    """Rename the tensors of efficientnet_pytorch, which counts blocks through; keep other names."""
     blocks = [n for n, _ in whole.named_modules() if re.fullmatch(r"blocks\.\d+\.\d+", n)]
     theirs = {f"_blocks.{i}": name for i, name in enumerate(blocks)}
     renamed = {}
