@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--per-class", action="store_true", help="list the AP of each class too")
     parser.add_argument("--tracks", action="store_true", help="HOTA and IDF1, by TrackEval")
     parser.add_argument(
-        "--score-threshold", type=float, default=0.5, help="with --tracks: least score of a track"
+        "--score-threshold", type=float, default=0.5, help="with --tracks: minimum score of a track"
     )
     args = parser.parse_args()
     files = (args.gt_json_file, args.results_json_file)

@@ -1,4 +1,4 @@
-"""Which evaluators score a data set."""
+"""Which evaluators score a dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Factory = Callable[[CfgNode, str, str], DatasetEvaluator]
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_folder: str | None = None
 ) -> DatasetEvaluator:
-    """Builds what scores a model on a data set.
+    """Build what scores a model on a dataset.
 
     Args:
         cfg: MODEL.MASK_FORMER.TEST says which outputs the model has.
@@ -31,8 +31,8 @@ def build_evaluator(
 
     Raises:
         NotImplementedError: unknown evaluator_type; lists the known ones.
-        ValueError: the model has none of the outputs that are scored on this data set.
-        ImportError: the data set is scored by a package that is not installed.
+        ValueError: the model has none of the outputs that are scored on this dataset.
+        ImportError: the dataset is scored by a package that is not installed.
     """
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
@@ -45,7 +45,7 @@ def build_evaluator(
     outputs = cfg.MODEL.MASK_FORMER.TEST
     chosen = [make for flag, make in EVALUATORS[kind] if flag is None or outputs[flag]]
     if not chosen:
-        flags = " or ".join(flag for flag, _ in EVALUATORS[kind])
+        flags = " or ".join(str(flag) for flag, _ in EVALUATORS[kind])
         raise ValueError(
             f"{dataset_name} ({kind}) needs at least one output to score: set {flags} in "
             "MODEL.MASK_FORMER.TEST"

@@ -1,4 +1,4 @@
-"""Names of classes, in the several ways in which data sets list them."""
+"""Names of classes, in the several ways in which datasets list them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from detectron2.data import Metadata
 
 
 def class_name(metadata: Metadata, label: int, is_thing: bool) -> str:
-    """Name of a contiguous class; its number where the metadata have no name.
+    """Return the name of a contiguous class; its number where the metadata have no name.
 
-    Panoptic data sets of the published model list all classes in stuff_classes, and the number of
-    a thing is its place there. Elsewhere (instance data sets, the panoptic ones that detectron2
+    Panoptic datasets of the published model list all classes in stuff_classes, and the number of
+    a thing is its index there. Elsewhere (instance datasets, the panoptic ones that detectron2
     calls separated) things are counted in thing_classes.
     """
     things = metadata.get("thing_classes") or []

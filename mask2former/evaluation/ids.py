@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-def ids_in_order(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Return ``to_contiguous`` where metadata lack it: category ids in ascending order."""
-    return {category: i for i, category in enumerate(sorted(c["id"] for c in categories))}
+from detectron2.data import MetadataCatalog
 
 
 class DatasetIds:
-    """Maps the contiguous categories of a model to the category ids of a data set.
+    """Maps the contiguous categories of a model to the category ids of a dataset.
 
     Args:
-        to_contiguous: ``*_dataset_id_to_contiguous_id`` of the metadata; None where the data set
+        to_contiguous: ``*_dataset_id_to_contiguous_id`` of the metadata; None where the dataset
             counts its categories from 0 itself.
         dataset_name, kind: for errors; kind is "thing" or "stuff".
     """
@@ -24,20 +21,27 @@ class DatasetIds:
         self._ids = to_contiguous and {v: k for k, v in to_contiguous.items()}
         self._name = f"{kind} classes of {dataset_name}"
 
+    @classmethod
+    def of_things(cls, dataset_name: str, categories: Sequence[Mapping[str, Any]]) -> DatasetIds:
+        """Return the ids of the thing classes; without metadata, categories in ascending order."""
+        ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+        ids = ids or {k: i for i, k in enumerate(sorted(c["id"] for c in categories))}
+        return cls(ids, dataset_name, "thing")
+
     def __contains__(self, label: int) -> bool:
         return self._ids is None or label in self._ids
 
     def __getitem__(self, label: int) -> int:
-        """The data set's id.
+        """Return the dataset's id.
 
         Raises:
-            ValueError: the data set has no such class.
+            ValueError: the dataset has no such class.
         """
         if self._ids is None:
             return label
         if label not in self._ids:
             raise ValueError(
                 f"output: class {label} is not among the {len(self._ids)} {self._name}; "
-                "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be that of the data set"
+                "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be that of the dataset"
             )
         return self._ids[label]

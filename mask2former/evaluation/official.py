@@ -1,4 +1,4 @@
-"""detectron2's evaluators that call the official scripts of a data set, with the numpy of today."""
+"""detectron2's evaluators that call the official scripts of a dataset, with the numpy of today."""
 
 from __future__ import annotations
 
@@ -10,49 +10,44 @@ import detectron2.evaluation as detectron2_evaluation
 import numpy as np
 
 
-class CityscapesInstanceEvaluator(detectron2_evaluation.CityscapesInstanceEvaluator):
-    """AP and AP50 by the official scripts, in percent.
+class _Cityscapes:
+    """What the two evaluators of Cityscapes share, beside detectron2's that follows in the bases.
 
     Args:
-        dataset_name: a data set with gt_dir and thing_classes in its metadata.
+        dataset_name: a dataset with gt_dir and, for instances, thing_classes in its metadata.
 
     Raises:
         ImportError: cityscapesscripts is not installed.
     """
 
-    def __init__(self, dataset_name: str):
-        _require("cityscapesscripts", dataset_name)
-        super().__init__(dataset_name)
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        _mend_cityscapes("evalInstanceLevelSemanticLabeling")
-        return super().evaluate() or {}
-
-
-class CityscapesSemSegEvaluator(detectron2_evaluation.CityscapesSemSegEvaluator):
-    """IoU and iIoU of classes and categories by the official scripts, in percent.
-
-    Args:
-        dataset_name: a data set with gt_dir in its metadata.
-
-    Raises:
-        ImportError: cityscapesscripts is not installed.
-    """
+    _script: str
 
     def __init__(self, dataset_name: str):
         _require("cityscapesscripts", dataset_name)
-        super().__init__(dataset_name)
+        super().__init__(dataset_name)  # type: ignore[call-arg]
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        _mend_cityscapes("evalPixelLevelSemanticLabeling")
-        return super().evaluate() or {}
+        _patch_cityscapes(self._script)
+        return super().evaluate() or {}  # type: ignore[misc]
+
+
+class CityscapesInstanceEvaluator(_Cityscapes, detectron2_evaluation.CityscapesInstanceEvaluator):
+    """AP and AP50 by the official scripts, in percent."""
+
+    _script = "evalInstanceLevelSemanticLabeling"
+
+
+class CityscapesSemSegEvaluator(_Cityscapes, detectron2_evaluation.CityscapesSemSegEvaluator):
+    """IoU and iIoU of classes and categories by the official scripts, in percent."""
+
+    _script = "evalPixelLevelSemanticLabeling"
 
 
 class LVISEvaluator(detectron2_evaluation.LVISEvaluator):
     """AP by LVIS's own API, in percent, also for rare, common and frequent classes.
 
     Args:
-        dataset_name: a data set with LVIS json as json_file in its metadata.
+        dataset_name: a dataset with LVIS json as json_file in its metadata.
         tasks, distributed, output_dir, max_dets_per_image: as detectron2 has them.
 
     Raises:
@@ -81,7 +76,7 @@ class _NumpyOfOld:
         return getattr(np, name)
 
 
-def _mend_cityscapes(script: str) -> None:
+def _patch_cityscapes(script: str) -> None:
     module: Any = importlib.import_module(f"cityscapesscripts.evaluation.{script}")
     module.np = _NumpyOfOld()
     # It writes caches that nobody reads here, one into the current folder, and fails on the numbers

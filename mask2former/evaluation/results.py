@@ -19,7 +19,7 @@ _GROUPS = ("All", "Things", "Stuff")
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in plain text; floats get two decimals, NaN a dash."""
+    """Return a table in plain text; floats get two decimals, NaN a dash."""
     cells = [list(header)] + [[_cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -33,7 +33,7 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def results_table(results: Mapping[str, Any], per_class: bool = False) -> str:
-    """What evaluators return, one line a metric.
+    """Return a table of what evaluators return, one line a metric.
 
     Args:
         results: ``{task: {metric: score}}`` with scores in percent.
@@ -49,7 +49,7 @@ def results_table(results: Mapping[str, Any], per_class: bool = False) -> str:
 
 
 def quality_table(summary: Mapping[str, Any]) -> str:
-    """The table of what ``pq_compute`` returns, in percent."""
+    """Return the table of what ``pq_compute`` returns, in percent."""
     rows = [
         (name, *(100 * summary[name][key] for key in ("pq", "sq", "rq")), str(summary[name]["n"]))
         for name in _GROUPS
@@ -64,7 +64,7 @@ def write_results(
     cfg: Any = None,
     weights: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Writes results as json, whole or not at all.
+    """Write results as json, atomically.
 
     The file holds ``results`` (NaN as null), ``config`` (all keys, nested), ``weights`` (path and
     SHA-256 of the file, null where there is no such file) and ``versions``.
@@ -87,7 +87,7 @@ def write_results(
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that can move results; None = not installed."""
+    """Return the versions of Python and of packages that can move results; None = not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -98,7 +98,7 @@ def versions() -> dict[str, str | None]:
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

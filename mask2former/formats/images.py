@@ -1,4 +1,4 @@
-"""Photos and other images: the one place that knows modes, rotation and damaged files."""
+"""Photos and other images: the one module that knows modes, rotation and damaged files."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class RleMasks:
         ValueError: on indexing, a segmentation that is damaged or of another size; names it.
     """
 
-    def __init__(self, annotations: Sequence[Mapping[str, Any]], size: Size, name: str = "masks"):
+    def __init__(self, annotations: Sequence[Mapping[str, Any]], size: Size, name: str = ""):
         self.annotations = list(annotations)
-        self.name = name
+        self._prefix = f"{name}: " if name else ""
         self.shape = (len(self.annotations), *size)
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class RleMasks:
             try:
                 mask[:] = draw_mask(self.annotations[i], i, mask.shape)
             except ValueError as error:
-                raise ValueError(f"{self.name}: {error}") from error
+                raise ValueError(f"{self._prefix}{error}") from error
         return torch.from_numpy(masks)
 
 

@@ -99,7 +99,7 @@ def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> V
         return _folder(path, on_error)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{text}: expected a video file, a folder of frames or the number of a camera; there "
+            f"{text}: expected a video file, a folder of frames or the index of a camera; there "
             "is no such file."
         )
     return _file(text, on_error)

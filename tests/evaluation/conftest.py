@@ -1,4 +1,4 @@
-"""Data sets that exist for one test."""
+"""Datasets that exist for one test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """detectron2's catalogs, without any data set until the test is over."""
+    """detectron2's catalogs, without any dataset until the test is over."""
     monkeypatch.setattr(DatasetCatalog, "data", {})
     monkeypatch.setattr(MetadataCatalog, "data", {})
 

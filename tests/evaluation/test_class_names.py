@@ -1,4 +1,4 @@
-"""Names of classes in each way in which data sets count them."""
+"""Names of classes in each way in which datasets count them."""
 
 import pytest
 from detectron2.data import Metadata

@@ -1,4 +1,4 @@
-"""Ground truth fed back as prediction scores 100 through the evaluators that data sets ask for."""
+"""Ground truth fed back as prediction scores 100 through the evaluators that datasets ask for."""
 
 import pytest
 from detectron2.data import DatasetCatalog

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mask2former.evaluation.ids import DatasetIds, ids_in_order
+from mask2former.evaluation.ids import DatasetIds
 
 
 def test_maps_back():
@@ -18,5 +18,9 @@ def test_without_a_map_ids_stay():
     assert ids[5] == 5 and 5 in ids
 
 
-def test_ids_in_order():
-    assert ids_in_order([{"id": 9}, {"id": 2}]) == {2: 0, 9: 1}
+def test_things_without_metadata_are_in_order(register):
+    categories = [{"id": 9}, {"id": 2}]
+    ids = DatasetIds.of_things(register(), categories)
+    assert (ids[0], ids[1]) == (2, 9)
+    ids = DatasetIds.of_things(register(thing_dataset_id_to_contiguous_id={9: 4}), categories)
+    assert ids[4] == 9 and 0 not in ids

@@ -21,7 +21,7 @@ NUM_IMAGES, SIZE = 5, (12, 16)
 
 @pytest.fixture
 def scene(tmp_path, register):
-    """One data set with all kinds of ground truth, and outputs that are a little off."""
+    """One dataset with all kinds of ground truth, and outputs that are a little off."""
     rng = np.random.default_rng(0)
     categories = [{"id": k + 1, "name": f"c{k}", "isthing": 1} for k in range(3)]
     coco = {"images": [], "categories": categories, "annotations": [], "videos": []}
@@ -124,7 +124,7 @@ def flatten(results):
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes_score_as_one(scene, tmp_path):
     alone = score(*scene, tmp_path / "alone")
-    context = multiprocessing.get_context("fork")  # the registered data set comes along
+    context = multiprocessing.get_context("fork")  # the registered dataset comes along
     queue = context.SimpleQueue()
     arguments = (tmp_path / "rendezvous", queue, *scene, tmp_path / "together")
     processes = [context.Process(target=one_of_two, args=(r, *arguments)) for r in range(2)]

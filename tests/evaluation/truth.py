@@ -1,4 +1,4 @@
-"""What a perfect model would give for the images of a data set, read from its ground truth."""
+"""What a perfect model would give for the images of a dataset, read from its ground truth."""
 
 import json
 
@@ -23,7 +23,7 @@ def config(*flags):
 
 
 def panoptic_output(record):
-    """The segments of a record of a panoptic data set."""
+    """The segments of a record of a panoptic dataset."""
     segment_map = read_panoptic_png(record["pan_seg_file_name"]).astype(np.int32)
     return {"panoptic_seg": (torch.from_numpy(segment_map), record["segments_info"])}
 

@@ -9,12 +9,12 @@ DILATION_RATIO = 0.02  # of the image's diagonal; the paper's choice for COCO-si
 
 
 def boundary_width(height: int, width: int, dilation_ratio: float = DILATION_RATIO) -> int:
-    """The distance d of the paper in pixels: a share of the image's diagonal, at least one."""
+    """Return the paper's distance d in pixels: a fraction of the image's diagonal, at least one."""
     return max(1, round(dilation_ratio * float(np.hypot(height, width))))
 
 
 def boundary_region(mask: np.ndarray, width: int) -> np.ndarray:
-    """The pixels of a mask that lie within ``width`` of its contour.
+    """Return the pixels of a mask that lie within ``width`` of its contour.
 
     The contour runs along the image's border too, where the mask reaches it. Distance is counted
     as in the authors' evaluation, by erosion with squares.

@@ -31,24 +31,24 @@ def coco_average_precision(
     fast: bool | None = None,
     dilation_ratio: float = DILATION_RATIO,
 ) -> dict[str, float]:
-    """Average precision of detections on images.
+    """Compute the average precision of detections on images.
 
     Args:
         dataset: COCO instance json: ``images``, ``categories`` and ``annotations``.
         results: ``{"image_id", "category_id", "score"}`` with ``"bbox"`` (x, y, width, height in
-            pixels) or ``"segmentation"`` (RLE), in the ids of the data set.
+            pixels) or ``"segmentation"`` (RLE), in the ids of the dataset.
         iou_type: "bbox"; "segm"; or "boundary", the smaller of mask IoU and boundary IoU (Cheng et
             al., CVPR 2021).
         fast: use faster-coco-eval, which gives the same numbers as pycocotools; None uses it where
             it is installed. Boundaries always go through pycocotools.
-        dilation_ratio: width of the boundary as a share of the image's diagonal.
+        dilation_ratio: width of the boundary as a fraction of the image's diagonal.
 
     Returns:
-        percent, NaN where the data set has nothing to find: AP, AP50, AP75 and AP{s,m,l} for areas
+        percent, NaN where the dataset has nothing to find: AP, AP50, AP75 and AP{s,m,l} for areas
         up to 32^2, up to 96^2 and above; AR{1,10,100} and AR{s,m,l}; AP-<class>.
 
     Raises:
-        ValueError: a result is about an image or a category that the data set lacks, or its box or
+        ValueError: a result is about an image or a category that the dataset lacks, or its box or
             mask is missing or does not fit the image.
     """
     if iou_type not in ("bbox", "segm", "boundary"):
@@ -96,7 +96,7 @@ class PairwiseEval(COCOeval):
 def boundary_iou(
     dts: list[Annotation], gts: list[Annotation], dilation_ratio: float = DILATION_RATIO
 ) -> np.ndarray:
-    """The smaller of mask IoU and boundary IoU of each pair, (D, G); crowds as COCO has them."""
+    """Return the smaller of mask and boundary IoU of each pair, (D, G); crowds as COCO has them."""
     crowd = [int(g["iscrowd"]) for g in gts]
     masks = [[a["segmentation"] for a in annotations] for annotations in (dts, gts)]
     boundaries = [[_boundary(rle, dilation_ratio) for rle in rles] for rles in masks]
@@ -104,7 +104,7 @@ def boundary_iou(
 
 
 def average_precision(evaluation: Any) -> dict[str, float]:
-    """Runs an evaluation of pycocotools' form and reads its tables.
+    """Run an evaluation of pycocotools' form and read its tables.
 
     Returns:
         what ``coco_average_precision`` returns.
@@ -129,7 +129,7 @@ def average_precision(evaluation: Any) -> dict[str, float]:
 
 
 def index_coco(dataset: Mapping[str, Any]) -> COCO:
-    """pycocotools' view of a data set that is in memory already."""
+    """Return pycocotools' view of a dataset that is in memory already."""
     coco = COCO()
     coco.dataset = dict(dataset)
     coco.dataset["annotations"] = [
@@ -143,7 +143,7 @@ def index_coco(dataset: Mapping[str, Any]) -> COCO:
 
 
 def _renumber_images(images: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """Images by id, with numbers in the same order: some ids are text, which not all tools take."""
+    """Return images by id, numbered in that order: ids may be text, which not all tools take."""
     ordered = sorted(images, key=lambda image: image["id"])
     by_id = {image_key(image["id"]): {**image, "id": i} for i, image in enumerate(ordered, start=1)}
     if len(by_id) != len(images):
@@ -214,8 +214,9 @@ def _fast_evaluation(gt: Mapping[str, Any], dt: Mapping[str, Any], iou_type: str
 
 def _boundary(rle: RLE, dilation_ratio: float) -> dict[str, Any]:
     mask = decode(rle).view(bool)
-    width = boundary_width(*mask.shape, dilation_ratio)
-    return encode_masks(boundary_region(mask, width)[None])[0]
+    height, width = mask.shape
+    distance = boundary_width(height, width, dilation_ratio)
+    return encode_masks(boundary_region(mask, distance)[None])[0]
 
 
 def _mean_percent(values: np.ndarray) -> float:

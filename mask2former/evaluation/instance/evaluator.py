@@ -12,12 +12,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
-from detectron2.utils import comm
 
 from ...formats.json_files import read_json, write_json_list
 from ...formats.label_maps import read_panoptic_png
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
-from ..ids import DatasetIds, ids_in_order
+from ..ids import DatasetIds
+from ..outputs import gather, required
 from ..results import results_table
 from .coco_ap import coco_average_precision
 
@@ -29,12 +29,12 @@ class InstanceSegEvaluator(DatasetEvaluator):
 
     The numbers are those of detectron2's ``COCOEvaluator`` with ``use_fast_impl=False``. Beyond it,
     the contiguous ids of thing classes may have gaps (ADE20K, Mapillary Vistas), masks may be bool
-    or float, boxes are made from masks where a model gives none, and a panoptic data set without
+    or float, boxes are made from masks where a model gives none, and a panoptic dataset without
     instance json gets its ground truth from its segments. Masks are kept as RLE. Gathers over
     processes, which must all call ``evaluate``.
 
     Args:
-        dataset_name: a data set with json_file or panoptic_json in its metadata, or in detectron2's
+        dataset_name: a dataset with json_file or panoptic_json in its metadata, or in detectron2's
             standard format; thing_dataset_id_to_contiguous_id maps the classes.
         tasks: any of "bbox", "segm" and "boundary"; by default "bbox", and "segm" where there are
             masks.
@@ -58,16 +58,14 @@ class InstanceSegEvaluator(DatasetEvaluator):
         self._output_dir = Path(output_dir) if output_dir else None
         self._fast = fast
         self._gt_json = _ground_truth(dataset_name)
-        ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
-        ids = ids or ids_in_order(self._gt_json["categories"])
-        self._dataset_ids = DatasetIds(ids, dataset_name, "thing")
+        self._dataset_ids = DatasetIds.of_things(dataset_name, self._gt_json["categories"])
 
     def reset(self) -> None:
         self._results: list[dict[str, Any]] = []
         self._num_images = 0
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        """Keeps the results of a batch of B images as RLE.
+        """Keep the results of a batch of B images as RLE.
 
         Args:
             inputs: B dicts with ``image_id``.
@@ -76,33 +74,26 @@ class InstanceSegEvaluator(DatasetEvaluator):
                 one of the last two may be missing.
 
         Raises:
-            ValueError: no instance output, or a class that the data set lacks.
+            ValueError: no instance output, or a class that the dataset lacks.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            if "instances" not in output:
-                raise ValueError(
-                    f"output: expected 'instances', got {sorted(output)}; set "
-                    "MODEL.MASK_FORMER.TEST.INSTANCE_ON"
-                )
-            results = instances_to_json(output["instances"].to("cpu"), self._dataset_ids)
+            instances = required(output, "instances", "INSTANCE_ON").to("cpu")
+            results = instances_to_json(instances, self._dataset_ids)
             self._results += [{"image_id": image["image_id"]} | result for result in results]
             self._num_images += 1
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Scores; the results are on the main process, the others get {}.
+        """Score; the results are on the main process, the others get {}.
 
         Returns:
             ``{task: {"AP", "AP50", ..., "AP-<class>"}}``, and {} where the ground truth has no
             annotations (as in the test sets of challenges).
         """
-        results, num_images = self._results, self._num_images
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather((results, num_images))
-            if not comm.is_main_process():
-                return {}
-            results = list(itertools.chain.from_iterable(part for part, _ in parts))
-            num_images = sum(count for _, count in parts)
+        parts = gather((self._results, self._num_images), self._distributed)
+        if not parts:
+            return {}
+        results = list(itertools.chain.from_iterable(part for part, _ in parts))
+        num_images = sum(count for _, count in parts)
         if self._output_dir:
             path = self._output_dir / "coco_instances_results.json"
             write_json_list(path, results)
@@ -129,7 +120,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
 
 
 def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, Any]]:
-    """Turns the N instances of an image into COCO results, which still lack the image.
+    """Turn the N instances of an image into COCO results, which still lack the image.
 
     Args:
         instances: on the CPU; see `InstanceSegEvaluator.process`.
@@ -140,7 +131,7 @@ def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, A
         latter two where the instances have boxes or masks.
 
     Raises:
-        ValueError: a class that the data set lacks.
+        ValueError: a class that the dataset lacks.
     """
     columns: dict[str, list[Any]] = {
         "category_id": [ids[label] for label in instances.pred_classes.tolist()],
@@ -158,7 +149,7 @@ def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, A
 
 
 def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, Any]:
-    """Reads the thing segments of a panoptic data set as COCO instance json.
+    """Read the thing segments of a panoptic dataset as COCO instance json.
 
     The masks do not overlap, as segments do not; scores on them are not comparable with scores on
     instance annotations of the same images that do.
@@ -168,7 +159,7 @@ def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, A
     """
     panoptic = read_json(panoptic_json)
     things = {c["id"]: c for c in panoptic["categories"] if c["isthing"]}
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image in panoptic["annotations"]:
         segments = [s for s in image["segments_info"] if s["category_id"] in things]
         segment_map = read_panoptic_png(Path(panoptic_root) / image["file_name"])

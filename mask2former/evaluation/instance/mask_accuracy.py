@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
 from ..class_names import class_name
+from ..outputs import gather
 from ..results import results_table
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
         self._num_classes = 0
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        """Keeps the classes of a batch of B images.
+        """Keep the classes of a batch of B images.
 
         Args:
             inputs: B dicts with ``mask_labels`` (N,), in 0..K, K for no-object.
@@ -50,7 +50,7 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
             if "mask_labels" not in image or "class_logits" not in output:
                 raise ValueError(
                     f"{image.get('file_name', 'an image')}: accuracy needs `mask_labels` of the "
-                    "data set and `class_logits` of a MaskClassifier; the data set needs "
+                    "dataset and `class_logits` of a MaskClassifier; the dataset needs "
                     "annotations"
                 )
             logits = output["class_logits"]
@@ -59,21 +59,18 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
             self._pairs.append(np.stack([image["mask_labels"].numpy(), found]))
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Scores; the results are on the main process, the others get {}.
+        """Score; the results are on the main process, the others get {}.
 
         Returns:
             ``{"mask_classes": {"accuracy", "class accuracy", "accuracy-<class>",
             "accuracy-no object"}}``: of all masks, the mean over the classes, of the masks of each
             class and of those of nothing; NaN where there are none.
         """
-        parts, num_classes = [self._pairs], self._num_classes
-        if self._distributed:
-            comm.synchronize()
-            gathered = comm.gather((self._pairs, self._num_classes))
-            if not comm.is_main_process():
-                return {}
-            parts, num_classes = [p for p, _ in gathered], max(n for _, n in gathered)
-        pairs = list(itertools.chain.from_iterable(parts))
+        parts = gather((self._pairs, self._num_classes), self._distributed)
+        if not parts:
+            return {}
+        num_classes = max(count for _, count in parts)
+        pairs = list(itertools.chain.from_iterable(part for part, _ in parts))
         labels, found = np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)
         scores = {"mask_classes": self._scores(labels, found == labels, num_classes)}
         logger.info("Classes of %d given masks:\n%s", len(labels), results_table(scores))
@@ -81,10 +78,10 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
 
     def _scores(self, labels: np.ndarray, right: np.ndarray, num_classes: int) -> dict[str, float]:
         each = [_percent(right[labels == k]) for k in range(num_classes)]
-        there = [score for score in each if not np.isnan(score)]
+        known = [score for score in each if not np.isnan(score)]
         result = {
             "accuracy": _percent(right),
-            "class accuracy": float(np.mean(there)) if there else float("nan"),
+            "class accuracy": float(np.mean(known)) if known else float("nan"),
         }
         things = self._metadata.get("thing_dataset_id_to_contiguous_id")
         is_thing = set(range(num_classes)) if things is None else set(things.values())

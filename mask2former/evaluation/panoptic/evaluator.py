@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
 from ...formats.json_files import image_key, read_json, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
 from ..ids import DatasetIds
+from ..outputs import gather, required
 from ..results import quality_table
 from .quality import PanopticQuality
 
@@ -31,7 +31,7 @@ class PanopticEvaluator(DatasetEvaluator):
     and the segments' json. Gathers over processes, which must all call ``evaluate``.
 
     Args:
-        dataset_name: a data set whose metadata have panoptic_json, panoptic_root,
+        dataset_name: a dataset whose metadata have panoptic_json, panoptic_root,
             thing_dataset_id_to_contiguous_id and stuff_dataset_id_to_contiguous_id.
         output_dir: where the PNGs (folder ``panoptic``) and ``predictions.json`` go, in COCO's
             format; None writes nothing. All processes must reach it.
@@ -56,7 +56,7 @@ class PanopticEvaluator(DatasetEvaluator):
         self._annotations: list[dict[str, Any]] = []
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        """Counts a batch of B images.
+        """Count a batch of B images.
 
         Args:
             inputs: B dicts with ``file_name`` and ``image_id``.
@@ -70,12 +70,7 @@ class PanopticEvaluator(DatasetEvaluator):
                 another size.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            if "panoptic_seg" not in output:
-                raise ValueError(
-                    f"output: expected 'panoptic_seg', got {sorted(output)}; set "
-                    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON"
-                )
-            segment_map, segments = output["panoptic_seg"]
+            segment_map, segments = required(output, "panoptic_seg", "PANOPTIC_ON")
             segment_map = segment_map.cpu().numpy()
             if segments is None:
                 segment_map, segments = self._split_labels(segment_map)
@@ -86,14 +81,13 @@ class PanopticEvaluator(DatasetEvaluator):
                 raise ValueError(f"{image['file_name']}: {error}") from error
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Sums over the processes; the results are on the main one, the others get {}.
+        """Sum over the processes; the results are on the main one, the others get {}.
 
         Raises:
             ValueError: some image of the ground truth was not processed, or twice.
         """
-        comm.synchronize()
-        gathered = comm.gather((self._quality, self._annotations))
-        if not comm.is_main_process():
+        gathered = gather((self._quality, self._annotations))
+        if not gathered:
             return {}
         annotations = list(itertools.chain.from_iterable(part for _, part in gathered))
         if self._output_dir:
@@ -136,14 +130,14 @@ class PanopticEvaluator(DatasetEvaluator):
         )
 
     def _in_dataset_ids(self, segment: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of a segment, as others may read the model's output after us."""
+        """Return a copy of a segment, as others may read the model's output after us."""
         category = int(segment["category_id"])
         if segment.get("isthing") is not None:
             category = (self._thing_ids if segment["isthing"] else self._stuff_ids)[category]
         return {"id": int(segment["id"]), "category_id": category}
 
     def _split_labels(self, labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """Undoes ``category x label_divisor + instance``; ids become label + 1, so 0 is void."""
+        """Undo ``category x label_divisor + instance``; ids become label + 1, so 0 is void."""
         divisor = self._metadata.label_divisor
         segments = [
             {
@@ -167,6 +161,6 @@ class PanopticEvaluator(DatasetEvaluator):
 
 
 def _png_name(file_name: str) -> str:
-    """The name of a PNG below the output folder, whatever folders the name climbs to."""
+    """Return the name of a PNG below the output folder, whatever folders the name climbs to."""
     parts = [part for part in PurePosixPath(file_name).parts if part not in ("..", "/")]
     return str(PurePosixPath(*parts).with_suffix(".png"))

@@ -24,7 +24,7 @@ def pq_compute(
     pred_folder: PathLike | None = None,
     num_workers: int | None = None,
 ) -> dict[str, Any]:
-    """Panoptic quality of predictions in COCO's panoptic format.
+    """Compute the panoptic quality of predictions in COCO's panoptic format.
 
     The rule is that of the paper (Kirillov et al., CVPR 2019, section 4) in COCO's reading, void
     and crowd regions included; `PanopticQuality` has the details.

@@ -1,7 +1,7 @@
 """Panoptic quality of segment maps held in memory.
 
 PQ is defined in section 4 of Kirillov et al., "Panoptic Segmentation" (CVPR 2019). Where the paper
-leaves a choice, the rule is that of the COCO panoptic evaluation; docstrings name those places.
+leaves a choice, the rule is that of the COCO panoptic evaluation; docstrings say where.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PanopticQuality:
         pred_map: np.ndarray,
         pred_segments: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Counts one image.
+        """Count one image.
 
         Args:
             gt_map, pred_map: (H, W) integers >= 0, the segment id of each pixel, 0 = void.
@@ -80,7 +80,7 @@ class PanopticQuality:
         np.add.at(self.fp, pred.cat[wrong], 1)
 
     def summary(self) -> dict[str, Any]:
-        """The qualities, as fractions in [0, 1].
+        """Return the qualities, as fractions in [0, 1].
 
         Returns:
             ``{"All" | "Things" | "Stuff": {"pq", "sq", "rq", "n"},
@@ -105,7 +105,7 @@ class PanopticQuality:
 
 
 def count_pairs(gt_map: np.ndarray, pred_map: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Counts the pixels of every pair of ids that meet.
+    """Count the pixels of every pair of ids that meet.
 
     Segments are compact, so the runs of equal pairs along the rows are a few thousand where the
     pixels are hundreds of thousands; only the runs get sorted.
@@ -153,11 +153,11 @@ class _Segments:
         return self.ids.size
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """The place of each id in the columns, or -1."""
+        """Return the index of each id in the columns, or -1."""
         if len(self) == 0:
             return np.full(ids.shape, -1)
-        places = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
-        return np.where(self.ids[places] == ids, places, -1)
+        index = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
+        return np.where(self.ids[index] == ids, index, -1)
 
     def areas(self, counted: np.ndarray) -> np.ndarray:
         return np.array(
@@ -173,7 +173,7 @@ def _match(
     shared: np.ndarray,
     pred_area: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of the pairs that match, and their IoU; ``pred_area`` is without void pixels."""
+    """Return rows of the pairs that match and their IoU; ``pred_area`` is without void pixels."""
     gt_area = gt.areas(_sum_by_row(gt_row, shared, len(gt)))
     both = (gt_row >= 0) & (pred_row >= 0)
     both[both] = ~gt.crowd[gt_row[both]] & (gt.cat[gt_row[both]] == pred.cat[pred_row[both]])
@@ -195,7 +195,7 @@ def _crowd_area(
     shared: np.ndarray,
     num_categories: int,
 ) -> np.ndarray:
-    """Pixels of each prediction that lie in the crowd segment of its own class.
+    """Return the pixels of each prediction that lie in the crowd segment of its own class.
 
     The formats have one such segment a class and image; of several the COCO evaluation takes the
     one that is listed last, and so do we.

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
 from ...formats.json_files import JsonStream
 from ...formats.rle import encode_segments
 from ..instance.boundary import DILATION_RATIO, boundary_region, boundary_width
+from ..outputs import gather, required
 from ..results import results_table
 from .truth import SemanticTruth
 
@@ -28,12 +28,12 @@ class SemSegEvaluator(DatasetEvaluator):
     processes, which must all call ``evaluate``.
 
     Args:
-        dataset_name: a data set with label maps or panoptic segments (see ``SemanticTruth``).
+        dataset_name: a dataset with label maps or panoptic segments (see ``SemanticTruth``).
         distributed: False scores what this process saw alone.
         output_dir: where ``sem_seg_predictions.json`` goes, in COCO's stuff format; None writes
             nothing. All processes must reach it.
         boundary_iou: report boundary IoU too (Cheng et al., CVPR 2021), summed over images.
-        dilation_ratio: width of the boundary as a share of the image's diagonal.
+        dilation_ratio: width of the boundary as a fraction of the image's diagonal.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class SemSegEvaluator(DatasetEvaluator):
             self._stream = JsonStream(self._output_dir / "sem_seg_predictions.json")
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        """Counts a batch of B images.
+        """Count a batch of B images.
 
         Args:
             inputs: B dicts with ``file_name``.
             outputs: B dicts with ``sem_seg``: scores (K, H, W) in the size of the ground truth.
 
         Raises:
-            ValueError: no semantic output, another number of classes than the data set's, another
+            ValueError: no semantic output, another number of classes than the dataset's, another
                 size than the ground truth's, or a label in the ground truth beyond the classes.
         """
         for image, output in zip(inputs, outputs, strict=True):
@@ -81,15 +81,12 @@ class SemSegEvaluator(DatasetEvaluator):
                     self._stream.write(entry)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Sums over the processes; the results are on the main one, the others get {}."""
+        """Sum over the processes; the results are on the main one, the others get {}."""
         if self._stream is not None:
             self._stream.close(merge=self._distributed)
-        parts = [self._counts]
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather(self._counts)
-            if not comm.is_main_process():
-                return {}
+        parts = gather(self._counts, self._distributed)
+        if not parts:
+            return {}
         total = SemanticCounts(len(self._class_names))
         for part in parts:
             total += part
@@ -98,12 +95,7 @@ class SemSegEvaluator(DatasetEvaluator):
         return results
 
     def _labels(self, image: Mapping[str, Any], output: Mapping[str, Any]) -> np.ndarray:
-        if "sem_seg" not in output:
-            raise ValueError(
-                f"output: expected 'sem_seg', got {sorted(output)}; set "
-                "MODEL.MASK_FORMER.TEST.SEMANTIC_ON"
-            )
-        scores: torch.Tensor = output["sem_seg"]
+        scores: torch.Tensor = required(output, "sem_seg", "SEMANTIC_ON")
         if scores.ndim != 3 or scores.shape[0] != len(self._class_names):
             raise ValueError(
                 f"{image['file_name']}: expected scores ({len(self._class_names)}, H, W), since "
@@ -141,7 +133,7 @@ class SemanticCounts:
         return self
 
     def add(self, gt: np.ndarray, labels: np.ndarray, dilation_ratio: float | None = None) -> None:
-        """Counts one image.
+        """Count one image.
 
         Args:
             gt: (H, W) integers in [0, K), -1 = ignore.
@@ -158,7 +150,8 @@ class SemanticCounts:
         pairs = (truth * (K + 1) + guess).reshape(-1)
         self.confusion += np.bincount(pairs, minlength=(K + 1) ** 2).reshape(K + 1, K + 1)
         if dilation_ratio is not None:
-            self._add_boundaries(gt, labels, boundary_width(*gt.shape, dilation_ratio))
+            height, width = gt.shape
+            self._add_boundaries(gt, labels, boundary_width(height, width, dilation_ratio))
 
     def _add_boundaries(self, gt: np.ndarray, labels: np.ndarray, width: int) -> None:
         # Ignored pixels end the image for both sides, so a perfect guess has the same contours.
@@ -170,7 +163,7 @@ class SemanticCounts:
                 self.boundary[:, k] += (true & guess).sum(), (true | guess).sum()
 
     def summary(self, names: Sequence[str], with_boundary: bool = False) -> dict[str, float]:
-        """The scores in percent, under detectron2's names.
+        """Return the scores in percent, under detectron2's names.
 
         A class without pixels in the ground truth is NaN and left out of the means, but where it
         is predicted it counts as IoU 0 in mIoU.
@@ -209,5 +202,5 @@ def _ratio(part: np.ndarray, whole: np.ndarray, where: np.ndarray) -> np.ndarray
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=where)
 
 
-def _divide(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
+def _divide(part: Any, whole: Any) -> float:
+    return float(part / whole) if whole else float("nan")

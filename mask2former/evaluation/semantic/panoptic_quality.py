@@ -19,12 +19,12 @@ from .truth import SemanticTruth
 def semantic_pq(
     dataset_name: str, json_file: str | os.PathLike[str]
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Scores a file of semantic predictions by PQ and by IoU.
+    """Score a file of semantic predictions by PQ and by IoU.
 
     Args:
-        dataset_name: a data set with semantic ground truth, as ``SemSegEvaluator`` takes.
+        dataset_name: a dataset with semantic ground truth, as ``SemSegEvaluator`` takes.
         json_file: the ``sem_seg_predictions.json`` that it wrote: entries ``file_name``,
-            ``category_id`` (of the data set) and ``segmentation`` (RLE).
+            ``category_id`` (of the dataset) and ``segmentation`` (RLE).
 
     Returns:
         what ``pq_compute`` returns, with all classes as stuff and contiguous category ids; and the
@@ -32,7 +32,7 @@ def semantic_pq(
 
     Raises:
         FileNotFoundError: the json or a label map is missing.
-        ValueError: an image has no entries or is not in the data set, sizes differ, or a category
+        ValueError: an image has no entries or is not in the dataset, sizes differ, or a category
             does not exist; says which.
     """
     truth = SemanticTruth(dataset_name)
@@ -41,7 +41,7 @@ def semantic_pq(
     if missing or extra:
         raise ValueError(
             f"{json_file}: expected predictions for the {len(truth.file_names)} images of "
-            f"{dataset_name}; missing: {sorted(missing)[:5]}, not in the data set: "
+            f"{dataset_name}; missing: {sorted(missing)[:5]}, not in the dataset: "
             f"{sorted(extra)[:5]}"
         )
     num_classes = len(truth.class_names)
@@ -69,18 +69,18 @@ def _by_file(entries: Any) -> dict[str, list[dict[str, Any]]]:
 def _paint(
     entries: list[dict[str, Any]], shape: tuple[int, ...], contiguous: dict[int, int]
 ) -> np.ndarray:
-    """One map (H, W) of contiguous classes, -1 where no entry lies."""
+    """Paint one map (H, W) of contiguous classes, -1 where no entry lies."""
     labels = np.full(shape, -1, dtype=np.int64)
     for entry in entries:
         if entry["category_id"] not in contiguous:
-            raise ValueError(f"category {entry['category_id']} is not one of the data set")
+            raise ValueError(f"category {entry['category_id']} is not one of the dataset")
         mask = decode(compress(entry["segmentation"], *shape))
         labels[mask.view(bool)] = contiguous[entry["category_id"]]
     return labels
 
 
 def _as_segments(labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, int]]]:
-    """Classes from -1 = void as segment ids from 0 = void."""
+    """Return classes from -1 = void as segment ids from 0 = void."""
     ids = labels + 1
     present = np.unique(ids[ids != VOID]).tolist()
     return ids, [{"id": i, "category_id": i - 1} for i in present]

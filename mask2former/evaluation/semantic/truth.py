@@ -1,4 +1,4 @@
-"""The semantic ground truth of a data set, from label maps or from panoptic segments."""
+"""The semantic ground truth of a dataset, from label maps or from panoptic segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNKNOWN = -2
 
 
 class SemanticTruth:
-    """Reads the label maps of a data set one at a time.
+    """Reads the label maps of a dataset one at a time.
 
     Args:
         dataset_name: its records have sem_seg_file_name, or pan_seg_file_name and segments_info
@@ -27,7 +27,7 @@ class SemanticTruth:
     def __init__(self, dataset_name: str):
         metadata = MetadataCatalog.get(dataset_name)
         if dataset_name not in DatasetCatalog or not metadata.get("stuff_classes"):
-            raise ValueError(f"no semantic segmentation data set is called {dataset_name}")
+            raise ValueError(f"no semantic segmentation dataset is called {dataset_name}")
         self.dataset_name = dataset_name
         self.class_names: list[str] = metadata.stuff_classes
         self._ignore_label = metadata.ignore_label
@@ -44,7 +44,7 @@ class SemanticTruth:
 
     @property
     def file_names(self) -> set[str]:
-        """Names of the images."""
+        """Return the names of the images."""
         return set(self._records)
 
     def read(self, file_name: str) -> np.ndarray:
@@ -55,7 +55,7 @@ class SemanticTruth:
 
         Raises:
             FileNotFoundError: the label map is missing.
-            ValueError: no image of the data set; the label map is damaged, has several channels or
+            ValueError: no image of the dataset; the label map is damaged, has several channels or
                 a label beyond the classes.
         """
         record = self._records.get(file_name)

@@ -28,7 +28,7 @@ class Tube:
     runs: list[np.ndarray | None]
 
     def areas(self) -> list[float]:
-        """Areas in pixels over the frames that show the object; those in the file go first."""
+        """Return areas in pixels in the frames that show the object; those in the file go first."""
         given = self.entry.get("areas")
         if given is None:
             given = [float(runs[1::2].sum()) if runs is not None else None for runs in self.runs]
@@ -36,7 +36,7 @@ class Tube:
 
 
 def truth_tubes(gt: Mapping[str, Any]) -> Iterator[Tube]:
-    """The annotations of a YouTube-VIS json.
+    """Yield the annotations of a YouTube-VIS json.
 
     Raises:
         ValueError: a video or category is unknown, a list is not as long as its video, a mask does
@@ -47,7 +47,7 @@ def truth_tubes(gt: Mapping[str, Any]) -> Iterator[Tube]:
 
 
 def result_tubes(gt: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Iterator[Tube]:
-    """The entries of a result file; raises as ``truth_tubes`` does."""
+    """Yield the entries of a result file; raise as ``truth_tubes`` does."""
     return _tubes(gt, results, ("score",), lambda entry, index: f"results: entry {index}")
 
 
@@ -57,7 +57,7 @@ def _describe_truth(entry: Any, index: int) -> str:
 
 
 def num_frames(video: Mapping[str, Any]) -> int:
-    """T, by the list of files where there is one."""
+    """Return T, by the list of files where there is one."""
     return len(video["file_names"]) if "file_names" in video else video["length"]
 
 

@@ -19,12 +19,12 @@ import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
 from ...formats.json_files import read_json, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks
-from ..ids import DatasetIds, ids_in_order
+from ..ids import DatasetIds
 from ..instance.coco_ap import Annotation, PairwiseEval, average_precision, index_coco
+from ..outputs import gather
 from ..results import results_table
 from .entries import Tube, num_frames, result_tubes, truth_tubes
 
@@ -37,7 +37,7 @@ Json = str | os.PathLike[str] | dict[str, Any] | list[Any]
 
 
 def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
-    """Average precision of video instances.
+    """Compute the average precision of video instances.
 
     Args:
         gt_json: YouTube-VIS json, or its path: ``videos`` (id, height, width, file_names or
@@ -71,9 +71,11 @@ def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
 def read_truth_and_results(
     gt_json: Json, results_json: Json
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The two files, or what is in memory of them already."""
-    gt = gt_json if isinstance(gt_json, dict) else read_json(gt_json)
-    results = results_json if isinstance(results_json, list) else read_json(results_json)
+    """Return the two files, or what is in memory of them already."""
+    gt: Any = read_json(gt_json) if isinstance(gt_json, str | os.PathLike) else gt_json
+    results: Any = results_json
+    if isinstance(results, str | os.PathLike):
+        results = read_json(results)
     return gt, results
 
 
@@ -83,7 +85,7 @@ class YTVISEvaluator(DatasetEvaluator):
     Gathers over processes, which must all call ``evaluate``.
 
     Args:
-        dataset_name: a data set with json_file in its metadata.
+        dataset_name: a dataset with json_file in its metadata.
         tasks: has no effect; where the published evaluator takes the config.
         distributed: False scores what this process saw alone.
         output_dir: where ``results.json`` goes, in YouTube-VIS form; None writes nothing.
@@ -99,11 +101,8 @@ class YTVISEvaluator(DatasetEvaluator):
         self._name = dataset_name
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
-        metadata = MetadataCatalog.get(dataset_name)
-        self._gt_json = read_json(metadata.json_file)
-        ids = metadata.get("thing_dataset_id_to_contiguous_id")
-        ids = ids or ids_in_order(self._gt_json["categories"])
-        self._dataset_ids = DatasetIds(ids, dataset_name, "thing")
+        self._gt_json = read_json(MetadataCatalog.get(dataset_name).json_file)
+        self._dataset_ids = DatasetIds.of_things(dataset_name, self._gt_json["categories"])
 
     def reset(self) -> None:
         self._results: list[dict[str, Any]] = []
@@ -113,7 +112,7 @@ class YTVISEvaluator(DatasetEvaluator):
         inputs: Sequence[Mapping[str, Any]],
         outputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     ) -> None:
-        """Keeps the tubes of a batch of B clips as RLE.
+        """Keep the tubes of a batch of B clips as RLE.
 
         Args:
             inputs: B dicts with ``video_id``.
@@ -141,18 +140,16 @@ class YTVISEvaluator(DatasetEvaluator):
             ]
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Scores; the results are on the main process, the others get {}.
+        """Score; the results are on the main process, the others get {}.
 
         Returns:
             ``{"segm": {"AP", ...}}``, and {} where the ground truth has no annotations (as in the
             validation and test sets of YouTube-VIS).
         """
-        results = self._results
-        if self._distributed:
-            comm.synchronize()
-            results = list(itertools.chain.from_iterable(comm.gather(results)))
-            if not comm.is_main_process():
-                return {}
+        parts = gather(self._results, self._distributed)
+        if not parts:
+            return {}
+        results = list(itertools.chain.from_iterable(parts))
         if self._output_dir:
             write_json_list(self._output_dir / "results.json", results)
         if "annotations" not in self._gt_json:
@@ -164,7 +161,7 @@ class YTVISEvaluator(DatasetEvaluator):
 
 
 def _as_wide_images(gt: Mapping[str, Any], tubes: Iterable[Tube]) -> dict[str, Any]:
-    """COCO json whose images are the videos of ``gt`` and whose annotations are the tubes."""
+    """Return COCO json whose images are the videos of ``gt``, with the tubes as annotations."""
     images = [
         {"id": v["id"], "height": v["height"], "width": v["width"] * num_frames(v)}
         for v in gt["videos"]
@@ -186,6 +183,6 @@ def _as_wide_images(gt: Mapping[str, Any], tubes: Iterable[Tube]) -> dict[str, A
 
 
 def _tube_iou(dts: list[Annotation], gts: list[Annotation]) -> np.ndarray:
-    """(D, G); crowds get the plain IoU, as in the evaluation of YouTube-VIS."""
+    """Return (D, G); crowds get the plain IoU, as in the evaluation of YouTube-VIS."""
     masks = [[a["segmentation"] for a in annotations] for annotations in (dts, gts)]
     return mask_util.iou(*masks, [0] * len(gts))

@@ -26,7 +26,7 @@ _METRICS = ("HOTA", "DetA", "AssA", "IDF1")
 def track_quality(
     gt_json: Json, results_json: Json, score_threshold: float = 0.5
 ) -> dict[str, float]:
-    """Scores tracks by the similarity of their masks frame by frame.
+    """Score tracks by the similarity of their masks frame by frame.
 
     Args:
         gt_json, results_json: as ``evaluate_ytvis`` takes them; objects marked as crowd are left
@@ -89,7 +89,7 @@ def _score(metrics: Sequence[Any], sequences: Mapping[Any, Mapping[str, Any]]) -
 def _sequence(
     video: Mapping[str, Any], truth: Sequence[Tube], guess: Sequence[Tube]
 ) -> dict[str, Any]:
-    """What TrackEval's metrics take: ids by frame, and the IoU of their masks."""
+    """Return what TrackEval's metrics take: ids by frame, and the IoU of their masks."""
     frames = [[_shown(tubes, t) for tubes in (truth, guess)] for t in range(num_frames(video))]
     return {
         "num_timesteps": num_frames(video),
@@ -104,7 +104,7 @@ def _sequence(
 
 
 def _shown(tubes: Sequence[Tube], t: int) -> dict[int, Any]:
-    """RLE of the tubes that are to be seen in frame t, by their place."""
+    """Return the RLE of the tubes that are to be seen in frame t, by their index."""
     return {
         i: from_runs(runs, tube.video["height"], tube.video["width"])
         for i, tube in enumerate(tubes)

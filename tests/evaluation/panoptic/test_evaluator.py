@@ -20,7 +20,7 @@ CONTIGUOUS = {2: 0, 4: 1, 8: 2}  # all classes in one space
 
 @pytest.fixture
 def scene(tmp_path, register):
-    """A registered data set of 4 images, and noisy outputs as a model gives them."""
+    """A registered dataset of 4 images, and noisy outputs as a model gives them."""
     rng = np.random.default_rng(1)
     annotations, inputs, outputs = [], [], []
     for image_id in range(4):

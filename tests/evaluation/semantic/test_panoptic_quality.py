@@ -69,9 +69,9 @@ def test_pixels_that_no_entry_covers(score):
 
 
 def test_errors(score):
-    with pytest.raises(ValueError, match=r"missing: \['a.jpg'\], not in the data set: \['b.jpg'\]"):
+    with pytest.raises(ValueError, match=r"missing: \['a.jpg'\], not in the dataset: \['b.jpg'\]"):
         score(entries(GUESS, "b.jpg"))
     with pytest.raises(ValueError, match=r"a.jpg: RLE size: expected \[1, 8\], got \[1, 5\]"):
         score(entries(GUESS[:, :5]))
-    with pytest.raises(ValueError, match=r"a.jpg: category 3 is not one of the data set"):
+    with pytest.raises(ValueError, match=r"a.jpg: category 3 is not one of the dataset"):
         score([{**e, "category_id": 3} for e in entries(GUESS)])
