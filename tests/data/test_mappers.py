@@ -140,6 +140,17 @@ def test_panoptic(record, seed: int) -> None:
     assert result["sem_seg"].shape == (48, 70)
 
 
+def test_grey_panoptic_maps_hold_the_ids_themselves(record) -> None:
+    ids = np.zeros((H, W), np.uint16)
+    ids[:20], ids[20:30], ids[30:] = 700, 900, 7
+    Image.fromarray(ids).save(record["pan_seg_file_name"])
+    for segment, i in zip(record["segments_info"], (700, 7, 900)):
+        segment["id"] = i
+    instances = _mapper("panoptic", [])(_without(record, "annotations"))["instances"]
+    assert instances.gt_classes.tolist() == [2, 0]
+    np.testing.assert_array_equal(instances.gt_masks, np.stack([ids == 700, ids == 900]))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_instance(record, seed: int) -> None:
     chain = lsj(64, 0.5, 2.0)
