@@ -120,7 +120,7 @@ def test_map_of_another_size(tmp_path: Path, key: str) -> None:
         (
             {"annotations": [{"category_id": 0, "segmentation": {"size": [6, 4], "counts": "0"}}]},
             ValueError,
-            r"annotation number 0: expected a mask of \(height, width\) \(4, 6\), got \(6, 4\)",
+            r"annotation number 0: RLE size: expected \[4, 6\], got \[6, 4\]",
         ),
     ],
 )
