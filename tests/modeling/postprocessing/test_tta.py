@@ -113,7 +113,7 @@ def test_output_size_may_differ_from_the_image(cfg):
 def test_models_without_semantic_output_are_refused(cfg):
     with pytest.raises(ValueError, match="SEMANTIC_ON"):
         SemanticSegmentorWithTTA(cfg, Echo(semantic_on=False))
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with pytest.raises(ValueError, match="batch_size of at least 1, got 0"):
         SemanticSegmentorWithTTA(cfg, Echo(), batch_size=0)
 
 
