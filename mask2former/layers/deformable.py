@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.deform_attn import deformable_attention
+from ..ops.linear import linear
 from ..ops.recording import is_recorded
-from .linear import linear_of, relu_of
+from .linear import linear_of, need_not_be_called, relu_of
 
 # Tokens that pass at a time through what works token by token, outside of training: on CPUs such
 # that they stay in the cache, on others such that memory is bounded and launches are few. They are
@@ -114,12 +115,19 @@ class DeformableAttention(nn.Module):
         Returns:
             locations (B, q, M*L*P*2), (x, y) in 0..1 on each level, and weights (B, q, M, L*P).
         """
-        offsets = linear_of(self.sampling_offsets, query)  # in pixels of the level looked at
+        offsets = self._offsets(query, pixel)
         offsets = offsets.float() if offsets.dtype in (torch.bfloat16, torch.float16) else offsets
-        start = _repeat_pairs(reference.to(offsets.dtype), len(pixel) // 2)
-        locations = torch.addcmul(start, offsets, pixel.to(offsets.dtype))
+        locations = offsets + _repeat_pairs(reference.to(offsets.dtype), len(pixel) // 2)
         logits = linear_of(self.attention_weights, query).unflatten(-1, (self.num_heads, -1))
         return locations, _softmax(logits)
+
+    def _offsets(self, query: Tensor, pixel: Tensor) -> Tensor:
+        """Return offsets from the reference points, as `_samples` returns locations."""
+        layer = self.sampling_offsets  # gives pixels of the level that is looked at
+        if type(layer) is not nn.Linear or not need_not_be_called(layer):
+            return layer(query) * pixel
+        scaled = layer.weight * pixel[:, None], layer.bias * pixel
+        return linear(query, *(t.to(query.dtype) for t in scaled))
 
 
 def _repeat_pairs(pairs: Tensor, count: int) -> Tensor:
