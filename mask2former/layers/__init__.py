@@ -1,13 +1,17 @@
 """Neural network layers that know nothing of configs or of detectron2's registries."""
 
-from .attention import CrossAttentionLayer, FFNLayer, MultiheadAttention, SelfAttentionLayer
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
 from .feature_pyramid import SimpleFeaturePyramid
-from .initialisation import xavier_matrices_
-from .linear import LinearSequential, linear_of
-from .mlp import MLP
+from .linear import MLP, LinearSequential, linear_of, xavier_matrices_
 from .position import SinePositionEncoding
-from .transformer import TransformerDecoder, TransformerEncoder
+from .transformer import (
+    CrossAttentionLayer,
+    FFNLayer,
+    MultiheadAttention,
+    SelfAttentionLayer,
+    TransformerDecoder,
+    TransformerEncoder,
+)
 from .window_attention import SwinBlock, WindowAttention
 
 __all__ = [

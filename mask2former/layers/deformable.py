@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
 from ..ops.recording import is_recorded
-from .linear import linear_of, need_not_be_called, relu_of
+from .linear import check_heads, linear_of, need_not_be_called, relu_of
 
 # Tokens that pass at a time through what works token by token, outside of training: on CPUs such
 # that they stay in the cache, on others such that memory is bounded and launches are few. They are
@@ -35,11 +35,7 @@ class DeformableAttention(nn.Module):
 
     def __init__(self, dim: int, num_levels: int, num_heads: int, num_points: int = 4):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(
-                f"DeformableAttention: {dim} channels do not split into {num_heads} heads; "
-                "choose a width that is a multiple of the number of heads."
-            )
+        check_heads(self, dim, num_heads)
         self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(dim, samples * 2)

@@ -8,14 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-
-
-class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of every pixel of maps (B, C, H, W)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, H, W)."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+from torchvision.models.convnext import LayerNorm2d
 
 
 class SimpleFeaturePyramid(nn.Module):
@@ -48,12 +41,12 @@ def _level(in_dim: int, dim: int, doublings: int) -> nn.Sequential:
     width = in_dim
     for i in range(1, doublings + 1):
         if i > 1:
-            layers[f"norm{i - 1}"] = ChannelNorm(width)
+            layers[f"norm{i - 1}"] = LayerNorm2d(width)
             layers[f"act{i - 1}"] = nn.GELU()
         layers[f"up{i}"] = nn.ConvTranspose2d(width, width // 2, 2, stride=2)
         width //= 2
     for i in range(1, -doublings + 1):
         layers[f"pool{i}"] = nn.MaxPool2d(2, ceil_mode=True)
     layers["project"] = nn.Conv2d(width, dim, 1, bias=False)
-    layers["norm"] = ChannelNorm(dim)
+    layers["norm"] = LayerNorm2d(dim)
     return nn.Sequential(layers)

@@ -1,8 +1,11 @@
-"""Results of linear layers by `ops.linear`; the layers themselves stay `torch.nn.Linear`.
+"""Linear layers, small networks of them, and how their weights start.
 
-A layer is called as usual wherever it is more than its weight and bias: replaced (quantized,
-parametrized, adapted), hooked, or recorded by a compiler.
+Results come from `ops.linear`; the layers themselves stay `torch.nn.Linear`. A layer is called as
+usual wherever it is more than its weight and bias: replaced (quantized, parametrized, adapted),
+hooked, or recorded by a compiler.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,3 +55,48 @@ def _is_watched(layer: nn.Module) -> bool:
         layer._backward_pre_hooks,
     )
     return any(hooks) or "forward" in vars(layer)
+
+
+class MLP(nn.Module):
+    """Linear layers with a ReLU between them and none after the last.
+
+    Source: DETR, Carion et al. 2020, section 3.2 (prediction feed-forward networks).
+
+    Args:
+        input_dim: channels that come in.
+        hidden_dim: channels between layers.
+        output_dim: channels that go out.
+        num_layers: number of linear layers, at least 1.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int):
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"MLP: num_layers must be at least 1, got {num_layers}.")
+        dims = [input_dim] + [hidden_dim] * (num_layers - 1) + [output_dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., input_dim) to (..., output_dim)."""
+        for layer in self.layers[:-1]:
+            x = relu_of(layer, x)
+        return linear_of(self.layers[-1], x)
+
+
+def xavier_matrices_(module: nn.Module) -> None:
+    """Fill all weights of two and more dimensions inside a module by Xavier's uniform rule.
+
+    Vectors, such as biases and norms, keep the values that PyTorch gave them.
+    """
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+
+
+def check_heads(layer: nn.Module, dim: int, num_heads: int) -> None:
+    """Raise a ValueError unless the channels of a layer split into its attention heads."""
+    if dim % num_heads:
+        raise ValueError(
+            f"{type(layer).__name__}: {dim} channels do not split into {num_heads} heads; "
+            "choose a width that is a multiple of the number of heads."
+        )

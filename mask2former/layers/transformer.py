@@ -1,21 +1,75 @@
-"""Transformer encoder and decoder as in DETR, batch first, for MaskFormer's own architectures.
+"""Multi-head attention, batch first, and the transformer layers that are built from it.
 
-Source: DETR, Carion et al. 2020, appendix A.3. The decoders with masked attention are built from
-`attention.py` instead.
+The decoders with masked attention stack `CrossAttentionLayer`, `SelfAttentionLayer` and `FFNLayer`;
+`TransformerEncoder` and `TransformerDecoder` are those of DETR, for MaskFormer's own architectures.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .attention import MultiheadAttention
-from .initialisation import xavier_matrices_
-from .linear import linear_of, relu_of
+from ..ops.linear import linear
+from .linear import check_heads, linear_of, relu_of, xavier_matrices_
 
 
-class _Layer(nn.Module):
-    """What encoder and decoder layers share: residuals, the feed-forward network, dropout."""
+class MultiheadAttention(nn.Module):
+    """Scaled dot-product attention with the parameters of `torch.nn.MultiheadAttention`.
+
+    Differs from that module in that it is batch first, takes one mask for all heads without
+    copying it for each, and never has attention maps of several heads in memory.
+
+    Args:
+        dim: channels, divisible by num_heads.
+        num_heads: attention heads.
+        dropout: probability of dropping an attention weight while training.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0):
+        super().__init__()
+        check_heads(self, dim, num_heads)
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None = None
+    ) -> Tensor:
+        """Attend from every query to the keys.
+
+        Args:
+            query: (B, Q, C).
+            key: (B, S, C).
+            value: (B, S, C).
+            attend: bool, broadcastable to (B, M, Q, S); True where a query may look at a key.
+
+        Returns:
+            (B, Q, C).
+        """
+        wq, wk, wv = self.in_proj_weight.chunk(3)
+        bq, bk, bv = self.in_proj_bias.chunk(3)
+        projected = linear(query, wq, bq), linear(key, wk, bk), linear(value, wv, bv)
+        query, key, value = (
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected
+        )
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, attend, dropout)
+        return linear_of(self.out_proj, out.transpose(1, 2).flatten(2))
+
+
+class ResidualLayer(nn.Module):
+    """Branches with residuals around them, each with a norm after the sum or, `pre_norm`, before.
+
+    Args:
+        dropout: probability of dropping a channel of a branch's result while training.
+        pre_norm: normalise what enters a branch instead of the sum after it.
+    """
 
     linear1: nn.Linear
     linear2: nn.Linear
@@ -25,86 +79,152 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def _residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+    def residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """Add a branch's result to x, (B, Q, C) like x."""
         if self.pre_norm:
             return x + self.dropout(branch(norm(x)))
         return norm(x + self.dropout(branch(x)))
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Apply `linear1`, a ReLU and `linear2`, (B, Q, C) to (B, Q, C)."""
         return linear_of(self.linear2, self.dropout(relu_of(self.linear1, x)))
 
 
-class TransformerEncoderLayer(_Layer):
-    """Pixels attend to each other, then a feed-forward network.
+class SelfAttentionLayer(ResidualLayer):
+    """Queries attend to each other."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0, pre_norm: bool = False):
+        super().__init__(dropout, pre_norm)
+        self.self_attn = MultiheadAttention(dim, num_heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """Map queries x (B, Q, C) with their positions (B or 1, Q, C) to (B, Q, C)."""
+        return self.residual(x, self.norm, lambda y: self.self_attn(y + position, y + position, y))
+
+
+class CrossAttentionLayer(ResidualLayer):
+    """Queries attend to pixels under a mask.
+
+    Source: Mask2Former, Cheng et al. 2022, section 3.2.1 (masked attention).
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0, pre_norm: bool = False):
+        super().__init__(dropout, pre_norm)
+        self.multihead_attn = MultiheadAttention(dim, num_heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, attend: Tensor | None
+    ) -> Tensor:
+        """Update the queries from pixels.
+
+        Args:
+            x: queries, (B, Q, C).
+            position: of the queries, (B or 1, Q, C).
+            key: pixel features with their positions added, (B, S, C).
+            value: pixel features, (B, S, C).
+            attend: bool, broadcastable to (B, M, Q, S), True where a query may look.
+
+        Returns:
+            (B, Q, C).
+        """
+        return self.residual(
+            x, self.norm, lambda y: self.multihead_attn(y + position, key, value, attend)
+        )
+
+
+class FFNLayer(ResidualLayer):
+    """Two linear layers with a ReLU between, for every query by itself."""
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0, pre_norm: bool = False):
+        super().__init__(dropout, pre_norm)
+        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, Q, C) to (B, Q, C)."""
+        return self.residual(x, self.norm, self.feed_forward)
+
+
+class _EncoderOrDecoderLayer(ResidualLayer):
+    """Attention and a feed-forward network, one residual each.
+
+    Source: DETR, Carion et al. 2020, appendix A.3.
 
     Args:
         dim: channels, divisible by num_heads.
         num_heads: attention heads.
         ffn_dim: hidden width of the feed-forward network.
-        dropout: of attention weights, hidden units and both branches.
+        dropout: of attention weights, hidden units and all branches.
         pre_norm: normalise what enters a branch instead of the sum after it.
     """
 
+    attentions: ClassVar[tuple[str, ...]]
+    self_attn: MultiheadAttention
+    norm1: nn.LayerNorm
+    norm2: nn.LayerNorm
+
     def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float, pre_norm: bool):
         super().__init__(dropout, pre_norm)
-        self.self_attn = MultiheadAttention(dim, num_heads, dropout)
+        for name in self.attentions:
+            self.add_module(name, MultiheadAttention(dim, num_heads, dropout))
         self.linear1 = nn.Linear(dim, ffn_dim)
         self.linear2 = nn.Linear(ffn_dim, dim)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
+        for i in range(1, len(self.attentions) + 2):
+            self.add_module(f"norm{i}", nn.LayerNorm(dim))
+
+    def self_attention(self, x: Tensor, position: Tensor, attend: Tensor | None = None) -> Tensor:
+        """Apply the first branch; the arguments are those of `TransformerEncoderLayer.forward`."""
+        return self.residual(
+            x, self.norm1, lambda y: self.self_attn(y + position, y + position, y, attend)
+        )
+
+
+class TransformerEncoderLayer(_EncoderOrDecoderLayer):
+    """Pixels attend to each other, then a feed-forward network."""
+
+    attentions = ("self_attn",)
 
     def forward(self, x: Tensor, position: Tensor, attend: Tensor | None = None) -> Tensor:
         """Map tokens x (B, S, C) with positions (S, C) to (B, S, C).
 
         `attend` is broadcastable to (B, M, S, S), True where a token may look at another.
         """
-
-        def attention(x: Tensor) -> Tensor:
-            return self.self_attn(x + position, x + position, x, attend)
-
-        x = self._residual(x, self.norm1, attention)
-        return self._residual(x, self.norm2, self._feed_forward)
+        x = self.self_attention(x, position, attend)
+        return self.residual(x, self.norm2, self.feed_forward)
 
 
-class TransformerDecoderLayer(_Layer):
-    """Queries attend to each other, then to pixels, then a feed-forward network.
+class TransformerDecoderLayer(_EncoderOrDecoderLayer):
+    """Queries attend to each other, then to pixels, then a feed-forward network."""
 
-    Args: see `TransformerEncoderLayer`.
-    """
-
-    def __init__(self, dim: int, num_heads: int, ffn_dim: int, dropout: float, pre_norm: bool):
-        super().__init__(dropout, pre_norm)
-        self.self_attn = MultiheadAttention(dim, num_heads, dropout)
-        self.multihead_attn = MultiheadAttention(dim, num_heads, dropout)
-        self.linear1 = nn.Linear(dim, ffn_dim)
-        self.linear2 = nn.Linear(ffn_dim, dim)
-        self.norm1 = nn.LayerNorm(dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.norm3 = nn.LayerNorm(dim)
+    attentions = ("self_attn", "multihead_attn")
+    multihead_attn: MultiheadAttention
+    norm3: nn.LayerNorm
 
     def forward(
         self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, attend: Tensor | None = None
     ) -> Tensor:
         """Update the queries; the arguments are those of `CrossAttentionLayer.forward`."""
-
-        def self_attention(x: Tensor) -> Tensor:
-            return self.self_attn(x + position, x + position, x)
-
-        def cross_attention(x: Tensor) -> Tensor:
-            return self.multihead_attn(x + position, key, value, attend)
-
-        x = self._residual(x, self.norm1, self_attention)
-        x = self._residual(x, self.norm2, cross_attention)
-        return self._residual(x, self.norm3, self._feed_forward)
+        x = self.self_attention(x, position)
+        x = self.residual(
+            x, self.norm2, lambda y: self.multihead_attn(y + position, key, value, attend)
+        )
+        return self.residual(x, self.norm3, self.feed_forward)
 
 
-class TransformerEncoder(nn.Module):
-    """A stack of encoder layers, with a norm after the last only if they are pre-norm.
+class _Stack(nn.Module):
+    """Layers of one kind, and a norm.
 
     Args:
-        num_layers: may be 0.
+        num_layers: may be 0 in an encoder.
         dim, num_heads, ffn_dim, dropout, pre_norm: see `TransformerEncoderLayer`.
     """
+
+    kind: ClassVar[type[_EncoderOrDecoderLayer]]
+    min_layers: ClassVar[int] = 0
+    is_normalized: ClassVar[bool] = False  # whatever pre_norm is
 
     def __init__(
         self,
@@ -116,12 +236,21 @@ class TransformerEncoder(nn.Module):
         pre_norm: bool = False,
     ):
         super().__init__()
+        if num_layers < self.min_layers:
+            raise ValueError(
+                f"{type(self).__name__}: needs at least {self.min_layers} layer, got {num_layers}."
+            )
         self.layers = nn.ModuleList(
-            TransformerEncoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm)
-            for _ in range(num_layers)
+            self.kind(dim, num_heads, ffn_dim, dropout, pre_norm) for _ in range(num_layers)
         )
-        self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
+        self.norm = nn.LayerNorm(dim) if pre_norm or self.is_normalized else nn.Identity()
         xavier_matrices_(self)
+
+
+class TransformerEncoder(_Stack):
+    """A stack of encoder layers, with a norm after the last only if they are pre-norm."""
+
+    kind = TransformerEncoderLayer
 
     def forward(self, x: Tensor, position: Tensor, attend: Tensor | None = None) -> Tensor:
         """Map tokens x (B, S, C) with positions (S, C) to (B, S, C)."""
@@ -130,32 +259,12 @@ class TransformerEncoder(nn.Module):
         return self.norm(x)
 
 
-class TransformerDecoder(nn.Module):
-    """A stack of decoder layers whose outputs all pass one norm.
+class TransformerDecoder(_Stack):
+    """A stack of decoder layers whose outputs all pass one norm."""
 
-    Args:
-        num_layers: at least 1.
-        dim, num_heads, ffn_dim, dropout, pre_norm: see `TransformerEncoderLayer`.
-    """
-
-    def __init__(
-        self,
-        num_layers: int,
-        dim: int,
-        num_heads: int,
-        ffn_dim: int,
-        dropout: float = 0.0,
-        pre_norm: bool = False,
-    ):
-        super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"TransformerDecoder: needs at least 1 layer, got {num_layers}.")
-        self.layers = nn.ModuleList(
-            TransformerDecoderLayer(dim, num_heads, ffn_dim, dropout, pre_norm)
-            for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(dim)
-        xavier_matrices_(self)
+    kind = TransformerDecoderLayer
+    min_layers = 1
+    is_normalized = True
 
     def forward(
         self, x: Tensor, position: Tensor, key: Tensor, value: Tensor, attend: Tensor | None = None

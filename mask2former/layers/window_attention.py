@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
-from .linear import LinearSequential, linear_of
+from .linear import LinearSequential, check_heads, linear_of
 
 # Added to the attention logits between pixels that only the cyclic shift brought together.
 _APART = -100.0
@@ -74,11 +74,7 @@ class WindowAttention(nn.Module):
         drop: float = 0.0,
     ):
         super().__init__()
-        if dim % num_heads:
-            raise ValueError(
-                f"WindowAttention: {dim} channels do not split into {num_heads} heads; choose a "
-                "width that is a multiple of the number of heads."
-            )
+        check_heads(self, dim, num_heads)
         self.window = window
         self.num_heads = num_heads
         self.shift = shift

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from mask2former.layers import SimpleFeaturePyramid
-from mask2former.layers.feature_pyramid import ChannelNorm
 
 
 @pytest.mark.parametrize(
@@ -40,12 +39,3 @@ def test_pooling_takes_the_largest_and_the_norm_goes_over_channels():
     x = torch.tensor([[[[1.0, 2.0], [3.0, 0.0]], [[-5.0, -7.0], [-6.0, -9.0]]]])
     # Maxima are 3 and -5: mean -1, deviation 4.
     torch.testing.assert_close(pyramid(x)[0].flatten(), torch.tensor([1.0, -1.0]))
-
-
-def test_channel_norm_is_a_layer_norm_of_every_pixel():
-    torch.manual_seed(0)
-    norm = ChannelNorm(5)
-    torch.nn.init.normal_(norm.weight)
-    x = torch.randn(2, 5, 3, 4)
-    want = torch.nn.functional.layer_norm(x[1, :, 2, 3], (5,), norm.weight, norm.bias)
-    torch.testing.assert_close(norm(x)[1, :, 2, 3], want)

@@ -1,4 +1,4 @@
-"""Position encodings: values worked out by hand, one frame equals an image, errors."""
+"""Position encodings: values worked out by hand, one frame equals an image."""
 
 import math
 
@@ -28,14 +28,3 @@ def test_frames_add_a_term_of_time():
     z = 2 * math.pi * 2 / 5
     assert time[1, 0, 0].item() == pytest.approx(math.sin(z), abs=1e-5)
     assert time[1, 0, 3].item() == pytest.approx(math.cos(z / 10000 ** (2 / 8)), abs=1e-5)
-
-
-def test_without_normalisation_positions_are_counts():
-    encoding = SinePositionEncoding(2, normalize=False)(1, 2)
-    expected = [math.sin(1), math.cos(1), math.sin(2), math.cos(2)]
-    torch.testing.assert_close(encoding[1], torch.tensor(expected))
-
-
-def test_scale_needs_normalisation():
-    with pytest.raises(ValueError, match="normalize"):
-        SinePositionEncoding(4, normalize=False, scale=1.0)
