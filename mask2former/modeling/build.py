@@ -1,7 +1,5 @@
 """Build models from configs, after checking that the names in them are registered."""
 
-from __future__ import annotations
-
 import difflib
 
 import torch

@@ -1,7 +1,5 @@
 """Building by name: agreement with detectron2, errors with their message."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from detectron2.config import get_cfg

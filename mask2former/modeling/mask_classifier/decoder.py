@@ -1,7 +1,7 @@
 """The transformer decoder with masked attention, for masks that are given instead of predicted."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from detectron2.config import configurable
@@ -28,7 +28,7 @@ class Memory(NamedTuple):
     keys: list[Tensor]
     sizes: list[tuple[int, int]]
 
-    def of_image(self, index: int) -> "Memory":
+    def of_image(self, index: int) -> Self:
         """Return the part of one image, with B = 1."""
         one = slice(index, index + 1)
         values, keys = [v[one] for v in self.values], [k[one] for k in self.keys]

@@ -6,7 +6,7 @@ class branch can be trained alone, on masks of any origin such as Segment Anythi
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from detectron2.config import configurable
@@ -89,7 +89,7 @@ class MaskClassifier(MergingModel):
             found += [child for child in predictor.children() if id(child) not in new]
         return found
 
-    def train(self, mode: bool = True) -> "MaskClassifier":
+    def train(self, mode: bool = True) -> Self:
         """Set the mode as `torch.nn.Module.train`, but keep frozen parts in eval mode, their
         statistics and dropout included."""
         super().train(mode)

@@ -3,9 +3,8 @@
 Source: Segment Anything, Kirillov et al. 2023. The model itself is transformers', see `load_sam`.
 """
 
-from __future__ import annotations
-
 import os
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +34,11 @@ class SamSegmenter(nn.Module):
         self.image_size = int(model.config.vision_config.image_size)
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike[str]) -> SamSegmenter:
+    def from_folder(cls, folder: str | os.PathLike[str]) -> Self:
         """Read the weights in a folder; see `load_sam`."""
         return cls(load_sam(folder))
 
-    def train(self, mode: bool = True) -> SamSegmenter:
+    def train(self, mode: bool = True) -> Self:
         """Stay in eval mode."""
         return super().train(False)
 

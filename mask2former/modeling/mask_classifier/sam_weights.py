@@ -1,7 +1,5 @@
 """Read Segment Anything from a local folder, through the package transformers."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path
@@ -13,7 +11,7 @@ if TYPE_CHECKING:
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
-def load_sam(folder: str | os.PathLike[str]) -> SamModel:
+def load_sam(folder: str | os.PathLike[str]) -> "SamModel":
     """Read a SAM model (Kirillov et al. 2023), of any size: ViT-B, ViT-L, ViT-H.
 
     Nothing is downloaded, and weights in pickles are not read.
@@ -61,7 +59,7 @@ def _model_type(path: Path) -> str | None:
     return config.get("model_type") if isinstance(config, dict) else None
 
 
-def _read(path: Path) -> SamModel:
+def _read(path: Path) -> "SamModel":
     try:
         import transformers
         from safetensors import SafetensorError  # which transformers needs

@@ -3,8 +3,6 @@
 At batch sizes of one or two an image costs more launching than computing. Results are the same.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Test-time augmentation of semantic segmentation: scores averaged over scales and flips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Tracks of a clip that was cut into windows, as a stream or as the result of the whole clip."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

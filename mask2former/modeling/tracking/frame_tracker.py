@@ -1,7 +1,5 @@
 """Give the results of an image model, frame by frame, ids that stay with their objects."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any

@@ -7,8 +7,6 @@ confident ones are linked to each other. Objects without a match start a track; 
 seen for long is dropped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Scores of a video model's queries, from classes and, if wanted, from masks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

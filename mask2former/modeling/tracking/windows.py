@@ -5,8 +5,6 @@ sees one window at a time. So memory depends on the window and the size of the f
 the length of the clip. The published model has one window: the whole clip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice

@@ -1,7 +1,5 @@
 """A classifier of masks and a SAM that are small enough for tests."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

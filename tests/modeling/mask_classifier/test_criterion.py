@@ -1,7 +1,5 @@
 """The loss of given masks: values worked out by hand, edges."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Queries of given masks: what they see, what they do not depend on, whose weights fit."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

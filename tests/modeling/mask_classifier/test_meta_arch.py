@@ -1,7 +1,5 @@
 """Naming of given masks: outputs, chunks, freezing, bad input, and that it learns."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

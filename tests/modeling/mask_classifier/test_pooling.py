@@ -1,7 +1,5 @@
 """Coverage and what a query sees: values worked out by hand, invariants, edges."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """SAM of random weights as a backbone: one pass for masks and names, training, checkpoints."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Prompts for SAM: checks with their messages, the grid by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """SAM of random weights through the real code: agreement with transformers' own path, edges."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

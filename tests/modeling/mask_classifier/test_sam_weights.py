@@ -1,7 +1,5 @@
 """Folders of SAM's weights: the published layout, and others with their messages."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tracks over windows: agreement with the whole clip, and scores and masks by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Ids over frames of image models: panoptic maps and instances drawn by hand."""
 
-from __future__ import annotations
-
 import torch
 from detectron2.structures import Instances
 

@@ -1,7 +1,5 @@
 """Joining of tracks: masks and embeddings chosen by hand, and what the rules say about them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

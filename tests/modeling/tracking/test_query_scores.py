@@ -1,7 +1,5 @@
 """Scores of queries by class, mask and overlap: values by hand, and the published ones."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Windows: where they start, that every frame is used once, and that one window is the clip."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
