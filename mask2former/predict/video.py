@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..modeling.tracking.clip_tracks import TrackedWindow, track_windows
 from ..modeling.tracking.frame_tracker import FrameTracker
-from ..modeling.tracking.linking import Track, TrackLinker, mask_iou
+from ..modeling.tracking.linking import Track, mask_iou
 from ..modeling.tracking.windows import Windows, run_windows
 from ..ops.masks import mask_boxes
 from .image import ImageLike, Predictor
@@ -129,7 +129,7 @@ class VideoPredictor(Predictor):
         ids = count(1)
         windows = run_windows(self.model, images, self.windows, output)
         scores = self.model.query_scores
-        for tracked in track_windows(windows, TrackLinker(), query_scores=scores):
+        for tracked in track_windows(windows, scores):
             shown = _choose(tracked, self.score_threshold)
             for t in range(tracked.window.shared, tracked.window.length):
                 masks = tracked.masks(t, shown)

@@ -11,9 +11,7 @@ from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-from ..tracking.clip_tracks import clip_result, joined_result
-from ..tracking.linking import TrackLinker
-from ..tracking.query_scores import PUBLISHED_SCORES, QueryScores
+from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
 from ..tracking.windows import Windows, run_windows
 from ..transformer_decoder.registry import check_decoder
 from .base import SegmentationModel, mask_tensor, pad_mask
@@ -139,7 +137,7 @@ class VideoMaskFormer(SegmentationModel):
         output = (int(clip["height"]), int(clip["width"])) if "height" in clip else None
         windows = run_windows(self, frames, self.windows, output)
         if self.windows.length and len(frames) > self.windows.length:
-            return joined_result(windows, TrackLinker(), self.query_scores)
+            return joined_result(windows, self.query_scores)
         (whole,) = windows
         return retry_if_cuda_oom(clip_result)(
             whole.class_logits, whole.mask_logits, whole.canvas, self.query_scores

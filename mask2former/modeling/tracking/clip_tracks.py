@@ -1,7 +1,8 @@
-"""Tracks of a clip that was cut into windows, as a stream or as the result of the whole clip."""
+"""Tracks of a clip and their scores, as a stream over windows or as the whole clip's result."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,18 +10,99 @@ from torch import Tensor
 
 from ..postprocessing.canvas import Canvas
 from ..postprocessing.mergers import top_pairs
-from .linking import Objects, Track, TrackLinker
-from .query_scores import PUBLISHED_SCORES, QueryScores, confidence_inside, iou_of_overlaps
+from .linking import Objects, Track, TrackLinker, iou_of_overlaps
 from .windows import Window
 
 MAX_TRACKS = 10  # of a clip, as published
-MAX_OBJECTS = 2 * MAX_TRACKS  # queries of a window that are followed
+MAX_OBJECTS = 2 * MAX_TRACKS  # queries of a window that are followed, those of highest score
 
 # A track is left out of a window in which its class has less than this fraction of its probability:
 # windows give a query a mask even where its object is not visible.
 _MIN_FRACTION = 0.25
 
-_BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1)
+
+@dataclass(frozen=True)
+class QueryScores:
+    """What a query's class probabilities are multiplied by before the best are taken.
+
+    The published video model takes the class probability alone, and two queries on one object both
+    count. Either option changes scores, never a mask.
+
+    Args:
+        mask_quality: multiply by the mean probability of the pixels inside the mask, as the image
+            model does (Mask2Former, Cheng et al. 2022, appendix).
+        duplicate_iou: queries whose masks overlap a better one's by more than this IoU, whatever
+            their class, count by 1 - IoU of their score: linear Soft-NMS (Bodla et al. 2017,
+            equation 3) over whole tubes. 1 for none.
+
+    Raises:
+        ValueError: duplicate_iou is not in 0..1.
+    """
+
+    mask_quality: bool = False
+    duplicate_iou: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.duplicate_iou <= 1:
+            raise ValueError(
+                "MODEL.MASK_FORMER.TEST.VIDEO_DUPLICATE_IOU: expected an IoU in 0..1 (1: "
+                f"duplicates count in full, as published), got {self.duplicate_iou}."
+            )
+
+    @torch.no_grad()
+    def __call__(self, class_logits: Tensor, mask_logits: Tensor) -> Tensor:
+        """Return scores (Q, K) from logits (Q, K+1) and (Q, T, h, w); no-object has none."""
+        probs = class_logits.float().softmax(-1)[:, :-1]
+        if not self.uses_masks:
+            return probs
+        total, shared = (sum(parts) for parts in zip(*map(mask_sums, mask_logits.unbind(1))))
+        return self.weigh(probs, total, shared)
+
+    @property
+    def uses_masks(self) -> bool:
+        """Whether anything but classes counts."""
+        return self.mask_quality or self.duplicate_iou < 1
+
+    def weigh(self, probs: Tensor, total: Tensor, shared: Tensor) -> Tensor:
+        """Return scores (Q, K) from class probabilities (Q, K) and `mask_sums` over all frames."""
+        area = shared.diagonal()
+        if self.mask_quality:
+            probs = probs * (total / area.clamp(min=1))[:, None]
+        if self.duplicate_iou < 1:
+            iou = iou_of_overlaps(shared, area, area)
+            probs = probs * soft_nms(probs.amax(1), iou, self.duplicate_iou)[:, None]
+        return probs
+
+
+PUBLISHED_SCORES = QueryScores()
+
+
+def soft_nms(scores: Tensor, iou: Tensor, threshold: float) -> Tensor:
+    """Return the factors (Q,), in 0..1, by which linear Soft-NMS lowers the scores.
+
+    Args:
+        scores: (Q,), not negative.
+        iou: (Q, Q).
+        threshold: IoU above which the lower of two scores is multiplied by 1 - IoU.
+    """
+    overlaps, rest = iou.cpu(), scores.cpu().clone()
+    factors = torch.ones_like(rest)
+    for _ in range(len(rest)):
+        best = int(rest.argmax())
+        rest[best] = -1  # chosen; no longer lowered
+        lower = torch.where(overlaps[best] > threshold, 1 - overlaps[best], 1.0)
+        lower[rest < 0] = 1
+        rest *= lower
+        factors *= lower
+    return factors.to(scores.device)
+
+
+def mask_sums(mask_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, of one frame of logits (N, h, w), the sum (N,) of the probabilities inside each mask,
+    and the number of pixels (N, N) that all pairs share; on the diagonal are the areas."""
+    logits = mask_logits.flatten(1).float()
+    inside = (logits > 0).float()
+    return (logits.sigmoid() * inside).sum(1), inside @ inside.T
 
 
 @dataclass(frozen=True)
@@ -46,23 +128,19 @@ class TrackedWindow:
 
 
 def track_windows(
-    windows: Iterable[Window],
-    linker: TrackLinker,
-    max_objects: int = MAX_OBJECTS,
-    query_scores: QueryScores = PUBLISHED_SCORES,
+    windows: Iterable[Window], query_scores: QueryScores = PUBLISHED_SCORES
 ) -> Iterator[TrackedWindow]:
     """Link the objects of windows to tracks.
 
     Args:
         windows: of one clip, in order.
-        linker: a new one.
-        max_objects: queries of a window that are followed, those of highest score.
         query_scores: how queries are scored; tracks have the mean over their windows.
     """
+    linker = TrackLinker()
     for window in windows:
         probs = query_scores(window.class_logits, window.mask_logits)
         best = probs.max(-1).values
-        queries = best.topk(min(max_objects, len(best))).indices.sort().values
+        queries = best.topk(min(MAX_OBJECTS, len(best))).indices.sort().values
         embeddings = None if window.embeddings is None else window.embeddings[queries].float()
         objects = Objects(window.mask_logits[queries] > 0, probs[queries], embeddings)
         tracks = linker.update(objects, window.shared)
@@ -89,42 +167,41 @@ def clip_result(
     Returns:
         see `VideoMaskFormer.forward`.
     """
-    scores, queries, labels = top_pairs(query_scores(class_logits, mask_logits), MAX_TRACKS)
-    masks = {}
-    for query in set(queries.tolist()):  # a query may appear with several classes
+
+    def masks_of(query: int) -> Tensor:
         frames = mask_logits[query].float()
-        masks[query] = torch.cat([output_masks(frame[None], canvas) for frame in frames])
-    return _result(canvas, scores, labels, [masks[query] for query in queries.tolist()])
+        return torch.cat([output_masks(frame[None], canvas) for frame in frames])
+
+    return _result(canvas.output, query_scores(class_logits, mask_logits), masks_of)
 
 
-def joined_result(
-    windows: Iterable[Window], linker: TrackLinker, query_scores: QueryScores = PUBLISHED_SCORES
-) -> dict:
+def joined_result(windows: Iterable[Window], query_scores: QueryScores = PUBLISHED_SCORES) -> dict:
     """Return the best tracks of a clip that is several windows, in the form of `clip_result`.
 
     Classes are those of `Track`; masks are those of the first window that has the frame, and
     scores take the quality and overlap of the joined masks, as in a clip that is one window.
     """
-    tubes: dict[Track, _Tube] = {}
-    for tracked in track_windows(windows, linker):
+    rows: dict[Track, int] = {}
+    frames: list[dict[int, np.ndarray]] = []  # masks by row, one bit a pixel
+    sums = []
+    for tracked in track_windows(windows):
         window = tracked.window
         chosen = [i for i, shown in enumerate(tracked.shown) if shown]
+        seen = [rows.setdefault(tracked.tracks[i], len(rows)) for i in chosen]
         for t in range(window.shared, window.length):
             logits = window.mask_logits[tracked.queries[chosen], t]
-            total, area = confidence_inside(logits), (logits > 0).flatten(1).sum(1)
-            for i, *found in zip(
-                chosen, output_masks(logits, window.canvas), total.tolist(), area.tolist()
-            ):
-                tubes.setdefault(tracked.tracks[i], _Tube()).add(window.start + t, *found)
-    tracks, length = list(tubes), window.start + window.length
-    probs = torch.stack([track.class_probs for track in tracks])
+            masks = output_masks(logits, window.canvas).flatten(1)
+            frames.append(dict(zip(seen, np.packbits(masks.numpy(), axis=1))))
+            sums.append((seen, *mask_sums(logits)))
+    probs = torch.stack([track.class_probs for track in rows])
     if query_scores.uses_masks:
-        quality = probs.new_tensor([tube.quality for tube in tubes.values()])
-        probs = query_scores.weigh(probs, quality, _iou(list(tubes.values())))
-    scores, rows, labels = top_pairs(probs, MAX_TRACKS)
+        total, shared = probs.new_zeros(len(rows)), probs.new_zeros(len(rows), len(rows))
+        for seen, frame_total, frame_shared in sums:
+            total[seen] += frame_total
+            shared[np.ix_(seen, seen)] += frame_shared
+        probs = query_scores.weigh(probs, total, shared)
     size = window.canvas.output
-    whole = {i: tubes[tracks[i]].stack(length, size) for i in set(rows.tolist())}
-    return _result(window.canvas, scores, labels, [whole[i] for i in rows.tolist()])
+    return _result(size, probs, lambda row: _unpack(frames, row, size))
 
 
 def output_masks(mask_logits: Tensor, canvas: Canvas) -> Tensor:
@@ -134,51 +211,25 @@ def output_masks(mask_logits: Tensor, canvas: Canvas) -> Tensor:
     return (canvas.resize_to_output(mask_logits.float()) > 0).cpu()
 
 
-def _result(canvas: Canvas, scores: Tensor, labels: Tensor, masks: list[Tensor]) -> dict:
+def _result(
+    size: tuple[int, int], probs: Tensor, masks_of: Callable[[int], Tensor]
+) -> dict[str, Any]:
+    """Return the best of N tracks, given scores (N, K) and what makes the masks of a row."""
+    scores, rows, labels = top_pairs(probs, MAX_TRACKS)
+    masks = {row: masks_of(row) for row in set(rows.tolist())}  # several classes may share one
     return {
-        "image_size": canvas.output,
+        "image_size": size,
         "pred_scores": scores.tolist(),
         "pred_labels": labels.tolist(),
-        "pred_masks": masks,
+        "pred_masks": [masks[row] for row in rows.tolist()],
     }
 
 
-class _Tube:
-    """The masks of a track, one bit a pixel, and the sum of the probabilities inside them."""
-
-    def __init__(self) -> None:
-        self.bits: dict[int, np.ndarray] = {}
-        self.total = self.area = 0.0
-
-    def add(self, frame: int, mask: Tensor, total: float, area: float) -> None:
-        """Add the mask (H, W) of a frame, unless it is empty, the sum of the probabilities inside
-        it and its area, both in pixels of the logits."""
-        if mask.any():
-            self.bits[frame] = np.packbits(mask.numpy(), axis=None)
-        self.total += total
-        self.area += area
-
-    @property
-    def quality(self) -> float:
-        """The mean probability inside all masks."""
-        return self.total / max(self.area, 1)
-
-    def stack(self, length: int, size: tuple[int, int]) -> Tensor:
-        """Return all masks, (length, H, W), bool; empty in frames without one."""
-        masks = torch.zeros(length, *size, dtype=torch.bool)
-        for frame, bits in self.bits.items():
-            flat = np.unpackbits(bits, count=size[0] * size[1]).view(bool)
-            masks[frame] = torch.from_numpy(flat).view(size)
-        return masks
-
-
-def _iou(tubes: Sequence[_Tube]) -> Tensor:
-    """Return the IoU of all pairs of N tubes, (N, N); 0 where both are empty."""
-    shared = np.zeros((len(tubes), len(tubes)))
-    for frame in {frame for tube in tubes for frame in tube.bits}:
-        rows = [i for i, tube in enumerate(tubes) if frame in tube.bits]
-        bits = np.stack([tubes[i].bits[frame] for i in rows])
-        for i, row in zip(rows, bits):
-            shared[i, rows] += _BITS_OF_BYTE[bits & row].sum(1)
-    area = torch.from_numpy(shared.diagonal().copy())
-    return iou_of_overlaps(torch.from_numpy(shared), area, area).float()
+def _unpack(frames: Sequence[dict[int, np.ndarray]], row: int, size: tuple[int, int]) -> Tensor:
+    """Return the masks (T, *size), bool, of one row; empty in frames without one."""
+    masks = torch.zeros(len(frames), *size, dtype=torch.bool)
+    for mask, bits in zip(masks, frames):
+        if row in bits:
+            flat = np.unpackbits(bits[row], count=mask.numel()).view(bool)
+            mask.copy_(torch.from_numpy(flat).view(size))
+    return masks

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ...ops.assignment import assign
-from .query_scores import iou_of_overlaps
 
 # Of an object that comes back: cosine of its embeddings, and agreement of its classes, measured by
 # the Bhattacharyya coefficient.
@@ -191,3 +190,9 @@ def mask_iou(first: Tensor, second: Tensor) -> Tensor:
     empty."""
     a, b = first.flatten(1).float(), second.flatten(1).float()
     return iou_of_overlaps(a @ b.T, a.sum(1), b.sum(1))
+
+
+def iou_of_overlaps(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the IoU of all pairs of S and N masks, (S, N), 0 where both are empty, from the number
+    of pixels that they share, (S, N), and their areas, (S,) and (N,)."""
+    return shared / (first[:, None] + second - shared).clamp(min=1)

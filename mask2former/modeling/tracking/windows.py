@@ -8,11 +8,9 @@ the length of the clip. The published model has one window: the whole clip.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import torch
-from detectron2.structures import ImageList
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..postprocessing.canvas import Canvas
 
@@ -22,23 +20,6 @@ Size = tuple[int, int]  # H, W in pixels
 # Pixels (frames x height x width) that pass the backbone at a time: more are no faster on CPUs.
 _PIXELS_PER_CHUNK = {"cpu": 2**19}
 _PIXELS_PER_CHUNK_ELSEWHERE = 2**22
-
-
-class ClipModel(Protocol):
-    """What running a clip needs of a model; `VideoMaskFormer` has it."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs are moved to."""
-
-    def preprocess(self, images: Sequence[Tensor]) -> ImageList:
-        """Normalise frames (3, H, W) and pad them to one canvas."""
-
-    def extract(self, images: Tensor) -> Features:
-        """Return the backbone's features of a canvas (T, 3, H, W)."""
-
-    def decode(self, features: Features) -> dict[str, Tensor]:
-        """Return the head's outputs for the features of one window."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +78,12 @@ class Window:
 
 @torch.no_grad()
 def run_windows(
-    model: ClipModel,
-    frames: Iterable[Tensor],
-    windows: Windows,
-    output: Size | None = None,
+    model: nn.Module, frames: Iterable[Tensor], windows: Windows, output: Size | None = None
 ) -> Iterator[Window]:
     """Run a model over the frames of a clip, as they come.
 
     Args:
-        model: in eval mode.
+        model: a `VideoMaskFormer`, in eval mode.
         frames: (3, H, W) each, uint8 or float in 0..255, of one size; read once.
         windows: how to cut.
         output: (H, W) of the masks wanted; that of the frames if not given.
@@ -113,17 +91,22 @@ def run_windows(
     Raises:
         ValueError: there are no frames, or one has another size than the first.
     """
+    frames = _of_one_size(frames)
     kept: Features = {}
     seen = 0
-    encoder = _FrameEncoder(model, output)
-    frames = iter(frames)
     while True:
         wanted = windows.length - windows.overlap if seen else windows.length
-        new, count = encoder.encode(islice(frames, wanted) if wanted else frames)
+        parts, count = [], 0
+        for chunk in _chunks(islice(frames, wanted or None), model.device):
+            images = model.preprocess(chunk)
+            parts.append(model.extract(images.tensor))
+            count += len(chunk)
         if not count:
             break
-        room = windows.length - count if windows.length else 0
-        kept = _join(kept, new, room)
+        size = tuple(chunk[0].shape[-2:])
+        canvas = Canvas(tuple(images.tensor.shape[-2:]), size, output or size)
+        kept = _join(kept, parts, windows.length - count)
+        del images, parts  # frees memory for the decoders
         length = len(next(iter(kept.values())))
         seen += count
         outputs = model.decode(kept)
@@ -134,7 +117,7 @@ def run_windows(
             class_logits=outputs["pred_logits"][0],
             mask_logits=outputs["pred_masks"][0],
             embeddings=None if embeddings is None else embeddings[0],
-            canvas=encoder.canvas,
+            canvas=canvas,
         )
         if not windows.length:
             break
@@ -142,48 +125,29 @@ def run_windows(
         raise ValueError("a clip needs at least one frame, got none.")
 
 
-class _FrameEncoder:
-    """Normalises frames and passes them through the backbone, some at a time."""
-
-    def __init__(self, model: ClipModel, output: Size | None):
-        self.model = model
-        self.output = output
-        self.canvas: Canvas | None = None
-        self.size: Size | None = None
-        self.seen = 0
-
-    def encode(self, frames: Iterable[Tensor]) -> tuple[Features, int]:
-        """Return features (T, C, h, w) by name of all frames, and T; {} and 0 without frames."""
-        parts, count = [], 0
-        frames = self._checked(frames)
-        for first in frames:
-            pixels = _PIXELS_PER_CHUNK.get(self.model.device.type, _PIXELS_PER_CHUNK_ELSEWHERE)
-            step = max(1, pixels // (first.shape[-2] * first.shape[-1]))
-            chunk = [first, *islice(frames, step - 1)]
-            images = self.model.preprocess(chunk)
-            if self.canvas is None:
-                padded = tuple(images.tensor.shape[-2:])
-                self.canvas = Canvas(padded, self.size, self.output or self.size)
-            parts.append(self.model.extract(images.tensor))
-            count += len(chunk)
-        names = parts[0] if parts else ()
-        return {name: torch.cat([part[name] for part in parts]) for name in names}, count
-
-    def _checked(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
-        for frame in frames:
-            size = tuple(frame.shape[-2:])
-            self.size = self.size or size
-            if size != self.size:
-                raise ValueError(
-                    f"frame {self.seen} of the clip is {size[0]}x{size[1]} (height x width), those "
-                    f"before are {self.size[0]}x{self.size[1]}: expected frames of one size."
-                )
-            self.seen += 1
-            yield frame
+def _of_one_size(frames: Iterable[Tensor]) -> Iterator[Tensor]:
+    first: Size | None = None
+    for i, frame in enumerate(frames):
+        size = tuple(frame.shape[-2:])
+        first = first or size
+        if size != first:
+            raise ValueError(
+                f"frame {i} of the clip is {size[0]}x{size[1]} (height x width), those before are "
+                f"{first[0]}x{first[1]}: expected frames of one size."
+            )
+        yield frame
 
 
-def _join(kept: Features, new: Features, room: int) -> Features:
+def _chunks(frames: Iterator[Tensor], device: torch.device) -> Iterator[list[Tensor]]:
+    """Cut frames into lists that pass the backbone at once."""
+    pixels = _PIXELS_PER_CHUNK.get(device.type, _PIXELS_PER_CHUNK_ELSEWHERE)
+    for first in frames:
+        step = max(1, pixels // (first.shape[-2] * first.shape[-1]))
+        yield [first, *islice(frames, step - 1)]
+
+
+def _join(kept: Features, parts: Sequence[Features], room: int) -> Features:
     """Return up to `room` of the last frames kept, followed by the new ones."""
-    if not kept or not room:
-        return new
-    return {name: torch.cat([maps[-room:], new[name]]) for name, maps in kept.items()}
+    if kept and room > 0:
+        parts = [{name: maps[-room:] for name, maps in kept.items()}, *parts]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

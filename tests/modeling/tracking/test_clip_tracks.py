@@ -1,11 +1,19 @@
-"""Tracks over windows: agreement with the whole clip, and scores and masks by hand."""
+"""Tracks over windows and scores of queries: values by hand, agreement with the whole clip."""
 
 import pytest
 import torch
 
+from mask2former.config import get_config
 from mask2former.modeling.postprocessing.mergers import Canvas
-from mask2former.modeling.tracking.clip_tracks import MAX_OBJECTS, joined_result, track_windows
-from mask2former.modeling.tracking.linking import TrackLinker
+from mask2former.modeling.tracking.clip_tracks import (
+    MAX_OBJECTS,
+    PUBLISHED_SCORES,
+    QueryScores,
+    clip_result,
+    joined_result,
+    soft_nms,
+    track_windows,
+)
 from mask2former.modeling.tracking.windows import Window, Windows
 from tests.modeling.meta_arch.test_image import image
 from tests.modeling.small import tiny_video_model
@@ -48,7 +56,7 @@ def test_joined_result_by_hand():
         window(0, 0, ((0.8, 0.1), [LEFT] * 3), ((0.1, 0.6), [RIGHT] * 3)),
         window(2, 1, ((0.1, 0.4), [RIGHT, None, None]), ((0.6, 0.1), [LEFT, LEFT, LEFT])),
     ]
-    result = joined_result(windows, TrackLinker())
+    result = joined_result(windows)
     assert result["image_size"] == SIZE
     found = {
         label: (score, masks)
@@ -69,7 +77,7 @@ def test_shared_frames_are_those_of_the_first_window():
         window(0, 0, ((0.8, 0.1), [LEFT, (0, 4)])),
         window(1, 1, ((0.8, 0.1), [LEFT, LEFT])),
     ]
-    masks = joined_result(windows, TrackLinker())["pred_masks"][0]
+    masks = joined_result(windows)["pred_masks"][0]
     assert torch.equal(masks, torch.stack([mask(c) > 0 for c in (LEFT, (0, 4), LEFT)]))
 
 
@@ -79,7 +87,7 @@ def test_a_window_without_the_object_adds_nothing():
         window(0, 0, ((0.8, 0.1), [LEFT, LEFT])),
         window(1, 1, ((0.1, 0.05), [LEFT, LEFT])),
     ]
-    masks = joined_result(windows, TrackLinker())["pred_masks"][0]
+    masks = joined_result(windows)["pred_masks"][0]
     assert masks.flatten(1).any(1).tolist() == [True, True, False]
 
 
@@ -88,7 +96,7 @@ def test_an_object_that_comes_later_starts_then():
         window(0, 0, ((0.8, 0.1), [LEFT, LEFT]), ((0.01, 0.01), [None, None])),
         window(1, 1, ((0.8, 0.1), [LEFT, LEFT]), ((0.1, 0.7), [None, RIGHT])),
     ]
-    result = joined_result(windows, TrackLinker())
+    result = joined_result(windows)
     best = max(
         (i for i, label in enumerate(result["pred_labels"]) if label == 1),
         key=lambda i: result["pred_scores"][i],
@@ -99,10 +107,10 @@ def test_an_object_that_comes_later_starts_then():
 
 def test_only_the_best_queries_are_followed():
     many = [((0.001 * i + 0.001, 0.0005), [LEFT]) for i in range(MAX_OBJECTS + 5)]
-    (tracked,) = track_windows([window(0, 0, *many)], TrackLinker())
+    (tracked,) = track_windows([window(0, 0, *many)])
     assert tracked.queries.tolist() == list(range(5, MAX_OBJECTS + 5))
-    (few,) = track_windows([window(0, 0, *many)], TrackLinker(), max_objects=2)
-    assert len(few.tracks) == 2
+    (few,) = track_windows([window(0, 0, *many[:2])])
+    assert few.queries.tolist() == [0, 1]
 
 
 @torch.no_grad()
@@ -128,3 +136,97 @@ def test_windows_give_the_same_form():
     assert len(result["pred_scores"]) == len(result["pred_labels"]) == 10
     assert all(m.shape == (8, 30, 50) and m.dtype == torch.bool for m in result["pred_masks"])
     assert any(m.any() for m in result["pred_masks"])
+
+
+SURE, UNSURE = torch.tensor(0.9).logit(), torch.tensor(0.6).logit()
+# Classes of three queries, and masks of two frames of three pixels: the second query lies on two of
+# the first one's three pixels, and the third elsewhere.
+CLASSES = torch.tensor([logits(0.8, 0.1), logits(0.2, 0.6), logits(0.5, 0.1)])
+NOT = -torch.tensor(9.0)
+MASKS = torch.tensor(
+    [
+        [[[SURE, SURE, NOT]], [[UNSURE, NOT, NOT]]],
+        [[[SURE, NOT, NOT]], [[SURE, NOT, NOT]]],
+        [[[NOT, NOT, NOT]], [[NOT, NOT, UNSURE]]],
+    ]
+)
+
+
+def test_published_scores_are_class_probabilities():
+    torch.testing.assert_close(PUBLISHED_SCORES(CLASSES, MASKS), CLASSES.softmax(-1)[:, :-1])
+    test = get_config().MODEL.MASK_FORMER.TEST
+    assert QueryScores(test.VIDEO_MASK_QUALITY, test.VIDEO_DUPLICATE_IOU) == PUBLISHED_SCORES
+
+
+def test_mask_quality_by_hand():
+    """Means over the pixels inside: (0.9 + 0.9 + 0.6) / 3, 0.9 and 0.6."""
+    scores = QueryScores(mask_quality=True)(CLASSES, MASKS)
+    probs = torch.tensor([[0.8, 0.1], [0.2, 0.6], [0.5, 0.1]])
+    expected = probs * torch.tensor([[0.8], [0.9], [0.6]])
+    torch.testing.assert_close(scores, expected)
+
+
+def test_duplicates_by_hand():
+    """The second overlaps the first with IoU 2/3; its best class is another one."""
+    scores = QueryScores(duplicate_iou=0.5)(CLASSES, MASKS)
+    torch.testing.assert_close(
+        scores, torch.tensor([[0.8, 0.1], [0.2 / 3, 0.6 / 3], [0.5, 0.1]]), atol=1e-6, rtol=0
+    )
+    kept = QueryScores(duplicate_iou=0.7)(CLASSES, MASKS)
+    torch.testing.assert_close(kept, PUBLISHED_SCORES(CLASSES, MASKS))
+
+
+def test_soft_nms_takes_the_best_that_is_left():
+    """0.9 lowers 0.8 to 0.16, so that 0.5 comes next and lowers that once more."""
+    iou = torch.tensor([[1, 0.8, 0], [0.8, 1, 0.6], [0, 0.6, 1]])
+    factors = soft_nms(torch.tensor([0.9, 0.8, 0.5]), iou, 0.5)
+    torch.testing.assert_close(factors, torch.tensor([1, 0.2 * 0.4, 1]))
+    order = torch.tensor([2, 0, 1])
+    shuffled = soft_nms(torch.tensor([0.9, 0.8, 0.5])[order], iou[order][:, order], 0.5)
+    torch.testing.assert_close(shuffled, factors[order])
+
+
+def test_no_pixel_inside():
+    scores = QueryScores(True, 0.5)(CLASSES, torch.full((3, 1, 1, 2), -1.0))
+    assert scores.tolist() == [[0, 0]] * 3
+    assert QueryScores(True, 0.5)(CLASSES[:0], MASKS[:0]).shape == (0, 2)
+
+
+def test_clips_and_windows_use_them():
+    w = window(0, 0, ((0.8, 0.1), [LEFT] * 2), ((0.7, 0.1), [LEFT] * 2), ((0.6, 0.1), [RIGHT] * 2))
+    scores = QueryScores(duplicate_iou=0.5)
+    whole = clip_result(w.class_logits, w.mask_logits, CANVAS, scores)
+    ranked = sorted(whole["pred_scores"], reverse=True)
+    assert ranked[:2] == pytest.approx([0.8, 0.6])
+    (tracked,) = track_windows([w], scores)
+    best = [float(track.class_probs.max()) for track in tracked.tracks]
+    assert best == pytest.approx([0.8, 0, 0.6], abs=1e-6)
+
+
+def test_joined_windows_score_as_the_whole_clip():
+    """Two windows that share a frame; a duplicate with IoU 2/3, and an object that goes away."""
+
+    def clip(start, shared, *second):
+        part = [LEFT] * 2, [(0, 2)] * 2, second
+        return window(start, shared, *zip(((0.8, 0.1), (0.7, 0.1), (0.6, 0.1)), map(list, part)))
+
+    whole = window(
+        0,
+        0,
+        ((0.8, 0.1), [LEFT] * 3),
+        ((0.7, 0.1), [(0, 2)] * 3),
+        ((0.6, 0.1), [RIGHT, RIGHT, None]),
+    )
+    for scores in (QueryScores(True), QueryScores(duplicate_iou=0.5), QueryScores(True, 0.5)):
+        windows = [clip(0, 0, RIGHT, RIGHT), clip(1, 1, RIGHT, None)]
+        joined = joined_result(windows, scores)
+        expected = clip_result(whole.class_logits, whole.mask_logits, CANVAS, scores)
+        found, wanted = (sorted(r["pred_scores"]) for r in (joined, expected))
+        assert found == pytest.approx(wanted, abs=1e-6)
+        assert found != pytest.approx(sorted([0.8, 0.7, 0.6, 0.1, 0.1, 0.1]), abs=1e-3)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_iou_out_of_range(value):
+    with pytest.raises(ValueError, match=r"VIDEO_DUPLICATE_IOU: expected an IoU in 0..1.*got"):
+        QueryScores(duplicate_iou=value)
