@@ -3,7 +3,6 @@
 from .decoder import MaskQueryDecoder
 from .meta_arch import MaskClassifier
 from .sam_backbone import SamBackbone
-from .sam_prompts import SamPrompts
-from .sam_segmenter import SamSegmenter
+from .sam_segmenter import SamPrompts, SamSegmenter
 
 __all__ = ["MaskClassifier", "MaskQueryDecoder", "SamBackbone", "SamPrompts", "SamSegmenter"]

@@ -6,10 +6,13 @@ from typing import NamedTuple, Self
 import torch
 from detectron2.config import configurable
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY, MultiScaleMaskedTransformerDecoder
 from ..transformer_decoder.masked import NUM_LEVELS
-from .pooling import cells_inside, pool, pooled_features
+
+# A query attends to the cells that its mask covers at least half as much as the best covered one.
+_MIN_FRACTION_OF_BEST = 0.5
 
 
 class Memory(NamedTuple):
@@ -84,7 +87,7 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         Args:
             x: the pixel decoder's maps (B, C', H, W) of strides 32, 16 and 8.
             mask_features: (B, mask_dim, h, w), of stride 4.
-            coverage: (B, N, h, w), in 0..1; see `mask_coverage`.
+            coverage: (B, N, h, w), in 0..1; see `given_masks.mask_coverage`.
             aux_outputs: also return the predictions of the layers before the last.
 
         Returns:
@@ -109,7 +112,7 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
 
     def classify(self, memory: Memory, coverage: Tensor) -> list[Tensor]:
         """Return class logits (B, N, K+1) before the first layer and after each; see `forward`."""
-        levels = [pool(coverage, size).flatten(2) for size in memory.sizes]
+        levels = [F.adaptive_avg_pool2d(coverage, size).flatten(2) for size in memory.sizes]
         attend = [cells_inside(level)[:, None] for level in levels]
         queries, position = self._start(memory, coverage.flatten(2), levels)
         logits = [self.class_embed(self.decoder_norm(queries))]
@@ -138,3 +141,32 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
 
 def _tokens(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
+
+
+def cells_inside(coverage: Tensor) -> Tensor:
+    """Return which cells a mask's query may attend to.
+
+    In Mask2Former a query whose mask vanishes on a coarse map attends everywhere. That of a given
+    mask stays inside it: the cells that it covers best remain, down to a mask of one pixel.
+
+    Args:
+        coverage: (..., S), in 0..1.
+
+    Returns:
+        (..., S), bool, nowhere all False; all True where a mask is empty.
+    """
+    return coverage >= _MIN_FRACTION_OF_BEST * coverage.amax(-1, keepdim=True)
+
+
+def pooled_features(coverage: Tensor, features: Tensor) -> Tensor:
+    """Return the mean of the features under each mask, weighted by coverage.
+
+    Args:
+        coverage: (B, N, S), in 0..1.
+        features: (B or 1, S, C).
+
+    Returns:
+        (B, N, C); zeros where a mask is empty.
+    """
+    weights = coverage / coverage.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return weights.to(features.dtype) @ features

@@ -1,12 +1,80 @@
-"""Given masks instead of predicted ones: checks, and the form that the mergers take."""
+"""Given masks instead of predicted ones: their loss, coverage of feature maps, and merging."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ..criterion.losses import classification_loss, empty_loss
+
+IGNORED = -100  # as a label: rows that only pad the batch
 # So far that a sigmoid or softmax in float32 is 0 or 1.
 _CERTAIN = 200.0
+
+
+class MaskLabelCriterion(nn.Module):
+    """Weighted cross-entropy of the classes of masks, at the output of every decoder layer.
+
+    There is nothing to match: the labels come with the masks.
+
+    Args:
+        num_classes: K, without no-object.
+        weight_dict: weights by loss name; a layer whose loss has no weight is not computed.
+        no_object_weight: weight of the no-object class, K.
+    """
+
+    def __init__(self, num_classes: int, weight_dict: Mapping[str, float], no_object_weight: float):
+        super().__init__()
+        self.num_classes = num_classes
+        self.weight_dict = dict(weight_dict)
+        weights = torch.ones(num_classes + 1)
+        weights[-1] = no_object_weight
+        self.register_buffer("empty_weight", weights)
+
+    def forward(self, outputs: dict, labels: Tensor) -> dict[str, Tensor]:
+        """Compute the losses, without their weights.
+
+        Args:
+            outputs: `pred_logits` (B, N, K+1) and, optionally, `aux_outputs`.
+            labels: (B, N), int64 in 0..K, K for no-object, or `IGNORED`.
+
+        Returns:
+            scalars `loss_ce`, and `loss_ce_0`, ... for the auxiliary outputs; 0 where nothing
+            counts.
+        """
+        layers = {"loss_ce": outputs}
+        for i, layer in enumerate(outputs.get("aux_outputs", [])):
+            if f"loss_ce_{i}" in self.weight_dict:
+                layers[f"loss_ce_{i}"] = layer
+        if not (labels != IGNORED).any():  # the mean of nothing would be NaN
+            return {name: empty_loss(layer["pred_logits"]) for name, layer in layers.items()}
+        return {
+            name: classification_loss(layer["pred_logits"], labels, self.empty_weight)
+            for name, layer in layers.items()
+        }
+
+
+def mask_coverage(
+    masks: Tensor, image: tuple[int, int], padded: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """Return the fraction of each cell of a feature map that each mask covers.
+
+    Args:
+        masks: (N, h, w), bool, over the image, at any resolution.
+        image: (H, W) of the image on the canvas, at its upper left.
+        padded: (H, W) of the canvas, which feature maps cover.
+        size: (H, W) of the feature map.
+
+    Returns:
+        (N, *size), float32 in 0..1. A mask with a pixel has a cell above 0, however small it is.
+    """
+    if len(masks) == 0:
+        return torch.zeros(0, *size, device=masks.device)
+    areas = F.interpolate(masks.float()[None], size=image, mode="area")
+    areas = F.pad(areas, (0, padded[1] - image[1], 0, padded[0] - image[0]))
+    return F.adaptive_avg_pool2d(areas[0], size)
 
 
 class AsLogits:
@@ -77,9 +145,7 @@ def discount(class_logits: Tensor, scores: Tensor) -> Tensor:
     if scores.shape != (len(class_logits),) or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError(
             f"mask_scores: expected {len(class_logits)} numbers in 0 to 1, one a mask, got "
-            f"{tuple(scores.shape)} in {scores.min():.3g} to {scores.max():.3g}."
-            if scores.numel()
-            else f"mask_scores: expected {len(class_logits)} numbers, got none."
+            f"{scores}."
         )
     probs = class_logits.softmax(-1)
     kept = probs[:, :-1] * scores[:, None]

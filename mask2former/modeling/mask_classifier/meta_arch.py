@@ -17,10 +17,16 @@ from torch import Tensor, nn
 from ..meta_arch.base import weights_of_layers
 from ..meta_arch.image import MergingModel
 from ..postprocessing.canvas import Canvas
-from .criterion import IGNORED, MaskLabelCriterion
 from .decoder import MaskQueryDecoder, Memory
-from .given_masks import AsLogits, check_masks, discount, no_object
-from .pooling import mask_coverage
+from .given_masks import (
+    IGNORED,
+    AsLogits,
+    MaskLabelCriterion,
+    check_masks,
+    discount,
+    mask_coverage,
+    no_object,
+)
 
 PARTS = ("backbone", "pixel_decoder", "decoder")
 # Mask pixels (masks x height x width) of a chunk, so that masks of large images come one by one.

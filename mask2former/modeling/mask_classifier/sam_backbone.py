@@ -1,8 +1,8 @@
 """Segment Anything as a backbone: one pass of its encoder gives features and masks."""
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ...layers import SimpleFeaturePyramid
 from ..postprocessing.canvas import Canvas
-from .sam_prompts import SamPrompts
-from .sam_segmenter import PIXEL_MEAN, PIXEL_STD, SamSegmenter
+from .sam_segmenter import PIXEL_MEAN, PIXEL_STD, SamPrompts, SamSegmenter
 
 _EMBEDDING = "sam_embedding"
 
@@ -101,11 +100,10 @@ def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
     Raises:
         ValueError: the config normalises images differently from SAM; also as `load_sam`.
     """
-    same = cfg.INPUT.FORMAT == "RGB" and all(
-        _near(ours, theirs)
-        for ours, theirs in ((cfg.MODEL.PIXEL_MEAN, PIXEL_MEAN), (cfg.MODEL.PIXEL_STD, PIXEL_STD))
-    )
-    if not same:
+    ours = [*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD]
+    theirs = [*PIXEL_MEAN, *PIXEL_STD]
+    near = len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=0, atol=0.1)
+    if cfg.INPUT.FORMAT != "RGB" or not near:
         raise ValueError(
             f"SAM takes RGB images with PIXEL_MEAN {list(PIXEL_MEAN)} and PIXEL_STD "
             f"{list(PIXEL_STD)}; the config has INPUT.FORMAT {cfg.INPUT.FORMAT}, MODEL.PIXEL_MEAN "
@@ -114,7 +112,3 @@ def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
     if not cfg.MODEL.SAM.WEIGHTS:
         raise ValueError("MODEL.SAM.WEIGHTS is empty: name the folder with SAM's weights")
     return SamBackbone(SamSegmenter.from_folder(cfg.MODEL.SAM.WEIGHTS))
-
-
-def _near(ours: Sequence[float], theirs: Sequence[float]) -> bool:
-    return len(ours) == len(theirs) and all(abs(a - b) < 0.1 for a, b in zip(ours, theirs))

@@ -1,9 +1,10 @@
 """Read Segment Anything from a local folder, through the package transformers."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ...formats.json_files import read_json
 
 if TYPE_CHECKING:
     from transformers import SamModel
@@ -29,7 +30,13 @@ def load_sam(folder: str | os.PathLike[str]) -> "SamModel":
         ValueError: a model of another kind, or weights that do not fit its config.
     """
     path = Path(folder)
-    kind = _model_type(path)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"SAM weights: {path} has no config.json; expected a folder with config.json and "
+            "model.safetensors, as facebook/sam-vit-base has them."
+        )
+    config = read_json(path / "config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "sam":
         raise ValueError(
             f"{path / 'config.json'}: expected a SAM model (model_type 'sam', such as SAM ViT-B, L "
@@ -42,21 +49,6 @@ def load_sam(folder: str | os.PathLike[str]) -> "SamModel":
             ".pth) are not read, as they can run code: get the safetensors file of the same model."
         )
     return _read(path)
-
-
-def _model_type(path: Path) -> str | None:
-    file = path / "config.json"
-    if not file.is_file():
-        what = "is a file" if path.is_file() else "has no config.json"
-        raise FileNotFoundError(
-            f"SAM weights: {path} {what if path.exists() else 'does not exist'}; expected a folder "
-            "with config.json and model.safetensors, as facebook/sam-vit-base has them."
-        )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not valid json ({error})") from error
-    return config.get("model_type") if isinstance(config, dict) else None
 
 
 def _read(path: Path) -> "SamModel":

@@ -8,7 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from ..pixel_decoder.common import select_features, sort_by_stride
+from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
 COMMON_STRIDE = 4  # of the mask features

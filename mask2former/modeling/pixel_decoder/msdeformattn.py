@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers import DeformableAttention, DeformableEncoder, SinePositionEncoding, xavier_matrices_
-from .common import (
+from .fpn import (
     NUM_LEVELS,
     adapter_conv,
     c2_xavier_conv,

@@ -20,7 +20,7 @@ from ...layers import (
     xavier_matrices_,
 )
 from ...ops.linear import linear
-from ..pixel_decoder.common import NUM_LEVELS, c2_xavier_conv
+from ..pixel_decoder.fpn import NUM_LEVELS, c2_xavier_conv
 from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
 
 

@@ -8,7 +8,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
-from ..pixel_decoder.common import c2_xavier_conv
+from ..pixel_decoder.fpn import c2_xavier_conv
 from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
 
 

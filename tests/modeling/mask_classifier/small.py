@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mask2former.modeling import MaskClassifier, MaskQueryDecoder
-from mask2former.modeling.mask_classifier.criterion import MaskLabelCriterion
+from mask2former.modeling.mask_classifier.given_masks import MaskLabelCriterion
 from tests.modeling.small import NUM_CLASSES, WIDTH, TinyBackbone, all_outputs, tiny_head
 
 SIDE = 64  # of SAM's canvas
