@@ -4,8 +4,6 @@
 With --video, clips of moving shapes in place of pictures.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mask2former.config import load_config
 from mask2former.data.datasets import register_all
-from mask2former.data.synthetic.images import write_shapes
+from mask2former.data.synthetic import write_shapes
 from mask2former.modeling.mask_classifier import SamPrompts
 from mask2former.predict import (
     GROUND_TRUTH,

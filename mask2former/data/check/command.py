@@ -11,8 +11,6 @@ Examples:
         'image_root': 'photos', 'annotations': 'photos.json'}]"
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Iterator, Sequence

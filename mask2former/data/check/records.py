@@ -1,7 +1,5 @@
 """Check one record of a dataset: its files, sizes, masks and categories."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +72,7 @@ class Tally:
         """Return whether training would fail."""
         return any(finding.fails for finding in self.findings)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: "Tally") -> None:
         """Add what was found elsewhere."""
         self.findings += other.findings
         self.sizes += other.sizes

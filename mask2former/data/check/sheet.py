@@ -1,7 +1,5 @@
 """Draw a contact sheet of a dataset: photos with their annotations, as training gets them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Open datasets for checking: their json as it stands, before a loader leaves anything out."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """ADE20K of the scene parsing challenge: label maps, panoptic and instance annotations."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """ADE20K of 2021 with all its classes: 16-bit label maps of the 847 most frequent ones."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """COCO: semantic label maps from panoptic annotations, and COCO-Stuff 10k."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

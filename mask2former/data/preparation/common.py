@@ -1,7 +1,5 @@
 """What the scripts that prepare datasets share: workers, progress bars, atomic folders."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Mapillary Vistas 1.2: instances in COCO's form, from the panoptic annotations."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command line that the preparation scripts share."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence

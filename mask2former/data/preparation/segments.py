@@ -1,7 +1,5 @@
 """Segments of COCO's panoptic and instance formats."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Clips of moving shapes, and their annotations in the form of YouTube-VIS."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pictures of shapes, and their annotations in COCO's three forms."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scenes that move: things that swing, turn and grow before a backdrop that drifts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import cv2

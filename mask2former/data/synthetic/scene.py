@@ -1,7 +1,5 @@
 """Compose scenes: wavy regions of stuff behind, things in painter's order before them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

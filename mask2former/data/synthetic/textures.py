@@ -5,8 +5,6 @@ Every texture is a function ``(rng, height, width, unit) -> (H, W, 3)`` float32 
 The palettes overlap on purpose: structure tells the classes apart, colour alone does not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import cv2

@@ -5,8 +5,6 @@ what to paint: ``footprint`` gives the fraction of every pixel that the thing co
 puts colour there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

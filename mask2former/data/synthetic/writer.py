@@ -1,7 +1,5 @@
 """Write the shapes dataset: images in COCO's three forms, or clips in that of YouTube-VIS."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path

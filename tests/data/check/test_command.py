@@ -1,7 +1,5 @@
 """The checker: every defect it should report, its exit code, and sound data that it should pass."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

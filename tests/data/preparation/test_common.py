@@ -1,7 +1,5 @@
 """Parallel work, whole files, and going on after an interruption."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Preparation of fakes of the published datasets, read back through their registered names."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

@@ -1,7 +1,5 @@
 """Segment ids, masks and tables, on values worked out by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pycocotools import mask as mask_util

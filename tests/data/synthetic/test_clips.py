@@ -1,7 +1,5 @@
 """The clips of the shapes dataset: how things move, and what the annotations say about it."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The shapes dataset: what is drawn, and whether its annotation files agree with it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import replace
