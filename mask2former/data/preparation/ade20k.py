@@ -10,7 +10,7 @@ from ...formats.label_maps import read_labels, read_panoptic_png, write_panoptic
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS
 from . import common
-from .segments import encode_mask, free_id, measure_segments
+from .annotations import encode_mask, free_id, measure_segments
 
 _VOID = 255
 

@@ -14,7 +14,7 @@ from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import read_json
 from . import common
-from .segments import check_segments
+from .annotations import check_segments
 
 STUFF_SPLITS = ("train", "test")
 

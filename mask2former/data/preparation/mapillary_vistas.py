@@ -9,7 +9,7 @@ from ...formats.label_maps import read_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS, read_json
 from . import common
-from .segments import check_segments, encode_mask
+from .annotations import check_segments, encode_mask
 
 
 def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bool = False) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from ...formats.images import write_image
 from ...formats.json_files import write_json
 from ..categories import load_categories
-from ..preparation.segments import encode_mask
+from ..preparation.annotations import encode_mask
 from .motion import random_clip
 from .scene import render
 

@@ -9,7 +9,7 @@ from ...formats.images import write_image
 from ...formats.json_files import write_json
 from ...formats.label_maps import write_panoptic_png
 from ..categories import load_categories
-from ..preparation.segments import encode_mask, free_id
+from ..preparation.annotations import encode_mask, free_id
 from .scene import Backdrop, Scene, random_scene, render
 
 Array = np.ndarray

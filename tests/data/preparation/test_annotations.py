@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from mask2former.data.preparation.segments import (
+from mask2former.data.preparation.annotations import (
     check_segments,
     encode_mask,
     free_id,
