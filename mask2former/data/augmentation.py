@@ -1,7 +1,5 @@
 """The published augmentation recipes, made of detectron2's augmentations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Literal
 

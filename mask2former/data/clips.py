@@ -4,8 +4,6 @@ All frames of a clip are augmented alike, since each starts from the same state 
 generators; so this holds for every augmentation, whatever it draws.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

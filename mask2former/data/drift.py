@@ -1,7 +1,5 @@
 """A camera that drifts over a photo: the motion of pseudo-clips."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

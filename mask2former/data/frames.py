@@ -1,7 +1,5 @@
 """The frames of a video on disk, as a sequence that holds none of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from ..formats.images import check_size, read_image

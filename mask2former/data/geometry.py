@@ -4,8 +4,6 @@ detectron2's transforms are kept, and with them their random numbers and options
 how a chain runs: label maps are sampled once however long it is, and images by faster kernels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """Data loaders for training and testing, built with detectron2's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any

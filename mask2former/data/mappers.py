@@ -4,8 +4,6 @@ One class stands for the five published ones; their names in INPUT.DATASET_MAPPE
 it does, and their classes are in ``published_mappers``.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, get_args

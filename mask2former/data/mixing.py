@@ -1,7 +1,5 @@
 """Training on videos and images together, the images as clips."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

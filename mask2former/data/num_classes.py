@@ -1,7 +1,5 @@
 """The number of classes, on which a config and its datasets have to agree."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 from detectron2.config import CfgNode

@@ -3,8 +3,6 @@
 Each is ``DatasetMapper`` with some of its arguments fixed.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from detectron2.config import CfgNode, configurable

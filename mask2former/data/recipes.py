@@ -1,7 +1,5 @@
 """What INPUT.DATASET_MAPPER_NAME stands for: targets, augmentations and settings of the mapper."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from detectron2.config import CfgNode

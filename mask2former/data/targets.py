@@ -4,8 +4,6 @@ Masks are made for the transformed image. Their ``canvas`` (H, W) may be larger 
 which then lies in the upper left of it; what lies outside of the image belongs to no mask.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +33,7 @@ class Targets:
     masks: np.ndarray
     inside: np.ndarray
 
-    def select(self, keep: np.ndarray) -> Targets:
+    def select(self, keep: np.ndarray) -> "Targets":
         """Return those targets where ``keep`` (N,) bool is set."""
         if keep.all():
             return self

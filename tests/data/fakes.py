@@ -7,8 +7,6 @@ person would unpack the dataset to. The quarters are::
     C C C C D D D D
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

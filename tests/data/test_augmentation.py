@@ -1,7 +1,5 @@
 """The recipes: which augmentations, in which order, read from which keys."""
 
-from __future__ import annotations
-
 import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T

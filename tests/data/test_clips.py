@@ -1,8 +1,6 @@
 """The clip mapper: which frames, what is in a clip, consistency over it, and errors."""
 # ruff: noqa: NPY002 (detectron2 draws from NumPy's global generator)
 
-from __future__ import annotations
-
 import copy
 import pickle
 import random

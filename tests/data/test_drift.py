@@ -1,8 +1,6 @@
 """The drifting camera: affine transforms of images, labels and points, and the poses drawn."""
 # ruff: noqa: NPY002 (detectron2 draws from NumPy's global generator)
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,8 +1,6 @@
 """Drawing and applying of augmentations, against detectron2's own way of doing both."""
 # ruff: noqa: NPY002 (detectron2 draws from NumPy's global generator)
 
-from __future__ import annotations
-
 import random
 import warnings
 

@@ -1,8 +1,6 @@
 """Loaders over detectron2's, and the checks of a dataset that come before them."""
 # ruff: noqa: NPY002 (the workers draw from NumPy's global generator)
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ transforms; only colours may differ, by the rounding of the resize kernels.
 """
 # ruff: noqa: NPY002 (detectron2 draws from NumPy's global generator)
 
-from __future__ import annotations
-
 import copy
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Videos and images in one training set: their share, and their classes."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """How many classes a config has to have for a dataset: by hand, and errors with both numbers."""
 
-from __future__ import annotations
-
 import pytest
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog

@@ -1,7 +1,5 @@
 """The published mapper classes: built from a config and from their published arguments."""
 
-from __future__ import annotations
-
 import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T

@@ -1,7 +1,5 @@
 """Targets from label maps, panoptic maps and annotations, against a mask at a time by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pycocotools.mask as mask_util
 import pytest

@@ -1,7 +1,5 @@
 """Class tables as data: one json file a family of datasets, read once and only when asked for."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """ADE20K: the 150 classes of the challenge (panoptic, instance, semantic), and all 847 classes."""
 
-from __future__ import annotations
-
 import os
 
 from ..categories import load_categories

@@ -1,7 +1,5 @@
 """COCO panoptic with semantic maps, and COCO-Stuff 10k; detectron2 registers COCO's other forms."""
 
-from __future__ import annotations
-
 import os
 
 from detectron2.data import MetadataCatalog

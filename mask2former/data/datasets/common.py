@@ -1,7 +1,5 @@
 """What the registrations of all datasets share: adding names once, metadata, and loading."""
 
-from __future__ import annotations
-
 import colorsys
 import difflib
 import os

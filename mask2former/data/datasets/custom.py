@@ -4,8 +4,6 @@ They keep their standard forms: COCO instance json, COCO panoptic json with PNGs
 maps, YouTube-VIS json. Classes and their number are taken from the data.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence

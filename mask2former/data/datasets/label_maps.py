@@ -1,7 +1,5 @@
 """Folders of images and of label maps: matched by name, with labels of any numbers."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping

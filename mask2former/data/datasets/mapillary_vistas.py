@@ -1,7 +1,5 @@
 """Mapillary Vistas 1.2: 65 classes, of which 37 are things; the 66th, "Unlabeled", is ignored."""
 
-from __future__ import annotations
-
 import os
 
 from ..categories import load_categories

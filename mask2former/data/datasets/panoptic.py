@@ -1,7 +1,5 @@
 """Datasets in COCO's panoptic form: a PNG of segment ids an image, and a json that names them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The shapes dataset, which datasets/prepare_shapes.py draws: 6 classes of things, 4 of stuff."""
 
-from __future__ import annotations
-
 import os
 
 from ..categories import load_categories

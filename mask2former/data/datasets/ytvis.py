@@ -4,8 +4,6 @@ Annotations stay as the json has them until a clip is sampled: a loaded dataset 
 RLE string or polygon a frame and object, and no mask.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The mapper for `MaskClassifier`: images with masks that are to be named."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Masks to train a classifier of masks on: of objects, of not quite those, and of nothing."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """All registered names agree with the published ones, and registering is cheap and harmless."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -1,7 +1,5 @@
 """What registrations share: how a name that is not registered is reported."""
 
-from __future__ import annotations
-
 import pytest
 from detectron2.data import DatasetCatalog
 

@@ -1,7 +1,5 @@
 """Datasets of one's own: by call, by config, and what is said when something does not fit."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

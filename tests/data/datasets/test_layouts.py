@@ -1,7 +1,5 @@
 """Fakes of the published layouts go all the way: preparation, a training step, evaluation."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

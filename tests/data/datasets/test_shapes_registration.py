@@ -1,7 +1,5 @@
 """The registered names of the shapes dataset give what detectron2's tools expect."""
 
-from __future__ import annotations
-
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 

@@ -1,8 +1,6 @@
 """The mapper of images and masks: keys and values by hand, agreement with the plain mapper."""
 # ruff: noqa: NPY002 (the masks are drawn from NumPy's global generator)
 
-from __future__ import annotations
-
 import copy
 import json
 from pathlib import Path

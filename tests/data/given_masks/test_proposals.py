@@ -1,8 +1,6 @@
 """Masks to train on: IoU matching by hand, and what drawn masks have in common."""
 # ruff: noqa: NPY002 (the masks are drawn from NumPy's global generator)
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np
