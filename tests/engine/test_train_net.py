@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import default_argument_parser
 
 import train_net
-from mask2former.data.datasets.shapes import register_shapes
+from mask2former.data.datasets.builtin import register_shapes
 from mask2former.data.synthetic import write_shapes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,10 +6,14 @@ default. A name that is registered already is left as it is.
 
 import os
 
-from .ade20k import register_ade20k, register_ade20k_full
-from .coco import register_coco_panoptic, register_coco_stuff_10k
-from .mapillary_vistas import register_mapillary_vistas
-from .shapes import register_shapes
+from .builtin import (
+    register_ade20k,
+    register_ade20k_full,
+    register_coco_panoptic,
+    register_coco_stuff_10k,
+    register_mapillary_vistas,
+    register_shapes,
+)
 from .ytvis import register_ytvis
 
 __all__ = ["register_all"]

@@ -2,20 +2,26 @@
 
 import colorsys
 import difflib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import load_sem_seg
 from detectron2.data.datasets.coco import load_coco_json
 
 from ...formats import json_files
+
+logger = logging.getLogger(__name__)
 
 Category = Mapping[str, Any]
 Record = dict[str, Any]
 
 LONG_SPLITS = {"train": "training", "val": "validation"}  # how folders call them
+
+_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_LABELS = (".png", ".tif", ".tiff", ".bmp")
 
 
 def add(name: str, load: Callable[[], list[Record]], **metadata: Any) -> None:
@@ -95,28 +101,74 @@ def semantic(
     image_root: str,
     sem_seg_root: str,
     hint: str,
-    gt_ext: str = "png",
     ignore_label: int = 255,
     **metadata: Any,
 ) -> None:
-    """Register two folders, of images and of label maps under the same names."""
-
-    def load() -> list[Record]:
-        for folder in (image_root, sem_seg_root):
-            require(folder, hint)
-            if not any(os.scandir(folder)):
-                raise FileNotFoundError(f"{folder} is empty. {hint}")
-        return load_sem_seg(sem_seg_root, image_root, gt_ext=gt_ext, image_ext="jpg")
-
+    """Register two folders, of images and of label maps, whose files match by name."""
     add(
         name,
-        load,
+        lambda: load_label_maps(image_root, sem_seg_root, hint),
         image_root=image_root,
         sem_seg_root=sem_seg_root,
         evaluator_type="sem_seg",
         ignore_label=ignore_label,
         **metadata,
     )
+
+
+def load_label_maps(image_root: str, sem_seg_root: str, hint: str) -> list[Record]:
+    """Return one record an image: file_name and sem_seg_file_name.
+
+    Subfolders are searched too. An image without a label map, or the other way round, is left out
+    with a line in the log.
+
+    Raises:
+        FileNotFoundError: a folder is missing, or no file of one has its match in the other.
+        ValueError: two files of a folder have the same name but for their suffix.
+    """
+    images = _by_stem(image_root, _IMAGES, hint)
+    labels = _by_stem(sem_seg_root, _LABELS, hint)
+    matched = sorted(images.keys() & labels.keys())
+    if not matched:
+        raise FileNotFoundError(
+            f"none of the {len(images)} images in {image_root} has a label map of its name among "
+            f"the {len(labels)} in {sem_seg_root}. {hint}"
+        )
+    alone = sorted(images.keys() ^ labels.keys())
+    if alone:
+        logger.warning(
+            "%d files of %s and %s have no match in the other folder and are left out: %s",
+            len(alone), image_root, sem_seg_root, ", ".join(alone[:5]),
+        )  # fmt: skip
+    return [{"file_name": images[stem], "sem_seg_file_name": labels[stem]} for stem in matched]
+
+
+def _by_stem(root: str, suffixes: tuple[str, ...], hint: str) -> dict[str, str]:
+    """Return files by their path below ``root`` without suffix."""
+    files: dict[str, str] = {}
+    for path in sorted(Path(require(root, hint)).rglob("*")):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        stem = os.fspath(path.relative_to(root).with_suffix(""))
+        if stem in files:
+            raise ValueError(f"{files[stem]} and {path} have the same name: keep one of them")
+        files[stem] = os.fspath(path)
+    return files
+
+
+def load_coco(json_file: str, image_root: str, name: str, hint: str) -> list[Record]:
+    """Read a json file of COCO's instance form by detectron2's loader.
+
+    Raises:
+        FileNotFoundError: the json or the folder of the images is missing.
+        ValueError: the file does not fit the form or the classes; names it.
+    """
+    require(image_root, hint)
+    require(json_file, hint)
+    try:  # the ids are for messages about single annotations
+        return load_coco_json(json_file, image_root, name, ["id"])
+    except (AssertionError, KeyError) as error:
+        raise ValueError(f"{json_file}: {error.args[0]}") from error
 
 
 def instances(
@@ -126,27 +178,23 @@ def instances(
     image_root: str,
     json_file: str,
     hint: str,
+    load: Callable[[str, str, str, str], list[Record]] = load_coco,
+    evaluator_type: str = "coco",
     **metadata: Any,
 ) -> None:
-    """Register a dataset in COCO's instance form.
+    """Register a dataset of things: in COCO's instance form, or another that ``load`` reads.
 
     Contiguous ids are positions in ``categories``.
+
+    Args:
+        load: takes ``json_file``, ``image_root``, ``name`` and ``hint``.
     """
-
-    def load() -> list[Record]:
-        require(image_root, hint)
-        require(json_file, hint)
-        try:  # the ids are for messages about single annotations
-            return load_coco_json(json_file, image_root, name, ["id"])
-        except (AssertionError, KeyError) as error:
-            raise ValueError(f"{json_file}: {error.args[0]}") from error
-
     add(
         name,
-        load,
+        lambda: load(json_file, image_root, name, hint),
         json_file=json_file,
         image_root=image_root,
-        evaluator_type="coco",
+        evaluator_type=evaluator_type,
         thing_classes=[c["name"] for c in categories],
         thing_dataset_id_to_contiguous_id={c["id"]: i for i, c in enumerate(categories)},
         **metadata,

@@ -6,7 +6,8 @@ maps, YouTube-VIS json. Classes and their number are taken from the data.
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
@@ -14,11 +15,13 @@ from detectron2.data import DatasetCatalog
 
 from ...config.keys import CLASSES_FROM_DATA
 from ..num_classes import check_num_classes, class_names, datasets_in_use
-from . import common, label_maps
+from . import common
 from .panoptic import panoptic_metadata, register_panoptic
-from .ytvis import video_instances
+from .ytvis import load_ytvis
 
 Classes = Sequence[str] | Mapping[int | str, str]
+
+_PATHS = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
 
 # Registered here, with what they were registered with.
 _REGISTERED: dict[str, dict[str, Any]] = {}
@@ -64,18 +67,17 @@ def register(
         return
     if task not in _TASKS:
         raise ValueError(f"{name}: task has to be one of {', '.join(_TASKS)}, not {task!r}")
-    allowed, required, add = _TASKS[task]
-    for key in ("image_root", *required):
-        if given[key] is None:
+    parameters = inspect.signature(_TASKS[task]).parameters
+    for key in (*_PATHS, "classes"):
+        needed = key in parameters and parameters[key].default is inspect.Parameter.empty
+        if needed and given[key] is None:
             raise ValueError(f"{name}: a dataset of task {task} needs {key}")
-    unused = [k for k in ("annotations", "panoptic_root", "sem_seg_root") if k not in allowed]
-    for key in unused:
-        if given[key] is not None:
+        if given[key] is not None and key not in parameters:
             raise ValueError(f"{name}: a dataset of task {task} has no {key}")
-    for key in ("image_root", *allowed):
+    for key in _PATHS:
         if given[key] is not None:
             common.require(given[key], f"{key} of the dataset {name} has to exist.")
-    add(name, **{key: given[key] for key in inspect.signature(add).parameters if key in given})
+    _TASKS[task](name, **{key: given[key] for key in parameters if key in given})
     _REGISTERED[name] = {"task": task, **given}
 
 
@@ -95,8 +97,17 @@ def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
     raise ValueError(f"the name {name!r} is taken: it was registered {what}; choose another name")
 
 
-def _add_instance(name: str, image_root: str, annotations: str, classes: Classes | None) -> None:
-    categories = _read_categories(name, annotations, classes, ("images", "annotations"))
+def _add_things(
+    name: str,
+    *,
+    image_root: str,
+    annotations: str,
+    classes: Classes | None = None,
+    keys: Iterable[str] = ("images", "annotations"),
+    **form: Any,
+) -> None:
+    """Register a json file that has ``keys``, with the options ``form`` of `common.instances`."""
+    categories = _read_categories(name, annotations, classes, keys)
     common.instances(
         name,
         categories,
@@ -104,17 +115,19 @@ def _add_instance(name: str, image_root: str, annotations: str, classes: Classes
         json_file=annotations,
         hint=_HINT,
         thing_colors=[c["color"] for c in categories],
+        **form,
     )
 
 
 def _add_panoptic(
     name: str,
+    *,
     image_root: str,
     annotations: str,
     panoptic_root: str,
-    sem_seg_root: str | None,
-    classes: Classes | None,
-    ignore_label: int,
+    sem_seg_root: str | None = None,
+    classes: Classes | None = None,
+    ignore_label: int = 255,
 ) -> None:
     categories = _read_categories(name, annotations, classes, ("images", "annotations"))
     for category in categories:
@@ -129,7 +142,6 @@ def _add_panoptic(
         panoptic_root=panoptic_root,
         panoptic_json=annotations,
         sem_seg_root=sem_seg_root,
-        instances_json=None,
         evaluator_type="coco_panoptic_seg",
         ignore_label=ignore_label,
         hint=_HINT,
@@ -138,7 +150,7 @@ def _add_panoptic(
 
 
 def _add_sem_seg(
-    name: str, image_root: str, sem_seg_root: str, classes: Classes, ignore_label: int
+    name: str, *, image_root: str, sem_seg_root: str, classes: Classes, ignore_label: int
 ) -> None:
     pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
     names = {int(label) if str(label).isdecimal() else -1: text for label, text in pairs}
@@ -149,26 +161,26 @@ def _add_sem_seg(
         )
     if ignore_label in names:
         raise ValueError(f"{name}: label {ignore_label} cannot be both a class and ignore_label")
-    label_maps.register_label_maps(
-        name, names, image_root=image_root, sem_seg_root=sem_seg_root, ignore_label=ignore_label
+    # Where the labels are not 0, 1, ... themselves, the metadata lists them.
+    more = {} if list(names) == list(range(len(names))) else {"sem_seg_labels": list(names)}
+    common.semantic(
+        name,
+        image_root=image_root,
+        sem_seg_root=sem_seg_root,
+        hint=_HINT,
+        ignore_label=ignore_label,
+        stuff_classes=list(names.values()),
+        stuff_colors=common.palette(len(names)),
+        **more,
     )
 
 
-def _add_video(name: str, image_root: str, annotations: str, classes: Classes | None) -> None:
-    categories = _read_categories(name, annotations, classes, ("videos",))
-    video_instances(name, categories, image_root=image_root, json_file=annotations, hint=_HINT)
-
-
-# What each task may have beside image_root, what it must have, and how it is registered.
-_TASKS = {
-    "instance": (("annotations",), ("annotations",), _add_instance),
-    "panoptic": (
-        ("annotations", "panoptic_root", "sem_seg_root"),
-        ("annotations", "panoptic_root"),
-        _add_panoptic,
-    ),
-    "sem_seg": (("sem_seg_root",), ("sem_seg_root", "classes"), _add_sem_seg),
-    "video": (("annotations",), ("annotations",), _add_video),
+# How each task is registered; arguments without a default have to be given.
+_TASKS: dict[str, Callable[..., None]] = {
+    "instance": _add_things,
+    "panoptic": _add_panoptic,
+    "sem_seg": _add_sem_seg,
+    "video": partial(_add_things, keys=("videos",), load=load_ytvis, evaluator_type="ytvis"),
 }
 
 
@@ -231,6 +243,5 @@ def _register_entry(entry: Any, index: int) -> str:
     if unknown or missing:
         problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
         raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
-    paths = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
-    register(**{k: os.path.expanduser(v) if k in paths and v else v for k, v in entry.items()})
+    register(**{k: os.path.expanduser(v) if k in _PATHS and v else v for k, v in entry.items()})
     return entry["name"]
