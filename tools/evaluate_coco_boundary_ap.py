@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Score COCO instance results by boundary AP (Cheng et al., CVPR 2021), or by plain AP."""
 
-from __future__ import annotations
-
 import argparse
 
 from mask2former.evaluation import coco_average_precision, results_table

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Score panoptic results in COCO's format (json and a folder of PNGs) by panoptic quality."""
 
-from __future__ import annotations
-
 import argparse
 
 from mask2former.evaluation import pq_compute, quality_table

@@ -4,8 +4,6 @@
 Reads the sem_seg_predictions.json that evaluation writes into its output folder.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from mask2former.data.datasets.common import require_registered

@@ -1,8 +1,6 @@
 #!/usr/bin/env python3
 """Score video instance results in YouTube-VIS form by average precision, or by HOTA and IDF1."""
 
-from __future__ import annotations
-
 import argparse
 
 from mask2former.evaluation import evaluate_ytvis, results_table, track_quality

@@ -1,7 +1,5 @@
 """Which evaluators score a dataset."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Names of classes, in the several ways in which datasets list them."""
 
-from __future__ import annotations
-
 from detectron2.data import Metadata
 
 

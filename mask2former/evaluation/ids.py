@@ -1,9 +1,7 @@
 """Ids of categories: those of models and those of annotation files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from detectron2.data import MetadataCatalog
 
@@ -22,7 +20,7 @@ class DatasetIds:
         self._name = f"{kind} classes of {dataset_name}"
 
     @classmethod
-    def of_things(cls, dataset_name: str, categories: Sequence[Mapping[str, Any]]) -> DatasetIds:
+    def of_things(cls, dataset_name: str, categories: Sequence[Mapping[str, Any]]) -> Self:
         """Return the ids of the thing classes; without metadata, categories in ascending order."""
         ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
         ids = ids or {k: i for i, k in enumerate(sorted(c["id"] for c in categories))}

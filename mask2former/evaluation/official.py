@@ -1,7 +1,5 @@
 """detectron2's evaluators that call the official scripts of a dataset, with the numpy of today."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 from typing import Any

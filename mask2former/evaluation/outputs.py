@@ -1,7 +1,5 @@
 """What the evaluators share: outputs that must be there, and gathering over processes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar
 

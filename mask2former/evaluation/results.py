@@ -1,7 +1,5 @@
 """Results as tables for people, and as json that says which model and versions they are of."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

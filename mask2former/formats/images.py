@@ -1,7 +1,5 @@
 """Photos and other images: the one module that knows modes, rotation and damaged files."""
 
-from __future__ import annotations
-
 import glob
 import os
 import struct

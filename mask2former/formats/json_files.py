@@ -1,7 +1,5 @@
 """Json files of annotations and results, whole and entry by entry."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

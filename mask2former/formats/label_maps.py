@@ -1,7 +1,5 @@
 """Maps of integers as images: classes of pixels, and segment ids in COCO's panoptic PNGs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

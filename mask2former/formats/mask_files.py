@@ -1,7 +1,5 @@
 """Masks from files of any tool: COCO json with RLE or polygons, or PNGs of labels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

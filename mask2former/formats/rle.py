@@ -4,8 +4,6 @@ An RLE is ``{"size": [H, W], "counts": ...}``. The counts are lengths of runs of
 foreground in turn, background first, down the columns; compressed to a string, or as a list.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The forms in which an annotation may hold its mask: polygons, RLE, bitmap."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any

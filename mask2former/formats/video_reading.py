@@ -3,8 +3,6 @@
 Video goes through PyAV (the extra "video"), which brings FFmpeg with it and needs no display.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

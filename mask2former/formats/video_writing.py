@@ -1,7 +1,5 @@
 """Writes frames to a video file or a folder, both of use whenever the writing ends."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Datasets that exist for one test."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -4,8 +4,6 @@ With runs that do not cover the image, its IoU never returns, and its decoder le
 pixels as they were in memory.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 

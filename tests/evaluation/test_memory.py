@@ -1,7 +1,5 @@
 """Evaluators stream: of an image, run-length masks and counts stay in memory, and no maps."""
 
-from __future__ import annotations
-
 import gc
 import tracemalloc
 import weakref

@@ -1,7 +1,5 @@
 """Reading and writing of images: every mode, rotation, and damaged files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Label maps and panoptic PNGs: every mode, tables, damaged files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Masks from files: every form that tools write, and files that fit nothing."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

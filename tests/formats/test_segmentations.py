@@ -1,7 +1,5 @@
 """Polygons, RLE and bitmaps of annotations: drawing, decoding, and what is refused."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Reading and writing of videos: what comes back, times, rotation, and files that are broken."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import struct

@@ -1,7 +1,5 @@
 """The boundary region of masks, for Boundary IoU (Cheng et al., CVPR 2021, section 4)."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Average precision by COCO's procedure, over boxes, masks, mask boundaries or video tubes."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

@@ -1,7 +1,5 @@
 """Instance segmentation: COCO's average precision of a model's boxes and masks."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Mapping, Sequence

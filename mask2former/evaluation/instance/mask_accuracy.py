@@ -1,7 +1,5 @@
 """How often a model gives masks the right class."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Panoptic quality of a model, counted image by image while it runs."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Mapping, Sequence

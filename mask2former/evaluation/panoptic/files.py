@@ -1,7 +1,5 @@
 """Panoptic quality of files in COCO's format: a json and a folder of PNG maps."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence

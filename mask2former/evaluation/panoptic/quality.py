@@ -4,10 +4,8 @@ PQ is defined in section 4 of Kirillov et al., "Panoptic Segmentation" (CVPR 201
 leaves a choice, the rule is that of the COCO panoptic evaluation; docstrings say where.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,7 +29,7 @@ class PanopticQuality:
         # true positives, false positives and false negatives of each category
         self.tp, self.fp, self.fn = np.zeros((3, self.ids.size), dtype=np.int64)
 
-    def __iadd__(self, other: PanopticQuality) -> PanopticQuality:
+    def __iadd__(self, other: Self) -> Self:
         for name in ("iou_sum", "tp", "fp", "fn"):
             getattr(self, name).__iadd__(getattr(other, name))
         return self

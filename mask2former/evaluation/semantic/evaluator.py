@@ -1,11 +1,9 @@
 """Semantic segmentation: IoU and accuracies, counted image by image while the model runs."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -127,7 +125,7 @@ class SemanticCounts:
         # pixels in both boundary regions, and in either, by class
         self.boundary = np.zeros((2, num_classes), dtype=np.int64)
 
-    def __iadd__(self, other: SemanticCounts) -> SemanticCounts:
+    def __iadd__(self, other: Self) -> Self:
         self.confusion += other.confusion
         self.boundary += other.boundary
         return self

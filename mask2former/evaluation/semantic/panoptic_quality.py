@@ -1,7 +1,5 @@
 """Panoptic quality of semantic segmentation: every class of an image counts as one segment."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from typing import Any

@@ -1,7 +1,5 @@
 """The semantic ground truth of a dataset, from label maps or from panoptic segments."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Annotations and results in YouTube-VIS form, checked against the videos that they are about."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ the IoU of masks when the frames of a video are laid side by side as one wide im
 becomes one mask, and pycocotools does the rest.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

@@ -5,8 +5,6 @@ answer instead, at detection and at the identities over time: HOTA is that of Lu
 2021, IDF1 that of Ristani et al., ECCV Workshops 2016.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Accuracy on given masks: values worked out by hand, edges, errors."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
