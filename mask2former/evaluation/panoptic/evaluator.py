@@ -1,8 +1,11 @@
-"""Panoptic quality of a model, counted image by image while it runs."""
+"""Panoptic quality of a model while it runs, and of files in COCO's format."""
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from ...formats.atomic import PathLike
 from ...formats.json_files import image_key, read_json, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
 from ..ids import DatasetIds
@@ -19,6 +23,7 @@ from .quality import PanopticQuality
 
 logger = logging.getLogger(__name__)
 
+_IMAGES_PER_TASK = 32
 _KEYS = {"All": "", "Things": "_th", "Stuff": "_st"}
 
 
@@ -95,10 +100,8 @@ class PanopticEvaluator(DatasetEvaluator):
             logger.info("%s has no annotations: results are written, but not scored", self._name)
             return {}
         self._check_complete(annotations)
-        total = PanopticQuality(self._gt_json["categories"])
-        for quality, _ in gathered:
-            total += quality
-        summary = total.summary()
+        parts = (quality for quality, _ in gathered)
+        summary = _total(self._gt_json["categories"], parts).summary()
         logger.info("Panoptic quality on %s:\n%s", self._name, quality_table(summary))
         results = {
             name.upper() + suffix: 100 * summary[group][name]
@@ -162,3 +165,112 @@ def _png_name(file_name: str) -> str:
     """Return the name of a PNG below the output folder, whatever folders the name climbs to."""
     parts = [part for part in PurePosixPath(file_name).parts if part not in ("..", "/")]
     return str(PurePosixPath(*parts).with_suffix(".png"))
+
+
+def pq_compute(
+    gt_json_file: PathLike,
+    pred_json_file: PathLike,
+    gt_folder: PathLike | None = None,
+    pred_folder: PathLike | None = None,
+    num_workers: int | None = None,
+) -> dict[str, Any]:
+    """Compute the panoptic quality of predictions in COCO's panoptic format.
+
+    The rule is that of the paper (Kirillov et al., CVPR 2019, section 4) in COCO's reading, void
+    and crowd regions included; `PanopticQuality` has the details.
+
+    Args:
+        gt_json_file: json with ``categories`` and ``annotations``.
+        pred_json_file: json with ``annotations``.
+        gt_folder, pred_folder: folders of the PNGs; by default the path of the json without
+            ``.json``.
+        num_workers: processes; by default as many as there are cores, or fewer where the images
+            would not keep them busy.
+
+    Returns:
+        ``{"All" | "Things" | "Stuff": {"pq", "sq", "rq", "n"},
+        "per_class": {category id: {"pq", "sq", "rq", "tp", "fp", "fn"}}}``; qualities are
+        fractions in [0, 1], NaN where no category occurs.
+
+    Raises:
+        FileNotFoundError: a json or PNG is missing.
+        ValueError: prediction and ground truth are about other images, a PNG disagrees with its
+            json or with the other's size, a category does not exist; says where.
+    """
+    gt_json, pred_json = read_json(gt_json_file), read_json(pred_json_file)
+    gt_folder = Path(gt_folder or os.path.splitext(gt_json_file)[0])
+    pred_folder = Path(pred_folder or os.path.splitext(pred_json_file)[0])
+    for key in ("categories", "annotations"):
+        if not isinstance(gt_json, dict) or key not in gt_json:
+            raise ValueError(f"{gt_json_file}: expected COCO panoptic json with '{key}'")
+    if not isinstance(pred_json, dict) or "annotations" not in pred_json:
+        raise ValueError(f"{pred_json_file}: expected COCO panoptic json with 'annotations'")
+    pairs = _pair_by_image(gt_json["annotations"], pred_json["annotations"], str(pred_json_file))
+
+    tasks = [pairs[i : i + _IMAGES_PER_TASK] for i in range(0, len(pairs), _IMAGES_PER_TASK)]
+    count = partial(
+        _quality_of_files,
+        categories=gt_json["categories"],
+        gt_folder=gt_folder,
+        pred_folder=pred_folder,
+    )
+    workers = min(num_workers or _available_cores(), len(tasks))
+    parts: Iterable[PanopticQuality] = map(count, tasks)
+    if workers > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            parts = list(pool.map(count, tasks))
+    return _total(gt_json["categories"], parts).summary()
+
+
+def _pair_by_image(
+    gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]], pred_name: str
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    by_image = {image_key(annotation["image_id"]): annotation for annotation in pred}
+    if len(by_image) != len(pred):
+        raise ValueError(f"{pred_name}: some image has more than one prediction")
+    wanted = {image_key(annotation["image_id"]): annotation for annotation in gt}
+    missing = [key for key in wanted if key not in by_image]
+    extra = [key for key in by_image if key not in wanted]
+    if missing or extra:
+        raise ValueError(
+            f"{pred_name}: expected a prediction for each image of the ground truth and for no "
+            f"other; missing: {_some(missing)}; not in the ground truth: {_some(extra)}"
+        )
+    return [(annotation, by_image[key]) for key, annotation in wanted.items()]
+
+
+def _some(ids: Sequence[Any], limit: int = 10) -> str:
+    shown = ", ".join(map(str, ids[:limit])) or "none"
+    return shown if len(ids) <= limit else f"{shown} and {len(ids) - limit} more"
+
+
+def _quality_of_files(
+    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    categories: Sequence[Mapping[str, Any]],
+    gt_folder: Path,
+    pred_folder: Path,
+) -> PanopticQuality:
+    quality = PanopticQuality(categories)
+    for gt, pred in pairs:
+        gt_map = read_panoptic_png(gt_folder / gt["file_name"])
+        pred_map = read_panoptic_png(pred_folder / pred["file_name"])
+        try:
+            quality.add_image(gt_map, gt["segments_info"], pred_map, pred["segments_info"])
+        except ValueError as error:
+            raise ValueError(f"image {gt['image_id']} ({pred['file_name']}): {error}") from error
+    return quality
+
+
+def _total(
+    categories: Sequence[Mapping[str, Any]], parts: Iterable[PanopticQuality]
+) -> PanopticQuality:
+    total = PanopticQuality(categories)
+    for part in parts:
+        total += part
+    return total
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

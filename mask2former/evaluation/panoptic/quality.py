@@ -60,22 +60,42 @@ class PanopticQuality:
             )
         gt = _Segments(gt_segments, self.ids, "ground truth")
         pred = _Segments(pred_segments, self.ids, "prediction")
-        gt_id, pred_id, shared = count_pairs(gt_map, pred_map)
+        gt_id, pred_id, pixels = count_pairs(gt_map, pred_map)
         gt_row, pred_row = gt.rows(gt_id), pred.rows(pred_id)
         _check_prediction(pred, pred_id, pred_row)
+        # The last row and column, -1, are pixels outside of all segments.
+        table = np.zeros((len(gt.ids) + 1, len(pred.ids) + 1))
+        np.add.at(table, (gt_row, pred_row), pixels)
+        void_area = np.zeros(len(pred.ids) + 1)
+        void_area[pred_row[gt_id == VOID]] = pixels[gt_id == VOID]
+        pred_area, void_area = table.sum(axis=0)[:-1], void_area[:-1]
 
-        pred_area = _sum_by_row(pred_row, shared, len(pred))
-        void_area = _sum_by_row(np.where(gt_id == VOID, pred_row, -1), shared, len(pred))
-        crowd_area = _crowd_area(gt, pred, gt_row, pred_row, shared, self.ids.size)
-        hit_gt, hit_pred, iou = _match(gt, pred, gt_row, pred_row, shared, pred_area - void_area)
+        hit_gt, hit_pred, iou = _match(gt, pred, table, pred_area - void_area)
         np.add.at(self.tp, gt.cat[hit_gt], 1)
         np.add.at(self.iou_sum, gt.cat[hit_gt], iou)
         missed = ~gt.crowd
         missed[hit_gt] = False
         np.add.at(self.fn, gt.cat[missed], 1)
+        crowd_area = self._crowd_area(gt, gt_segments, pred, table)
         wrong = (void_area + crowd_area) / pred_area <= 0.5
         wrong[hit_pred] = False
         np.add.at(self.fp, pred.cat[wrong], 1)
+
+    def _crowd_area(
+        self,
+        gt: "_Segments",
+        gt_segments: Sequence[Mapping[str, Any]],
+        pred: "_Segments",
+        table: np.ndarray,
+    ) -> np.ndarray:
+        """Return the pixels of each prediction that lie in the crowd segment of its own class.
+
+        The formats have one such segment a class and image; of several the COCO evaluation takes
+        the one that is listed last, and so do we.
+        """
+        crowds = {s["category_id"]: s["id"] for s in gt_segments if s.get("iscrowd", 0)}
+        rows = gt.rows(np.array([crowds.get(c, -1) for c in self.ids[pred.cat].tolist()], np.int64))
+        return np.where(rows < 0, 0, table[rows, np.arange(len(rows))])
 
     def summary(self) -> dict[str, Any]:
         """Return the qualities, as fractions in [0, 1].
@@ -129,15 +149,12 @@ class _Segments:
     """The columns of a list of segments, in the order of their ids."""
 
     def __init__(self, segments: Sequence[Mapping[str, Any]], category_ids: np.ndarray, whose: str):
-        # The order given is kept in `order`: of two crowds of a class the later one counts.
-        given = np.array([segment["id"] for segment in segments], dtype=np.int64)
-        self.order = np.argsort(given, kind="stable")
-        self.ids = given[self.order]
-        self.segments = [segments[i] for i in self.order]
+        segments = sorted(segments, key=lambda segment: segment["id"])
+        self.ids = np.array([segment["id"] for segment in segments], dtype=np.int64)
         twice = self.ids[1:][self.ids[1:] == self.ids[:-1]]
         if twice.size:
             raise ValueError(f"{whose}: segment id {twice[0]} is listed more than once")
-        cats = np.array([segment["category_id"] for segment in self.segments], dtype=np.int64)
+        cats = np.array([segment["category_id"] for segment in segments], dtype=np.int64)
         self.cat = np.minimum(np.searchsorted(category_ids, cats), category_ids.size - 1)
         unknown = np.flatnonzero(category_ids[self.cat] != cats)
         if unknown.size:
@@ -145,67 +162,26 @@ class _Segments:
                 f"{whose}: segment {self.ids[unknown[0]]} has category {cats[unknown[0]]}, "
                 f"which is not among the {category_ids.size} categories of the ground truth"
             )
-        self.crowd = np.array([bool(s.get("iscrowd", 0)) for s in self.segments], dtype=bool)
-
-    def __len__(self) -> int:
-        return self.ids.size
+        self.crowd = np.array([bool(s.get("iscrowd", 0)) for s in segments], dtype=bool)
+        self.area = np.array([s.get("area", np.nan) for s in segments], dtype=float)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return the index of each id in the columns, or -1."""
-        if len(self) == 0:
-            return np.full(ids.shape, -1)
-        index = np.minimum(np.searchsorted(self.ids, ids), len(self) - 1)
-        return np.where(self.ids[index] == ids, index, -1)
-
-    def areas(self, counted: np.ndarray) -> np.ndarray:
-        return np.array(
-            [s.get("area", n) for s, n in zip(self.segments, counted, strict=True)], dtype=float
-        )
+        index = np.searchsorted(self.ids, ids)
+        return np.where(np.append(self.ids, -2)[index] == ids, index, -1)
 
 
 def _match(
-    gt: _Segments,
-    pred: _Segments,
-    gt_row: np.ndarray,
-    pred_row: np.ndarray,
-    shared: np.ndarray,
-    pred_area: np.ndarray,
+    gt: _Segments, pred: _Segments, table: np.ndarray, pred_area: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows of the pairs that match and their IoU; ``pred_area`` is without void pixels."""
-    gt_area = gt.areas(_sum_by_row(gt_row, shared, len(gt)))
-    both = (gt_row >= 0) & (pred_row >= 0)
-    both[both] = ~gt.crowd[gt_row[both]] & (gt.cat[gt_row[both]] == pred.cat[pred_row[both]])
-    gt_row, pred_row, shared = gt_row[both], pred_row[both], shared[both]
-    iou = shared / (gt_area[gt_row] + pred_area[pred_row] - shared)
-    hit = iou > 0.5  # above one half at most one prediction can match: no assignment needed
-    return gt_row[hit], pred_row[hit], iou[hit]
-
-
-def _sum_by_row(rows: np.ndarray, amounts: np.ndarray, size: int) -> np.ndarray:
-    return np.bincount(rows + 1, weights=amounts, minlength=size + 1)[1:]  # row -1 is left out
-
-
-def _crowd_area(
-    gt: _Segments,
-    pred: _Segments,
-    gt_row: np.ndarray,
-    pred_row: np.ndarray,
-    shared: np.ndarray,
-    num_categories: int,
-) -> np.ndarray:
-    """Return the pixels of each prediction that lie in the crowd segment of its own class.
-
-    The formats have one such segment a class and image; of several the COCO evaluation takes the
-    one that is listed last, and so do we.
-    """
-    rows = np.argsort(gt.order)
-    rows = rows[gt.crowd[rows]]
-    last = np.full(num_categories, -2)
-    last[gt.cat[rows]] = rows  # of repeated indices the last one stays
-    own = last[pred.cat]
-    inside = pred_row >= 0
-    inside[inside] = own[pred_row[inside]] == gt_row[inside]
-    return _sum_by_row(np.where(inside, pred_row, -1), shared, len(pred))
+    gt_area = np.where(np.isnan(gt.area), table[:-1].sum(axis=1), gt.area)
+    shared = table[:-1, :-1]
+    with np.errstate(invalid="ignore"):  # 0 / 0, where both have no area
+        iou = shared / (gt_area[:, None] + pred_area - shared)
+    # Above one half at most one prediction can match: no assignment needed.
+    hit = (iou > 0.5) & (gt.cat[:, None] == pred.cat) & ~gt.crowd[:, None]
+    return *np.nonzero(hit), iou[hit]
 
 
 def _check_prediction(pred: _Segments, ids: np.ndarray, rows: np.ndarray) -> None:
