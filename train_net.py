@@ -10,8 +10,6 @@ The same command with --resume goes on with an interrupted run. MASK2FORMER_DEBU
 environment shows where in the code an error came up.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

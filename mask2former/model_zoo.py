@@ -1,7 +1,5 @@
 """The published models, ready to build; what can be looked up about them is in published.py."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from .checkpoints.checkpointer import Checkpointer

@@ -1,7 +1,5 @@
 """Building models of the zoo: what is loaded from where."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

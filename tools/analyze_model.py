@@ -8,8 +8,6 @@ Sizes are those of the test images (the second form, which reads -n of them) or 
 not needed: they play no part, but for panoptic output, which leaves out what a model is unsure of.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import statistics

@@ -1,7 +1,5 @@
 """What the layers of DAT look at: the sampled keys of one pixel of an image."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

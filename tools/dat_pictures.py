@@ -1,7 +1,5 @@
 """Draws where the keys of a DAT layer were moved to, and which of them matter to one query."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from dat_keys import LayerKeys

@@ -4,8 +4,6 @@ numpy 2, Pillow 10 and later, setuptools 82 and PyTorch 2 dropped or deprecated 
 replaced here. Each patch states how often it must match, so that none is lost in silence.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

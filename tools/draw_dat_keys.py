@@ -10,8 +10,6 @@ largest and reddest. There is a row for the last such layer of each stage, or fo
 --layer names.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

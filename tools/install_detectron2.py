@@ -14,8 +14,6 @@ Install torch, setuptools and wheel first, and ``requirements/detectron2.txt`` f
 imports. A detectron2 that is importable already is left as it is.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import hashlib

@@ -5,8 +5,6 @@ Run by `make demo`. Interrupted, it goes on where it stopped; finished, it evalu
 again.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -8,7 +8,7 @@ holds a digest of all that this depends on, so that a second run returns at once
 This file runs under the system's Python, before anything is installed: standard library only.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # an older Python is to reach check_python
 
 import argparse
 import hashlib

@@ -4,8 +4,6 @@
 name, and the results on the validation set in percent.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import os

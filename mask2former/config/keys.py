@@ -5,8 +5,6 @@ where all published configs set another value. Keys and values that the publishe
 are marked "ours".
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from typing import Any

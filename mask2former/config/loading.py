@@ -1,7 +1,5 @@
 """Reading of config files: defaults, then a file with its bases, then a command line."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any

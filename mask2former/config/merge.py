@@ -1,7 +1,5 @@
 """Merging of keys from files and command lines into a config, with errors that help."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import difflib

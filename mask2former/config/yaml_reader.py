@@ -5,8 +5,6 @@ Published Mask2Former configs write lists as Python expressions behind a tag wit
 from its syntax tree; see ``evaluate_list``. Every other tag is refused.
 """
 
-from __future__ import annotations
-
 import ast
 import operator
 import os

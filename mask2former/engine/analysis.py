@@ -5,8 +5,6 @@ their data are counted as they are. Counted are convolutions, matrix products, a
 weighted sums of deformable attention; pointwise operations are not, as is usual.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping

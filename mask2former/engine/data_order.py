@@ -7,8 +7,6 @@ the few batches that workers and groups hold ready. Random numbers of augmentati
 are not restored.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The start of every run: checks that fail early and clearly, log files, seeds."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -1,7 +1,5 @@
 """Start of a function in this process, in those of torchrun or of detectron2's launcher."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import logging

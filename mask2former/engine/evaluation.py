@@ -1,7 +1,5 @@
 """Parts of the trainer's evaluation: changed configs, names of files, the log of results."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Hooks and writers of the trainer: stopping on signals, safe checkpoints, the progress line."""
 
-from __future__ import annotations
-
 import datetime
 import logging
 import os

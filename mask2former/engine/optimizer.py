@@ -1,7 +1,5 @@
 """The optimizer, with the published learning rate and weight decay of every parameter."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """One training step, in float32 or under autocast, in one process or several."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """Training and evaluation of a config, on detectron2's DefaultTrainer."""
 
-from __future__ import annotations
-
 import logging
 import os
 import weakref

@@ -1,7 +1,5 @@
 """The table of published models: values from the published tables, invariants, errors."""
 
-from __future__ import annotations
-
 import json
 import re
 import urllib.error

@@ -1,7 +1,5 @@
 """Config keys: published defaults, documentation, order of calls."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Reading of configs: order of what is set, errors with their message, inherited NUM_CLASSES."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Setting config keys: values worked out by hand, edges, errors with their message."""
 
-from __future__ import annotations
-
 import pytest
 from detectron2.config import CfgNode
 

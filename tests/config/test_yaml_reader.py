@@ -1,7 +1,5 @@
 """The safe yaml reader: values worked out by hand, agreement with Python, refusals, errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A trainer of a very small model on numbers, for tests of everything around the model."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

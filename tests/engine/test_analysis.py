@@ -1,7 +1,5 @@
 """Costs of models: counts worked out by hand, and the published sizes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Errors that end a run before it starts, with their messages; the log files."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

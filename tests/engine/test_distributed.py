@@ -1,7 +1,5 @@
 """Runs in two CPU processes under torchrun against one process; start-up errors."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The progress line against what was put in; signals by hand; weights that are not finite."""
 
-from __future__ import annotations
-
 import os
 import signal
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Parameter rates against the published counts and by hand; clipping; regrouping of old states."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 

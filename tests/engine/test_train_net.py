@@ -1,7 +1,5 @@
 """The training script from start to end on a few drawn images, and how it reports errors."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Whole short trainings of a tiny model: going on after a stop, bad losses, evaluation, logs."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

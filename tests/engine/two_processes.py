@@ -3,8 +3,6 @@
 All runs share one start, since that takes longer than they do.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

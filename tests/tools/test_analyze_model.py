@@ -1,7 +1,5 @@
 """The command that tells what a model costs: its tables, and its errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import analyze_model

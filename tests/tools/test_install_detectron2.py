@@ -1,7 +1,5 @@
 """The detectron2 set-up tool: errors on tiny made-up archives, and the installed patches."""
 
-from __future__ import annotations
-
 import csv
 import importlib.metadata
 import io

@@ -1,7 +1,5 @@
 """The script behind `make demo`: the commands that it runs, and what it prints."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The set-up tool's decisions; what it installs is tested by using it."""
 
-from __future__ import annotations
-
 import json
 import sys
 
