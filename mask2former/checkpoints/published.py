@@ -4,7 +4,6 @@
 name, and the results on the validation set in percent.
 """
 
-import difflib
 import functools
 import os
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import get_cache_dir
 
 from ..config import load_config
+from ..config.loading import nearest_names
 from ..formats.json_files import read_json
 
 WEIGHTS_DIR_VARIABLE = "MASK2FORMER_WEIGHTS_DIR"
@@ -230,12 +230,7 @@ def _stem(name: str) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    name = _stem(name)
-    same_file = [other for other in known if other.rpartition("/")[2] == name.rpartition("/")[2]]
-    similar = difflib.get_close_matches(name, known, n=3)
-    nearest = list(dict.fromkeys(similar + same_file))[:3]
-    return f"; nearest: {', '.join(nearest)}" if nearest else "; see available() for the names"
+    return nearest_names(_stem(name), sorted(known)) or "; see available() for the names"
 
 
 def _check_choice(argument: str, value: str | None, choices: set[str]) -> None:

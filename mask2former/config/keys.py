@@ -11,9 +11,6 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from .backbones import BACKBONE_KEYS
-from .masks import MASK_KEYS
-
 # As MODEL.SEM_SEG_HEAD.NUM_CLASSES: mask2former.data.register_custom takes it from the data.
 CLASSES_FROM_DATA = -1
 
@@ -118,6 +115,96 @@ _IMAGE_KEYS: Keys = {
     },
 }
 
+_FEATURES = ["res2", "res3", "res4", "res5"]
+
+_BACKBONE_KEYS: Keys = {
+    "MODEL.SWIN": {
+        "PRETRAIN_IMG_SIZE": 224,  # side of the images of the pretraining; read with APE only
+        "PATCH_SIZE": 4,
+        "EMBED_DIM": 96,
+        "DEPTHS": [2, 2, 6, 2],
+        "NUM_HEADS": [3, 6, 12, 24],
+        "WINDOW_SIZE": 7,
+        "MLP_RATIO": 4.0,
+        "QKV_BIAS": True,
+        "QK_SCALE": None,  # None: (channels of a head) ** -0.5
+        "DROP_RATE": 0.0,
+        "ATTN_DROP_RATE": 0.0,
+        "DROP_PATH_RATE": 0.3,
+        "APE": False,  # absolute position embedding
+        "PATCH_NORM": True,
+        "OUT_FEATURES": _FEATURES,
+        "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
+        # Ours: 1 freezes the patch embedding, n the first n - 1 stages too. BACKBONE.FREEZE_AT
+        # is not read, as in the published code.
+        "FREEZE_AT": 0,
+    },
+    # Ours: the backbone D2DAT; the defaults are those of DAT-T.
+    "MODEL.DAT": {
+        "EMBED_DIM": 96,
+        "DEPTHS": [2, 2, 6, 2],
+        "NUM_HEADS": [3, 6, 12, 24],
+        # Groups of heads that sample keys of their own; -1: a stage of shifted windows instead.
+        "GROUPS": [-1, -1, 3, 6],
+        "WINDOW_SIZE": 7,
+        "MLP_RATIO": 4.0,
+        # Maximal movement of a sampled key, in halves of the distance between pixels.
+        "OFFSET_RANGE_FACTOR": 2.0,
+        # Side of the images of the pretraining, a multiple of 32; fits the tables of positions.
+        "PRETRAIN_IMG_SIZE": 224,
+        "DROP_PATH_RATE": 0.2,
+        "OUT_FEATURES": _FEATURES,
+        "OUT_NORM": False,  # a LayerNorm behind each stage, as in Swin
+        "USE_CHECKPOINT": False,  # as MODEL.SWIN's
+    },
+    # Ours: the backbone build_timm_backbone.
+    "MODEL.TIMM": {
+        "NAME": "",  # of the model in timm
+        # Of the features, as in timm's features_only; [] for those of strides 4, 8, 16 and 32, or
+        # for the last block of a plain ViT.
+        "OUT_INDICES": [],
+        # "", "timm" (timm's own download), a file, or "package:NAME" for a file inside an
+        # installed package.
+        "PRETRAINED": "",
+        "NORMALIZE": "config",  # or "timm", for the mean and std that the model was trained with
+        "FREEZE_BN": False,  # keep the statistics and weights of all batch norms as they are
+        # 1 freezes the stem, n the first n - 1 stages (of a plain ViT: blocks) too, -1 everything
+        # but the feature pyramid of a plain ViT.
+        "FREEZE_AT": 0,
+        # The learning rate falls by this factor from each layer to the one before it.
+        "LAYER_DECAY": 1.0,
+        "DROP_PATH_RATE": 0.0,  # of the last block; rises linearly from 0 at the first
+        "USE_CHECKPOINT": False,  # as MODEL.SWIN's
+        "PYRAMID_DIM": 256,  # channels of the features that are made of a plain ViT's last ones
+    },
+}
+
+# Ours: those of `MaskClassifier`, which names masks that are given.
+_MASK_KEYS: Keys = {
+    "MODEL.MASK_CLASSIFIER": {
+        # Parts that are not trained: any of "backbone", "pixel_decoder", "decoder". The
+        # decoder's class branch and what makes its queries are always trained.
+        "FREEZE": [],
+        "MASKS_PER_CHUNK": 64,  # masks worked on at a time; bounds memory, not the result
+    },
+    # The backbone build_sam_backbone.
+    "MODEL.SAM": {
+        "WEIGHTS": "",  # a folder with config.json and model.safetensors of SAM
+    },
+    "INPUT.MASK_PROPOSALS": {
+        "JITTERED": 1,  # changed copies of each ground-truth mask, in training
+        "MADE_UP": 0.5,  # regions that are no object, for each ground-truth mask
+        # A mask has the class of the object that it overlaps most, if their IoU is this or
+        # more; else it is no-object.
+        "IOU_THRESHOLD": 0.5,
+        "MAX_MASKS": 64,  # of an image in training; those beyond are left out at random
+        # COCO results json with further masks of the training images, such as SAM's.
+        "TRAIN_FILE": "",
+        # The same with the masks to name in evaluation; "": the ground truth's.
+        "TEST_FILE": "",
+    },
+}
+
 _VIDEO_KEYS: Keys = {
     "INPUT": {
         "SAMPLING_FRAME_NUM": 2,  # frames of a training clip, T
@@ -143,7 +230,7 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     May be called before or after the ``add_*_config`` of other projects, and again: a key that is
     there already keeps its value.
     """
-    for keys in (_IMAGE_KEYS, BACKBONE_KEYS, MASK_KEYS):
+    for keys in (_IMAGE_KEYS, _BACKBONE_KEYS, _MASK_KEYS):
         _add(cfg, keys)
 
 

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from mask2former.config import get_config
-from mask2former.config.merge import merge_opts
+from mask2former.config.loading import merge_opts
 from mask2former.engine import Trainer
 
 SIZE = 12

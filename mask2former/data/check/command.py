@@ -21,7 +21,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ...config import get_config, load_config
-from ...config.merge import merge_opts
+from ...config.loading import merge_opts
 from ..datasets.common import require_registered
 from ..datasets.custom import register_custom
 from ..loaders import build_mapper
