@@ -1,7 +1,7 @@
 """Names of weights in two libraries, translated by templates in both directions."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -21,9 +21,9 @@ class NameMap:
 
     def __init__(self, rules: Iterable[tuple[str, str | tuple[str, ...]]]) -> None:
         pairs = [(ours, (t,) if isinstance(t, str) else t) for ours, t in rules]
-        self._from_ours = [(_pattern(ours), theirs) for ours, theirs in pairs]
+        self._from_ours = [[_rule(ours, one) for one in theirs] for ours, theirs in pairs]
         self._from_theirs = [
-            (_pattern(one), ours, index, len(theirs))
+            (_rule(one, ours), index, len(theirs))
             for ours, theirs in pairs
             for index, one in enumerate(theirs)
         ]
@@ -35,15 +35,13 @@ class NameMap:
         translated: dict[str, torch.Tensor] = {}
         unknown = []
         for name, tensor in weights.items():
-            for pattern, templates in self._from_ours:
-                values = _match(pattern, name)
-                if values is not None:
-                    parts = tensor.chunk(len(templates)) if len(templates) > 1 else (tensor,)
-                    names = [_fill(template, values) for template in templates]
-                    translated.update(zip(names, parts, strict=True))
-                    break
-            else:
+            found = ([rule(name) for rule in rules] for rules in self._from_ours)
+            names = next((names for names in found if names[0]), None)
+            if names is None:
                 unknown.append(name)
+                continue
+            parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+            translated.update({str(n): part for n, part in zip(names, parts, strict=True)})
         return translated, unknown
 
     def to_ours(
@@ -54,70 +52,56 @@ class NameMap:
         Raises:
             ValueError: a tensor of ours has only some of its parts among ``weights``.
         """
-        parts: dict[str, dict[int, torch.Tensor]] = {}
-        counts: dict[str, int] = {}
+        found: dict[tuple[str, int], dict[int, torch.Tensor]] = {}
         unknown = []
         for name, tensor in weights.items():
-            found = self._ours(name)
-            if found is None:
+            ours, index, count = self._ours(name)
+            if ours is None:
                 unknown.append(name)
-                continue
-            ours, index, count = found
-            parts.setdefault(ours, {})[index] = tensor
-            counts[ours] = count
-        broken = [name for name, its in parts.items() if len(its) < counts[name]]
+            else:
+                found.setdefault((ours, count), {})[index] = tensor
+        broken = [name for (name, count), parts in found.items() if len(parts) < count]
         if broken:
             raise ValueError(f"Only some of the parts of {', '.join(broken)} are given.")
         joined = {
-            name: its[0] if len(its) == 1 else torch.cat([its[i] for i in range(len(its))])
-            for name, its in parts.items()
+            name: parts[0] if count == 1 else torch.cat([parts[i] for i in range(count)])
+            for (name, count), parts in found.items()
         }
         return joined, unknown
 
     def names_in_ours(self, names: Iterable[str]) -> dict[str, str]:
         """Return our name for each of ``names`` that has a rule."""
-        found = {name: self._ours(name) for name in names}
-        return {name: ours[0] for name, ours in found.items() if ours is not None}
+        found = ((name, self._ours(name)[0]) for name in names)
+        return {name: ours for name, ours in found if ours is not None}
 
-    def _ours(self, name: str) -> tuple[str, int, int] | None:
+    def _ours(self, name: str) -> tuple[str | None, int, int]:
         """Return our name, which of its parts ``name`` is, and how many it has."""
-        for pattern, template, index, count in self._from_theirs:
-            values = _match(pattern, name)
-            if values is not None:
-                return _fill(template, values), index, count
-        return None
+        found = ((rule(name), index, count) for rule, index, count in self._from_theirs)
+        return next((it for it in found if it[0]), (None, 0, 0))
 
 
-def _pattern(template: str) -> tuple[re.Pattern, dict[str, int]]:
-    """Return a regular expression for the template, and what is added to each number in it."""
+def _rule(source: str, target: str) -> Callable[[str], str | None]:
+    """Return a function from names that fit one template to another's, and from others to None."""
     offsets: dict[str, int] = {}
 
-    def group(match: re.Match) -> str:
-        name, offset = match.groups()
-        offsets[name] = int(offset or 0)
-        return f"(?P<{name}>[a-z_]+)" if name == "p" else rf"(?P<{name}>\d+)"
+    def group(placeholder: re.Match) -> str:
+        key, offset = placeholder.groups()
+        offsets[key] = int(offset or 0)
+        return f"(?P<{key}>[a-z_]+)" if key == "p" else rf"(?P<{key}>\d+)"
 
-    # Placeholders are kept from being escaped by splitting at them.
-    regex, position = "", 0
-    for placeholder in _PLACEHOLDER.finditer(template):
-        regex += re.escape(template[position : placeholder.start()]) + group(placeholder)
-        position = placeholder.end()
-    return re.compile(regex + re.escape(template[position:])), offsets
+    regex = re.compile(_PLACEHOLDER.sub(group, source.replace(".", r"\.")))
 
+    def translate(name: str) -> str | None:
+        match = regex.fullmatch(name)
+        if match is None:
+            return None
 
-def _match(pattern: tuple[re.Pattern, dict[str, int]], name: str) -> dict[str, str | int] | None:
-    regex, offsets = pattern
-    match = regex.fullmatch(name)
-    if match is None:
-        return None
-    groups = match.groupdict()
-    return {k: v if k == "p" else int(v) - offsets[k] for k, v in groups.items()}
+        def value(placeholder: re.Match) -> str:
+            key, offset = placeholder.groups()
+            if key == "p":
+                return match[key]
+            return str(int(match[key]) - offsets[key] + int(offset or 0))
 
+        return _PLACEHOLDER.sub(value, target)
 
-def _fill(template: str, values: Mapping[str, str | int]) -> str:
-    def value(match: re.Match) -> str:
-        name, offset = match.groups()
-        found = values[name]
-        return found if isinstance(found, str) else str(found + int(offset or 0))
-
-    return _PLACEHOLDER.sub(value, template)
+    return translate

@@ -11,9 +11,22 @@ from collections.abc import Collection, Mapping
 
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 
-from .resnet_names import RESNET_NAMES, is_torchvision
+from .name_map import NameMap
 
 Shape = tuple[int, ...]
+
+# Of ResNets: ours are detectron2's names, theirs those of torchvision and timm.
+RESNET_NAMES = NameMap(
+    [
+        ("stem.conv1.weight", "conv1.weight"),
+        ("stem.conv1.norm.{p}", "bn1.{p}"),
+        ("stem.fc.{p}", "fc.{p}"),
+        ("res{s+1}.{b}.conv{n}.weight", "layer{s}.{b}.conv{n}.weight"),
+        ("res{s+1}.{b}.conv{n}.norm.{p}", "layer{s}.{b}.bn{n}.{p}"),
+        ("res{s+1}.{b}.shortcut.weight", "layer{s}.{b}.downsample.0.weight"),
+        ("res{s+1}.{b}.shortcut.norm.{p}", "layer{s}.{b}.downsample.1.{p}"),
+    ]
+)
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
 _CAFFE2 = re.compile(r"_(w|b|s|bn_(s|b|gamma|beta|rm|riv|running_mean|running_var))$")
 # What a checkpoint may have, or lack, without loss: buffers that follow from the architecture.
@@ -64,11 +77,6 @@ def is_classifier(name: str) -> bool:
     return bool(_CLASSIFIER.match(name))
 
 
-def fitting(shapes: Mapping[str, Shape], model: Mapping[str, Shape], prefix: str = "") -> int:
-    """Count the names, put behind ``prefix``, that the model has in the same shape."""
-    return sum(model.get(prefix + name) == shape for name, shape in shapes.items())
-
-
 Change = tuple[dict[str, str], str]
 
 
@@ -83,16 +91,15 @@ def _strip_wrappers(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> 
 def _from_caffe2(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
     if sum(bool(_CAFFE2.search(name)) for name in shapes) <= len(shapes) / 2:
         return {}, ""
-    names = list(shapes)
-    return _changed(dict(zip(names, convert_basic_c2_names(names), strict=True))), "from Caffe2"
+    names = dict(zip(shapes, convert_basic_c2_names(list(shapes)), strict=True))
+    return {old: new for old, new in names.items() if old != new}, "from Caffe2"
 
 
 def _from_torchvision(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
     """Rename from the layout of torchvision's and timm's ResNets, which have no stem module."""
-    if not is_torchvision(shapes) or fitting(shapes, model):
-        return {}, ""
+    is_torchvision = {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= set(shapes)
     has_detectron2_resnet = any(name.endswith("stem.conv1.weight") for name in model)
-    if not has_detectron2_resnet:
+    if not is_torchvision or not has_detectron2_resnet or _fitting(shapes, model):
         return {}, ""
     return RESNET_NAMES.names_in_ours(shapes), "from torchvision's ResNet"
 
@@ -121,10 +128,8 @@ def _add_prefix(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Chan
         for dot in re.finditer(r"\.", name):
             if shapes.get(name[dot.end() :]) == shape:
                 counts[name[: dot.end()]] += 1
-    if not counts:
-        return {}, ""
-    prefix, count = counts.most_common(1)[0]
-    if count <= fitting(shapes, model):
+    prefix, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
+    if count <= _fitting(shapes, model):
         return {}, ""
     changes = {name: prefix + name for name in shapes}
     return _where_new_fits(changes, model), f"put behind '{prefix}'"
@@ -134,5 +139,6 @@ def _where_new_fits(changes: dict[str, str], model: Collection[str]) -> dict[str
     return {old: new for old, new in changes.items() if new in model and old not in model}
 
 
-def _changed(names: dict[str, str]) -> dict[str, str]:
-    return {old: new for old, new in names.items() if old != new}
+def _fitting(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> int:
+    """Count the names that the model has in the same shape."""
+    return sum(model.get(name) == shape for name, shape in shapes.items())

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from ...config import get_config
 from ..checkpointer import load_into
-from .resnet import STAGE_BLOCKS, detectron2_options
-from .swin import swin_options
+from .backbones import STAGE_BLOCKS, detectron2_options, swin_options
 
 
 @dataclasses.dataclass(frozen=True)

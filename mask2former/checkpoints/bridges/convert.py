@@ -18,10 +18,9 @@ from ...formats.atomic import atomic_path
 from ...formats.json_files import read_json, write_json
 from ..checkpointer import load_into
 from ..storage.weights_io import load_weights, save_safetensors, save_weights
+from .backbones import from_official, from_torchvision
 from .huggingface import from_huggingface, to_huggingface
 from .huggingface_config import from_huggingface_config, to_huggingface_config
-from .resnet import from_torchvision
-from .swin import from_official
 
 BACKBONES: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]] = {
     "torchvision": from_torchvision,

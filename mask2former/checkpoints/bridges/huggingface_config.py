@@ -6,7 +6,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from ...config import get_config
-from .resnet import STAGE_BLOCKS
+from .backbones import STAGE_BLOCKS
 
 # config.json -> keys under MODEL
 _SHARED_KEYS = {

@@ -8,9 +8,13 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 
 import mask2former  # noqa: F401 - registers the backbones
+from mask2former.checkpoints.bridges.backbones import (
+    detectron2_options,
+    from_official,
+    from_torchvision,
+    swin_options,
+)
 from mask2former.checkpoints.bridges.check import compare_resnet, compare_swin
-from mask2former.checkpoints.bridges.resnet import detectron2_options, from_torchvision
-from mask2former.checkpoints.bridges.swin import from_official, swin_options
 from mask2former.config import get_config
 
 
