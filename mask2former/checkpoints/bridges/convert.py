@@ -1,6 +1,5 @@
 """Conversion of checkpoints between file formats and libraries, from file to file."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,21 +28,17 @@ BACKBONES: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tens
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class HuggingFaceFolder:
-    """Content of a folder: weights by name, config.json, preprocessor_config.json."""
-
-    weights: dict[str, torch.Tensor]
-    config: dict[str, Any]
-    preprocessor: dict[str, Any]
-
-
-def read_folder(folder: str | os.PathLike) -> HuggingFaceFolder:
+def read_folder(
+    folder: str | os.PathLike,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
     """Read a Mask2Former folder of Hugging Face's.
 
     Args:
         folder: with config.json and model.safetensors (or its parts and their index), or
             pytorch_model.bin; preprocessor_config.json may be missing.
+
+    Returns:
+        weights by name, content of config.json, content of preprocessor_config.json ({} without).
 
     Raises:
         FileNotFoundError: there is no such folder, or it lacks a file.
@@ -56,11 +51,8 @@ def read_folder(folder: str | os.PathLike) -> HuggingFaceFolder:
             "save_pretrained writes it; a model of the hub is to be downloaded first."
         )
     preprocessor = folder / "preprocessor_config.json"
-    return HuggingFaceFolder(
-        _read_weights(folder),
-        _read_object(folder / "config.json"),
-        _read_object(preprocessor) if preprocessor.is_file() else {},
-    )
+    given = _read_object(preprocessor) if preprocessor.is_file() else {}
+    return _read_weights(folder), _read_object(folder / "config.json"), given
 
 
 def huggingface_to_ours(
@@ -80,11 +72,11 @@ def huggingface_to_ours(
         FileNotFoundError, ValueError: as `read_folder` and `from_huggingface`.
         CheckpointMismatchError: ``cfg`` is of another model.
     """
-    content = read_folder(folder)
+    weights, config, preprocessor = read_folder(folder)
     derived = cfg is None
-    cfg = from_huggingface_config(content.config, content.preprocessor) if derived else cfg
+    cfg = from_huggingface_config(config, preprocessor) if derived else cfg
     model = build_on_cpu(cfg)
-    load_into(model, from_huggingface(content.weights), min_match=1.0, source=str(folder))
+    load_into(model, from_huggingface(weights), min_match=1.0, source=str(folder))
     save_weights(model.state_dict(), target, author="huggingface")
     if derived:
         with atomic_path(Path(target).with_suffix(".yaml")) as temporary:

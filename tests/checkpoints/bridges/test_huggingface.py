@@ -280,7 +280,7 @@ def test_folders_in_parts_are_read_and_their_index_stays_inside(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
-    assert set(convert.read_folder(tmp_path).weights) == {"a", "b"}
+    assert set(convert.read_folder(tmp_path)[0]) == {"a", "b"}
     index.write_text(json.dumps({"weight_map": {"a": "../one.safetensors"}}))
     with pytest.raises(ValueError, match="outside of its folder"):
         convert.read_folder(tmp_path)
