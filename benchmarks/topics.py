@@ -15,7 +15,7 @@ TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "gpu", "g
 
 def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
     """Return the rows of one topic."""
-    module = importlib.import_module(f"{__package__}.{topic}")
+    module = importlib.import_module(f"{__package__}.measurements.{topic}")
     if topic == "growth":  # single calls: what counts is how they compare over a wide range
         rounds = min(rounds, 2)
     return [{"topic": topic, **row} for row in module.measure(rounds, quick)]

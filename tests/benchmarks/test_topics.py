@@ -9,18 +9,8 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import (
-    cases,
-    gpu,
-    growth,
-    inference,
-    losses,
-    mapping,
-    models,
-    report,
-    topics,
-    training,
-)
+from benchmarks import cases, models, report, topics
+from benchmarks.measurements import gpu, growth, inference, losses, mapping, training
 
 pytest.importorskip("transformers")
 FULL = models.panoptic_config
@@ -46,7 +36,7 @@ def tiny(monkeypatch, tmp_path_factory):
         monkeypatch.setattr(module, "OUTPUT", folder)
     for module in (models, cases, gpu, losses):
         monkeypatch.setattr(module, "panoptic_config", tiny_config)
-    monkeypatch.setattr("benchmarks.stages.panoptic_config", tiny_config)
+    monkeypatch.setattr("benchmarks.measurements.stages.panoptic_config", tiny_config)
     load_config = cases.load_config
     monkeypatch.setattr(cases, "load_config", lambda path: shrink(load_config(path)))
     # A process of its own would take seconds to start.

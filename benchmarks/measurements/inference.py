@@ -6,10 +6,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mask2former.ops.linear import use_linear
 
-from . import cases, stages
-from .memory import compare_peaks, peak_of
-from .report import machine
-from .timing import Row, compare
+from .. import cases
+from ..memory import compare_peaks, peak_of
+from ..report import machine
+from ..timing import Row, compare
+from . import stages
 
 PEER = "transformers"
 SIZE, QUICK_SIZE = (800, 1216), (320, 480)

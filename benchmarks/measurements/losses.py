@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mask2former.modeling.meta_arch.base import build_criterion
 
-from .cases import DEVICE, Work, boxes
-from .models import panoptic_config
-from .timing import Row, compare
+from ..cases import DEVICE, Work, boxes
+from ..models import panoptic_config
+from ..timing import Row, compare
 
 NUM_CLASSES, LAYERS, QUERIES = 133, 10, 100
 SHAPE, QUICK_SHAPE = (512, 40), (256, 10)  # side of the canvas in pixels, targets an image

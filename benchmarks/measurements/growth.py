@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .memory import peak_and_time
-from .timing import Row, slope
+from ..memory import peak_and_time
+from ..timing import Row, slope
 
 SIZES = [(256, 384), (480, 704), (800, 1216)]
 QUERIES = [50, 100, 200]

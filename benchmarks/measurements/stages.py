@@ -20,9 +20,9 @@ from mask2former import Predictor
 from mask2former.formats.images import read_image
 from mask2former.formats.rle import encode_masks
 
-from . import cases
-from .models import Peer, panoptic_config, weights_file
-from .timing import Row, seconds
+from .. import cases
+from ..models import Peer, panoptic_config, weights_file
+from ..timing import Row, seconds
 
 PEER = "transformers"
 

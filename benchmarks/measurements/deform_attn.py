@@ -1,7 +1,7 @@
 """Deformable attention alone: each implementation against `grid_sample`, on CPU and CUDA.
 
-`python -m benchmarks.deform_attn` prints the table. All implementations take turns in one process,
-so that a slow moment of the machine meets them all.
+`python -m benchmarks.measurements.deform_attn` prints the table. All implementations take turns in
+one process, so that a slow moment of the machine meets them all.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor
 from mask2former.layers.deformable import pixel_centres
 from mask2former.ops.deform_attn import deformable_attention, use_implementation
 
-from .memory import peak_while
-from .models import ROOT
-from .report import table
-from .timing import Row, Work, time_in_turn
+from ..memory import peak_while
+from ..models import ROOT
+from ..report import table
+from ..timing import Row, Work, time_in_turn
 
 Sizes = tuple[tuple[int, int], ...]
 SIZES: Sizes = ((25, 38), (50, 76), (100, 152))  # strides 32, 16 and 8 of an image of 800x1216
@@ -140,7 +140,7 @@ def peaks(device: str, dtype: torch.dtype, quick: bool) -> list[Row]:
 
     @functools.cache
     def gigabytes(name: str) -> float:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.deform_attn", "--peak", name]
+        command = [sys.executable, "-W", "ignore", "-m", __spec__.name, "--peak", name]
         command += [device, kind] + ["--quick"] * quick
         done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
         return int(done.stdout.split()[-1]) / 1e9
@@ -176,7 +176,7 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
 
 def main() -> None:
     """Print the table, or one peak."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.deform_attn", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="small maps")
     parser.add_argument("--peak", nargs=3, metavar=("NAME", "DEVICE", "DTYPE"), help="bytes alone")

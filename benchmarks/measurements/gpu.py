@@ -14,10 +14,10 @@ from PIL import Image
 
 from mask2former import Predictor
 
-from . import cases
-from .memory import peak_while
-from .models import Peer, panoptic_config, picture, weights_file
-from .timing import Row, Work, compare
+from .. import cases
+from ..memory import peak_while
+from ..models import Peer, panoptic_config, picture, weights_file
+from ..timing import Row, Work, compare
 
 PEER = "transformers"
 SIZE, QUICK_SIZE = (800, 1216), (320, 480)

@@ -19,8 +19,8 @@ from mask2former import load_config
 from mask2former.data.augmentation import lsj_from_config
 from mask2former.data.mappers import DatasetMapper
 
-from .models import OUTPUT, ROOT, picture
-from .timing import Row, compare
+from ..models import OUTPUT, ROOT, picture
+from ..timing import Row, compare
 
 CONFIGS = {
     "instance": ROOT / "configs/coco/instance-segmentation/maskformer2_R50_bs16_50ep.yaml",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import cases
-from .memory import compare_peaks, peak_of
-from .timing import Row, compare
+from .. import cases
+from ..memory import compare_peaks, peak_of
+from ..timing import Row, compare
 
 PEER = "transformers"
 SIDE, QUICK_SIDE = 512, 256  # of the crops, in pixels
