@@ -1,7 +1,5 @@
 """Measures everything, or the topics that are named: `python -m benchmarks [TOPIC ...]`."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from pathlib import Path

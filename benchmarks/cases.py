@@ -3,8 +3,6 @@
 Every function builds its models and inputs and returns the work, to be called without arguments.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A clip of the shapes video dataset runs back and forth, for as long as asked, in
 pixels. Each length is read, segmented and drawn by `demo/demo.py`'s way in a process of its own.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -4,8 +4,6 @@
 level before it, and the median time of so many further calls, in seconds.
 """
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import json

@@ -4,8 +4,6 @@ There are no trained weights here, so the weights are random; `calibrate` sees t
 queries survive the thresholds as in a trained model, since post-processing costs by the query.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

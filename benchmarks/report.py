@@ -1,7 +1,5 @@
 """The table, the json file and the plot that a run leaves."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """Timing of two things in turn, and what is made of the numbers."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

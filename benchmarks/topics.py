@@ -1,7 +1,5 @@
 """The topics by name, each measured in a process of its own."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import multiprocessing

@@ -8,8 +8,6 @@
     python demo/demo.py --config-file CONFIG --video-input clip.mp4 --output drawn.mp4
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -1,7 +1,5 @@
 """What --masks adds to the demo: masks from a file, from the ground truth or from SAM get names."""
 
-from __future__ import annotations
-
 import argparse
 
 from detectron2.config import CfgNode

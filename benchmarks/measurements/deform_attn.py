@@ -4,8 +4,6 @@
 one process, so that a slow moment of the machine meets them all.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import statistics

@@ -4,8 +4,6 @@ Without a GPU there is nothing to measure, and no row. Inputs are on the GPU bef
 starts: what is timed is the model, with or without the making of the three results.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

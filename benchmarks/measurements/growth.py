@@ -4,8 +4,6 @@ An exponent of 1 means that time grows as its cause does. Part of the work does 
 number of queries at all, so there the exponent is far below.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from ..memory import peak_and_time

@@ -1,7 +1,5 @@
 """Inference on images: end to end, by stage, peak memory and multiply-adds."""
 
-from __future__ import annotations
-
 from torch.utils.flop_counter import FlopCounterMode
 
 from mask2former.ops.linear import use_linear

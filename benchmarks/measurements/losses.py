@@ -1,7 +1,5 @@
 """Matcher and losses alone, forward and backward, on made-up predictions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Mapping of photos for training by one worker, beside detectron2's mapper."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the stages of inference take, from the file to the written results."""
 
-from __future__ import annotations
-
 import io
 import json
 import statistics

@@ -1,7 +1,5 @@
 """The training step: time and peak memory."""
 
-from __future__ import annotations
-
 from .. import cases
 from ..memory import compare_peaks, peak_of
 from ..timing import Row, compare

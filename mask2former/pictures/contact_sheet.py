@@ -1,7 +1,5 @@
 """A page of pictures: each row an image, and beside it what was drawn over it."""
 
-from __future__ import annotations
-
 import html
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """Paints coloured regions over an image and writes their names on them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple

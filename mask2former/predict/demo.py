@@ -1,7 +1,5 @@
 """Draws what a model sees in images and videos, for scripts, services and notebooks."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

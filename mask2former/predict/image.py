@@ -1,7 +1,5 @@
 """From images to predictions in one call."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """From images and masks, or prompts for SAM, to named masks in one call."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from typing import Any

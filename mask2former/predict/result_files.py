@@ -1,7 +1,5 @@
 """Predictions as files: of images in COCO's result formats, of a video as one growing json list."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From a stream of frames to a stream of predictions."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count

@@ -1,7 +1,5 @@
 """A dataset's annotations in the form of a prediction, so that both are drawn alike."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Draws panoptic, semantic and instance results over images and the frames of videos."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Every topic once, on models and inputs that are tiny: that it runs, and what its rows say."""
 
-from __future__ import annotations
-
 import math
 import multiprocessing
 

@@ -1,7 +1,5 @@
 """The demo script in this process: images of all kinds, thresholds, result files, errors."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable
@@ -160,7 +158,7 @@ def test_kinds_are_drawn_differently(tmp_path: Path, photo: Path, run: Run) -> N
         assert np.abs(drawn[one] - drawn[other]).mean() > 1
 
 
-def test_a_data_set_beside_its_ground_truth(tmp_path: Path, shapes: Path, run: Run) -> None:
+def test_a_dataset_beside_its_ground_truth(tmp_path: Path, shapes: Path, run: Run) -> None:
     args = ("--dataset", "shapes_val_panoptic", "--save-json", "--confidence-threshold", "0")
     code, out = run(*args)
     assert code == 0
@@ -174,7 +172,7 @@ def test_a_data_set_beside_its_ground_truth(tmp_path: Path, shapes: Path, run: R
         truth = picture(folder / f"{path.stem}_ground_truth.jpg")
         enlarged = picture(path).repeat(6, 0).repeat(6, 1)
         assert (np.abs(truth.astype(int) - enlarged).sum(-1) > 20).mean() > 0.8
-    # Results are told by the data set's ids, so that other tools can score them.
+    # Results are identified by the dataset's ids, so that other tools can score them.
     truth = COCO(shapes / "annotations" / "instances_val.json")
     loaded = truth.loadRes(str(folder / "instances.json"))
     assert set(loaded.getImgIds()) == set(truth.getImgIds())
@@ -215,7 +213,7 @@ def test_damaged_ground_truth_leaves_one_image_out(shapes: Path, run: Run) -> No
     ("args", "opts", "message"),
     [
         (("--input", "none.png"), {}, "--input none.png: no such file"),
-        (("--dataset", "shapes_val_panoptik"), {}, "--dataset: there is no data set named"),
+        (("--dataset", "shapes_val_panoptik"), {}, "--dataset: there is no dataset named"),
         (("--input", CONFIG), {"MODEL.MASKFORMER": 1}, "there is no config key MODEL.MASKFORMER"),
         (("--input", CONFIG), {"MODEL.WEIGHTS": "none.pth"}, "none.pth"),
         (("--input", CONFIG, "--config-file", "none.yaml"), {}, "none.yaml"),
@@ -229,7 +227,7 @@ def test_errors(run: Run, tmp_path: Path, args: tuple, opts: dict, message: str)
     assert not (tmp_path / "out" / "index.html").exists()
 
 
-def test_missing_data_set_says_how_to_make_it(
+def test_missing_dataset_says_how_to_make_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DatasetCatalog, "data", {})

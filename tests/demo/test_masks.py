@@ -1,7 +1,5 @@
 """--masks of the demo: named masks from files, from the ground truth and from SAM; bad input."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

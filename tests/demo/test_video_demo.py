@@ -1,7 +1,5 @@
 """The demo script on video: files, folders, both kinds of models, interruption, broken input."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

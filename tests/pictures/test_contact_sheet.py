@@ -1,6 +1,4 @@
-"""The page of pictures: what links to what, odd names, files whole or not at all."""
-
-from __future__ import annotations
+"""The page of pictures: what links to what, odd names, atomic writing."""
 
 import os
 import re
@@ -107,7 +105,7 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     assert "script" not in page.tags
 
 
-def test_files_are_written_whole_or_not_at_all(
+def test_files_are_written_atomically(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sheet = ContactSheet(tmp_path, "", ["Input"])

@@ -1,7 +1,5 @@
 """Painting: pixel values worked out by hand, sizes, errors."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The demo as a service calls it: arrays in, results and pictures out, for all kinds of models."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The predictor: what reaches the model, worked out by hand; errors with their message."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Naming masks of images of any kind, with masks or with prompts for SAM; errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

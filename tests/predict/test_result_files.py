@@ -1,7 +1,5 @@
 """Result files of images: entries worked out by hand, read back by other tools."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Track files: what an entry says, for all kinds of results, and what is left at the end."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

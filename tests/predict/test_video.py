@@ -1,7 +1,5 @@
 """The video predictor: streams, agreement with the published result, ids, errors."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Iterator
 

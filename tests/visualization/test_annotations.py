@@ -1,7 +1,5 @@
 """Annotations in the form of predictions: hand-made records, damaged ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is drawn of predictions: colours and names worked out by hand, thresholds, errors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
