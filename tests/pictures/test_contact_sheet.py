@@ -105,9 +105,7 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     assert "script" not in page.tags
 
 
-def test_files_are_written_atomically(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = ContactSheet(tmp_path, "", ["Input"])
     sheet.add("a", {"Input": PICTURE})
     sheet.write("the first")
