@@ -8,11 +8,14 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
+# For each image, the matched queries and their targets, two int64 tensors of equal length.
+Pairs = list[tuple[Tensor, Tensor]]
+
 # Stands for costs that are not finite: worse than any real cost, small enough to be added up.
 _FORBIDDEN = 1e6
 
 
-def assign(costs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def assign(costs: Sequence[Tensor]) -> Pairs:
     """Solve many assignment problems with one transfer to the host.
 
     A NaN or infinite cost does not raise, as it would in SciPy and end a training for one bad
@@ -39,7 +42,7 @@ def assign(costs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
             flat.numel(),
         )
         flat = torch.where(finite, flat, torch.full_like(flat, _FORBIDDEN))
-    pairs = []
+    pairs: Pairs = []
     for matrix, size in zip(flat.split([c.numel() for c in costs]), [c.shape for c in costs]):
         rows, columns = linear_sum_assignment(matrix.view(size).numpy())
         pairs.append((torch.as_tensor(rows).long(), torch.as_tensor(columns).long()))

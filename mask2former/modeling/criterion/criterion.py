@@ -9,6 +9,7 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
+from ...ops.assignment import Pairs
 from ...ops.point_sampling import (
     random_points,
     sample_maps,
@@ -16,9 +17,15 @@ from ...ops.point_sampling import (
     uncertain_points,
     values_at,
 )
-from .losses import classification_loss, empty_loss, point_losses
-from .matched_rows import Rows, by_target, matched_rows
-from .matcher import HungarianMatcher, Pairs
+from .losses import (
+    Rows,
+    by_target,
+    classification_loss,
+    empty_loss,
+    matched_rows,
+    point_losses,
+)
+from .matcher import HungarianMatcher
 
 # Masks of a frame and layer that go through point sampling at a time: bounds memory, not the
 # result.

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...ops.assignment import assign
+from ...ops.assignment import Pairs, assign
 from ...ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
 from .losses import pairwise_mask_costs
-
-Pairs = list[tuple[Tensor, Tensor]]
 
 
 class HungarianMatcher(nn.Module):
