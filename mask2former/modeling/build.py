@@ -1,6 +1,7 @@
 """Build models from configs, after checking that the names in them are registered."""
 
 import difflib
+from functools import reduce
 
 import torch
 from detectron2.config import CfgNode
@@ -53,8 +54,8 @@ def resolve_device(cfg: CfgNode) -> CfgNode:
 
 def _check_names(cfg: CfgNode) -> None:
     for key, registry in _REGISTRIES.items():
-        value = _look_up(cfg, key)
-        if value is None or value in registry:
+        value = reduce(lambda node, name: node.get(name, {}), key.split("."), cfg)
+        if value == {} or value in registry:  # plain detectron2 configs lack some keys
             continue
         names = sorted(name for name, _ in registry)
         similar = difflib.get_close_matches(str(value), names, n=1)
@@ -63,13 +64,3 @@ def _check_names(cfg: CfgNode) -> None:
             f"{key} is {value!r}, which is not registered{nearest}; there are: {', '.join(names)}."
             " A class of your own is registered when its module is imported"
         )
-
-
-def _look_up(cfg: CfgNode, key: str) -> str | None:
-    """Return the value of a dotted key, None where ``cfg`` lacks it (a plain detectron2 one)."""
-    node = cfg
-    for name in key.split("."):
-        if name not in node:
-            return None
-        node = node[name]
-    return node

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
@@ -59,6 +60,7 @@ class BaseModel(nn.Module):
             backbone asks for.
         pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
         precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
+        metadata: of the training set.
 
     Raises:
         ValueError: another precision.
@@ -74,6 +76,7 @@ class BaseModel(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         precision: str = "fp32",
+        metadata: Metadata | None = None,
     ):
         super().__init__()
         if precision not in PRECISIONS:
@@ -88,6 +91,7 @@ class BaseModel(nn.Module):
             size_divisibility = backbone.size_divisibility
         self.size_divisibility = size_divisibility
         self.precision = precision
+        self.metadata = metadata
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
@@ -103,6 +107,7 @@ class BaseModel(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "precision": cfg.MODEL.MASK_FORMER.TEST.PRECISION,
+            "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
         }
 
     @property
@@ -179,15 +184,19 @@ class SegmentationModel(BaseModel):
         """Return the criterion's targets on the canvas, one dict an image or clip."""
         raise NotImplementedError
 
-    def seed_targets(self, targets: list[dict], batched_inputs: Sequence[dict]) -> None:
-        """Give every target a seed from its image's name and the iteration, where seeds are on."""
-        if self.point_seed < 0:
-            return
-        iteration = _current_iteration()
-        for target, x in zip(targets, batched_inputs):
+    def make_target(
+        self, x: dict, images: ImageList, labels: Tensor, masks: Tensor, ignore: Tensor | None
+    ) -> dict:
+        """Return the target of one input, whose masks and ignored pixels end with (h, w), on the
+        canvas, and with a seed from its name and the iteration where seeds are on."""
+        target = {"labels": labels, "masks": _pad(masks, images.tensor, False)}
+        if ignore is not None:
+            target["ignore"] = _pad(ignore.to(self.device), images.tensor, True)
+        if self.point_seed >= 0:
             name = x.get("image_id", x.get("video_id", x.get("file_name", "")))
-            text = f"{self.point_seed} {iteration} {name}"
+            text = f"{self.point_seed} {_current_iteration()} {name}"
             target["seed"] = zlib.crc32(text.encode())
+        return target
 
 
 def _current_iteration() -> int:
@@ -211,7 +220,7 @@ def mask_tensor(masks) -> Tensor:
     return getattr(masks, "tensor", masks).bool()
 
 
-def pad_mask(mask: Tensor, height: int, width: int, value: bool) -> Tensor:
-    """Pad (..., H, W) right and below to a canvas."""
-    pad = (0, width - mask.shape[-1], 0, height - mask.shape[-2])
+def _pad(mask: Tensor, canvas: Tensor, value: bool) -> Tensor:
+    """Pad (..., h, w) right and below to a canvas (..., H, W)."""
+    pad = (0, canvas.shape[-1] - mask.shape[-1], 0, canvas.shape[-2] - mask.shape[-2])
     return nn.functional.pad(mask, pad, value=value)

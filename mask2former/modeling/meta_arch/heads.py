@@ -1,7 +1,6 @@
 """The segmentation head: a pixel decoder and a transformer decoder."""
 
 import inspect
-from functools import lru_cache
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -12,6 +11,10 @@ from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
 COMMON_STRIDE = 4  # of the mask features
+_DECODERS = {  # for images and for clips; those from elsewhere are not checked
+    "MaskFormer": ("MultiScaleMaskedTransformerDecoder", "StandardTransformerDecoder"),
+    "VideoMaskFormer": ("VideoMultiScaleMaskedTransformerDecoder",),
+}
 
 
 def build_pixel_decoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
@@ -31,19 +34,26 @@ def build_pixel_decoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
 
 
 def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool = True) -> nn.Module:
-    """Build the decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names."""
+    """Build the decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names.
+
+    Raises:
+        ValueError: the decoder is for images and the model for clips, or the other way round.
+    """
     name = cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME
+    model = cfg.MODEL.META_ARCHITECTURE
+    for other, decoders in _DECODERS.items():
+        if model in _DECODERS and model != other and name in decoders:
+            raise ValueError(
+                f"MODEL.META_ARCHITECTURE is {model}, but the decoder {name} is for {other}: set "
+                "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME to "
+                f"{' or '.join(_DECODERS[model])}, or MODEL.META_ARCHITECTURE to {other}."
+            )
     return TRANSFORMER_DECODER_REGISTRY.get(name)(cfg, in_channels, mask_classification)
 
 
 def takes_aux_outputs(module: nn.Module) -> bool:
     """Tell whether a head or decoder has our keyword `aux_outputs`; others may lack it."""
-    return _forward_takes_aux_outputs(type(module))
-
-
-@lru_cache(maxsize=64)
-def _forward_takes_aux_outputs(module_class: type[nn.Module]) -> bool:
-    parameters = inspect.signature(module_class.forward).parameters
+    parameters = inspect.signature(type(module).forward).parameters
     return "aux_outputs" in parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
     )

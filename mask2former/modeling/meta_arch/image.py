@@ -5,7 +5,6 @@ Source: Mask2Former, Cheng et al. 2022, section 3.
 
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
@@ -15,8 +14,7 @@ from ...ops.masks import resize
 from ..postprocessing.canvas import Canvas
 from ..postprocessing.cuda_graphs import GraphedFunction
 from ..postprocessing.mergers import InstanceMerger, PanopticMerger, SemanticMerger, merge_masks
-from ..transformer_decoder.registry import check_decoder
-from .base import BaseModel, SegmentationModel, mask_tensor, pad_mask
+from .base import BaseModel, SegmentationModel, mask_tensor
 from .heads import takes_aux_outputs
 
 
@@ -25,13 +23,12 @@ class MergingModel(BaseModel):
 
     Args:
         object_mask_threshold, overlap_threshold: see `PanopticMerger`.
-        metadata: of the training set; tells things from stuff.
         sem_seg_postprocess_before_inference: resize masks to the output before they are merged;
             always so where instances or panoptic segments are wanted.
         semantic_on, panoptic_on, instance_on: the outputs wanted.
         test_topk_per_image: maximum number of instances of an image.
 
-    The others are those of `BaseModel`.
+    The others are those of `BaseModel`, whose `metadata` tells things from stuff.
 
     Raises:
         ValueError: no output is wanted, or semantic output is off without post-processing first.
@@ -42,7 +39,6 @@ class MergingModel(BaseModel):
         *,
         object_mask_threshold: float,
         overlap_threshold: float,
-        metadata,
         sem_seg_postprocess_before_inference: bool,
         semantic_on: bool,
         panoptic_on: bool,
@@ -59,7 +55,6 @@ class MergingModel(BaseModel):
             )
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
-        self.metadata = metadata
         self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
         self.semantic_on = semantic_on
         self.panoptic_on = panoptic_on
@@ -74,7 +69,6 @@ class MergingModel(BaseModel):
             **super().common_args(cfg),
             "object_mask_threshold": test.OBJECT_MASK_THRESHOLD,
             "overlap_threshold": test.OVERLAP_THRESHOLD,
-            "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
             "sem_seg_postprocess_before_inference": (
                 test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE or test.PANOPTIC_ON or test.INSTANCE_ON
             ),
@@ -156,7 +150,6 @@ class MaskFormer(SegmentationModel, MergingModel):
 
     @classmethod
     def from_config(cls, cfg):
-        check_decoder(cfg, cls.__name__, clips=False)
         return {**cls.common_args(cfg), "cuda_graphs": cfg.MODEL.MASK_FORMER.TEST.CUDA_GRAPHS}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
@@ -204,7 +197,6 @@ class MaskFormer(SegmentationModel, MergingModel):
 
     def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
         """Return labels (N,) and masks (N, H, W) of every image, the masks padded to the canvas."""
-        height, width = images.tensor.shape[-2:]
         targets = []
         for x in batched_inputs:
             if "instances" not in x:
@@ -213,13 +205,7 @@ class MaskFormer(SegmentationModel, MergingModel):
                     f"every image; {x.get('file_name', 'an input')} has none. Check that "
                     "INPUT.DATASET_MAPPER_NAME fits the dataset."
                 )
-            instances = x["instances"].to(self.device)
-            target = {
-                "labels": instances.gt_classes,
-                "masks": pad_mask(mask_tensor(instances.gt_masks), height, width, False),
-            }
-            if "ignore" in x:
-                target["ignore"] = pad_mask(x["ignore"].to(self.device), height, width, True)
-            targets.append(target)
-        self.seed_targets(targets, batched_inputs)
+            objects = x["instances"].to(self.device)
+            masks = mask_tensor(objects.gt_masks)
+            targets.append(self.make_target(x, images, objects.gt_classes, masks, x.get("ignore")))
         return targets

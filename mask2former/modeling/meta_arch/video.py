@@ -5,7 +5,6 @@ Source: Mask2Former for Video Instance Segmentation, Cheng et al. 2021.
 
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
@@ -13,8 +12,7 @@ from torch import Tensor
 
 from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
 from ..tracking.windows import Windows, run_windows
-from ..transformer_decoder.registry import check_decoder
-from .base import SegmentationModel, mask_tensor, pad_mask
+from .base import SegmentationModel, mask_tensor
 
 CLIP_LABELS = ("last_frame", "any_frame")
 WHOLE_CLIP = Windows()
@@ -30,7 +28,6 @@ class VideoMaskFormer(SegmentationModel):
             absent there are trained as no-object) or "any_frame" (the first in which it appears).
         windows: how clips are cut in eval; by default they are not, as published.
         query_scores: how queries are scored in eval; by default by their class, as published.
-        metadata: of the training set; kept for code that reads it.
 
     The others are those of `SegmentationModel`.
 
@@ -46,7 +43,6 @@ class VideoMaskFormer(SegmentationModel):
         clip_label: str,
         windows: Windows = WHOLE_CLIP,
         query_scores: QueryScores = PUBLISHED_SCORES,
-        metadata=None,
         **common,
     ):
         super().__init__(**common)
@@ -59,11 +55,9 @@ class VideoMaskFormer(SegmentationModel):
         self.clip_label = clip_label
         self.windows = windows
         self.query_scores = query_scores
-        self.metadata = metadata
 
     @classmethod
     def from_config(cls, cfg):
-        check_decoder(cfg, cls.__name__, clips=True)
         test = cfg.MODEL.MASK_FORMER.TEST
         return {
             **cls.common_args(cfg),
@@ -71,7 +65,6 @@ class VideoMaskFormer(SegmentationModel):
             "clip_label": cfg.MODEL.MASK_FORMER.CLIP_LABEL,
             "windows": Windows(test.VIDEO_WINDOW, test.VIDEO_OVERLAP),
             "query_scores": QueryScores(test.VIDEO_MASK_QUALITY, test.VIDEO_DUPLICATE_IOU),
-            "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict | list[dict]:
@@ -101,7 +94,6 @@ class VideoMaskFormer(SegmentationModel):
 
     def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
         """Return labels (N,) and masks (N, T, H, W) of the objects that appear in each clip."""
-        height, width = images.tensor.shape[-2:]
         targets = []
         for clip in batched_inputs:
             frames = [x.to(self.device) for x in clip["instances"]]
@@ -114,15 +106,9 @@ class VideoMaskFormer(SegmentationModel):
             keep = present.any(1)
             classes = torch.stack([x.gt_classes for x in frames], 1)
             masks = torch.stack([mask_tensor(x.gt_masks) for x in frames], 1)
-            target = {
-                "labels": self._labels(classes, present)[keep],
-                "masks": pad_mask(masks[keep], height, width, False),
-            }
-            if "ignore" in clip:
-                ignore = torch.stack(list(clip["ignore"])).to(self.device)
-                target["ignore"] = pad_mask(ignore, height, width, True)
-            targets.append(target)
-        self.seed_targets(targets, batched_inputs)
+            labels = self._labels(classes, present)[keep]
+            ignore = torch.stack(list(clip["ignore"])) if "ignore" in clip else None
+            targets.append(self.make_target(clip, images, labels, masks[keep], ignore))
         return targets
 
     def _labels(self, classes: Tensor, present: Tensor) -> Tensor:

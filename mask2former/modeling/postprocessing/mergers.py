@@ -130,24 +130,18 @@ class PanopticMerger:
         return segments, segment_of
 
 
-def best_pairs(class_logits: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the (query, class) pairs of highest class probability, no-object apart.
+def top_pairs(scores: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the (query, class) pairs of highest score.
 
     Args:
-        class_logits: (Q, K+1).
+        scores: (Q, K).
         topk: pairs wanted; fewer come where there are fewer.
 
     Returns:
-        probabilities, queries and classes, in no particular order.
+        scores, queries and classes, in no particular order.
     """
-    return top_pairs(class_logits.softmax(-1)[:, :-1], topk)
-
-
-def top_pairs(probs: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the largest entries of probabilities (Q, K), as `best_pairs`."""
-    flat = probs.flatten()
-    scores, index = flat.topk(min(topk, len(flat)), sorted=False)
-    return scores, index.div(probs.shape[1], rounding_mode="floor"), index % probs.shape[1]
+    best, index = scores.flatten().topk(min(topk, scores.numel()), sorted=False)
+    return best, index.div(scores.shape[1], rounding_mode="floor"), index % scores.shape[1]
 
 
 class InstanceMerger:
@@ -167,7 +161,7 @@ class InstanceMerger:
         topk: int,
         is_thing: Tensor | None = None,
     ):
-        scores, query, label = best_pairs(class_logits, topk)
+        scores, query, label = top_pairs(class_logits.softmax(-1)[:, :-1], topk)
         if is_thing is not None:
             keep = is_thing[label]
             scores, query, label = scores[keep], query[keep], label[keep]

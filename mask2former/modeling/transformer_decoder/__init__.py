@@ -1,8 +1,7 @@
 """Transformer decoders, registered in TRANSFORMER_DECODER_REGISTRY ("TRANSFORMER_MODULE")."""
 
 from .masked import MultiScaleMaskedTransformerDecoder, VideoMultiScaleMaskedTransformerDecoder
-from .registry import TRANSFORMER_DECODER_REGISTRY
-from .standard import StandardTransformerDecoder
+from .standard import TRANSFORMER_DECODER_REGISTRY, StandardTransformerDecoder
 
 __all__ = [
     "TRANSFORMER_DECODER_REGISTRY",

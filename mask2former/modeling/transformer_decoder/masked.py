@@ -21,7 +21,7 @@ from ...layers import (
 )
 from ...ops.linear import linear
 from ..pixel_decoder.fpn import NUM_LEVELS, c2_xavier_conv
-from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
+from .standard import TRANSFORMER_DECODER_REGISTRY, decoder_args
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()

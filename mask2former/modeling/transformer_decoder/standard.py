@@ -1,15 +1,41 @@
-"""The transformer decoder of MaskFormer: DETR's decoder over one map.
+"""The registry of transformer decoders, and that of MaskFormer: DETR's decoder over one map.
 
 Source: MaskFormer, Cheng et al. 2021, section 3.3 (transformer module).
 """
 
 import torch
 from detectron2.config import configurable
+from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
 from ..pixel_decoder.fpn import c2_xavier_conv
-from .registry import TRANSFORMER_DECODER_REGISTRY, decoder_args
+
+TRANSFORMER_DECODER_REGISTRY = Registry("TRANSFORMER_MODULE")
+TRANSFORMER_DECODER_REGISTRY.__doc__ = """
+Transformer decoders, built as `cls(cfg, in_channels, mask_classification)` and selected by
+MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME.
+
+A decoder's `forward(x, mask_features, mask=None)` returns a dict with `pred_logits` (B, Q, K+1),
+`pred_masks` (B, Q, H, W) and, optionally, `aux_outputs`, a list of dicts with the same two keys.
+"""
+
+
+def decoder_args(cfg, in_channels: int, mask_classification: bool) -> dict:
+    """Read the arguments that all of our decoders have from a config."""
+    mask_former = cfg.MODEL.MASK_FORMER
+    return {
+        "in_channels": in_channels,
+        "mask_classification": mask_classification,
+        "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        "hidden_dim": mask_former.HIDDEN_DIM,
+        "num_queries": mask_former.NUM_OBJECT_QUERIES,
+        "nheads": mask_former.NHEADS,
+        "dim_feedforward": mask_former.DIM_FEEDFORWARD,
+        "pre_norm": mask_former.PRE_NORM,
+        "mask_dim": cfg.MODEL.SEM_SEG_HEAD.MASK_DIM,
+        "enforce_input_project": mask_former.ENFORCE_INPUT_PROJ,
+    }
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()

@@ -112,21 +112,18 @@ def test_image_without_target_trains():
 
 
 def test_seeds_follow_the_image_and_the_iteration():
+    def seeds(model):
+        batch = [labelled(image_id=5), labelled(file_name="a.jpg")]
+        images = model.preprocess([x["image"] for x in batch])
+        return [target.get("seed") for target in model.prepare_targets(batch, images)]
+
     model = tiny_model(point_seed=3)
-    targets = [{}, {}]
-    names = [{"image_id": 5}, {"file_name": "a.jpg"}]
-    model.seed_targets(targets, names)
-    again = [{}, {}]
-    model.seed_targets(again, names)
-    assert targets == again
-    assert targets[0] != targets[1]
+    first = seeds(model)
+    assert first == seeds(model)
+    assert first[0] != first[1]
     with EventStorage(7):
-        later = [{}, {}]
-        model.seed_targets(later, names)
-    assert later[0] != targets[0]
-    unseeded = [{}]
-    tiny_model().seed_targets(unseeded, names[:1])
-    assert unseeded == [{}]
+        assert seeds(model)[0] != first[0]
+    assert seeds(tiny_model()) == [None, None]
 
 
 def test_targets_are_padded_to_the_canvas():

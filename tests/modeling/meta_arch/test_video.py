@@ -103,14 +103,14 @@ def test_errors():
         (
             "VideoMaskFormer",
             "MultiScaleMaskedTransformerDecoder",
-            "VideoMaskFormer, which is for clips, but the decoder .* is for images: set .* to "
-            "VideoMulti.*, or MODEL.META_ARCHITECTURE to MaskFormer",
+            "is VideoMaskFormer, but the decoder Multi.* is for MaskFormer: set .* to VideoMulti.*,"
+            " or MODEL.META_ARCHITECTURE to MaskFormer",
         ),
         (
             "MaskFormer",
             "VideoMultiScaleMaskedTransformerDecoder",
-            "MaskFormer, which is for images, but the decoder .* is for clips: set .* to Multi.*, "
-            "or MODEL.META_ARCHITECTURE to VideoMaskFormer",
+            "is MaskFormer, but the decoder Video.* is for VideoMaskFormer: set .* to Multi.*, or "
+            "MODEL.META_ARCHITECTURE to VideoMaskFormer",
         ),
     ],
 )
@@ -119,6 +119,8 @@ def test_a_decoder_of_the_other_kind_is_refused(architecture, decoder, message):
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.META_ARCHITECTURE = architecture
     cfg.MODEL.SEM_SEG_HEAD.NAME = "MaskFormerHead"
+    cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES = ["res4"]
+    cfg.MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"
     cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME = decoder
     with pytest.raises(ValueError, match=message):
         build_model(cfg)
