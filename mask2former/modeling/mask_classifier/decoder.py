@@ -106,9 +106,9 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
     def encode(self, x: Sequence[Tensor], mask_features: Tensor) -> Memory:
         """Compute what does not depend on the masks; the arguments are those of `forward`."""
         values, keys = self._level_tokens(x, 1)
-        height, width = mask_features.shape[-2:]
-        sizes = [(m.shape[-2], m.shape[-1]) for m in x]
-        return Memory(_tokens(mask_features), (height, width), values, keys, sizes)
+        fine_size, *sizes = [(m.shape[-2], m.shape[-1]) for m in (mask_features, *x)]
+        fine = mask_features.flatten(2).transpose(1, 2)
+        return Memory(fine, fine_size, values, keys, sizes)
 
     def classify(self, memory: Memory, coverage: Tensor) -> list[Tensor]:
         """Return class logits (B, N, K+1) before the first layer and after each; see `forward`."""
@@ -137,10 +137,6 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         encoding = self.position(*memory.fine_size, 1, device=coverage.device)
         where = pooled_features(coverage, encoding[None].to(coverage.dtype))
         return self.query_init(torch.cat(under, -1)), self.query_position(where)
-
-
-def _tokens(maps: Tensor) -> Tensor:
-    return maps.flatten(2).transpose(1, 2)
 
 
 def cells_inside(coverage: Tensor) -> Tensor:

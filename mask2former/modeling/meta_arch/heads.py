@@ -173,15 +173,13 @@ class MaskFormerHead(BaseHead):
             ValueError: the pixel decoder has no encoder map and the decoder is to look at one.
         """
         mask_features, encoder_map, multi_scale = self.pixel_decoder.forward_features(features)
-        source = self.transformer_in_feature
-        if source == "multi_scale_pixel_decoder":
-            x = multi_scale
-        elif source == "transformer_encoder":
-            x = encoder_map
-        elif source == "pixel_embedding":
-            x = mask_features
-        else:
-            x = features[source]
+        sources = {
+            **features,
+            "multi_scale_pixel_decoder": multi_scale,
+            "transformer_encoder": encoder_map,
+            "pixel_embedding": mask_features,
+        }
+        x = sources[self.transformer_in_feature]
         if x is None:
             raise ValueError(
                 f"{type(self.pixel_decoder).__name__} has no transformer encoder: choose another "

@@ -112,11 +112,6 @@ def _row_weights(
     unit_columns = torch.eye(height)[:, :, None]  # each is 1 in one row
     one_wide = Canvas((padded, 1), (image, 1), (output, 1))
     weights = one_wide.resize_to_output(unit_columns)[:, :, 0].T.contiguous()
-    return weights.to(device, non_blocking=True), _used_columns(weights)
-
-
-def _used_columns(matrix: Tensor) -> list[tuple[int, int]]:
-    """Return of each row the first column that is not zero and the one after the last."""
-    used = (matrix != 0).int()
-    first, last = used.argmax(1), used.shape[1] - used.flip(1).argmax(1)
-    return list(zip(first.tolist(), last.tolist()))
+    used = (weights != 0).int()
+    first, last = used.argmax(1), height - used.flip(1).argmax(1)
+    return weights.to(device, non_blocking=True), list(zip(first.tolist(), last.tolist()))
