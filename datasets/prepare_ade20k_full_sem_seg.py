@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Make the label maps of ADE20K with 847 classes."""
 
-from mask2former.data.preparation.ade20k_full import prepare
-from mask2former.data.preparation.script import run
+from mask2former.data.preparation.ade20k import prepare_full
+from mask2former.data.preparation.common import run
 
 if __name__ == "__main__":
-    run(__doc__, prepare)
+    run(__doc__, prepare_full)

@@ -2,7 +2,7 @@
 """Make the panoptic annotations of ADE20K from its label maps and instance maps."""
 
 from mask2former.data.preparation.ade20k import prepare_panoptic
-from mask2former.data.preparation.script import run
+from mask2former.data.preparation.common import run
 
 if __name__ == "__main__":
     run(__doc__, prepare_panoptic)

@@ -4,28 +4,23 @@
 With --video, clips of moving shapes in place of pictures.
 """
 
-import argparse
-from pathlib import Path
-
-from mask2former.data.preparation.script import add_common_arguments, call, default_root
+from mask2former.data.preparation.common import call, new_parser
 from mask2former.data.synthetic import write_shapes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=default_root(), help="where shapes/ is made")
+    parser = new_parser(__doc__, "--output", "where shapes/ is made")
     parser.add_argument("--video", action="store_true", help="clips, in shapes_video/")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
     parser.add_argument("--train", type=int, help="training images (2000) or clips (1000)")
     parser.add_argument("--val", type=int, help="validation images (200) or clips (40)")
     parser.add_argument("--size", type=int, default=128, help="side of an image, pixels")
     parser.add_argument("--frames", type=int, help="of a clip (24)")
-    add_common_arguments(parser)
     # What is not given has its default in write_shapes.
     arguments = {k: v for k, v in vars(parser.parse_args()).items() if v is not None}
     if "frames" in arguments and not arguments["video"]:
         parser.error("--frames needs --video")
-    made = call(write_shapes, arguments)
+    made = call(write_shapes, **arguments)
     folder = arguments["output"] / ("shapes_video" if arguments["video"] else "shapes")
     print(f"{folder}: {'drawn' if made else 'there already'}")
 

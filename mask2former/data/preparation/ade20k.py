@@ -1,20 +1,20 @@
-"""ADE20K of the scene parsing challenge: label maps, panoptic and instance annotations."""
+"""ADE20K: label maps, panoptic and instance annotations of the scene parsing challenge, and the
+label maps of 2021 with the 847 most frequent of all classes."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...formats.images import write_image
-from ...formats.label_maps import read_labels, read_panoptic_png, write_panoptic_png
+from ...formats.label_maps import look_up, read_labels, read_panoptic_png, write_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS
 from . import common
-from .annotations import encode_mask, free_id, measure_segments
+from .annotations import Category, describe_segments, draw_segments, write_annotations
 
-_VOID = 255
-
-Category = dict[str, Any]
+_VOID, _VOID_FULL = 255, 65535
 
 
 def _folder(root: Path) -> Path:
@@ -69,7 +69,7 @@ def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: boo
         for category in load_categories("ade20k")
     ]
     label = f"ADE20K panoptic, {split}"
-    common.write_annotations(
+    write_annotations(
         target, _merge, jobs, categories, label=label, numbered=False, workers=workers
     )
 
@@ -77,37 +77,19 @@ def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: boo
 def _merge(job: tuple[Path, Path]) -> dict[str, Any]:
     """Write the panoptic PNG of an image and return its annotation."""
     source, target = job
-    classes = _read_classes(source)
-    ids, segments = np.zeros(classes.shape, np.int32), {}
-    categories = load_categories("ade20k")
-
-    def add(category: Category, mask: np.ndarray) -> None:
-        segment_id = free_id(category["color"], segments)
-        segments[segment_id] = category["id"]
-        ids[mask] = segment_id
-
-    for index in np.unique(classes):
-        if index != _VOID and not categories[index]["isthing"]:
-            add(categories[index], classes == index)
-    codes = _read_codes(things := _beside(source))
+    things = source.parents[2] / "annotations_instance" / source.parent.name / source.name
+    classes, codes = _read_classes(source), _read_codes(things)
     if codes.shape != classes.shape:
         raise ValueError(f"{things}: {codes.shape} pixels (H, W), but {source}: {classes.shape}")
-    for category, mask in _split(codes, things):
-        add(category, mask)
+    found = [(load_categories("ade20k")[i], i) for i in np.unique(classes) if i != _VOID]
+    masks = [(category, classes == i) for category, i in found if not category["isthing"]]
+    masks += [(category, codes == code) for code, category in _find_things(codes, things).items()]
+    ids, segments = draw_segments(classes.shape, masks)
     write_panoptic_png(target, ids)
-    measures = measure_segments(ids)  # stuff that things hide altogether is not in it
-    segments_info = [
-        {"id": i, "category_id": segments[i], **measures[i], "iscrowd": 0}
-        for i in segments
-        if i in measures
-    ]
-    annotation = {"image_id": source.stem, "file_name": target.name, "segments_info": segments_info}
+    for segment in segments:
+        del segment["segmentation"]
+    annotation = {"image_id": source.stem, "file_name": target.name, "segments_info": segments}
     return {"image": _image(source.stem, classes.shape), "annotations": [annotation]}
-
-
-def _beside(source: Path) -> Path:
-    """Return the instance map for a label map."""
-    return source.parents[2] / "annotations_instance" / source.parent.name / source.name
 
 
 def _image(stem: str, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -128,16 +110,16 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
     things = [c for c in load_categories("ade20k") if c["isthing"]]
     categories = [{"id": c["id"], "name": c["instance_name"]} for c in things]
     label = f"ADE20K instances, {split}"
-    common.write_annotations(
-        target, _list_instances, files, categories, label=label, workers=workers
-    )
+    write_annotations(target, _list_instances, files, categories, label=label, workers=workers)
 
 
 def _list_instances(path: Path) -> dict[str, Any]:
     codes = _read_codes(path)
+    things = _find_things(codes, path)
+    rows = zip(things.values(), describe_segments(codes, list(things)))
     annotations = [
-        {"image_id": path.stem, "category_id": category["id"], "iscrowd": 0, **encode_mask(mask)}
-        for category, mask in _split(codes, path)
+        {"image_id": path.stem, "category_id": category["id"], "iscrowd": 0, **found}
+        for category, found in rows
     ]
     return {"image": _image(path.stem, codes.shape), "annotations": annotations}
 
@@ -147,13 +129,58 @@ def _read_codes(path: Path) -> np.ndarray:
     return read_panoptic_png(path) & 0xFFFF  # red and green
 
 
-def _split(codes: np.ndarray, path: Path) -> list[tuple[Category, np.ndarray]]:
-    """Return the things of an image: (category, mask)."""
+def _find_things(codes: np.ndarray, path: Path) -> dict[int, Category]:
+    """Return the category of each code that stands for a thing."""
     things = [c for c in load_categories("ade20k") if c["isthing"]]
-    found = []
-    for code in np.unique(codes[codes & 255 != 0]).tolist():
-        number = code & 255
-        if number > len(things):
-            raise ValueError(f"{path}: expected classes 1 to {len(things)}, found {number}")
-        found.append((things[number - 1], codes == code))
-    return found
+    numbers = {code: code & 255 for code in np.unique(codes).tolist() if code & 255}
+    if unknown := [number for number in numbers.values() if number > len(things)]:
+        raise ValueError(f"{path}: expected classes 1 to {len(things)}, found {unknown[0]}")
+    return {code: things[number - 1] for code, number in numbers.items()}
+
+
+def prepare_full(root: Path, split: str, **options: Any) -> None:
+    """Make images_detectron2/ and annotations_detectron2/ from images/ADE/.
+
+    The photos lie in a folder a scene there, each with a PNG of segments and a json of objects.
+    They are linked where the file system can do it, else copied.
+
+    Raises:
+        FileNotFoundError: the photos are missing, or one lacks its PNG or json.
+        ValueError: a json cannot be read; names the file.
+    """
+    folder = Path(root) / "ADE20K_2021_17_01"
+    source = folder / "images" / "ADE" / LONG_SPLITS[split]
+    photos = common.list_files(source, "**/*.jpg")
+    labels = folder / "annotations_detectron2" / LONG_SPLITS[split]
+    common.link_files(photos, folder / "images_detectron2" / LONG_SPLITS[split])
+    jobs = [(photo, labels / f"{photo.stem}.tif") for photo in photos]
+    common.convert_files(_convert_full, jobs, label=f"ADE20K full labels, {split}", **options)
+
+
+def _convert_full(job: tuple[Path, Path]) -> None:
+    photo, target = job
+    # Red / 10 counts steps of 256 classes, green is the rest; blue tells instances apart.
+    codes = read_panoptic_png(photo.with_name(f"{photo.stem}_seg.png"))
+    classes = (codes & 255) // 10 * 256 + (codes >> 8 & 255)
+    table = _class_table(photo.with_suffix(".json"))
+    write_image(target, look_up(classes, table, _VOID_FULL, np.uint16))
+
+
+def _class_table(path: Path) -> dict[int, int]:
+    """Return the contiguous class of each number in an image that stands for one of the 847.
+
+    The json beside an image says which number stands for which name.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")  # so are some of the files that are published
+    known = {c["name"]: index for index, c in enumerate(load_categories("ade20k_full"))}
+    try:
+        objects = json.loads(text, strict=False)["annotation"]["object"]
+        return {int(o["name_ndx"]): known[o["name"]] for o in objects if o["name"] in known}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected annotation.object with name and name_ndx: {error!r}"
+        ) from error

@@ -1,15 +1,46 @@
-"""Segments of COCO's panoptic and instance formats."""
+"""Annotation files in COCO's panoptic and instance forms, and the segments in them."""
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from scipy.ndimage import find_objects
 
-from ...formats.rle import area, bounding_box, encode_masks
+from ...formats.json_files import write_json
+from ...formats.rle import area, bounding_box, encode_segments
+from .common import map_parallel
 
 Array = np.ndarray
+Category = Mapping[str, Any]
+Segment = dict[str, Any]
+Item = TypeVar("Item")
+
+
+def draw_segments(
+    shape: tuple[int, ...], masks: Iterable[tuple[Category, Array]]
+) -> tuple[Array, list[Segment]]:
+    """Draw a panoptic map, in which later masks hide earlier ones.
+
+    Args:
+        shape: H, W in pixels.
+        masks: (H, W) bool, each with its category, of which id and color are used.
+
+    Returns:
+        The ids of the segments, (H, W) int32, 0 for void, and what COCO says about those of them
+        that show: id, category_id, iscrowd, segmentation, bbox and area.
+    """
+    ids, categories = np.zeros(shape, np.int32), {}
+    for category, mask in masks:
+        if mask.any():
+            segment_id = free_id(category["color"], categories)
+            categories[segment_id] = category["id"]
+            ids[mask] = segment_id
+    rows = zip(categories.items(), describe_segments(ids, list(categories)))
+    segments = [{"id": i, "category_id": c, "iscrowd": 0, **found} for (i, c), found in rows]
+    return ids, [segment for segment in segments if segment["area"]]
 
 
 def free_id(color: Sequence[int], taken: Collection[int]) -> int:
@@ -31,38 +62,98 @@ def free_id(color: Sequence[int], taken: Collection[int]) -> int:
         step += 1
 
 
-def encode_mask(mask: Array) -> dict[str, Any]:
-    """Return COCO's ``segmentation`` (compressed RLE), ``bbox`` (XYWH) and ``area`` of a mask.
+def describe_segments(segment_map: Array, ids: Sequence[int]) -> list[Segment]:
+    """Return COCO's ``segmentation`` (compressed RLE), ``bbox`` (XYWH, pixels) and ``area``.
 
     Args:
-        mask: (H, W) bool with at least one pixel.
+        segment_map: (H, W) integers.
+        ids: N values; a result for each, with area 0 where no pixel has it.
     """
-    (rle,) = encode_masks(mask[None])
-    box = [int(side) for side in bounding_box(rle)]
-    return {"segmentation": rle, "bbox": box, "area": area(rle)}
-
-
-def measure_segments(ids: Array) -> dict[int, dict[str, Any]]:
-    """Return the area and bbox (XYWH, pixels) of every id but 0 in a map (H, W)."""
-    present, indices = np.unique(ids, return_inverse=True)
-    indices = indices.reshape(ids.shape)
-    areas = np.bincount(indices.ravel()).tolist()
-    boxes = [
-        [x.start, y.start, x.stop - x.start, y.stop - y.start] for y, x in find_objects(indices + 1)
+    rles = encode_segments(segment_map, ids)
+    return [
+        {"segmentation": rle, "bbox": [int(v) for v in bounding_box(rle)], "area": area(rle)}
+        for rle in rles
     ]
-    rows = zip(present.tolist(), areas, boxes)
-    return {i: {"area": area, "bbox": box} for i, area, box in rows if i != 0}
 
 
-def check_segments(ids: np.ndarray, segments: Mapping[int, Any], path: Path) -> None:
+def check_segments(segment_map: Array, segments: Mapping[int, Any], path: Path) -> None:
     """Compare the segment ids in a PNG (H, W) with those that the json has for it.
 
     Raises:
         ValueError: names the ids that only one of them has.
     """
-    drawn = {int(i) for i in np.unique(ids)} - {0}
+    drawn = set(np.unique(segment_map).tolist()) - {0}
     if drawn != segments.keys():
         raise ValueError(
             f"{path} and its json disagree: segments {sorted(drawn - segments.keys())} are only in "
             f"the PNG, {sorted(segments.keys() - drawn)} only in the json"
         )
+
+
+def write_annotations(
+    target: Path,
+    describe: Callable[[Item], dict[str, Any]],
+    items: Sequence[Item],
+    categories: Sequence[Category],
+    *,
+    label: str,
+    numbered: bool = True,
+    workers: int = 1,
+) -> None:
+    """Write an annotation file in one of COCO's forms, atomically.
+
+    Args:
+        describe: returns the "image" of an item and its "annotations".
+        items: told apart by their ``repr``.
+        label: what the progress bar says.
+        numbered: give the annotations ids from 1 on.
+        workers: processes.
+
+    Raises:
+        ValueError: there are no images, annotations or categories, or ids occur twice.
+    """
+    journal = target.with_name(f".{target.name}.journal")
+    records = _collect_records(describe, items, journal, workers=workers, label=label)
+    annotations = [a for record in records for a in record["annotations"]]
+    if numbered:
+        annotations = [{"id": i, **a} for i, a in enumerate(annotations, start=1)]
+    images = [record["image"] for record in records]
+    content = {"images": images, "annotations": annotations, "categories": list(categories)}
+    for key, rows in content.items():
+        if not rows:
+            raise ValueError(f"{target} would have no {key}: is the dataset complete?")
+        ids = [row["id"] for row in rows if "id" in row]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"{target} would have {key} with the same id")
+    write_json(target, content)
+    journal.unlink()
+
+
+def _collect_records(
+    describe: Callable[[Item], Any],
+    items: Sequence[Item],
+    journal: Path,
+    *,
+    workers: int,
+    label: str,
+) -> list[Any]:
+    """Call ``describe`` on every item, and after an interruption go on where it stopped.
+
+    What is done is kept in ``journal``, a line of json an item.
+    """
+    done: dict[str, Any] = {}
+    for line in journal.read_text().splitlines() if journal.exists() else ():
+        with suppress(ValueError):  # an interruption cut it short
+            key, record = json.loads(line)
+            done[key] = record
+    keys = [hashlib.sha256(repr(item).encode()).hexdigest() for item in items]
+    left = {key: item for key, item in zip(keys, items) if key not in done}
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with open(journal, "a") as file:
+        file.write("\n")  # ends a line that was cut short
+        found = map_parallel(describe, list(left.values()), workers=workers, label=label)
+        for record, key in zip(found, left):
+            file.write(json.dumps([key, record]) + "\n")
+            file.flush()
+            done[key] = record
+    return [done[key] for key in keys]

@@ -1,5 +1,6 @@
-"""COCO: semantic label maps from panoptic annotations, and COCO-Stuff 10k."""
+"""COCO and Mapillary Vistas, whose panoptic annotations are in COCO's form, and COCO-Stuff 10k."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from scipy.io.matlab import MatReadError
 from ...formats.images import write_image
 from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
-from ..datasets.common import read_json
+from ..datasets.common import LONG_SPLITS, read_json
 from . import common
-from .annotations import check_segments
+from .annotations import check_segments, describe_segments, write_annotations
 
 STUFF_SPLITS = ("train", "test")
 
@@ -90,3 +91,49 @@ def _convert_mat(job: tuple[Path, Path]) -> None:
     if unknown:
         raise ValueError(f"{source}: unknown labels {sorted(unknown)}")
     write_image(target, look_up(labels, table, _VOID, np.uint8))
+
+
+def prepare_mapillary_instances(
+    root: Path, split: str, *, workers: int = 1, overwrite: bool = False
+) -> None:
+    """Make instances_SPLIT.json in mapillary_vistas/{training,validation}/.
+
+    Its category ids and image ids are those of panoptic/panoptic_2018.json, and its masks those
+    segments whose class is a thing.
+
+    Raises:
+        FileNotFoundError: the panoptic annotations are missing.
+        ValueError: a PNG has other segments than the json says.
+    """
+    folder = Path(root) / "mapillary_vistas" / LONG_SPLITS[split]
+    target = folder / f"instances_{split}.json"
+    if target.exists() and not overwrite:
+        return
+    pngs = folder / "panoptic"
+    annotations = read_json(str(pngs / "panoptic_2018.json"), _HINT)["annotations"]
+    describe = functools.partial(_list_instances, pngs)
+    things = [c for c in load_categories("mapillary_vistas") if c["isthing"]]
+    label = f"Mapillary Vistas instances, {split}"
+    write_annotations(target, describe, annotations, things, label=label, workers=workers)
+
+
+def _list_instances(folder: Path, annotation: Mapping[str, Any]) -> dict[str, Any]:
+    path = folder / Path(annotation["file_name"]).name
+    ids = read_panoptic_png(path)
+    segments = {s["id"]: s for s in annotation["segments_info"]}
+    check_segments(ids, segments, path)
+    classes = {c["id"] for c in load_categories("mapillary_vistas") if c["isthing"]}
+    things = [i for i, segment in segments.items() if segment["category_id"] in classes]
+    image_id = annotation["image_id"]
+    objects = [
+        {
+            "image_id": image_id,
+            "category_id": segments[i]["category_id"],
+            "iscrowd": segments[i].get("iscrowd", 0),
+            **found,
+        }
+        for i, found in zip(things, describe_segments(ids, things))
+    ]
+    image = {"id": image_id, "file_name": f"{path.stem}.jpg"}
+    image |= {"height": ids.shape[0], "width": ids.shape[1]}
+    return {"image": image, "annotations": objects}

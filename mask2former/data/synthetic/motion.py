@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from .scene import Backdrop, Scene, find_owners, random_backdrop
-from .things import Pose, Thing, footprint, random_thing
+from .scene import Backdrop, Scene, count_pixels, random_backdrop, random_light
+from .things import Pose, Thing, random_thing
 
 _MAX_THINGS = 6
 _FRACTION_OF_TRAVELLERS = 0.45  # things that leave the image and come back
@@ -89,13 +89,13 @@ def random_clip(rng: np.random.Generator, size: int, frames: int) -> Clip:
     centre = (whole - 1) / 2
     swings = [(margin * rng.random(), rng.uniform(40, 120), rng.uniform(0, 6.3)) for _ in "xy"]
     drift = Motion(*(Swing(centre, *swing) for swing in swings))
-    angle = rng.uniform(-np.pi, 0)  # from above
+    light = random_light(rng)
     return Clip(
         backdrop=random_backdrop(rng, whole, whole, unit),
         things=tuple(things[i] for i in keep),
         motions=tuple(motions[i] for i in keep),
         drift=drift,
-        light=np.float32([np.cos(angle), np.sin(angle)]),
+        light=light,
         grain=rng.uniform(0.008, 0.03),
         size=size,
     )
@@ -126,8 +126,6 @@ def _recognisable(things: list[Thing], motions: list[Motion], size: int, frames:
     """Return the indices of the things that show enough of themselves in some frames."""
     seen = np.zeros(len(things), int)
     for frame in range(frames):
-        prints = [footprint(t, m.at(frame), size, size) for t, m in zip(things, motions)]
-        owner = find_owners(prints, (size, size))
-        visible = np.bincount(owner.ravel(), minlength=len(things) + 1)[1:]
-        seen += visible >= [max(_MIN_VISIBLE_FRACTION * p.area, 1) for p in prints]
+        visible, whole = count_pixels(things, [motion.at(frame) for motion in motions], size)
+        seen += visible >= np.maximum(_MIN_VISIBLE_FRACTION * whole, 1)
     return [i for i in range(len(things)) if seen[i] >= min(_MIN_FRAMES, frames)]

@@ -1,5 +1,6 @@
 """Compose scenes: wavy regions of stuff behind, things in painter's order before them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,9 +115,10 @@ def random_scene(rng: np.random.Generator, size: int) -> Scene:
     for _ in range(0 if empty else rng.integers(1, _MAX_THINGS + 1)):
         things.append(random_thing(rng, unit))
         poses.append(_random_pose(rng, size, things, poses))
-    angle = rng.uniform(-np.pi, 0)  # from above
-    light = np.float32([np.cos(angle), np.sin(angle)])
-    keep = _recognisable(things, poses, size, unit)
+    light = random_light(rng)
+    visible, whole = count_pixels(things, poses, size)
+    limits = np.maximum(_MIN_VISIBLE_FRACTION * whole, _MIN_VISIBLE_PIXELS * unit**2)
+    keep = np.flatnonzero(visible >= limits)
     return Scene(
         backdrop=backdrop,
         things=tuple(things[i] for i in keep),
@@ -147,16 +149,21 @@ def _random_pose(
     return Pose(float(x), float(y), float(angle))
 
 
-def _recognisable(things: list[Thing], poses: list[Pose], size: int, unit: float) -> list[int]:
-    """Return the indices of the things that show enough of themselves."""
+def random_light(rng: np.random.Generator) -> Array:
+    """Draw the direction (x, y) towards the light, which comes from above."""
+    angle = rng.uniform(-np.pi, 0)
+    return np.float32([np.cos(angle), np.sin(angle)])
+
+
+def count_pixels(things: Sequence[Thing], poses: Sequence[Pose], size: int) -> tuple[Array, Array]:
+    """Return how many pixels of each thing an image shows, and how many the whole thing has."""
     prints = [footprint(thing, pose, size, size) for thing, pose in zip(things, poses)]
-    owner = find_owners(prints, (size, size))
+    owner = _find_owners(prints, (size, size))
     visible = np.bincount(owner.ravel(), minlength=len(things) + 1)[1:]
-    limits = [max(_MIN_VISIBLE_FRACTION * p.area, _MIN_VISIBLE_PIXELS * unit**2) for p in prints]
-    return [i for i in range(len(things)) if visible[i] >= limits[i]]
+    return visible, np.array([where.area for where in prints])
 
 
-def find_owners(prints: list[Footprint], shape: tuple[int, int]) -> Array:
+def _find_owners(prints: list[Footprint], shape: tuple[int, int]) -> Array:
     """Return which thing each pixel shows, (H, W) uint8: 0 for none, i + 1 for thing i."""
     owner = np.zeros(shape, np.uint8)
     for index, where in enumerate(prints, start=1):
@@ -180,7 +187,7 @@ def render(scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
     image *= _lamp(height, width, scene.light)
     image += rng.standard_normal(image.shape, np.float32) * np.float32(scene.grain)
     pixels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
-    return pixels, find_owners(prints, (height, width))
+    return pixels, _find_owners(prints, (height, width))
 
 
 def _lamp(height: int, width: int, light: Array) -> Array:

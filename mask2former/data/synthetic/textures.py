@@ -81,7 +81,7 @@ def sky(rng: np.random.Generator, height: int, width: int, unit: float) -> Array
     """Draw a vertical gradient with flat-bottomed drifts of cloud."""
     upper, lower = _pick(rng, _SKIES)
     y = np.linspace(0, 1.3, height, dtype=np.float32)[:, None]
-    image = _mix(upper, lower, np.clip(np.broadcast_to(y, (height, width)), 0, 1))
+    image = _mix(upper, lower, np.clip(y, 0, 1))
     stretched = _fractal(rng, height * 2, width, 30 * unit)[::2]
     clouds = _smoothstep(0.1, 1.6, stretched + rng.uniform(-0.7, 0.4))
     return _mix(image, np.float32(0.55) * lower + np.float32(0.45), clouds * rng.uniform(0.5, 0.95))
@@ -116,8 +116,7 @@ def water(rng: np.random.Generator, height: int, width: int, unit: float) -> Arr
     wave = np.sqrt(depth + np.float32(0.05)) * np.float32(rng.uniform(80, 130))
     ripples = np.sin(wave * np.float32(height / (128 * unit)) ** 0.5 + drift * np.float32(1.6))
     ripples = ripples * (1 + noise(rng, height, width, (3 * unit, 14 * unit)) * np.float32(0.5))
-    image = _mix(far, near, np.broadcast_to(depth, (height, width)))
-    image += np.float32(0.07) * ripples[..., None]
+    image = _mix(far, near, depth) + np.float32(0.07) * ripples[..., None]
     glints = _smoothstep(1.5, 2.3, ripples + noise(rng, height, width, (1.5 * unit, 5 * unit)))
     return _mix(image, np.ones(3, np.float32), glints * np.float32(0.7))
 
@@ -151,8 +150,5 @@ def _to_multiple(x: Array, step: float) -> Array:
 
 
 TEXTURES: dict[str, Callable[[np.random.Generator, int, int, float], Array]] = {
-    "sky": sky,
-    "grass": grass,
-    "water": water,
-    "wall": wall,
+    texture.__name__: texture for texture in (sky, grass, water, wall)
 }

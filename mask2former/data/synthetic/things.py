@@ -17,67 +17,35 @@ _SUPERSAMPLING = 4  # samples a pixel, in each direction
 _FRACTION_BITS = 6  # of the coordinates that OpenCV takes as integers
 
 
-def _polygon(angles: Array, radii: Array | float = 1.0) -> Array:
-    return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], axis=-1)
+def _corners(count: int, radius: Array | float) -> Array:
+    """Return the corners of a regular polygon, or a star of several radii, from the top on."""
+    angles = np.arange(count) * 2 * np.pi / count - np.pi / 2
+    return np.stack([np.cos(angles) * radius, np.sin(angles) * radius], axis=-1)
 
 
-def _circle(radius: float = 1.0) -> Array:
-    return _polygon(np.linspace(0, 2 * np.pi, 72, endpoint=False), radius)
-
-
-def _star() -> Array:
-    angles = np.arange(10) * np.pi / 5 - np.pi / 2
-    return _polygon(angles, np.where(np.arange(10) % 2 == 0, 1.15, 0.52))
-
-
-def _cross() -> Array:
-    arm, end = 0.34, 1.0
-    quarter = np.array([[arm, arm], [arm, end], [-arm, end]])
-    turns = [np.array([[0, -1], [1, 0]])] * 3
-    corners = [quarter]
-    for turn in turns:
-        corners.append(corners[-1] @ turn.T)
-    return np.concatenate(corners)
-
-
-def _corners(count: int, radius: float) -> Array:
-    return _polygon(np.arange(count) * 2 * np.pi / count - np.pi / 2, radius)
+def _cross(arm: float) -> Array:
+    quarter = np.array([[arm, arm], [arm, 1.0], [-arm, 1.0]])
+    turns = (np.array([[x, -y], [y, x]]) for x, y in ((1, 0), (0, 1), (-1, 0), (0, -1)))
+    return np.concatenate([quarter @ turn.T for turn in turns])
 
 
 # Contours around the origin with a radius near 1, x to the right and y down, filled by the even-odd
 # rule, so that the second contour of a ring is its hole.
 OUTLINES: dict[str, tuple[Array, ...]] = {
-    "disc": (_circle(0.95),),
+    "disc": (_corners(72, 0.95),),
     "square": (_corners(4, 1.2),),
     "triangle": (_corners(3, 1.25),),
-    "star": (_star(),),
-    "ring": (_circle(1.0), _circle(0.55)),
-    "cross": (_cross(),),
+    "star": (_corners(10, np.tile([1.15, 0.52], 5)),),
+    "ring": (_corners(72, 1.0), _corners(72, 0.55)),
+    "cross": (_cross(0.34),),
 }
 
-
-def _plain(u: Array, v: Array, period: float) -> Array:
-    return np.zeros_like(u)
-
-
-def _stripes(u: Array, v: Array, period: float) -> Array:
-    return np.sin(u * (2 * np.pi / period))
-
-
-def _rings(u: Array, v: Array, period: float) -> Array:
-    return np.sin(np.hypot(u, v) * (2 * np.pi / period))
-
-
-def _checks(u: Array, v: Array, period: float) -> Array:
-    return np.sin(u * (2 * np.pi / period)) * np.sin(v * (2 * np.pi / period)) * 1.5
-
-
-# In coordinates that turn with the thing; above 0 the accent colour shows.
+# In coordinates that turn with the thing; k is in radians a pixel. Above 0 the accent colour shows.
 _PATTERNS: dict[str, Callable[[Array, Array, float], Array]] = {
-    "plain": _plain,
-    "stripes": _stripes,
-    "rings": _rings,
-    "checks": _checks,
+    "plain": lambda u, v, k: np.zeros_like(u),
+    "stripes": lambda u, v, k: np.sin(u * k),
+    "rings": lambda u, v, k: np.sin(np.hypot(u, v) * k),
+    "checks": lambda u, v, k: np.sin(u * k) * np.sin(v * k) * 1.5,
 }
 
 
@@ -218,7 +186,7 @@ def paint(image: Array, thing: Thing, pose: Pose, where: Footprint, light: Array
     y -= np.float32(pose.y)
     cos, sin = np.float32(np.cos(pose.angle)), np.float32(np.sin(pose.angle))
     wave = np.float32(thing.period * radius)  # pixels
-    pattern = _PATTERNS[thing.pattern](x * cos + y * sin, y * cos - x * sin, wave)
+    pattern = _PATTERNS[thing.pattern](x * cos + y * sin, y * cos - x * sin, 2 * np.pi / wave)
     accent = np.clip(pattern * (wave / 6), 0, 1)
     body, second, edge = (np.float32(c) for c in (thing.colour, thing.accent, thing.edge))
     colour = body + (second - body) * accent[..., None]

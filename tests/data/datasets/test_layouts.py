@@ -13,7 +13,7 @@ from detectron2.utils.events import EventStorage
 import mask2former.data.datasets as datasets
 from mask2former.config import load_config
 from mask2former.data import build_test_loader, build_train_loader, register_custom
-from mask2former.data.preparation import ade20k, ade20k_full, coco, mapillary_vistas
+from mask2former.data.preparation import ade20k, coco
 from mask2former.evaluation import build_evaluator
 from tests.data import fakes
 
@@ -48,7 +48,7 @@ LAYOUTS = [
         "ade20k_full_sem_seg_train",
         "ade20k_full_sem_seg_val",
         fakes.ade20k_full,
-        (ade20k_full.prepare,),
+        (ade20k.prepare_full,),
         SEMANTIC,
     ),
     ("coco_2017_train", "coco_2017_val", fakes.coco_panoptic, (), COCO_INSTANCE),
@@ -91,7 +91,7 @@ LAYOUTS = [
         "mapillary_vistas_instance_train",
         "mapillary_vistas_instance_val",
         fakes.mapillary_vistas,
-        (mapillary_vistas.prepare_instances,),
+        (coco.prepare_mapillary_instances,),
         COCO_INSTANCE,
     ),
 ]

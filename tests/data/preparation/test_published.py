@@ -11,7 +11,7 @@ from pycocotools import mask as mask_util
 
 import mask2former.data.datasets as datasets
 from mask2former.data.categories import load_categories
-from mask2former.data.preparation import ade20k, ade20k_full, coco, mapillary_vistas
+from mask2former.data.preparation import ade20k, coco
 from tests.data import fakes
 
 
@@ -116,7 +116,7 @@ def test_ade20k_out_of_range(root):
 def test_ade20k_full(root):
     fakes.ade20k_full(root)
     for split in ("train", "val"):
-        ade20k_full.prepare(root, split)
+        ade20k.prepare_full(root, split)
     (record,) = DatasetCatalog.get("ade20k_full_sem_seg_val")
     labels = _read(record["sem_seg_file_name"])
     assert labels.dtype == np.uint16
@@ -128,10 +128,10 @@ def test_ade20k_full_json_in_latin_1_and_broken(root):
     fakes.ade20k_full(root)
     (path,) = root.glob("**/training/**/*.json")
     path.write_bytes(path.read_text().replace("nobody", "\u00e9").encode("latin-1"))
-    ade20k_full.prepare(root, "train")
+    ade20k.prepare_full(root, "train")
     path.write_text('{"annotation": {}}')
     with pytest.raises(ValueError, match=r"ADE_train_00000001.json: expected annotation.object"):
-        ade20k_full.prepare(root, "train", overwrite=True)
+        ade20k.prepare_full(root, "train", overwrite=True)
 
 
 # COCO
@@ -220,7 +220,7 @@ def test_coco_stuff_10k_errors(root):
 def test_mapillary_vistas(root):
     fakes.mapillary_vistas(root)
     for split in ("train", "val"):
-        mapillary_vistas.prepare_instances(root, split)
+        coco.prepare_mapillary_instances(root, split)
     (record,) = DatasetCatalog.get("mapillary_vistas_instance_val")
     names = MetadataCatalog.get("mapillary_vistas_instance_val").thing_classes
     rows = [(names[a["category_id"]], a["bbox"]) for a in record["annotations"]]
@@ -246,10 +246,10 @@ def test_mapillary_vistas(root):
         (fakes.ade20k, ade20k.prepare_semantic, "**/annotations_detectron2/training/*.png"),
         (fakes.ade20k, ade20k.prepare_panoptic, "*/ade20k_panoptic_train.json"),
         (fakes.ade20k, ade20k.prepare_instances, "*/ade20k_instance_train.json"),
-        (fakes.ade20k_full, ade20k_full.prepare, "**/annotations_detectron2/training/*.tif"),
+        (fakes.ade20k_full, ade20k.prepare_full, "**/annotations_detectron2/training/*.tif"),
         (fakes.coco_panoptic, coco.prepare_semantic, "coco/panoptic_semseg_train2017/*.png"),
         (fakes.coco_stuff_10k, coco.prepare_stuff_10k, "**/annotations_detectron2/train/*.png"),
-        (fakes.mapillary_vistas, mapillary_vistas.prepare_instances, "**/instances_train.json"),
+        (fakes.mapillary_vistas, coco.prepare_mapillary_instances, "**/instances_train.json"),
     ],
 )
 def test_a_second_run_keeps_what_is_there_unless_told(tmp_path, fake, prepare, target):

@@ -1,22 +1,23 @@
-"""The shapes dataset: what is drawn, and whether its annotation files agree with it."""
+"""The files of the shapes dataset, images and clips, and whether their annotations agree."""
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from mask2former.data.categories import load_categories
-from mask2former.data.synthetic import images, write_shapes
-from mask2former.data.synthetic.scene import Scene, random_backdrop, random_scene, render
+from mask2former.data.datasets.ytvis import register_ytvis
+from mask2former.data.synthetic import write_shapes, writer
 from mask2former.data.synthetic.textures import TEXTURES
-from mask2former.data.synthetic.things import OUTLINES, Pose, footprint, random_thing
+from mask2former.data.synthetic.things import OUTLINES
 
 TINY = {"train": 3, "val": 2, "size": 32}
+TINY_CLIPS = {"train": 2, "val": 1, "size": 32, "frames": 5}
 
 
 def _tree(root: Path) -> dict[str, str]:
@@ -24,108 +25,10 @@ def _tree(root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def _thing(kind: str, radius: float = 10.0):
-    thing = random_thing(np.random.default_rng(0), unit=1.0)
-    return replace(thing, kind=kind, radius=radius, aspect=1.0)
-
-
-# Drawing: values worked out by hand
-
-
-@pytest.mark.parametrize(
-    ("kind", "area"),
-    [
-        ("disc", np.pi * 9.5**2),
-        ("square", 2 * 12.0**2),  # corners at 1.2 radii
-        ("triangle", 3 * np.sqrt(3) / 4 * 12.5**2),
-        ("star", 10 * 0.5 * 11.5 * 5.2 * np.sin(np.pi / 5)),
-        ("ring", np.pi * (10.0**2 - 5.5**2)),
-        ("cross", 2 * 20.0 * 6.8 - 6.8**2),
-    ],
-)
-def test_area_is_that_of_the_outline(kind, area):
-    where = footprint(_thing(kind), Pose(32.3, 31.8, 0.4), 64, 64)
-    assert where.cover.sum() == pytest.approx(area, rel=0.02)
-    assert where.mask.sum() == where.area
-    assert where.area == pytest.approx(area, rel=0.03)
-
-
-def test_square_fills_the_pixels_it_covers():
-    """Corners at 1.2 radii: turned by 45 degrees, a radius of 5 / 1.2 * sqrt(2) gives side 10."""
-    square = _thing("square", radius=5 * np.sqrt(2) / 1.2)
-    where = footprint(square, Pose(20.0, 16.0, np.pi / 4), 40, 40)
-    mask = np.zeros((40, 40), bool)
-    mask[where.rows, where.cols] = where.mask
-    rows, cols = np.nonzero(mask)
-    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (11, 20, 15, 24)
-    assert mask.sum() == 100
-
-
-def test_ring_has_a_hole_and_disc_has_none():
-    for kind, filled in (("ring", False), ("disc", True)):
-        where = footprint(_thing(kind), Pose(20.5, 20.5, 0.0), 41, 41)
-        assert where.mask[20 - where.rows.start, 20 - where.cols.start] == filled
-
-
-@pytest.mark.parametrize("pose", [Pose(-40, 20, 0), Pose(20, -40, 0), Pose(90, 90, 0)])
-def test_a_thing_outside_of_the_image_has_an_empty_footprint(pose):
-    assert footprint(_thing("disc"), pose, 48, 48).cover.size == 0
-
-
-def test_the_border_cuts_a_thing():
-    where = footprint(_thing("disc"), Pose(0.0, 24.0, 0.0), 48, 48)
-    assert where.mask.sum() == pytest.approx(where.area / 2, rel=0.05)
-
-
-def test_later_things_hide_earlier_ones():
-    rng = np.random.default_rng(0)
-    scene = Scene(
-        backdrop=random_backdrop(rng, 48, 48, 48 / 128),
-        things=(_thing("disc", 12), _thing("disc", 6)),
-        poses=(Pose(24, 24, 0), Pose(24, 24, 0)),
-        light=np.float32([0, -1]),
-        grain=0.0,
-    )
-    _, owner = render(scene, rng)
-    assert owner[24, 24] == 2
-    assert owner[24, 24 - 9] == 1
-    assert owner[0, 0] == 0
-
-
-# Scenes: invariants
-
-
-@pytest.mark.parametrize("texture", TEXTURES.values(), ids=TEXTURES)
-def test_textures_stay_near_the_range_and_vary(texture):
-    image = texture(np.random.default_rng(1), 40, 56, 0.5)
-    assert image.shape == (40, 56, 3) and image.dtype == np.float32
-    assert np.isfinite(image).all() and image.min() > -0.6 and image.max() < 1.6
-    assert image.std() > 0.01
-
-
-def test_some_scenes_are_empty_and_all_things_can_be_recognised():
-    """10 expected of 200; three standard deviations are 9."""
-    empty = 0
-    for index in range(200):
-        rng = np.random.default_rng([3, index])
-        scene = random_scene(rng, 32)
-        empty += not scene.things
-        if index < 40:
-            _, owner = render(scene, rng)
-            for number, (thing, pose) in enumerate(zip(scene.things, scene.poses), start=1):
-                visible = (owner == number).sum()
-                assert visible >= 0.25 * footprint(thing, pose, 32, 32).area
-                assert visible > 0
-    assert 1 <= empty <= 19
-
-
 def test_every_class_is_in_the_table_and_is_drawn():
     categories = load_categories("shapes")
     assert [c["name"] for c in categories if c["isthing"]] == list(OUTLINES)
     assert [c["name"] for c in categories if not c["isthing"]] == list(TEXTURES)
-
-
-# Files
 
 
 def _read(root: Path, kind: str, split: str = "train") -> dict:
@@ -220,14 +123,18 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
         write_shapes(tmp_path, workers=1, **TINY)
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_what_was_there(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "write_annotations", stop)
-    with pytest.raises(KeyboardInterrupt):
-        write_shapes(tmp_path, workers=1, **TINY)
-    assert list(tmp_path.iterdir()) == []
+    write_shapes(tmp_path / "full", workers=1, **TINY)
+    before = _tree(tmp_path)
+    monkeypatch.setattr(writer, "_annotate_images", stop)
+    for folder in ("empty", "full"):
+        with pytest.raises(KeyboardInterrupt):
+            write_shapes(tmp_path / folder, workers=1, overwrite=True, **TINY)
+    assert _tree(tmp_path) == before
+    assert not list(tmp_path.glob("*/.*")) and not list((tmp_path / "empty").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -242,3 +149,93 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
 def test_arguments_out_of_range(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         write_shapes(tmp_path, **{**TINY, **change})
+
+
+# Clips
+
+
+@pytest.fixture(scope="module")
+def clips_root(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("datasets")
+    write_shapes(path, video=True, seed=2, train=6, val=2, size=48, frames=12, workers=1)
+    return path
+
+
+def _read_clips(root: Path, split: str = "train") -> dict:
+    return json.loads((root / "shapes_video" / f"{split}.json").read_text())
+
+
+def test_annotations_have_one_entry_a_frame(clips_root):
+    content = _read_clips(clips_root)
+    assert [v["length"] for v in content["videos"]] == [12] * 6
+    assert len({a["id"] for a in content["annotations"]}) == len(content["annotations"]) > 6
+    shown = 0
+    for annotation in content["annotations"]:
+        rows = zip(annotation["segmentations"], annotation["bboxes"], annotation["areas"])
+        for segmentation, box, area in list(rows):
+            assert (segmentation is None) == (box is None) == (area is None)
+            if segmentation is not None:
+                mask = mask_util.decode(segmentation)
+                assert mask.shape == (48, 48) and mask.sum() == area
+                ys, xs = np.nonzero(mask)
+                assert box == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+                shown += 1
+        assert any(annotation["segmentations"])
+    assert shown > 50
+
+
+def test_masks_of_a_frame_do_not_overlap(clips_root):
+    content = _read_clips(clips_root)
+    for video in content["videos"]:
+        objects = [a for a in content["annotations"] if a["video_id"] == video["id"]]
+        for frame in range(12):
+            masks = [o["segmentations"][frame] for o in objects]
+            masks = [mask_util.decode(m).astype(int) for m in masks if m]
+            assert not masks or sum(masks).max() == 1
+
+
+def test_frames_are_where_the_json_says(clips_root):
+    for split, count in (("train", 6), ("val", 2)):
+        videos = _read_clips(clips_root, split)["videos"]
+        assert len(videos) == count
+        for name in videos[-1]["file_names"]:
+            with Image.open(clips_root / "shapes_video" / split / "JPEGImages" / name) as image:
+                assert image.size == (48, 48)
+
+
+def test_registered(clips_root, empty_catalogs):
+    register_ytvis(str(clips_root))
+    records = DatasetCatalog.get("shapes_video_train")
+    assert len(records) == 6 and all(Path(r["file_names"][11]).is_file() for r in records)
+    classes = {a["category_id"] for r in records for a in r["annotations"]}
+    assert classes <= set(range(6)) and len(classes) > 2
+    assert MetadataCatalog.get("shapes_video_val").thing_classes[5] == "cross"
+
+
+def test_missing_clips_name_the_command(tmp_path, empty_catalogs):
+    register_ytvis(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"shapes_video.*prepare_shapes.py --video"):
+        DatasetCatalog.get("shapes_video_val")
+
+
+def test_clips_of_the_same_seed_have_the_same_bytes(tmp_path):
+    for folder, workers in (("a", 1), ("b", 2)):
+        assert write_shapes(tmp_path / folder, video=True, workers=workers, **TINY_CLIPS)
+    files = [sorted(p for p in (tmp_path / f).rglob("*") if p.is_file()) for f in "ab"]
+    assert [p.read_bytes() for p in files[0]] == [p.read_bytes() for p in files[1]]
+    assert len(files[0]) == 3 * 5 + 2 + 1
+    assert write_shapes(tmp_path / "a", video=True, **TINY_CLIPS) is False
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"frames": 0}, "frames has to be 1 or more, not 0"), ({"size": 8}, "size has to be 32 to")],
+)
+def test_arguments_of_clips_out_of_range(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        write_shapes(tmp_path, video=True, **{**TINY_CLIPS, **change})
+
+
+def test_images_have_no_frames(tmp_path):
+    with pytest.raises(ValueError, match="frames are for clips only"):
+        write_shapes(tmp_path, train=1, val=1, size=32, frames=5)
