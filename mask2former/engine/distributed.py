@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from detectron2.engine import create_ddp_model
 from detectron2.engine import launch as launch_on_gpus
 from detectron2.utils import comm
 from torch import nn
@@ -73,13 +74,11 @@ def wrap_model(model: nn.Module) -> nn.Module:
 
     Buffers, such as those of batch norms, are each process's own in training, as in detectron2.
     """
-    if comm.get_world_size() == 1:
-        return model
     device = next(model.parameters()).device
     device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(model, device_ids=device_ids, **{flag: False})  # type: ignore[arg-type]
+    return create_ddp_model(model, device_ids=device_ids, **{flag: False})
 
 
 def _join_torchrun(on_gpu: bool) -> None:

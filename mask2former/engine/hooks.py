@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
@@ -131,14 +130,12 @@ class StopOnSignal(HookBase):
     _signals = (signal.SIGINT, signal.SIGTERM)
     _grace_s = 3.0  # torchrun repeats a Ctrl-C that the terminal has sent to the workers already
 
-    def __init__(self, checkpointer: Any, device: torch.device | str = "cpu") -> None:
+    def __init__(self, checkpointer: Any) -> None:
         """
         Args:
             checkpointer: with detectron2's ``save(name, **extra)`` and ``get_checkpoint_file()``.
-            device: where the processes exchange tensors: CUDA for NCCL.
         """
         self._checkpointer = checkpointer
-        self._device = device
         self._received = 0
         self._received_at = 0.0
         self._last_done: int | None = None
@@ -154,7 +151,7 @@ class StopOnSignal(HookBase):
 
     def after_step(self) -> None:
         self._last_done = self.trainer.iter
-        self._received = _max_over_processes(self._received, self._device)
+        self._received = max(comm.all_gather(self._received))
         if self._received:
             self._save()
             comm.synchronize()  # the others must not exit, and so end the group, during the save
@@ -206,11 +203,3 @@ class StopOnSignal(HookBase):
 
 class _StoppedNow(SystemExit):
     """Raised by the signal handler where training may be left at once."""
-
-
-def _max_over_processes(number: int, device: torch.device | str) -> int:
-    if comm.get_world_size() == 1:
-        return number
-    tensor = torch.tensor(number, device=device)
-    dist.all_reduce(tensor, dist.ReduceOp.MAX)
-    return int(tensor)

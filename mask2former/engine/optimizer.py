@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
 from torch import nn
 
 _NORMS = (
@@ -65,7 +65,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     if not settings:
         raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient")
-    groups, order = _merge_groups(settings)
+    groups = reduce_param_groups(
+        [{"params": [s.parameter], "lr": s.lr, "weight_decay": s.weight_decay} for s in settings]
+    )
+    positions = {setting.parameter: i for i, setting in enumerate(settings)}
+    order = [positions[parameter] for group in groups for parameter in group["params"]]
     optimizer = _make_optimizer(cfg, groups)
     optimizer.register_load_state_dict_pre_hook(partial(_regroup_saved_state, order=order))
     return optimizer
@@ -115,22 +119,6 @@ def _lr_scales(model: nn.Module) -> dict[str, float]:
             own = module.lr_scales().items()
             scales |= {f"{prefix}.{name}" if prefix else name: scale for name, scale in own}
     return scales
-
-
-def _merge_groups(settings: list[ParameterSetting]) -> tuple[list[dict[str, Any]], list[int]]:
-    """Group equal settings.
-
-    Returns the groups, in the order in which their first parameter comes, and for every parameter
-    of the groups, one group after the other, its position in ``settings``.
-    """
-    members: dict[tuple[float, float], list[int]] = {}
-    for position, setting in enumerate(settings):
-        members.setdefault((setting.lr, setting.weight_decay), []).append(position)
-    groups = [
-        {"params": [settings[i].parameter for i in positions], "lr": lr, "weight_decay": decay}
-        for (lr, decay), positions in members.items()
-    ]
-    return groups, list(itertools.chain.from_iterable(members.values()))
 
 
 def _make_optimizer(cfg: CfgNode, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

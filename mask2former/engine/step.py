@@ -1,5 +1,13 @@
-"""One training step, in float32 or under autocast, in one process or several."""
+"""One training step, in float32 or under autocast, and the order of the data over all steps.
 
+detectron2's training samplers make an endless stream of indices from one seed. With the same seed
+and the indices used so far left out, a resumed run sees the images that the interrupted one would
+have seen next: exactly so without loader workers and without aspect-ratio grouping, else to within
+the few batches that workers and groups hold ready. Random numbers of augmentations and of the model
+are not restored.
+"""
+
+import itertools
 import logging
 import math
 import time
@@ -8,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +118,8 @@ class TrainStep(TrainerBase):
 
     def _record(self, losses: Mapping[str, Tensor], data_time: float) -> None:
         """Put the losses, as means over the processes, and the longest wait into the storage."""
-        waited = torch.tensor(data_time, device=self.device)
-        row = torch.stack([*(loss.detach() for loss in losses.values()), waited])
-        rows = _gather(row).tolist()  # the one wait for the device in a step
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        rows = comm.all_gather([*values.tolist(), data_time])  # the one wait for the device
         names = list(losses)
         bad = [
             f"{name} is {r[i]}" + (f" in process {rank}" if len(rows) > 1 else "")
@@ -143,10 +150,50 @@ class TrainStep(TrainerBase):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
-def _gather(row: Tensor) -> Tensor:
-    """Stack a row (N,) of each process to (processes, N), in every process."""
-    if comm.get_world_size() == 1:
-        return row[None]
-    rows = [torch.empty_like(row) for _ in range(comm.get_world_size())]
-    dist.all_gather(rows, row)
-    return torch.stack(rows)
+class _SkippingSampler(Sampler[int]):
+    """The indices of another sampler without the first ``count``."""
+
+    def __init__(self, sampler: Sampler[int], count: int) -> None:
+        self.sampler = sampler
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(iter(self.sampler), self.count, None)
+
+
+def get_sampler_seed(data_loader: Any) -> int | None:
+    """Return the seed of the stream behind ``data_loader``, or None where it has none."""
+    source = _find_source(data_loader)
+    return None if source is None else getattr(source.sampler, "_seed", None)
+
+
+def resume_data_order(data_loader: Any, seed: int | None, count: int) -> bool:
+    """Seed the stream behind ``data_loader`` anew and leave out what was used already.
+
+    To be called before the loader is first iterated.
+
+    Args:
+        seed: what `get_sampler_seed` returned in the interrupted run.
+        count: images that this process (not all processes) has used.
+
+    Returns:
+        False, with a line in the log, if the loader's sampler is of an unknown kind; its order then
+        starts anew.
+    """
+    source = _find_source(data_loader)
+    if seed is None or source is None or not hasattr(source.sampler, "_seed"):
+        logger.info("The order of the training data starts anew: its sampler cannot be resumed")
+        return False
+    source.sampler._seed = seed  # detectron2's samplers offer no other way
+    source.sampler = _SkippingSampler(source.sampler, count)
+    return True
+
+
+def _find_source(data_loader: Any) -> Any:
+    """Return what holds the training sampler: the innermost ``dataset`` that has one."""
+    found, node = None, getattr(data_loader, "dataset", None)
+    while node is not None:
+        if isinstance(getattr(node, "sampler", None), Sampler):
+            found = node
+        node = getattr(node, "dataset", None)
+    return found

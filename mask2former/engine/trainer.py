@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventStorage, EventWriter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
@@ -21,7 +21,6 @@ from ..data import loaders
 from ..evaluation import build_evaluator
 from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device
-from .data_order import get_sampler_seed, resume_data_order
 from .defaults import only_in_file, validate
 from .distributed import wrap_model
 from .evaluation import (
@@ -35,7 +34,7 @@ from .evaluation import (
 )
 from .hooks import EvalHook, LRScheduler, PeriodicCheckpointer, ProgressPrinter, StopOnSignal
 from .optimizer import build_optimizer
-from .step import TrainStep, choose_autocast_dtype
+from .step import TrainStep, choose_autocast_dtype, get_sampler_seed, resume_data_order
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +86,8 @@ class Trainer(DefaultTrainer):
         """Load the last checkpoint of OUTPUT_DIR with ``resume``, where there is one.
 
         Model, optimizer, schedule, iteration and the order of the data then go on where they were
-        (see `data_order`); random numbers go on with a new seed. Otherwise MODEL.WEIGHTS are loaded
-        and training starts at iteration 0.
+        (see `resume_data_order`); random numbers go on with a new seed. Otherwise MODEL.WEIGHTS are
+        loaded and training starts at iteration 0.
         """
         if resume and not self.checkpointer.has_checkpoint():
             logger.info("There is no checkpoint in %s to resume from", self.cfg.OUTPUT_DIR)
@@ -117,27 +116,16 @@ class Trainer(DefaultTrainer):
             SystemExit: with 130 or 143, after SIGINT or SIGTERM.
         """
         logger.info("Training from iteration %d to %d", self.start_iter, self.max_iter)
-        # detectron2's loop, but that it does not log the errors that it passes on
-        self.iter = self.start_iter
-        with EventStorage(self.start_iter) as self.storage:
-            try:
-                self.before_train()
-                for iteration in range(self.start_iter, self.max_iter):
-                    self.iter = iteration
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                self.iter = self.max_iter  # tells the hooks that all went well
-            finally:
-                self.after_train()
+        # It would log the errors that it passes on, and that it starts.
+        logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
+        TrainerBase.train(self, self.start_iter, self.max_iter)
         if comm.is_main_process():
             verify_results(self.cfg, self._last_eval_results)
         return self._last_eval_results
 
     def run_step(self) -> None:
-        self._trainer.iter = self.iter
         try:
-            self._trainer.run_step()
+            super().run_step()
         except FloatingPointError as error:
             last = self.checkpointer.get_checkpoint_file() or "none yet"
             raise FloatingPointError(
@@ -148,7 +136,7 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """Return the hooks in the order in which they run: first state, then reports on it."""
         cfg = self.cfg
-        stop = StopOnSignal(self.checkpointer, next(self.model.parameters()).device)
+        stop = StopOnSignal(self.checkpointer)
 
         def evaluate() -> dict[str, Any]:
             with stop.interruptible():
