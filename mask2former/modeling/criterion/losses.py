@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...ops.assignment import Pairs
-from ...ops.linear import linear
 from ...ops.point_sampling import look_up_masks, sample_masks
 
 
@@ -92,9 +91,9 @@ def pairwise_mask_costs(
             probs * keep,
             point_targets * keep,
         )
-    bce = (negative[:, None] - linear(point_logits, point_targets)) / points
+    bce = (negative[:, None] - point_logits @ point_targets.T) / points
     total = probs.sum(1)[:, None] + point_targets.sum(1)
-    dice = 1 - (2 * linear(probs, point_targets) + 1) / (total + 1)
+    dice = 1 - (2 * (probs @ point_targets.T) + 1) / (total + 1)
     return bce, dice
 
 
