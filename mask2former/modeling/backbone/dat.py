@@ -3,43 +3,23 @@
 Source: Vision Transformer with Deformable Attention, Xia et al. 2022.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import accumulate
+from functools import partial
+from itertools import zip_longest
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from ...layers import LinearSequential
 from .dat_attention import LocalAttention, SampledKeyAttention, named_norm
+from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
 
-_STAGE_NAMES = ("res2", "res3", "res4", "res5")
 _OFFSET_KERNELS = (9, 7, 5, 3)  # of the convolutions that key positions come from, by stage
 _PATCH = 4
-
-
-class PatchNorm(nn.Sequential):
-    """Map each square patch of pixels to one, by a convolution and a LayerNorm."""
-
-    def __init__(self, in_dim: int, dim: int, patch: int, bias: bool):
-        conv = nn.Conv2d(in_dim, dim, patch, stride=patch, bias=bias)
-        super().__init__(conv, named_norm(dim))
-        self.patch = patch
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C), zero-padded to whole patches, to (B, H/patch, W/patch, C')."""
-        conv, norm = self
-        (height, width), patch = x.shape[1:3], self.patch
-        x = F.pad(x, (0, 0, 0, -width % patch, 0, -height % patch)).permute(0, 3, 1, 2)
-        return norm(conv(x.contiguous()).permute(0, 2, 3, 1))
 
 
 class DATStage(nn.Module):
@@ -94,12 +74,8 @@ class DATStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C) to (B, H, W, C)."""
-        for i in range(len(self.attns)):
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(self._block, i, x, use_reentrant=False)
-            else:
-                x = self._block(i, x)
-        return x
+        blocks = [partial(self._block, i) for i in range(len(self.attns))]
+        return run_blocks(blocks, x, self.checkpointing)
 
 
 def _mlp(dim: int, hidden: int) -> nn.Sequential:
@@ -110,7 +86,7 @@ def _mlp(dim: int, hidden: int) -> nn.Sequential:
 
 
 @BACKBONE_REGISTRY.register()
-class D2DAT(Backbone):
+class D2DAT(StagedBackbone):
     """DAT that emits the outputs of its stages as res2 to res5.
 
     Images of any size work. Maps are zero-padded to whole windows and patches; the mask of shifted
@@ -132,7 +108,7 @@ class D2DAT(Backbone):
         offset_range: float = 2.0,
         pretrain_img_size: int = 224,
         drop_path: float = 0.2,
-        out_features: Sequence[str] = _STAGE_NAMES,
+        out_features: Sequence[str] = STAGE_NAMES,
         out_norm: bool = False,
         checkpointing: bool = False,
     ):
@@ -141,7 +117,7 @@ class D2DAT(Backbone):
         Args:
             in_channels: channels of the images.
             embed_dim: channels of res2; they double from stage to stage.
-            depths: blocks of each of the four stages.
+            depths: blocks of each stage.
             num_heads: attention heads of each stage.
             groups: of the sampled keys in each stage; below 1 where windows are shifted instead.
             window: side of the attention windows in pixels of the maps.
@@ -156,38 +132,44 @@ class D2DAT(Backbone):
         Raises:
             ValueError: stages that do not exist, not four entries, or widths that do not split.
         """
-        super().__init__()
-        _check(depths, num_heads, groups, pretrain_img_size, out_features)
-        dims = [embed_dim * 2**i for i in range(4)]
-        strides = [_PATCH * 2**i for i in range(4)]
-        self._out_features = [name for name in _STAGE_NAMES if name in out_features]
-        self._out_feature_channels = dict(zip(_STAGE_NAMES, dims))
-        self._out_feature_strides = dict(zip(_STAGE_NAMES, strides))
-
-        self.patch_proj = PatchNorm(in_channels, embed_dim, _PATCH, bias=True)
-        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
+        super().__init__(
+            _PATCH,
+            embed_dim,
+            drop_path,
+            out_features,
+            depths=depths,
+            num_heads=num_heads,
+            groups=groups,
+        )
+        if pretrain_img_size < 32 or pretrain_img_size % 32:
+            raise ValueError(
+                "MODEL.DAT.PRETRAIN_IMG_SIZE must be a positive multiple of 32, the side of the "
+                f"images that the weights were trained on, got {pretrain_img_size}."
+            )
+        conv = nn.Conv2d(in_channels, embed_dim, _PATCH, stride=_PATCH)
+        self.patch_proj = Patches(conv, named_norm(embed_dim))
         self.stages = nn.ModuleList(
             DATStage(
-                dims[i],
+                dim,
                 num_heads[i],
                 window,
                 groups[i],
-                side=pretrain_img_size // strides[i],
+                side=pretrain_img_size // (_PATCH * 2**i),
                 kernel=_OFFSET_KERNELS[i],
                 offset_range=offset_range,
                 mlp_ratio=mlp_ratio,
-                drop_paths=rates[end - depths[i] : end],
+                drop_paths=self.drop_paths[i],
                 checkpointing=checkpointing,
             )
-            for i, end in enumerate(accumulate(depths))
+            for i, dim in enumerate(self.dims)
         )
         self.down_projs = nn.ModuleList(
-            PatchNorm(dim, 2 * dim, patch=2, bias=False) for dim in dims[:-1]
+            Patches(nn.Conv2d(dim, 2 * dim, 2, stride=2, bias=False), named_norm(2 * dim))
+            for dim in self.dims[:-1]
         )
-        for i, (name, dim) in enumerate(zip(_STAGE_NAMES, dims)):
+        for i, (name, dim) in enumerate(zip(STAGE_NAMES, self.dims)):
             if out_norm and name in out_features:
                 self.add_module(f"norm{i}", nn.LayerNorm(dim))
-        self.out_norm = out_norm
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -208,46 +190,10 @@ class D2DAT(Backbone):
             "checkpointing": dat.USE_CHECKPOINT,
         }
 
-    @property
-    def size_divisibility(self) -> int:
-        """The stride of the coarsest stage: 32. Other sizes work too."""
-        return max(self._out_feature_strides.values())
+    def embed(self, images: Tensor) -> Tensor:
+        """Map images (B, H, W, 3) to patches (B, H/4, W/4, C)."""
+        return self.patch_proj(images)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map normalised images (B, 3, H, W) to {name: (B, C, H/stride, W/stride)}, rounded up."""
-        if images.dim() != 4:
-            raise ValueError(f"D2DAT: images must be (B, C, H, W), got {tuple(images.shape)}.")
-        x = self.patch_proj(images.permute(0, 2, 3, 1))
-        features = {}
-        for i, (name, stage) in enumerate(zip(_STAGE_NAMES, self.stages)):
-            x = stage(x)
-            if name in self._out_features:
-                out = getattr(self, f"norm{i}")(x) if self.out_norm else x
-                features[name] = out.permute(0, 3, 1, 2).contiguous()
-            if i < len(self.down_projs):
-                x = self.down_projs[i](x)
-        return features
-
-
-def _check(
-    depths: Sequence[int],
-    num_heads: Sequence[int],
-    groups: Sequence[int],
-    pretrain_img_size: int,
-    out_features: Sequence[str],
-) -> None:
-    for name, values in (("DEPTHS", depths), ("NUM_HEADS", num_heads), ("GROUPS", groups)):
-        if len(values) != len(_STAGE_NAMES):
-            raise ValueError(
-                f"MODEL.DAT.{name} needs one entry for each of four stages, got {list(values)}."
-            )
-    if pretrain_img_size < 32 or pretrain_img_size % 32:
-        raise ValueError(
-            "MODEL.DAT.PRETRAIN_IMG_SIZE must be a positive multiple of 32, the side of the images "
-            f"that the weights were trained on, got {pretrain_img_size}."
-        )
-    if not out_features or not set(out_features) <= set(_STAGE_NAMES):
-        raise ValueError(
-            f"MODEL.DAT.OUT_FEATURES must be some of {list(_STAGE_NAMES)}, "
-            f"got {list(out_features)}."
-        )
+    def parts(self) -> list[tuple[nn.Module, nn.Module | None]]:
+        """Return the stages, each with the projection behind it."""
+        return list(zip_longest(self.stages, self.down_projs))

@@ -200,10 +200,10 @@ def test_config_decides():
     ("options", "message"),
     [
         ({"groups": (-1, -1, 3, 4)}, "32 channels and 4 heads do not split into 3 groups"),
-        ({"num_heads": (1, 2, 4)}, r"NUM_HEADS needs one entry.*got \[1, 2, 4\]"),
+        ({"num_heads": (1, 2, 4)}, r"D2DAT: .*num_heads.* need one entry.*got .*\[1, 2, 4\]"),
         ({"num_heads": (3, 2, 4, 4)}, "8 channels do not split into 3 heads"),
         ({"pretrain_img_size": 100}, "positive multiple of 32, .*got 100"),
-        ({"out_features": ["res6"]}, r"OUT_FEATURES must be some of \['res2'.*got \['res6'\]"),
+        ({"out_features": ["res6"]}, r"out_features must be some of \['res2'.*got \['res6'\]"),
     ],
 )
 def test_impossible_networks_are_refused(options, message):
