@@ -4,8 +4,7 @@ Source: Deformable DETR, Zhu et al. 2021, sections 4.1 and A.4.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -88,9 +87,8 @@ class DeformableAttention(nn.Module):
         else:  # without sums of all queries and positions
             count = _tokens_per_chunk(query)
             parts = zip(*(t.split(count, -2) for t in (query, position, reference)))
-            locations, weights = _join(
-                q, (self._samples(part + at, centre, pixel) for part, at, centre in parts)
-            )
+            samples = [self._samples(part + at, centre, pixel) for part, at, centre in parts]
+            locations, weights = (torch.cat(part, 1) for part in zip(*samples))
         spread = (b, q, self.num_heads, self.num_levels, self.num_points)
         values = linear_of(self.value_proj, value)
         values = values.unflatten(-1, (self.num_heads, -1))  # (B, S, M, C/M)
@@ -132,20 +130,6 @@ def _repeat_pairs(pairs: Tensor, count: int) -> Tensor:
     return torch.stack([x, y], -1).flatten(1)
 
 
-def _join(length: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Concatenate chunks (B, q, ...) of several tensors, each into one (B, length, ...)."""
-    whole: list[Tensor] = []
-    start = 0
-    for part in parts:
-        if not whole and part[0].shape[1] == length:
-            return list(part)
-        whole = whole or [x.new_empty(len(x), length, *x.shape[2:]) for x in part]
-        for target, x in zip(whole, part):
-            target[:, start : start + x.shape[1]] = x
-        start += part[0].shape[1]
-    return whole
-
-
 def _tokens_per_chunk(tokens: Tensor) -> int:
     count = _TOKENS_PER_CHUNK.get(tokens.device.type, _TOKENS_PER_CHUNK_ELSEWHERE)
     return count if tokens.element_size() > 2 else 2 * count
@@ -165,20 +149,9 @@ def _pixel_fractions(
     sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
 ) -> Tensor:
     """Return what a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
-    arguments = (tuple((h, w) for h, w in sizes), heads, points, device)
-    return _new_fractions(*arguments) if is_recorded() else _kept_fractions(*arguments)
-
-
-def _new_fractions(
-    sizes: tuple[tuple[int, int], ...], heads: int, points: int, device: torch.device
-) -> Tensor:
     pixels = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)
     fractions = (1 / pixels)[:, None].expand(-1, points, -1).flatten()
     return fractions.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
-
-
-# Kept, since sending them to a GPU takes longer than using them; usable in a training later.
-_kept_fractions = lru_cache(maxsize=64)(torch.inference_mode(False)(_new_fractions))
 
 
 class DeformableEncoderLayer(nn.Module):

@@ -27,7 +27,10 @@ class FoldedConv2d(Conv2d):
         """Map (B, C, H, W) to (B, C', H', W')."""
         if self.padding_mode != "zeros":
             return super().forward(x)
-        weight, bias, norm = self._folded(x) or (self.weight, self.bias, self.norm)
+        pays = x.device.type == "cpu" or torch.is_grad_enabled()
+        weight, bias, norm = self.weight, self.bias, self.norm
+        if pays and _is_fixed(norm):
+            (weight, bias), norm = self._fold(), None
         x = conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         x = x if norm is None else norm(x)
         return x if self.activation is None else self.activation(x)
@@ -52,13 +55,6 @@ class FoldedConv2d(Conv2d):
         """
         geometry = (self.stride, self.padding, self.dilation, self.groups)
         return conv2d_relu(x, *self._fold(), *geometry, add=add, overwrite=overwrite)
-
-    def _folded(self, x: Tensor) -> tuple[Tensor, Tensor, None] | None:
-        """Return weight and bias of convolution and norm as one, and no norm; None if there is none
-        to fold, or to be folded for x."""
-        if not _is_fixed(self.norm) or not (x.device.type == "cpu" or torch.is_grad_enabled()):
-            return None
-        return *self._fold(), None
 
     def _fold(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of convolution and norm as one."""

@@ -1,22 +1,21 @@
 """Any model of the timm library that gives feature maps as a detectron2 backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...layers import SimpleFeaturePyramid
+from .stages import FreezableBackbone
 
 _PYRAMID_STRIDES = [4, 8, 16, 32]
 
 
-class TimmBackbone(Backbone):
+class TimmBackbone(FreezableBackbone):
     """A timm model without its head; features are named by stride: 4, 8, 16, 32 are res2 to res5.
 
     The features of a plain ViT all have one stride; a `SimpleFeaturePyramid` is made of one.
@@ -113,23 +112,9 @@ class TimmBackbone(Backbone):
             self.register_buffer("scale", std / own_std, persistent=False)
             self.register_buffer("offset", (mean - own_mean) / own_std, persistent=False)
 
-    def train(self, mode: bool = True) -> TimmBackbone:
-        """Set training mode, in which frozen modules stay as in evaluation: no dropped paths."""
-        super().train(mode)
-        for module in self.model.modules():
-            parameters = list(module.parameters())
-            if parameters and not any(p.requires_grad for p in parameters):
-                module.eval()
-        return self
-
     def lr_scales(self) -> dict[str, float]:
         """Return the factor of the learning rate by parameter, for those where it is not 1."""
         return {name: scale for name, scale in self._lr_scales.items() if scale != 1}
-
-    @property
-    def size_divisibility(self) -> int:
-        """The largest stride, with which features of neighbouring levels fit each other."""
-        return max(self._out_feature_strides.values())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map normalised images (B, 3, H, W) to {name: (B, C, H/stride, W/stride)}, rounded up."""

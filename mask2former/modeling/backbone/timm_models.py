@@ -1,7 +1,5 @@
 """Making of timm models that give feature maps of images of any size."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import math
@@ -11,9 +9,10 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-from torch import Tensor, nn
+from timm.models._features import FeatureGetterNet
+from torch import nn
 
-from .timm_weights import load_weight_file
+from .timm_weights import load_weight_file, names_in
 
 _STRIDES = (4, 8, 16, 32)
 # With these, models of one image size take others: their position tables are resized, or their
@@ -41,21 +40,6 @@ class FeatureModel(NamedTuple):
     divisor: int
 
 
-class PlainFeatures(nn.Module):
-    """The patches of one block of a plain ViT as a map, after the model's last norm."""
-
-    def __init__(self, model: nn.Module, block: int):
-        super().__init__()
-        self.model = model
-        self.block = block
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Map (B, 3, H, W) to one map (B, C, H/patch, W/patch)."""
-        return self.model.forward_intermediates(
-            images, indices=[self.block], norm=True, output_fmt="NCHW", intermediates_only=True
-        )
-
-
 def make_model(
     name: str, out_indices: Sequence[int], pretrained: str, in_channels: int, drop_path: float
 ) -> FeatureModel:
@@ -66,43 +50,25 @@ def make_model(
         ValueError: there is no such model, it lacks these features, gives no feature maps, takes
             images of one size only, or does not take an option; or the weights are another model's.
     """
-    _check_name(name)
     whole = _sketch(name, in_chans=in_channels)
-    strides = _strides(name, whole)
-    plain = len(set(strides)) == 1
-    indices = _choose_features(name, strides, out_indices)
-    options = {"in_chans": in_channels, **_any_size_options(whole, strides[0], plain)}
+    indices, plain = _choose_features(name, whole, out_indices)
+    options = {"in_chans": in_channels, **_any_size_options(whole, plain)}
     whole = _sketch(name, **options)
     partitions = [max(m.partition_size) for m in whole.modules() if hasattr(m, "partition_size")]
+    strides = [level["reduction"] for level in whole.feature_info]
     divisor = max(_STRIDES if plain else strides) * max(partitions, default=1)
-    strides = [options.get("patch_size", strides[i]) for i in indices]
     channels = _channels(name, whole, indices, plain, (1, in_channels, divisor, 2 * divisor))
     options |= {"drop_path_rate": drop_path} if drop_path else {}
-    if plain:
-        model = PlainFeatures(_create(name, pretrained, options), indices[0])
-        model.model.prune_intermediate_layers(indices, prune_norm=False, prune_head=True)
+    if plain:  # a block's patches after the model's last norm
+        model = FeatureGetterNet(_create(name, pretrained, options), indices, norm=True)
     else:
         options |= {"features_only": True, "out_indices": indices}
         model = _create(name, pretrained, options)
     if pretrained not in ("", "timm"):
         module = sys.modules[timm.model_entrypoint(name).__module__]
         rename = getattr(module, "checkpoint_filter_fn", None)
-        load_weight_file(pretrained, model, whole, names_in(whole, model), rename)
-    return FeatureModel(model, whole, strides, channels, plain, divisor)
-
-
-def names_in(whole: nn.Module, model: nn.Module) -> dict[str, str]:
-    """Return the names in `whole` of the tensors of a model that extracts features.
-
-    timm's classes for features put a prefix in front, and underscores in place of dots.
-    """
-    spelled = {name.replace("_", "."): name for name in whole.state_dict()}
-    names = {}
-    for own in model.state_dict():
-        for bare in (own, own.removeprefix("model."), own.removeprefix("body.")):
-            if bare.replace("_", ".") in spelled:
-                names[own] = spelled[bare.replace("_", ".")]
-    return names
+        load_weight_file(pretrained, model, whole, rename)
+    return FeatureModel(model, whole, [strides[i] for i in indices], channels, plain, divisor)
 
 
 def layer_indices(model: nn.Module, whole: nn.Module, *, stages: bool) -> dict[str, int]:
@@ -149,18 +115,14 @@ def save_activations(name: str, model: nn.Module) -> None:
         ) from error
 
 
-def _check_name(name: str) -> None:
-    if timm.is_model(name):
-        return
-    near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=5, cutoff=0.5)
-    raise ValueError(
-        f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}. "
-        + (f"The nearest names: {', '.join(near)}." if near else "See timm.list_models().")
-    )
-
-
 def _sketch(name: str, **options: Any) -> nn.Module:
     """Make a model without memory for its weights, where that works."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), 5, cutoff=0.5)
+        raise ValueError(
+            f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}. "
+            + (f"The nearest names: {', '.join(near)}." if near else "See timm.list_models().")
+        )
     try:
         with torch.device("meta"):
             return timm.create_model(name, **options).eval()
@@ -168,54 +130,47 @@ def _sketch(name: str, **options: Any) -> nn.Module:
         return timm.create_model(name, **options).eval()
 
 
-def _strides(name: str, whole: nn.Module) -> list[int]:
+def _choose_features(
+    name: str, whole: nn.Module, out_indices: Sequence[int]
+) -> tuple[list[int], bool]:
+    """Return the indices of features, from 0 on, and whether the model is a plain ViT."""
     strides = [level["reduction"] for level in getattr(whole, "feature_info", None) or ()]
     if not any(strides):
         raise ValueError(
             f"MODEL.TIMM.NAME: {name} gives no feature maps; choose another model, for instance of "
             "timm.list_models('convnext*')."
         )
-    return [stride for stride in strides if stride]
-
-
-def _choose_features(name: str, strides: list[int], out_indices: Sequence[int]) -> list[int]:
-    """Return the indices of features, from 0 on, after a check."""
-    count = len(strides)
+    count, plain = len(strides), len(set(strides)) == 1
     if not all(-count <= i < count for i in out_indices):
         raise ValueError(
             f"MODEL.TIMM.OUT_INDICES: {name} has {count} features, of strides {strides} for the "
             f"indices from 0 on; got {list(out_indices)}."
         )
-    if len(set(strides)) == 1:
-        indices = [i % count for i in out_indices or (-1,)]
-        usable = len(indices) == 1
-    else:
-        default = [i for i, stride in enumerate(strides) if stride in _STRIDES]
-        indices = [i % count for i in out_indices] or default
-        usable = all(strides[i].bit_count() == 1 for i in indices) and len(indices) > 0
+    default = [count - 1] if plain else [i for i in range(count) if strides[i] in _STRIDES]
+    indices = [i % count for i in out_indices] or default
     chosen = [strides[i] for i in indices]
-    if not usable or len(set(chosen)) < len(chosen):
+    are_powers = plain or all(stride.bit_count() == 1 for stride in chosen)
+    if not chosen or not are_powers or len(set(chosen)) < len(chosen):
         raise ValueError(
             f"MODEL.TIMM.OUT_INDICES: the features of {name} must have different strides, all "
             f"powers of 2, but they are {chosen or strides}; choose other indices, one only of a "
             "plain ViT, or a model of stages."
         )
-    return indices
+    return indices, plain
 
 
-def _any_size_options(whole: nn.Module, stride: int, plain: bool) -> dict[str, Any]:
+def _any_size_options(whole: nn.Module, plain: bool) -> dict[str, Any]:
     """Return the options with which a model takes images of any size."""
-    constructors = [inspect.signature(c.__init__).parameters for c in type(whole).__mro__]
-    options = {
-        key: value for key, value in _ANY_SIZE.items() if any(key in c for c in constructors)
-    }
+    known = {key for c in type(whole).__mro__ for key in inspect.signature(c.__init__).parameters}
+    options: dict[str, Any] = {key: value for key, value in _ANY_SIZE.items() if key in known}
     if plain:
         options["num_classes"] = 0
-    if plain and stride.bit_count() > 1:
-        # Patches of the nearest power of 2, as many as in training: timm resamples their weights.
-        side = 2 ** round(math.log2(stride))
-        options["patch_size"] = side
-        options["img_size"] = whole.pretrained_cfg["input_size"][-1] // stride * side
+        stride = whole.feature_info[0]["reduction"]
+        if stride.bit_count() > 1:
+            # Patches of the nearest power of 2, as many as in training: timm resamples the weights.
+            side = 2 ** round(math.log2(stride))
+            options["patch_size"] = side
+            options["img_size"] = whole.pretrained_cfg["input_size"][-1] // stride * side
     return options
 
 
@@ -227,7 +182,10 @@ def _channels(
     try:
         with torch.no_grad():
             if plain:  # the last norm of some models changes the channels
-                return [PlainFeatures(whole, indices[0])(images)[0].shape[1]]
+                return [
+                    x.shape[1]
+                    for x in FeatureGetterNet(whole, indices, norm=True, prune=False)(images)
+                ]
             if whole.pretrained_cfg.get("fixed_input_size"):
                 whole.forward_features(images)
     except (AssertionError, ValueError, RuntimeError) as error:

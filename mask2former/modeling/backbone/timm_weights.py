@@ -1,12 +1,9 @@
 """Weights of timm models from local files: where they are, and under which names."""
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -73,11 +70,24 @@ def find_weight_file(source: str) -> Path:
     return files[0]
 
 
+def names_in(whole: nn.Module, model: nn.Module) -> dict[str, str]:
+    """Return the names in `whole` of the tensors of a model that extracts features.
+
+    timm's classes for features put a prefix in front, and underscores in place of dots.
+    """
+    spelled = {name.replace("_", "."): name for name in whole.state_dict()}
+    names = {}
+    for own in model.state_dict():
+        for bare in (own, own.removeprefix("model."), own.removeprefix("body.")):
+            if bare.replace("_", ".") in spelled:
+                names[own] = spelled[bare.replace("_", ".")]
+    return names
+
+
 def load_weight_file(
     source: str,
     model: nn.Module,
     whole: nn.Module,
-    names: dict[str, str],
     rename: Callable | None,
 ) -> None:
     """Load the weights of a timm model by name, without running code of the file.
@@ -87,9 +97,8 @@ def load_weight_file(
 
     Args:
         source: as for `find_weight_file`.
-        model: it gets the weights.
+        model: it gets the weights; tensors that `whole` has not stay as they are.
         whole: the model with all its layers, whose names the file may hold as well.
-        names: of the tensors of `model` in `whole`; the others stay as they are.
         rename: timm's function from tensors under the authors' names and `whole` to timm's names.
 
     Raises:
@@ -101,6 +110,7 @@ def load_weight_file(
 
     path = find_weight_file(source)
     weights, _ = load_weights(path)
+    names = names_in(whole, model)
     shapes = {names[n]: tuple(t.shape) for n, t in model.state_dict().items() if n in names}
     fewest: list[str] = []
     for candidate in _candidates(weights, whole, rename):
@@ -166,16 +176,10 @@ def _faults(
         if found.get(name, shape if name.endswith("num_batches_tracked") else None) != shape
     ]
     parts = {name.partition(".")[0] for name in shapes}  # others, such as heads, are of no use
+    # Buffers too that timm computes and its files hold no more.
+    known = {name for name, _ in (*whole.named_parameters(), *whole.named_buffers())}
     return faults + [
         f"{name} of the file is not in the model"
         for name in weights
-        if name.partition(".")[0] in parts and not _has(whole, name)
+        if name.partition(".")[0] in parts and name not in known
     ]
-
-
-def _has(module: nn.Module, path: str) -> bool:
-    try:
-        attrgetter(path)(module)
-    except AttributeError:
-        return False
-    return True

@@ -170,9 +170,8 @@ def test_the_order_of_tensors_never_counts(resnet, tmp_path):
         return dict(zip(whole.state_dict(), given.values()))
 
     backbone = TimmBackbone("resnet10t")
-    names = {n: n for n in backbone.model.state_dict()}
     with pytest.raises(ValueError, match="conv1.0.weight of shape .* is missing"):
-        load_weight_file(path, backbone.model, resnet, names, rename)
+        load_weight_file(path, backbone.model, resnet, rename)
     renamed = {n.replace("layer1.0.bn1", "layer1.0.norm1"): w for n, w in weights.items()}
     path = save(renamed, tmp_path / "renamed.pth")
     with pytest.raises(ValueError, match="layer1.0.bn1.weight of shape .* is missing"):
