@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
 from ..ops.recording import is_recorded
-from .linear import check_heads, linear_of, need_not_be_called, relu_of
+from .linear import check_heads, linear_of, need_not_be_called
+from .transformer import ResidualLayer
 
 # Tokens that pass at a time through what works token by token, outside of training: on CPUs such
 # that they stay in the cache, on others such that memory is bounded and launches are few. They are
@@ -154,7 +155,7 @@ def _pixel_fractions(
     return fractions.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
 
 
-class DeformableEncoderLayer(nn.Module):
+class DeformableEncoderLayer(ResidualLayer):
     """Deformable self-attention over all levels, then a feed-forward network; post-norm."""
 
     def __init__(
@@ -166,13 +167,12 @@ class DeformableEncoderLayer(nn.Module):
         num_heads: int,
         num_points: int = 4,
     ):
-        super().__init__()
+        super().__init__(dropout, pre_norm=False)
         self.self_attn = DeformableAttention(dim, num_levels, num_heads, num_points)
         self.norm1 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, ffn_dim)
         self.linear2 = nn.Linear(ffn_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
@@ -180,19 +180,17 @@ class DeformableEncoderLayer(nn.Module):
         """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C)."""
         attended = self.dropout(self.self_attn(x, position, reference, x, sizes))
         if torch.is_grad_enabled():
-            return self._feed_forward(x + attended)
+            return self._after_attention(x + attended)
         # What follows works token by token: the wide hidden layer need not be whole in memory.
         out = attended if attended.dtype == x.dtype else torch.empty_like(x)
         parts = (t.flatten(0, 1).split(_tokens_per_chunk(x)) for t in (out, x, attended))
         for target, residual, change in zip(*parts):
-            target.copy_(self._feed_forward(residual + change))
+            target.copy_(self._after_attention(residual + change))
         return out
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def _after_attention(self, x: Tensor) -> Tensor:
         """Apply both norms and the feed-forward network between them, (..., C) to (..., C)."""
-        x = self.norm1(x)
-        hidden = self.dropout(relu_of(self.linear1, x))
-        return self.norm2(x + self.dropout(linear_of(self.linear2, hidden)))
+        return self.residual(self.norm1(x), self.norm2, self.feed_forward)
 
 
 class DeformableEncoder(nn.Module):

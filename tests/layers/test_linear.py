@@ -188,8 +188,3 @@ def test_mlp_has_relu_between_layers_but_not_after_the_last():
         mlp.layers[1].bias.fill_(1.0)
     out = mlp(torch.tensor([[4.0], [-4.0]]))
     assert out.flatten().tolist() == [-7.0, -11.0]
-
-
-def test_mlp_needs_a_layer():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
-        MLP(1, 1, 1, 0)

@@ -25,18 +25,10 @@ _PATCH = 4
 class DATStage(nn.Module):
     """Blocks of one resolution: attention and an MLP, each after a LayerNorm and in a residual.
 
-    Every first block attends inside windows. Every second one attends to sampled keys where there
-    are groups, else inside shifted windows.
-
     Args:
         dim: channels.
-        num_heads: attention heads.
-        window: side of a window in pixels.
-        groups: groups of heads that move their keys separately; below 1 for shifted windows.
-        side: side of the map in pretraining.
-        kernel: see `SampledKeyAttention`.
-        offset_range: the same.
-        mlp_ratio: width of the MLPs over `dim`.
+        hidden: width of the MLPs.
+        attns: attention of every block, from (B, H, W, C) to the same shape.
         drop_paths: drop path rate of every block.
         checkpointing: compute activations again in the backward pass instead of keeping them.
     """
@@ -44,27 +36,16 @@ class DATStage(nn.Module):
     def __init__(
         self,
         dim: int,
-        num_heads: int,
-        window: int,
-        groups: int,
-        side: int,
-        kernel: int,
-        offset_range: float,
-        mlp_ratio: float,
+        hidden: int,
+        attns: Sequence[nn.Module],
         drop_paths: Sequence[float],
-        checkpointing: bool = False,
+        checkpointing: bool,
     ):
         super().__init__()
         self.checkpointing = checkpointing
-        depth, hidden = len(drop_paths), int(dim * mlp_ratio)
-        self.layer_norms = nn.ModuleList(named_norm(dim) for _ in range(2 * depth))
-        self.mlps = nn.ModuleList(_mlp(dim, hidden) for _ in range(depth))
-        self.attns = nn.ModuleList(
-            SampledKeyAttention(dim, num_heads, groups, side, kernel, offset_range)
-            if i % 2 and groups > 0
-            else LocalAttention(dim, window, num_heads, shifted=i % 2 == 1, side=side)
-            for i in range(depth)
-        )
+        self.layer_norms = nn.ModuleList(named_norm(dim) for _ in range(2 * len(attns)))
+        self.mlps = nn.ModuleList(_mlp(dim, hidden) for _ in attns)
+        self.attns = nn.ModuleList(attns)
         self.drop_paths = nn.ModuleList(StochasticDepth(rate, mode="row") for rate in drop_paths)
 
     def _block(self, i: int, x: Tensor) -> Tensor:
@@ -88,6 +69,9 @@ def _mlp(dim: int, hidden: int) -> nn.Sequential:
 @BACKBONE_REGISTRY.register()
 class D2DAT(StagedBackbone):
     """DAT that emits the outputs of its stages as res2 to res5.
+
+    Every first block attends inside windows. Every second one attends to sampled keys in stages
+    that have groups, else inside shifted windows.
 
     Images of any size work. Maps are zero-padded to whole windows and patches; the mask of shifted
     windows does not depend on the size; and the tables of relative positions, made for the
@@ -148,21 +132,19 @@ class D2DAT(StagedBackbone):
             )
         conv = nn.Conv2d(in_channels, embed_dim, _PATCH, stride=_PATCH)
         self.patch_proj = Patches(conv, named_norm(embed_dim))
-        self.stages = nn.ModuleList(
-            DATStage(
-                dim,
-                num_heads[i],
-                window,
-                groups[i],
-                side=pretrain_img_size // (_PATCH * 2**i),
-                kernel=_OFFSET_KERNELS[i],
-                offset_range=offset_range,
-                mlp_ratio=mlp_ratio,
-                drop_paths=self.drop_paths[i],
-                checkpointing=checkpointing,
+        self.stages = nn.ModuleList()
+        for i, dim in enumerate(self.dims):
+            side, heads = pretrain_img_size // (_PATCH * 2**i), num_heads[i]
+            keys = (groups[i], side, _OFFSET_KERNELS[i], offset_range)
+            attns = [
+                SampledKeyAttention(dim, heads, *keys)
+                if j % 2 and groups[i] > 0
+                else LocalAttention(dim, window, heads, shifted=j % 2 == 1, side=side)
+                for j in range(depths[i])
+            ]
+            self.stages.append(
+                DATStage(dim, int(dim * mlp_ratio), attns, self.drop_paths[i], checkpointing)
             )
-            for i, dim in enumerate(self.dims)
-        )
         self.down_projs = nn.ModuleList(
             Patches(nn.Conv2d(dim, 2 * dim, 2, stride=2, bias=False), named_norm(2 * dim))
             for dim in self.dims[:-1]

@@ -6,6 +6,8 @@ Source: Vision Transformer with Deformable Attention, Xia et al. 2022. Maps are 
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -154,11 +156,11 @@ class SampledKeyAttention(nn.Module):
         query = self._heads(query_map.flatten(1, 2))
         grid = _grid(height, width, 0, positions).flatten(0, 1)
         count = max(1, _MAX_LOGITS // (len(x) * self.num_heads * len(grid)))
-        again = torch.is_grad_enabled() and count < len(grid)  # rather than keep all logits
+        attend: Callable[..., Tensor] = self.attend
+        if torch.is_grad_enabled() and count < len(grid):  # rather than keep all logits
+            attend = partial(checkpoint, self.attend, use_reentrant=False)
         parts = [
-            checkpoint(self.attend, *some, key, value, positions, use_reentrant=False)
-            if again
-            else self.attend(*some, key, value, positions)
+            attend(*some, key, value, positions)
             for some in zip(query.split(count, dim=2), grid.split(count))
         ]
         out = torch.cat(parts, dim=2).transpose(1, 2).flatten(2)

@@ -35,16 +35,6 @@ class FoldedConv2d(Conv2d):
         x = x if norm is None else norm(x)
         return x if self.activation is None else self.activation(x)
 
-    def is_linear(self) -> bool:
-        """Return whether convolution and norm are one zero-padded linear map and nothing more."""
-        is_plain = type(self) is FoldedConv2d and self.padding_mode == "zeros"
-        return (
-            is_plain
-            and isinstance(self.padding, tuple)
-            and self.activation is None
-            and _is_fixed(self.norm)
-        )
-
     def with_relu(self, x: Tensor, add: Tensor | None = None, overwrite: bool = False) -> Tensor:
         """Compute the same on a CPU without gradients, then another map added, then a ReLU.
 
@@ -125,12 +115,18 @@ def speed_up_convolutions(module: nn.Module) -> nn.Module:
 def _are_fused(x: Tensor, *convolutions: nn.Module | None) -> bool:
     """Return whether convolutions are fused with what follows, instead of being called."""
     parts = [part for part in convolutions if part is not None]
-    are_linear = all(isinstance(part, FoldedConv2d) and part.is_linear() for part in parts)
+    on_cpu = x.device.type == "cpu" and not torch.is_grad_enabled()
+    return on_cpu and all(map(_is_linear, parts)) and need_not_be_called(*parts)
+
+
+def _is_linear(part: nn.Module) -> bool:
+    """Return whether convolution and norm are one zero-padded linear map and nothing more."""
     return (
-        x.device.type == "cpu"
-        and not torch.is_grad_enabled()
-        and are_linear
-        and need_not_be_called(*parts)
+        type(part) is FoldedConv2d
+        and part.padding_mode == "zeros"
+        and isinstance(part.padding, tuple)
+        and part.activation is None
+        and _is_fixed(part.norm)
     )
 
 

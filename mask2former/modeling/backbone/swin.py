@@ -4,7 +4,8 @@ Source: Swin Transformer, Liu et al. 2021.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -16,40 +17,6 @@ from torchvision.models.swin_transformer import PatchMerging
 
 from ...layers import SwinBlock
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
-
-
-class SwinStage(nn.Module):
-    """Blocks of one resolution, every second one with shifted windows.
-
-    Args:
-        dim: channels.
-        window: side of a window in pixels.
-        drop_paths: drop path rate of every block.
-        downsample: whether a `PatchMerging` follows, which leads to the next stage.
-        checkpointing: compute activations again in the backward pass instead of keeping them.
-        **block: other arguments of `SwinBlock`.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        window: int,
-        drop_paths: list[float],
-        downsample: bool,
-        checkpointing: bool = False,
-        **block,
-    ):
-        super().__init__()
-        self.checkpointing = checkpointing
-        self.blocks = nn.ModuleList(
-            SwinBlock(dim, window, shift=window // 2 * (i % 2), drop_path=rate, **block)
-            for i, rate in enumerate(drop_paths)
-        )
-        self.downsample = PatchMerging(dim) if downsample else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) through the blocks, not through `downsample`."""
-        return run_blocks(self.blocks, x, self.checkpointing)
 
 
 @BACKBONE_REGISTRY.register()
@@ -77,7 +44,8 @@ class D2SwinTransformer(StagedBackbone):
         patch_norm: bool = True,
         out_features: Sequence[str] = STAGE_NAMES,
         freeze_at: int = 0,
-        **stage,
+        checkpointing: bool = False,
+        **block,
     ):
         """Build the network.
 
@@ -85,7 +53,7 @@ class D2SwinTransformer(StagedBackbone):
             in_channels: channels of the images.
             patch_size: side of a patch in pixels; the stride of res2.
             embed_dim: channels of res2; they double from stage to stage.
-            depths: blocks of each stage.
+            depths: blocks of each stage; every second one shifts its windows.
             num_heads: attention heads of each stage.
             window: side of the attention windows in patches.
             drop: dropout probability after embeddings, projections and in MLPs.
@@ -96,7 +64,8 @@ class D2SwinTransformer(StagedBackbone):
             out_features: the stages that are returned, of res2 to res5.
             freeze_at: 0 trains everything, 1 freezes the patch embedding, n the first n - 1
                 stages too. MODEL.BACKBONE.FREEZE_AT is not read, as in the published code.
-            **stage: other arguments of `SwinStage`, `SwinBlock` and `WindowAttention`.
+            checkpointing: compute activations again in the backward pass instead of keeping them.
+            **block: other arguments of `SwinBlock` and `WindowAttention`.
 
         Raises:
             ValueError: stages that do not exist, or depths and num_heads of unequal length.
@@ -113,18 +82,18 @@ class D2SwinTransformer(StagedBackbone):
             self.absolute_pos_embed = nn.Parameter(torch.empty(1, embed_dim, side, side))
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
         self.pos_drop = nn.Dropout(drop)
-        self.layers = nn.ModuleList(
-            SwinStage(
-                dim,
-                window,
-                drop_paths=self.drop_paths[i],
-                downsample=i < len(depths) - 1,
-                num_heads=num_heads[i],
-                drop=drop,
-                **stage,
-            )
-            for i, dim in enumerate(self.dims)
-        )
+        self.checkpointing = checkpointing
+        self.layers = nn.ModuleList()
+        for i, dim in enumerate(self.dims):
+            shared = {"dim": dim, "window": window, "num_heads": num_heads[i], "drop": drop}
+            blocks = [
+                SwinBlock(shift=window // 2 * (j % 2), drop_path=rate, **shared, **block)
+                for j, rate in enumerate(self.drop_paths[i])
+            ]
+            stage = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
+            if i < len(depths) - 1:
+                stage["downsample"] = PatchMerging(dim)
+            self.layers.append(stage)
         for i, dim in enumerate(self.dims):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
         if freeze_at:
@@ -164,6 +133,10 @@ class D2SwinTransformer(StagedBackbone):
             x = x + position.permute(0, 2, 3, 1)
         return self.pos_drop(x)
 
-    def parts(self) -> list[tuple[nn.Module, nn.Module | None]]:
-        """Return the stages, each with the `PatchMerging` behind it."""
-        return [(stage, stage.downsample) for stage in self.layers]
+    def parts(self) -> list[tuple[Callable[[Tensor], Tensor], nn.Module | None]]:
+        """Return what applies the blocks of each stage, with the `PatchMerging` behind it."""
+        run = partial(run_blocks, checkpointing=self.checkpointing)
+        return [
+            (partial(run, stage["blocks"]), getattr(stage, "downsample", None))
+            for stage in self.layers
+        ]

@@ -75,15 +75,15 @@ class TimmBackbone(FreezableBackbone):
         self.model = freeze_batch_norm_2d(made.model) if freeze_bn else made.model
         self._channels_last = str(getattr(made.model, "output_fmt", "")).endswith("NHWC")
         self._divisor = made.divisor
-        strides, channels, self.pyramid = made.strides, made.channels, None
+        channels, self.pyramid = made.channels, None
         if made.plain:
-            self.pyramid = SimpleFeaturePyramid(
-                channels[0], strides[0], pyramid_dim, _PYRAMID_STRIDES
-            )
-            strides, channels = _PYRAMID_STRIDES, [pyramid_dim] * len(_PYRAMID_STRIDES)
-        self._out_features = [f"res{stride.bit_length() - 1}" for stride in strides]
-        self._out_feature_strides = dict(zip(self._out_features, strides))
-        self._out_feature_channels = dict(zip(self._out_features, channels))
+            [(stride, width)] = channels.items()
+            self.pyramid = SimpleFeaturePyramid(width, stride, pyramid_dim, _PYRAMID_STRIDES)
+            channels = dict.fromkeys(_PYRAMID_STRIDES, pyramid_dim)
+        names = {stride: f"res{stride.bit_length() - 1}" for stride in channels}
+        self._out_features = list(names.values())
+        self._out_feature_strides = {name: stride for stride, name in names.items()}
+        self._out_feature_channels = {names[stride]: c for stride, c in channels.items()}
         self._lr_scales: dict[str, float] = {}
         if layer_decay != 1:
             layers = timm_models.layer_indices(self.model, made.whole, stages=False)
@@ -103,12 +103,10 @@ class TimmBackbone(FreezableBackbone):
         self.bgr = bgr
         self.renormalize = given is not None
         if given is not None:
-            mean, std = (torch.tensor(v).view(-1, 1, 1) for v in given)
-            own_mean, own_std = (
-                255 * torch.tensor(own[key]).view(-1, 1, 1) for key in ("mean", "std")
-            )
+            mean, std = torch.tensor(given)[..., None, None]
             if bgr:
                 mean, std = mean.flip(0), std.flip(0)
+            own_mean, own_std = 255 * torch.tensor([own["mean"], own["std"]])[..., None, None]
             self.register_buffer("scale", std / own_std, persistent=False)
             self.register_buffer("offset", (mean - own_mean) / own_std, persistent=False)
 

@@ -26,16 +26,14 @@ class FeatureModel(NamedTuple):
     Attributes:
         model: maps images to a list of features.
         whole: the model with all its layers, perhaps without memory: timm knows their order.
-        strides: of the features.
-        channels: of the features.
+        channels: of the features, by stride.
         plain: whether it gives one block of a plain ViT, of which all have one stride.
         divisor: images must be padded to multiples of this.
     """
 
     model: nn.Module
     whole: nn.Module
-    strides: list[int]
-    channels: list[int]
+    channels: dict[int, int]
     plain: bool
     divisor: int
 
@@ -68,7 +66,8 @@ def make_model(
         module = sys.modules[timm.model_entrypoint(name).__module__]
         rename = getattr(module, "checkpoint_filter_fn", None)
         load_weight_file(pretrained, model, whole, rename)
-    return FeatureModel(model, whole, [strides[i] for i in indices], channels, plain, divisor)
+    by_stride = dict(zip([strides[i] for i in indices], channels))
+    return FeatureModel(model, whole, by_stride, plain, divisor)
 
 
 def layer_indices(model: nn.Module, whole: nn.Module, *, stages: bool) -> dict[str, int]:
@@ -182,10 +181,8 @@ def _channels(
     try:
         with torch.no_grad():
             if plain:  # the last norm of some models changes the channels
-                return [
-                    x.shape[1]
-                    for x in FeatureGetterNet(whole, indices, norm=True, prune=False)(images)
-                ]
+                features = FeatureGetterNet(whole, indices, norm=True, prune=False)(images)
+                return [x.shape[1] for x in features]
             if whole.pretrained_cfg.get("fixed_input_size"):
                 whole.forward_features(images)
     except (AssertionError, ValueError, RuntimeError) as error:
