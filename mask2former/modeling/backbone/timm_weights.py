@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -85,10 +86,7 @@ def names_in(whole: nn.Module, model: nn.Module) -> dict[str, str]:
 
 
 def load_weight_file(
-    source: str,
-    model: nn.Module,
-    whole: nn.Module,
-    rename: Callable | None,
+    source: str, model: nn.Module, whole: nn.Module, rename: Callable | None
 ) -> None:
     """Load the weights of a timm model by name, without running code of the file.
 
@@ -176,10 +174,17 @@ def _faults(
         if found.get(name, shape if name.endswith("num_batches_tracked") else None) != shape
     ]
     parts = {name.partition(".")[0] for name in shapes}  # others, such as heads, are of no use
-    # Buffers too that timm computes and its files hold no more.
-    known = {name for name, _ in (*whole.named_parameters(), *whole.named_buffers())}
     return faults + [
         f"{name} of the file is not in the model"
         for name in weights
-        if name.partition(".")[0] in parts and name not in known
+        if name.partition(".")[0] in parts and not _has(whole, name)
     ]
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    """Return whether there is such an attribute: a buffer that is None has no entry in a state."""
+    try:
+        attrgetter(path)(module)
+    except AttributeError:
+        return False
+    return True
