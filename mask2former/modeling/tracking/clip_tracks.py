@@ -56,20 +56,20 @@ class QueryScores:
         if not self.uses_masks:
             return probs
         total, shared = (sum(parts) for parts in zip(*map(mask_sums, mask_logits.unbind(1))))
-        return self.weigh(probs, total, shared)
+        area = shared.diagonal()
+        return self.weigh(probs, total / area.clamp(min=1), iou_of_overlaps(shared, area, area))
 
     @property
     def uses_masks(self) -> bool:
         """Whether anything but classes counts."""
         return self.mask_quality or self.duplicate_iou < 1
 
-    def weigh(self, probs: Tensor, total: Tensor, shared: Tensor) -> Tensor:
-        """Return scores (Q, K) from class probabilities (Q, K) and `mask_sums` over all frames."""
-        area = shared.diagonal()
+    def weigh(self, probs: Tensor, quality: Tensor, iou: Tensor) -> Tensor:
+        """Return scores (Q, K) from class probabilities (Q, K), the quality (Q,) of the masks and
+        the IoU of all pairs (Q, Q)."""
         if self.mask_quality:
-            probs = probs * (total / area.clamp(min=1))[:, None]
+            probs = probs * quality[:, None]
         if self.duplicate_iou < 1:
-            iou = iou_of_overlaps(shared, area, area)
             probs = probs * soft_nms(probs.amax(1), iou, self.duplicate_iou)[:, None]
         return probs
 
@@ -192,16 +192,35 @@ def joined_result(windows: Iterable[Window], query_scores: QueryScores = PUBLISH
             logits = window.mask_logits[tracked.queries[chosen], t]
             masks = output_masks(logits, window.canvas).flatten(1)
             frames.append(dict(zip(seen, np.packbits(masks.numpy(), axis=1))))
-            sums.append((seen, *mask_sums(logits)))
+            if query_scores.uses_masks:
+                total, shared = mask_sums(logits)
+                inside = masks.float()
+                sums.append((seen, total, shared.diagonal(), inside @ inside.T))
     probs = torch.stack([track.class_probs for track in rows])
-    if query_scores.uses_masks:
-        total, shared = probs.new_zeros(len(rows)), probs.new_zeros(len(rows), len(rows))
-        for seen, frame_total, frame_shared in sums:
-            total[seen] += frame_total
-            shared[np.ix_(seen, seen)] += frame_shared
-        probs = query_scores.weigh(probs, total, shared)
+    if sums:
+        probs = query_scores.weigh(probs, *_quality_and_iou(sums, len(rows)))
     size = window.canvas.output
     return _result(size, probs, lambda row: _unpack(frames, row, size))
+
+
+def _quality_and_iou(sums: Sequence[tuple], count: int) -> tuple[Tensor, Tensor]:
+    """Return the mean probability inside each track's masks (N,) and the IoU of all pairs (N, N).
+
+    Args:
+        sums: of each frame the n rows that it shows, the sum of the probabilities inside each mask
+            (n,) and its area (n,), of the logits; and the pixels of the output that all pairs
+            share (n, n).
+        count: N.
+    """
+    device = sums[0][1].device
+    total, area = torch.zeros(2, count, device=device)
+    shared = torch.zeros(count, count)
+    for seen, frame_total, frame_area, frame_shared in sums:
+        total[seen] += frame_total
+        area[seen] += frame_area
+        shared[np.ix_(seen, seen)] += frame_shared
+    own = shared.diagonal()
+    return total / area.clamp(min=1), iou_of_overlaps(shared, own, own)
 
 
 def output_masks(mask_logits: Tensor, canvas: Canvas) -> Tensor:
