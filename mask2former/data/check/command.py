@@ -14,24 +14,29 @@ Examples:
 import argparse
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from detectron2.config import CfgNode
+from detectron2.data import transforms as T
 
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
-from ..datasets.common import require_registered
+from ...formats.images import read_image
+from ...pictures import ContactSheet, Region, paint
+from ..datasets.common import palette, require_registered
 from ..datasets.custom import register_custom
 from ..loaders import build_mapper
+from ..mappers import DatasetMapper
 from ..num_classes import check_num_classes
 from ..preparation.common import map_parallel
-from .records import SCALES, Finding, Tally, check_record
-from .sheet import write_sheet
+from .records import SCALES, Finding, Meaning, Record, Tally, check_record
 from .sources import Source, open_source
 
 OUTPUT = Path("output", "check")
+_CELL = (480, 640)  # largest size of a picture, H, W in pixels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +82,7 @@ def check_dataset(
     source = open_source(name)
     total = Tally(list(source.findings))
     sound, empty = [], 0
-    check = partial(check_record, kind=source.kind, meaning=source.meaning)
+    check = partial(check_record, meaning=source.meaning)
     tallies = map_parallel(check, source.records, workers=workers, label=name)
     for record, tally in zip(source.records, tallies):
         total.add(tally)
@@ -89,17 +94,16 @@ def check_dataset(
     print("\n".join(_report(source, total, empty, limit)))
     if sound and samples:
         chosen = sound[:: max(1, len(sound) // samples)][:samples]
-        page = write_sheet(output / name, name, chosen, source.kind, source.classes, source.meaning)
-        print(f"  pictures: {page}")
+        print(f"  pictures: {_write_sheet(output, source, chosen)}")
     return not total.fails
 
 
-def _has_known_categories(record: dict[str, Any]) -> bool:
+def _has_known_categories(record: Record) -> bool:
     items = (*record.get("annotations", ()), *record.get("segments_info", ()))
     return all(item["category_id"] is not None for item in items)
 
 
-def _check_config(cfg: CfgNode, name: str, records: Sequence[dict[str, Any]]) -> list[Finding]:
+def _check_config(cfg: CfgNode, name: str, records: Sequence[Record]) -> list[Finding]:
     """Return whether the number of classes and the mapper of a config fit the dataset."""
     try:
         check_num_classes(cfg, [name])
@@ -114,7 +118,7 @@ def _report(source: Source, total: Tally, empty: int, limit: int) -> Iterator[st
     fails = [finding for finding in total.findings if finding.fails]
     others = [finding for finding in total.findings if not finding.fails]
     photos, objects = sum(total.sizes.values()), sum(total.classes.values())
-    yield f"{source.name}: {source.kind}, {len(source.classes)} classes"
+    yield f"{source.name}: {source.meaning.kind}, {len(source.meaning.classes)} classes"
     yield f"  {photos} images, {objects} objects or regions, {total.crowd} crowd regions"
     yield f"  {empty} of {len(source.records)} records without any object"
     yield f"  findings: {len(fails)} on which training fails, {len(others)} others"
@@ -138,7 +142,7 @@ def _report(source: Source, total: Tally, empty: int, limit: int) -> Iterator[st
 def _histogram(source: Source, total: Tally) -> Iterator[str]:
     """Yield a line with a bar for each class that occurs, and a list of the others."""
     highest = max(total.classes.values(), default=1)
-    names = dict(enumerate(source.classes))
+    names = dict(enumerate(source.meaning.classes))
     for category, count in total.classes.most_common():
         bar = "#" * max(1, round(40 * count / highest))
         yield f"    {names.get(category, category)!s:<24.24} {count:>8} {bar}"
@@ -146,6 +150,58 @@ def _histogram(source: Source, total: Tally) -> Iterator[str]:
     if absent:
         more = f" and {len(absent) - 12} others" if len(absent) > 12 else ""
         yield f"    without any: {', '.join(absent[:12])}{more}"
+
+
+def _write_sheet(folder: Path, source: Source, records: Sequence[Record]) -> Path:
+    """Write a page with a row for each sound record: the photo, and it under masks and names.
+
+    Returns:
+        The page, in a folder that is called after the dataset.
+    """
+    meaning = source.meaning
+    if meaning.kind == "video":
+        records = [_middle_frame(record) for record in records]
+        meaning = replace(meaning, kind="instance")
+    sheet = ContactSheet(folder / source.name, source.name, ("photo", "annotations"))
+    for record in records:
+        image, regions = _drawing(record, meaning)
+        pictures = {"photo": image, "annotations": paint(image, regions)}
+        sheet.add(Path(record["file_name"]).stem, pictures)
+    return sheet.write(f"{len(records)} records, as training gets them")
+
+
+def _drawing(record: Record, meaning: Meaning) -> tuple[np.ndarray, Iterator[Region]]:
+    """Return the photo of a record, (H, W, 3) in RGB and no larger than _CELL, and its regions."""
+    height, width = read_image(record["file_name"]).shape[:2]
+    scale = min(_CELL[0] / height, _CELL[1] / width, 1)
+    mapper = DatasetMapper(
+        target=meaning.kind,
+        augmentations=[T.Resize((max(1, round(height * scale)), max(1, round(width * scale))))],
+        image_format="RGB",
+        ignore_label=meaning.ignore_label if meaning.sem_seg_labels is None else 65535,
+        sem_seg_labels=meaning.sem_seg_labels,
+    )
+    mapped = mapper(record)
+    targets = mapped["instances"]
+    masks, labels = targets.gt_masks.numpy(), targets.gt_classes.tolist()
+    by_index = meaning.kind == "instance"  # objects of one class should stay apart
+    colours = palette(max(len(masks) if by_index else len(meaning.classes), 1))
+    regions = (
+        Region(mask, np.array(colours[i if by_index else label]) / 255, meaning.classes[label])
+        for i, (mask, label) in enumerate(zip(masks, labels))
+    )
+    return mapped["image"].permute(1, 2, 0).numpy(), regions
+
+
+def _middle_frame(record: Record) -> Record:
+    """Return the middle frame of a video as a record of an image."""
+    frame = len(record["file_names"]) // 2
+    annotations = [
+        {"id": a["id"], "category_id": a["category_id"], "segmentation": a["segmentations"][frame]}
+        for a in record["annotations"]
+        if a["segmentations"][frame]
+    ]
+    return {"file_name": record["file_names"][frame], "annotations": annotations}
 
 
 def _read_data(data: str, opts: Sequence[str]) -> tuple[CfgNode | None, list[str]]:

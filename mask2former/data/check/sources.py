@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
@@ -33,18 +33,14 @@ class Source:
     """A dataset to check.
 
     Attributes:
-        kind: of its annotations.
-        classes: names of the contiguous classes.
         records: with contiguous categories, None for an unknown one.
         findings: in the json, and of loading it as training does.
     """
 
     name: str
-    kind: Kind
-    classes: list[str]
     meaning: Meaning
-    records: list[Record] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    records: list[Record]
+    findings: list[Finding]
 
 
 def open_source(name: str) -> Source:
@@ -62,11 +58,13 @@ def open_source(name: str) -> Source:
     metadata = MetadataCatalog.get(name)
     kind = _kind(metadata, loaded)
     classes = metadata.get("stuff_classes") if kind in ("panoptic", "semantic") else None
-    classes = list(classes or metadata.get("thing_classes") or [])
     meaning = Meaning(
-        len(classes), metadata.get("sem_seg_labels"), metadata.get("ignore_label", 255)
+        kind=kind,
+        classes=list(classes or metadata.get("thing_classes") or []),
+        sem_seg_labels=metadata.get("sem_seg_labels"),
+        ignore_label=metadata.get("ignore_label", 255),
     )
-    source = Source(name, kind, classes, meaning, loaded, findings)
+    source = Source(name, meaning, loaded, findings)
     path = metadata.get("panoptic_json" if kind == "panoptic" else "json_file")
     if kind != "semantic" and path and os.path.isfile(path):
         try:
@@ -97,18 +95,18 @@ def _read_annotations(source: Source, metadata: Metadata, path: str) -> None:
     """Add what is wrong in the json, and take records from it where the loader changes or refuses
     them."""
     content = read_json(path, "")
-    for items, key, fails in _UNIQUE[source.kind]:
+    for items, key, fails in _UNIQUE[source.meaning.kind]:
         counts = Counter(item[key] for item in content.get(items) or ())
         for value, count in counts.items():
             if count > 1:
                 text = f"{count} {items} have the {key} {value}"
                 source.findings.append(Finding(fails, path, text))
     root = metadata.get("image_root") or ""
-    if source.kind == "instance":
+    if source.meaning.kind == "instance":
         source.records = _instances(content, metadata, root, path, source.findings)
     elif not source.records:
         problems: list[str] = []
-        if source.kind == "video":
+        if source.meaning.kind == "video":
             source.records = load_ytvis(path, root, source.name, report=problems.append)
         else:
             pngs, classes = metadata.get("panoptic_root") or "", metadata.as_dict()
