@@ -14,11 +14,8 @@ from ..datasets.common import LONG_SPLITS
 from . import common
 from .annotations import Category, describe_segments, draw_segments, write_annotations
 
+_FOLDER = "ADEChallengeData2016"
 _VOID, _VOID_FULL = 255, 65535
-
-
-def _folder(root: Path) -> Path:
-    return Path(root) / "ADEChallengeData2016"
 
 
 def prepare_semantic(root: Path, split: str, **options: Any) -> None:
@@ -28,8 +25,8 @@ def prepare_semantic(root: Path, split: str, **options: Any) -> None:
         FileNotFoundError: the annotations are missing.
         ValueError: a label is above 150; names the file.
     """
-    source = _folder(root) / "annotations" / LONG_SPLITS[split]
-    target = _folder(root) / "annotations_detectron2" / LONG_SPLITS[split]
+    source = root / _FOLDER / "annotations" / LONG_SPLITS[split]
+    target = root / _FOLDER / "annotations_detectron2" / LONG_SPLITS[split]
     jobs = [(path, target / path.name) for path in common.list_files(source, "*.png")]
     common.convert_files(_shift, jobs, label=f"ADE20K labels, {split}", **options)
 
@@ -56,12 +53,11 @@ def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: boo
     Raises:
         FileNotFoundError, ValueError: the annotations are missing, or not as expected.
     """
-    folder = _folder(root)
+    folder = root / _FOLDER
     target = folder / f"ade20k_panoptic_{split}.json"
     if target.exists() and not overwrite:
         return
     pngs = folder / f"ade20k_panoptic_{split}"
-    pngs.mkdir(parents=True, exist_ok=True)
     files = common.list_files(folder / "annotations" / LONG_SPLITS[split], "*.png")
     jobs = [(path, pngs / path.name) for path in files]
     categories = [
@@ -102,7 +98,7 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
     Raises:
         FileNotFoundError, ValueError: the annotations are missing, or not as expected.
     """
-    folder = _folder(root)
+    folder = root / _FOLDER
     target = folder / f"ade20k_instance_{split}.json"
     if target.exists() and not overwrite:
         return
@@ -148,7 +144,7 @@ def prepare_full(root: Path, split: str, **options: Any) -> None:
         FileNotFoundError: the photos are missing, or one lacks its PNG or json.
         ValueError: a json cannot be read; names the file.
     """
-    folder = Path(root) / "ADE20K_2021_17_01"
+    folder = root / "ADE20K_2021_17_01"
     source = folder / "images" / "ADE" / LONG_SPLITS[split]
     photos = common.list_files(source, "**/*.jpg")
     labels = folder / "annotations_detectron2" / LONG_SPLITS[split]

@@ -104,7 +104,7 @@ def write_annotations(
 
     Args:
         describe: returns the "image" of an item and its "annotations".
-        items: told apart by their ``repr``.
+        items: identified by their ``repr``.
         label: what the progress bar says.
         numbered: give the annotations ids from 1 on.
         workers: processes.

@@ -32,7 +32,7 @@ def prepare_semantic(root: Path, split: str, **options: Any) -> None:
         FileNotFoundError: the panoptic annotations are missing.
         ValueError: a PNG has other segments than the json says, or an unknown category.
     """
-    folder = Path(root) / "coco"
+    folder = root / "coco"
     content = read_json(str(folder / "annotations" / f"panoptic_{split}2017.json"), _HINT)
     source = folder / f"panoptic_{split}2017"
     target = folder / f"panoptic_semseg_{split}2017"
@@ -66,7 +66,7 @@ def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
         FileNotFoundError: a photo, its Matlab file, or the list of the split is missing.
         ValueError: a Matlab file has no label map S, or an unknown label; names the file.
     """
-    folder = Path(root) / "coco" / "coco_stuff_10k"
+    folder = root / "coco" / "coco_stuff_10k"
     names_file = folder / "imageLists" / f"{split}.txt"
     if not names_file.exists():
         raise FileNotFoundError(f"{names_file} is missing. {_HINT}")
@@ -105,7 +105,7 @@ def prepare_mapillary_instances(
         FileNotFoundError: the panoptic annotations are missing.
         ValueError: a PNG has other segments than the json says.
     """
-    folder = Path(root) / "mapillary_vistas" / LONG_SPLITS[split]
+    folder = root / "mapillary_vistas" / LONG_SPLITS[split]
     target = folder / f"instances_{split}.json"
     if target.exists() and not overwrite:
         return
