@@ -95,16 +95,26 @@ def look_up(
     Returns:
         (H, W).
     """
-    flat = labels.reshape(-1)
-    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))[: flat.size]
+    starts, values = _runs(labels)
     keys = np.array(sorted(table), np.int64)
     entries = np.array([table[key] for key in keys.tolist()] + [default], dtype)
-    values = flat[starts].astype(np.int64)
     index = np.searchsorted(keys, values)
     known = np.append(keys, 0)[index] == values
     known &= index < len(keys)
     found = entries[np.where(known, index, len(keys))]
-    return np.repeat(found, np.diff(starts, append=flat.size)).reshape(labels.shape)
+    return np.repeat(found, np.diff(starts, append=labels.size)).reshape(labels.shape)
+
+
+def values_in(labels: np.ndarray) -> set[int]:
+    """Return the values that occur in a map (H, W) of integers."""
+    return set(_runs(labels)[1].tolist())
+
+
+def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the runs of equal values begin in the flat map, and their values, int64."""
+    flat = labels.reshape(-1)
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))[: flat.size]
+    return starts, flat[starts].astype(np.int64)
 
 
 def _values(image: Image.Image, path: PathLike) -> np.ndarray:
