@@ -7,8 +7,7 @@ from .instance.evaluator import InstanceSegEvaluator, instances_of_panoptic
 from .panoptic.evaluator import PanopticEvaluator, pq_compute
 from .panoptic.quality import PanopticQuality
 from .results import quality_table, results_table, write_results
-from .semantic.evaluator import SemSegEvaluator
-from .semantic.panoptic_quality import semantic_pq
+from .semantic.evaluator import SemSegEvaluator, semantic_pq
 from .video.evaluator import YTVISEvaluator, evaluate_ytvis
 from .video.track_quality import track_quality
 

@@ -10,8 +10,7 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ..evaluation.class_names import class_name
-from ..evaluation.ids import DatasetIds
+from ..evaluation.common import DatasetIds, class_name
 from ..evaluation.instance.evaluator import instances_to_json
 from ..formats.json_files import JsonStream, write_json
 from ..formats.label_maps import write_panoptic_png

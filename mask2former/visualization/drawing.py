@@ -10,7 +10,7 @@ from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
 from torch import Tensor
 
-from ..evaluation.class_names import class_name
+from ..evaluation.common import class_name
 from ..pictures import Region, paint
 
 KINDS = ("panoptic", "instance", "semantic")

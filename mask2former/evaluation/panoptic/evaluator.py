@@ -16,8 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from ...formats.atomic import PathLike
 from ...formats.json_files import image_key, read_json, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
-from ..ids import DatasetIds
-from ..outputs import gather, required
+from ..common import DatasetIds, gather, required
 from ..results import quality_table
 from .quality import PanopticQuality
 

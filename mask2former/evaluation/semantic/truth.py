@@ -7,7 +7,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...formats.label_maps import look_up, read_labels, read_panoptic_png
-from ..ids import DatasetIds
+from ..common import DatasetIds
 
 _UNKNOWN = -2
 

@@ -9,7 +9,8 @@ becomes one mask, and pycocotools does the rest.
 import itertools
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
-from ...formats.json_files import read_json, write_json_list
-from ...formats.rle import concatenate_frames, encode_masks
-from ..ids import DatasetIds
+from ...formats.json_files import read_json, require_keys, write_json_list
+from ...formats.rle import concatenate_frames, encode_masks, run_lengths
+from ...formats.segmentations import compress
+from ..common import DatasetIds, gather
 from ..instance.coco_ap import Annotation, PairwiseEval, average_precision, index_coco
-from ..outputs import gather
 from ..results import results_table
-from .entries import Tube, num_frames, result_tubes, truth_tubes
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,28 @@ _AREA_BOUNDS = (0, 128**2, 256**2, 1e5**2)  # small, medium, large tubes: pixels
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 
 Json = str | os.PathLike[str] | dict[str, Any] | list[Any]
+
+
+@dataclass
+class Tube:
+    """One object of a video.
+
+    Attributes:
+        entry: the json that it is from.
+        video: the video's json.
+        runs: T arrays of run lengths, None where the object is not to be seen.
+    """
+
+    entry: Mapping[str, Any]
+    video: Mapping[str, Any]
+    runs: list[np.ndarray | None]
+
+    def areas(self) -> list[float]:
+        """Return areas in pixels in the frames that show the object; those in the file go first."""
+        given = self.entry.get("areas")
+        if given is None:
+            given = [float(runs[1::2].sum()) if runs is not None else None for runs in self.runs]
+        return [area for area in given if area]
 
 
 def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
@@ -55,26 +77,13 @@ def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
         ValueError: the ground truth has no annotations; a video or category is unknown; a list is
             not as long as its video; a mask does not fit the frames. Says where.
     """
-    gt, results = read_truth_and_results(gt_json, results_json)
-    truth, guess = (
-        _as_wide_images(gt, tubes) for tubes in (truth_tubes(gt), result_tubes(gt, results))
-    )
+    gt, *tubes = read_tubes(gt_json, results_json)
+    truth, guess = (_as_wide_images(gt, of_file) for of_file in tubes)
     evaluation = PairwiseEval(index_coco(truth), index_coco(guess), _tube_iou)
     low, small, medium, high = _AREA_BOUNDS
     evaluation.params.areaRng = [[low, high], [low, small], [small, medium], [medium, high]]
     scores = average_precision(evaluation)
     return {k: v for k, v in scores.items() if k in _METRICS or k.startswith("AP-")}
-
-
-def read_truth_and_results(
-    gt_json: Json, results_json: Json
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the two files, or what is in memory of them already."""
-    gt: Any = read_json(gt_json) if isinstance(gt_json, str | os.PathLike) else gt_json
-    results: Any = results_json
-    if isinstance(results, str | os.PathLike):
-        results = read_json(results)
-    return gt, results
 
 
 class YTVISEvaluator(DatasetEvaluator):
@@ -184,3 +193,70 @@ def _tube_iou(dts: list[Annotation], gts: list[Annotation]) -> np.ndarray:
     """Return (D, G); crowds get the plain IoU, as in the evaluation of YouTube-VIS."""
     masks = [[a["segmentation"] for a in annotations] for annotations in (dts, gts)]
     return mask_util.iou(*masks, [0] * len(gts))
+
+
+def read_tubes(
+    gt_json: Json, results_json: Json
+) -> tuple[dict[str, Any], Iterator[Tube], Iterator[Tube]]:
+    """Return the ground truth's json, its objects, and the results; objects are read one by one.
+
+    Args:
+        gt_json, results_json: as ``evaluate_ytvis`` takes them.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``evaluate_ytvis``, those about an object when it is read.
+    """
+    gt, results = (
+        read_json(value) if isinstance(value, str | os.PathLike) else value
+        for value in (gt_json, results_json)
+    )
+    require_keys(gt, ("videos", "categories", "annotations"))
+    truth = _tubes(gt, gt["annotations"], "ground truth: annotation", has_ids=True)
+    return gt, truth, _tubes(gt, results, "results: entry", "score")
+
+
+def num_frames(video: Mapping[str, Any]) -> int:
+    """Return T, by the list of files where there is one."""
+    return len(video["file_names"]) if "file_names" in video else video["length"]
+
+
+def _tubes(
+    gt: Mapping[str, Any], entries: Sequence[Any], kind: str, *keys: str, has_ids: bool = False
+) -> Iterator[Tube]:
+    videos = {video["id"]: video for video in gt["videos"]}
+    categories = {category["id"] for category in gt["categories"]}
+    for index, entry in enumerate(entries):
+        try:
+            require_keys(entry, ("video_id", "category_id", "segmentations", *keys))
+            yield _tube(entry, videos, categories)
+        except ValueError as error:
+            name = entry.get("id", index) if has_ids and isinstance(entry, Mapping) else index
+            raise ValueError(f"{kind} {name}: {error}") from error
+
+
+def _tube(
+    entry: Mapping[str, Any], videos: Mapping[Any, Mapping[str, Any]], categories: set[int]
+) -> Tube:
+    video = videos.get(entry["video_id"])
+    if video is None:
+        raise ValueError(f"video id {entry['video_id']} is not in the ground truth")
+    if entry["category_id"] not in categories:
+        raise ValueError(f"category id {entry['category_id']} is not in the ground truth")
+    for key in ("segmentations", "areas"):
+        count = len(entry[key]) if entry.get(key) is not None else num_frames(video)
+        if count != num_frames(video):
+            raise ValueError(
+                f"{key}: expected one for each of the {num_frames(video)} frames of video "
+                f"{video['id']}, got {count}"
+            )
+    size = (video["height"], video["width"])
+    runs = [_runs(mask, size, t) if mask else None for t, mask in enumerate(entry["segmentations"])]
+    return Tube(entry, video, runs)
+
+
+def _runs(segmentation: Any, size: tuple[int, int], frame: int) -> np.ndarray:
+    try:
+        is_rle = isinstance(segmentation, Mapping)
+        return run_lengths(segmentation if is_rle else compress(segmentation, *size), *size)
+    except ValueError as error:
+        raise ValueError(f"frame {frame}: {error}") from error

@@ -15,8 +15,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ...formats.rle import from_runs
-from .entries import Tube, num_frames, result_tubes, truth_tubes
-from .evaluator import Json, read_truth_and_results
+from .evaluator import Json, Tube, num_frames, read_tubes
 
 _METRICS = ("HOTA", "DetA", "AssA", "IDF1")
 
@@ -40,12 +39,12 @@ def track_quality(
         FileNotFoundError, ValueError: as ``evaluate_ytvis``.
     """
     metrics = _metrics()
-    gt, results = read_truth_and_results(gt_json, results_json)
+    gt, true_tubes, found_tubes = read_tubes(gt_json, results_json)
     truth, guess = (defaultdict(list) for _ in range(2))
-    for tube in truth_tubes(gt):
+    for tube in true_tubes:
         if not tube.entry.get("iscrowd"):
             truth[tube.video["id"], tube.entry["category_id"]].append(tube)
-    for tube in result_tubes(gt, results):
+    for tube in found_tubes:
         if tube.entry["score"] >= score_threshold:
             guess[tube.video["id"], tube.entry["category_id"]].append(tube)
 

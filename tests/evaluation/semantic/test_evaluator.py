@@ -9,7 +9,7 @@ import torch
 from detectron2.evaluation import SemSegEvaluator as Detectron2Evaluator
 from PIL import Image
 
-from mask2former.evaluation.instance.boundary import boundary_region, boundary_width
+from mask2former.evaluation.instance.coco_ap import boundary_region, boundary_width
 from mask2former.evaluation.semantic.evaluator import SemanticCounts, SemSegEvaluator
 
 NAMES = ["wall", "tree", "car", "boat"]

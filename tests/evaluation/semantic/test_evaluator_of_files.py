@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.evaluation.semantic.panoptic_quality import semantic_pq
+from mask2former.evaluation.semantic.evaluator import semantic_pq
 from mask2former.formats.rle import encode_masks
 
 GT = np.array([[0, 0, 0, 0, 1, 1, 1, 255]])

@@ -1,0 +1,88 @@
+"""What the evaluators share: ids and names of classes, checks of outputs, gathering."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from detectron2.data import Metadata, MetadataCatalog
+from detectron2.utils import comm
+
+
+def class_name(metadata: Metadata, label: int, is_thing: bool) -> str:
+    """Return the name of a contiguous class; its number where the metadata have no name.
+
+    Panoptic datasets of the published model list all classes in stuff_classes, and the number of
+    a thing is its index there. Elsewhere (instance datasets, the panoptic ones that detectron2
+    calls separated) things are counted in thing_classes.
+    """
+    things = metadata.get("thing_classes") or []
+    names = metadata.get("stuff_classes") or things
+    if is_thing and things and (label >= len(names) or names[label] not in things):
+        names = things
+    return names[label] if label < len(names) else str(label)
+
+
+class DatasetIds:
+    """Maps the contiguous categories of a model to the category ids of a dataset.
+
+    Args:
+        to_contiguous: ``*_dataset_id_to_contiguous_id`` of the metadata; None where the dataset
+            counts its categories from 0 itself.
+        dataset_name, kind: for errors; kind is "thing" or "stuff".
+    """
+
+    def __init__(self, to_contiguous: Mapping[int, int] | None, dataset_name: str, kind: str):
+        self._ids = to_contiguous and {v: k for k, v in to_contiguous.items()}
+        self._name = f"{kind} classes of {dataset_name}"
+
+    @classmethod
+    def of_things(cls, dataset_name: str, categories: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the ids of the thing classes; without metadata, categories in ascending order."""
+        ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+        ids = ids or {k: i for i, k in enumerate(sorted(c["id"] for c in categories))}
+        return cls(ids, dataset_name, "thing")
+
+    def __contains__(self, label: int) -> bool:
+        return self._ids is None or label in self._ids
+
+    def __getitem__(self, label: int) -> int:
+        """Return the dataset's id.
+
+        Raises:
+            ValueError: the dataset has no such class.
+        """
+        if self._ids is None:
+            return label
+        if label not in self._ids:
+            raise ValueError(
+                f"output: class {label} is not among the {len(self._ids)} {self._name}; "
+                "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be that of the dataset"
+            )
+        return self._ids[label]
+
+
+Value = TypeVar("Value")
+
+
+def required(output: Mapping[str, Any], key: str, flag: str) -> Any:
+    """Return an entry of a model's output.
+
+    Raises:
+        ValueError: it is missing; names the flag of MODEL.MASK_FORMER.TEST that turns it on.
+    """
+    if key not in output:
+        raise ValueError(
+            f"output: expected {key!r}, got {sorted(output)}; set MODEL.MASK_FORMER.TEST.{flag}"
+        )
+    return output[key]
+
+
+def gather(value: Value, distributed: bool = True) -> list[Value]:
+    """Return the values of all processes on the main one, and [] on the others.
+
+    Args:
+        distributed: False returns the value of this process alone.
+    """
+    if not distributed:
+        return [value]
+    comm.synchronize()
+    return comm.gather(value)
