@@ -130,7 +130,11 @@ class _Cityscapes:
         super().__init__(dataset_name)  # type: ignore[call-arg]
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        _patch_cityscapes(self._script)
+        module: Any = importlib.import_module(f"cityscapesscripts.evaluation.{self._script}")
+        module.np = _NumpyOfOld()
+        # It writes caches that nobody reads here, one into the current folder, and fails on the
+        # numbers of today's numpy while doing so.
+        module.writeDict2JSON = lambda value, path: None
         return super().evaluate() or {}  # type: ignore[misc]
 
 
@@ -177,14 +181,6 @@ class _NumpyOfOld:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
-
-
-def _patch_cityscapes(script: str) -> None:
-    module: Any = importlib.import_module(f"cityscapesscripts.evaluation.{script}")
-    module.np = _NumpyOfOld()
-    # It writes caches that nobody reads here, one into the current folder, and fails on the numbers
-    # of today's numpy while doing so.
-    module.writeDict2JSON = lambda value, path: None
 
 
 def _require(package: str, dataset_name: str) -> None:

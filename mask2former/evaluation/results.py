@@ -95,16 +95,12 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _weights_facts(weights: str | os.PathLike[str]) -> dict[str, str | None]:
-    # A URL or a name of the model zoo is no file: its hash stays unknown.
-    exists = Path(weights).is_file()
-    return {"path": os.fspath(weights), "sha256": file_sha256(weights) if exists else None}
+    sha256 = None
+    if Path(weights).is_file():  # a URL or a name of the model zoo is no file: its hash is unknown
+        with open(weights, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": os.fspath(weights), "sha256": sha256}
 
 
 def _cell(value: Any) -> str:

@@ -4,6 +4,7 @@ import glob
 import os
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .atomic import PathLike, atomic_path
 
@@ -19,16 +20,6 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 _WRITABLE = {(np.dtype(np.uint8),), (np.dtype(np.uint16),), (np.dtype(np.uint8), 3)}
 
-_ORIENTATION = 0x0112  # the EXIF tag
-_UPRIGHT = {  # what to do with an image that carries the tag
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # What Pillow raises on damaged files of the various formats.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -50,7 +41,10 @@ def read_image(path: PathLike, format: str = "RGB") -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: the file is no image, damaged or truncated; names the file.
     """
-    image = _upright(_to_8_bits(load_image(path)))
+    image = load_image(path)
+    with suppress(*_DAMAGED):  # damaged EXIF does not make the pixels unreadable
+        ImageOps.exif_transpose(image, in_place=True)
+    image = _to_8_bits(image)
     if format in ("RGB", "BGR"):
         array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
@@ -103,7 +97,7 @@ def find_images(inputs: Sequence[str]) -> list[str]:
     for item in inputs:
         path = Path(item)
         if path.is_dir():
-            names = sorted(str(p) for p in path.iterdir() if _is_image(p))
+            names = [str(p) for p in images_in(path)]
         elif path.is_file():
             names = [item]
         else:
@@ -117,9 +111,14 @@ def find_images(inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _is_image(path: Path) -> bool:
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder, hidden ones apart, in the order of their names."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     )
 
 
@@ -172,14 +171,6 @@ def load_image(path: PathLike) -> Image.Image:
         raise ValueError(f"Cannot read {path}: not an image, or of an unknown format") from error
     except _DAMAGED as error:
         raise ValueError(f"Cannot read {path}: damaged or truncated ({error})") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except _DAMAGED:  # damaged EXIF does not make the pixels unreadable
-        orientation = None
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:

@@ -96,12 +96,8 @@ def look_up(
         (H, W).
     """
     starts, values = _runs(labels)
-    keys = np.array(sorted(table), np.int64)
-    entries = np.array([table[key] for key in keys.tolist()] + [default], dtype)
-    index = np.searchsorted(keys, values)
-    known = np.append(keys, 0)[index] == values
-    known &= index < len(keys)
-    found = entries[np.where(known, index, len(keys))]
+    present, index = np.unique(values, return_inverse=True)
+    found = np.array([table.get(value, default) for value in present.tolist()], dtype)[index]
     return np.repeat(found, np.diff(starts, append=labels.size)).reshape(labels.shape)
 
 

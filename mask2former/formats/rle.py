@@ -30,12 +30,9 @@ def encode_masks(masks: torch.Tensor | np.ndarray) -> list[RLE]:
         raise ValueError(f"masks: expected (N, H, W), got shape {tuple(masks.shape)}")
     if masks.dtype != torch.bool:
         masks = masks > 0.5
-    return [_encode(mask) for mask in masks.cpu()]
-
-
-def _encode(mask: torch.Tensor) -> RLE:
-    columns = mask.t().contiguous().view(torch.uint8).numpy()  # (W, H): memory runs down columns
-    return _for_json(mask_util.encode(columns.T))
+    # (W, H): pycocotools' memory runs down the columns
+    columns = (mask.t().contiguous().view(torch.uint8).numpy() for mask in masks.cpu())
+    return [_for_json(mask_util.encode(column.T)) for column in columns]
 
 
 def _for_json(rle: RLE) -> RLE:
@@ -83,11 +80,7 @@ def as_text(rle: Mapping[str, Any], height: int, width: int) -> RLE:
     Raises:
         ValueError: as `run_lengths`.
     """
-    runs, counts = run_lengths(rle, height, width), rle["counts"]
-    if not isinstance(counts, str | bytes):
-        return from_runs(runs, height, width)
-    text = counts if isinstance(counts, str) else counts.decode("ascii")
-    return {"size": [height, width], "counts": text}
+    return from_runs(run_lengths(rle, height, width), height, width)
 
 
 def run_lengths(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:

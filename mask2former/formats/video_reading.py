@@ -7,15 +7,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from .images import IMAGE_SUFFIXES, read_image
+from .images import IMAGE_SUFFIXES, images_in, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +104,7 @@ def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> V
 
 
 def _folder(path: Path, on_error: OnError) -> VideoSource:
-    files = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    )
+    files = images_in(path)
     if not files:
         raise ValueError(
             f"{path}: expected a folder of frames, it has no image "
@@ -130,21 +126,14 @@ def _folder(path: Path, on_error: OnError) -> VideoSource:
 
 
 def _file(path: str, on_error: OnError) -> VideoSource:
-    av = import_av()
-    with closing(_open(av, path, path)) as container:
-        stream = _video_stream(container, path)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        length = stream.frames or _estimate(container, rate)
-
-    def frames() -> Iterator[Frame]:
-        with closing(_open(av, path, path)) as container:
-            yield from _decode(av, container, path, rate, on_error)
-
-    return VideoSource(path, rate, length, frames)
+    container = _open(path, path)
+    stream = _video_stream(container, path)
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    length = stream.frames or _estimate(container, rate)
+    return VideoSource(path, rate, length, partial(_decode, container, path, rate, on_error))
 
 
 def _camera(number: int) -> VideoSource:
-    av = import_av()
     formats = {"linux": ("v4l2", f"/dev/video{number}"), "darwin": ("avfoundation", str(number))}
     name = f"camera {number}"
     if sys.platform not in formats:
@@ -152,14 +141,9 @@ def _camera(number: int) -> VideoSource:
     form, device = formats[sys.platform]
     if form == "v4l2" and not os.path.exists(device):
         raise FileNotFoundError(f"{name}: there is no {device}; is the camera connected?")
-    container = _open(av, device, name, format=form)
+    container = _open(device, name, format=form)
     rate = _video_stream(container, name).average_rate or Fraction(30)
-
-    def frames() -> Iterator[Frame]:
-        with closing(container):
-            yield from _decode(av, container, name, rate, "skip")
-
-    return VideoSource(name, rate, None, frames)
+    return VideoSource(name, rate, None, partial(_decode, container, name, rate, "skip"))
 
 
 def import_av() -> Any:
@@ -173,7 +157,8 @@ def import_av() -> Any:
     return av
 
 
-def _open(av: Any, path: str, name: str, **options: Any) -> Any:
+def _open(path: str, name: str, **options: Any) -> Any:
+    av = import_av()
     try:
         return av.open(path, **options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -196,12 +181,10 @@ def _estimate(container: Any, rate: Fraction) -> int | None:
     return round(seconds * rate) if seconds else None
 
 
-def _decode(
-    av: Any, container: Any, name: str, rate: Fraction, on_error: OnError
-) -> Iterator[Frame]:
+def _decode(container: Any, name: str, rate: Fraction, on_error: OnError) -> Iterator[Frame]:
     """Yield decoded frames with their times, which always grow, whatever the file says."""
     number, first, last = 0, None, -1 / float(rate)
-    for frame in _decoded(av, container, name, on_error):
+    for frame in _decoded(container, name, on_error):
         first = frame.time if first is None else first
         seconds = last + 1 / float(rate) if frame.time is None else frame.time - (first or 0.0)
         if seconds <= last:
@@ -211,25 +194,24 @@ def _decode(
         number, last = number + 1, seconds
 
 
-def _decoded(av: Any, container: Any, name: str, on_error: OnError) -> Iterator[Any]:
+def _decoded(container: Any, name: str, on_error: OnError) -> Iterator[Any]:
     """Yield PyAV's frames; damaged parts raise, or are left out with one warning."""
-    stream = _video_stream(container, name)
-    damaged = 0
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-            decoded = packet.decode()
-        except StopIteration:
-            break
-        except av.error.FFmpegError as error:
-            if on_error == "stop":
-                raise ValueError(f"{name}: damaged or truncated ({error.strerror}).") from error
-            damaged += 1
-            if isinstance(error, av.error.EOFError):
+    av, damaged = import_av(), 0
+    packets = container.demux(_video_stream(container, name))
+    with container:
+        while True:
+            try:
+                decoded = next(packets).decode()
+            except StopIteration:
                 break
-            continue
-        yield from decoded
+            except av.error.FFmpegError as error:
+                if on_error == "stop":
+                    raise ValueError(f"{name}: damaged or truncated ({error.strerror}).") from error
+                damaged += 1
+                if isinstance(error, av.error.EOFError):
+                    break
+                continue
+            yield from decoded
     if damaged:
         logger.warning("%s: left out %d damaged parts", name, damaged)
 

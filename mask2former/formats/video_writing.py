@@ -1,15 +1,15 @@
 """Writes frames to a video file or a folder, both of use whenever the writing ends."""
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
 
-from .atomic import new_part, publish
+from .atomic import atomic_path
 from .images import IMAGE_SUFFIXES, write_image
 from .video_reading import Frame, import_av
 
@@ -18,15 +18,7 @@ _TICKS = 90_000  # of the clock of timestamps, in a second
 _CODECS = ("libx264", "mpeg4")  # the first one that FFmpeg has
 
 
-class VideoWriter(Protocol):
-    """Takes the pictures of frames in their order; ends with ``close``."""
-
-    def write(self, picture: np.ndarray, frame: Frame) -> None: ...
-
-    def close(self) -> Path | None: ...
-
-
-def open_writer(path: str | os.PathLike[str], rate: Fraction) -> VideoWriter:
+def open_writer(path: str | os.PathLike[str], rate: Fraction) -> "VideoFileWriter | FolderWriter":
     """Open a video file, by its suffix, or else a folder, which is made.
 
     Args:
@@ -58,8 +50,9 @@ class VideoFileWriter:
         av = import_av()
         self._av, self._path, self._rate = av, path, rate
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = new_part(path)
-        self._container: Any = av.open(str(self._part), "w")
+        self._stack = ExitStack()
+        self._part = self._stack.enter_context(atomic_path(path))
+        self._container: Any = self._stack.enter_context(av.open(str(self._part), "w"))
         self._stream: Any = None
         self._last = -1
 
@@ -77,19 +70,14 @@ class VideoFileWriter:
 
     def close(self) -> Path | None:
         """Complete the file; return its path, or None where it has no frame and is deleted."""
-        if self._container is None:
-            return self._path if self._last >= 0 else None
-        try:
-            if self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-        finally:
-            self._container.close()
-            self._container = None
-        if self._stream is None:
-            self._part.unlink()
-            return None
-        publish(self._part, self._path)
-        return self._path
+        container, self._container = self._container, None
+        if container is not None:
+            with self._stack:  # closes the container, then gives the file its name
+                if self._stream is None:
+                    self._part.unlink()
+                else:
+                    container.mux(self._stream.encode(None))
+        return self._path if self._stream is not None else None
 
     def _add_stream(self, height: int, width: int) -> Any:
         codec = next(name for name in _CODECS if name in self._av.codecs_available)

@@ -63,7 +63,10 @@ UPRIGHT = {
 def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = _save(tmp_path / "a.png", np.arange(1, 7, dtype=np.uint8).reshape(2, 3), exif=exif)
+    pixels = np.arange(1, 7, dtype=np.uint8).reshape(2, 3)
+    path = _save(tmp_path / "a.png", pixels, exif=exif)
+    np.testing.assert_array_equal(read_image(path)[:, :, 0], UPRIGHT[orientation])
+    path = _save(tmp_path / "16_bit.png", pixels * np.uint16(257), exif=exif)
     np.testing.assert_array_equal(read_image(path)[:, :, 0], UPRIGHT[orientation])
 
 

@@ -256,6 +256,19 @@ def test_without_a_frame_there_is_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_completed_leaves_nothing(tmp_path: Path):
+    class FullDisk:
+        def encode(self, frame: None) -> None:
+            raise OSError("no space left")
+
+    writer = VideoFileWriter(tmp_path / "clip.mp4", RATE)
+    writer.write(picture(0), Frame(picture(0), 0.0, ""))
+    writer._stream = FullDisk()
+    with pytest.raises(OSError, match="no space left"):
+        writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folders_take_names_of_files_and_count_others(tmp_path: Path):
     writer = open_writer(tmp_path / "drawn", RATE)
     for name in ("a.png", "frame 1", "b.tif"):

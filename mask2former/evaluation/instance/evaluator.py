@@ -103,12 +103,12 @@ class InstanceSegEvaluator(DatasetEvaluator):
                 "%s has %d images, of which %d were processed: all objects of the others count as "
                 "missed", self._name, len(self._gt_json["images"]), num_images,
             )  # fmt: skip
-        scores = {task: self._score(task, results) for task in self._tasks_of(results)}
+        scores = {
+            task: coco_average_precision(self._gt_json, results, task, fast=self._fast)
+            for task in self._tasks_of(results)
+        }
         logger.info("Instances on %s:\n%s", self._name, results_table(scores))
         return scores
-
-    def _score(self, task: str, results: list[dict[str, Any]]) -> dict[str, float]:
-        return coco_average_precision(self._gt_json, results, task, fast=self._fast)
 
     def _tasks_of(self, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         if self._tasks is not None:

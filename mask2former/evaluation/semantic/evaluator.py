@@ -228,7 +228,9 @@ def semantic_pq(
             does not exist; says which.
     """
     truth = SemanticTruth(dataset_name)
-    entries = _by_file(read_json(json_file))
+    entries = defaultdict(list)
+    for entry in read_json(json_file):
+        entries[entry["file_name"]].append(entry)
     missing, extra = truth.file_names - entries.keys(), entries.keys() - truth.file_names
     if missing or extra:
         raise ValueError(
@@ -249,13 +251,6 @@ def semantic_pq(
             raise ValueError(f"{file_name}: {error}") from error
         counts.add(gt, labels)
     return quality.summary(), counts.summary(truth.class_names)
-
-
-def _by_file(entries: Any) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entry in entries:
-        groups[entry["file_name"]].append(entry)
-    return groups
 
 
 def _paint(

@@ -39,11 +39,7 @@ class SemanticTruth:
             ids = classes
         self.dataset_ids = DatasetIds(ids, dataset_name, "stuff")
         self._records = {r["file_name"]: _needed(r) for r in DatasetCatalog.get(dataset_name)}
-
-    @property
-    def file_names(self) -> set[str]:
-        """Return the names of the images."""
-        return set(self._records)
+        self.file_names = set(self._records)
 
     def read(self, file_name: str) -> np.ndarray:
         """Read the label map of an image.
