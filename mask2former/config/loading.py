@@ -98,6 +98,16 @@ def merge_opts(cfg: CfgNode, opts: Sequence[Any]) -> None:
         merge_keys(cfg, nested, "command line")
 
 
+def changed(cfg: CfgNode, *opts: Any) -> CfgNode:
+    """Return a copy with ``KEY, VALUE, KEY, VALUE, ...`` set, frozen where ``cfg`` is."""
+    copied = cfg.clone()
+    copied.defrost()
+    merge_opts(copied, opts)
+    if cfg.is_frozen():
+        copied.freeze()
+    return copied
+
+
 def nearest_names(name: str, known: Iterable[str]) -> str:
     """Return "; nearest: ..." with up to three names, or "" where none is near.
 

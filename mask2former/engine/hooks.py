@@ -1,4 +1,4 @@
-"""Hooks and writers of the trainer: stopping on signals, safe checkpoints, the progress line."""
+"""Hooks and writers of the trainer: stopping on signals, safe checkpoints, lines on progress and results."""
 
 import datetime
 import logging
@@ -8,16 +8,19 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import torch
 from detectron2.engine import HookBase, hooks
+from detectron2.evaluation import print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from torch import nn
+
+from .defaults import only_in_file
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,17 @@ class ProgressPrinter(EventWriter):
         seconds = storage.history("time").median(1000) * (self._max_iter - storage.iter - 1)
         storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
         return str(datetime.timedelta(seconds=int(seconds)))
+
+
+def log_results(name: str, results: Mapping[str, Any]) -> None:
+    """Log one line for each task, without the metrics of single classes ("AP-dog")."""
+    with only_in_file():
+        print_csv_format(results)  # detectron2's form, which scripts look for in log.txt
+    lines = []
+    for task, metrics in results.items():
+        shown = [f"{k} {v:.2f}" for k, v in metrics.items() if "-" not in k]
+        lines.append(f"  {task}: {'  '.join(shown)}")
+    logger.info("Results on %s:\n%s", name, "\n".join(lines))
 
 
 class LRScheduler(hooks.LRScheduler):

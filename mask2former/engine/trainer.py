@@ -17,22 +17,22 @@ from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
+from ..config.loading import changed
 from ..data import loaders
 from ..evaluation import build_evaluator
 from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device
+from ..modeling.postprocessing.tta import SemanticSegmentorWithTTA
 from .defaults import only_in_file, validate
 from .distributed import wrap_model
-from .evaluation import (
-    join_results,
+from .hooks import (
+    EvalHook,
+    LRScheduler,
+    PeriodicCheckpointer,
+    ProgressPrinter,
+    StopOnSignal,
     log_results,
-    published_autocast,
-    results_name,
-    semantic_only,
-    with_augmentation,
-    with_weights,
 )
-from .hooks import EvalHook, LRScheduler, PeriodicCheckpointer, ProgressPrinter, StopOnSignal
 from .optimizer import build_optimizer
 from .step import TrainStep, choose_autocast_dtype, get_sampler_seed, resume_data_order
 
@@ -140,7 +140,7 @@ class Trainer(DefaultTrainer):
 
         def evaluate() -> dict[str, Any]:
             with stop.interruptible():
-                cfg = with_weights(self.cfg, self._checkpoint_of_now())
+                cfg = changed(self.cfg, "MODEL.WEIGHTS", self._checkpoint_of_now())
                 self._last_eval_results = self.test(cfg, self.model)
             return self._last_eval_results
 
@@ -231,8 +231,9 @@ class Trainer(DefaultTrainer):
 
         Returns:
             {task: {metric: value}}, for several datasets within {dataset: ...}. Empty but in the
-            first process, which also logs them and writes them (see `results_name`).
+            first process, which also logs them and writes them.
         """
+        is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
         folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
         names = list(cfg.DATASETS.TEST)
         if evaluators is None:
@@ -242,14 +243,16 @@ class Trainer(DefaultTrainer):
         found: dict[str, Any] = {}
         for name, evaluator in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
-            with published_autocast(cfg):
+            # As published, videos in half precision on CUDA, images in full precision.
+            with torch.autocast("cuda", enabled=is_video and torch.cuda.is_available()):
                 metrics = inference_on_dataset(model, loader, evaluator)
             found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
             if comm.is_main_process():
                 log_results(name, found[name])
         results = found[names[0]] if len(found) == 1 else found
         if comm.is_main_process() and found:
-            write_results(os.path.join(folder, results_name(cfg)), results, cfg=cfg)
+            name = "scores.json" if is_video else "results.json"  # that is a video's submission
+            write_results(os.path.join(folder, name), results, cfg=cfg)
         return results
 
     @classmethod
@@ -271,14 +274,21 @@ class Trainer(DefaultTrainer):
         model = cls.build_model(cfg)
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH)
         if resume and checkpointer.has_checkpoint():
-            cfg = with_weights(cfg, checkpointer.get_checkpoint_file())
+            cfg = changed(cfg, "MODEL.WEIGHTS", checkpointer.get_checkpoint_file())
         checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
-        augmented = with_augmentation(cfg, model) if cfg.TEST.AUG.ENABLED else None
+        augmented = None
+        if cfg.TEST.AUG.ENABLED:
+            if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+                raise NotImplementedError("TEST.AUG.ENABLED is for images, not for videos")
+            augmented = SemanticSegmentorWithTTA(cfg, model)
         results = cls.test(cfg, model)
         if augmented is not None:
             logger.info("Evaluating averages over TEST.AUG")
-            added = cls.test(semantic_only(cfg), augmented, suffix="_TTA")
-            join_results(results, added, several=len(cfg.DATASETS.TEST) > 1)
+            outputs = {"SEMANTIC_ON": True, "INSTANCE_ON": False, "PANOPTIC_ON": False}
+            opts = [w for k, on in outputs.items() for w in (f"MODEL.MASK_FORMER.TEST.{k}", on)]
+            added = cls.test(changed(cfg, *opts), augmented, suffix="_TTA")
+            for name, tasks in added.items():  # of a dataset; or a task, where there is one dataset
+                results[name] = {**results.get(name, {}), **tasks}
         if comm.is_main_process():
             verify_results(cfg, results)
         return results

@@ -14,6 +14,7 @@ from detectron2.modeling import build_model as build_registered
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from ..config.loading import changed
 from .transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
 _REGISTRIES: dict[str, Registry] = {
@@ -43,13 +44,7 @@ def resolve_device(cfg: CfgNode) -> CfgNode:
     """Return ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
     if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
         return cfg
-    cfg = cfg.clone()
-    frozen = cfg.is_frozen()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "cpu"
-    if frozen:
-        cfg.freeze()
-    return cfg
+    return changed(cfg, "MODEL.DEVICE", "cpu")
 
 
 def _check_names(cfg: CfgNode) -> None:

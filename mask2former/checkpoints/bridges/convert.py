@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ...config import get_config
+from ...config.loading import changed
 from ...formats.atomic import atomic_path
 from ...formats.json_files import read_json, write_json
 from ..checkpointer import load_into
@@ -129,11 +130,7 @@ def backbone_to_ours(source: str, target: str | os.PathLike, kind: str) -> None:
 
 def build_on_cpu(cfg: CfgNode) -> nn.Module:
     """Build the model of a config without its initial weights, in eval mode on the CPU."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.WEIGHTS = ""
-    return build_model(cfg).eval()
+    return build_model(changed(cfg, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")).eval()
 
 
 def class_names(cfg: CfgNode) -> list[str]:
