@@ -1,4 +1,4 @@
-"""Hooks and writers of the trainer: stopping on signals, safe checkpoints, lines on progress and results."""
+"""Hooks and writers of the trainer: signals, safe checkpoints, lines of progress and results."""
 
 import datetime
 import logging
