@@ -32,10 +32,10 @@ help:
 	@echo "make clean      remove $(VENV) and caches"
 
 setup:
-	@$(SETUP_PYTHON) tools/setup_env.py --venv "$(VENV)" --torch "$(TORCH)" --index-url "$(TORCH_INDEX_URL)"
+	@$(SETUP_PYTHON) tools/make/setup_env.py --venv "$(VENV)" --torch "$(TORCH)" --index-url "$(TORCH_INDEX_URL)"
 
 demo: setup
-	$(VENV)/bin/python tools/run_demo.py
+	$(VENV)/bin/python tools/make/run_demo.py
 
 # QUICK=1 takes smaller inputs; TOPICS="losses mapping" measures these alone (benchmarks/__main__.py).
 bench: setup

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dat_keys import LayerKeys, find_keys
-from dat_pictures import draw_importance, draw_offsets
+from dat_drawing.keys import LayerKeys, find_keys
+from dat_drawing.pictures import draw_importance, draw_offsets
 from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import build_backbone

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from dat_keys import LayerKeys
+from dat_drawing.keys import LayerKeys
 from torch import Tensor
 
 _MIN_SIDE = 640  # of the longer side of a picture in pixels; small images are enlarged

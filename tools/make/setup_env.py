@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON_VERSIONS = ((3, 11), (3, 13))  # from, to
 STAMP = ".setup-stamp"
 TORCH_CONSTRAINTS = "torch-constraints.txt"
@@ -27,7 +27,7 @@ TORCH_CHOICE = ".torch-choice.json"
 # Files whose change calls for another run.
 INPUTS = (
     "requirements/*.txt",
-    "tools/setup_env.py",
+    "tools/make/setup_env.py",
     "tools/install_detectron2.py",
     "tools/detectron2_patches.py",
     "setup.py",

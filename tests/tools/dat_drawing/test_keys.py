@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dat_keys import find_keys
+from dat_drawing.keys import find_keys
 from torch.nn import functional as F
 
 from mask2former.modeling.backbone import dat_attention

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from dat_keys import LayerKeys
-from dat_pictures import draw_importance, draw_offsets
+from dat_drawing.keys import LayerKeys
+from dat_drawing.pictures import draw_importance, draw_offsets
 
 
 def make_keys(weights) -> LayerKeys:

@@ -101,7 +101,7 @@ def test_version_of_an_environment(tmp_path):
 
 
 def test_every_listed_requirement_is_pinned():
-    folder = setup_env.Path(setup_env.__file__).parent.parent / "requirements"
+    folder = setup_env.Path(setup_env.__file__).parents[2] / "requirements"
     pins = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (folder / "constraints.txt").read_text().splitlines()
