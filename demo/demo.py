@@ -26,16 +26,21 @@ from tqdm import tqdm
 
 from mask2former.config import load_config
 from mask2former.data import register_custom
-from mask2former.engine.defaults import check_dataset
+from mask2former.data.datasets.common import require_registered
 from mask2former.formats.images import find_images
 from mask2former.formats.video_reading import open_source
-from mask2former.predict import Demo, Predictor, VideoPredictor
+from mask2former.modeling.mask_classifier import SamPrompts
+from mask2former.predict import (
+    GROUND_TRUTH,
+    Demo,
+    MaskPredictor,
+    MaskSource,
+    Predictor,
+    VideoPredictor,
+)
 from mask2former.visualization import KINDS
 
-if __package__:
-    from . import masks
-else:  # run as a script
-    import masks
+SAM = "sam"  # as a source of masks
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -76,7 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--skip-damaged", action="store_true", help="leave out frames that cannot be read"
     )
-    masks.add_arguments(parser)
+    add_mask_arguments(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... of the config, last"
     )
@@ -89,8 +94,63 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--max-images is 1 or more, got {args.max_images}")
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
-    masks.check_arguments(parser, args)
+    check_mask_arguments(parser, args)
     return args
+
+
+def add_mask_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --masks, which names masks of a file, of the ground truth or of SAM, and its options."""
+    defaults = SamPrompts()
+    iou, stability = defaults.min_iou, defaults.min_stability
+    group = parser.add_argument_group(
+        "names for given masks", "for a config of a MaskClassifier; writes instances.json, too"
+    )
+    group.add_argument(
+        "--masks",
+        metavar="SOURCE",
+        help=f"a COCO json or a PNG of labels; a folder with one of them for each image; {SAM!r}; "
+        f"or {GROUND_TRUTH!r}, that of --dataset",
+    )
+    group.add_argument("--sam-weights", metavar="DIR", help="folder of SAM's weights")
+    group.add_argument(
+        "--points", nargs="+", type=numbers, default=[], metavar="X,Y", help="one mask each"
+    )
+    group.add_argument(
+        "--boxes", nargs="+", type=numbers, default=[], metavar="X0,Y0,X1,Y1", help="one mask each"
+    )
+    group.add_argument(
+        "--grid",
+        type=int,
+        default=defaults.grid,
+        help=f"without points and boxes: points along a side (default {defaults.grid})",
+    )
+    group.add_argument(
+        "--sam-thresholds",
+        nargs=2,
+        type=float,
+        default=(iou, stability),
+        metavar=("IOU", "STABILITY"),
+        help=f"minimum of both for a mask of the grid, 0 to 1 (default {iou} {stability})",
+    )
+
+
+def check_mask_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End the program where the options do not go together; fill in what --masks implies."""
+    prompts = args.points or args.boxes
+    if args.masks != SAM and (prompts or args.sam_weights):
+        parser.error(f"--points, --boxes and --sam-weights belong to --masks {SAM}")
+    if args.masks == GROUND_TRUTH and not args.dataset:
+        parser.error(f"--masks {GROUND_TRUTH} takes the masks of --dataset, which is missing")
+    if args.masks and args.video_input:
+        parser.error("--masks names masks of images, not of --video-input")
+    if args.masks:
+        args.save_json = True
+        args.draw = args.draw or "instance"
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers of a point or box, from text such as 12,30.5."""
+    return tuple(float(part) for part in text.split(","))
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -110,6 +170,23 @@ def drawing(args: argparse.Namespace) -> dict[str, Any]:
     return {"kind": args.draw, "score_threshold": score, "label_threshold": wanted or 0.0}
 
 
+def build_mask_predictor(
+    args: argparse.Namespace, cfg: CfgNode
+) -> tuple[MaskPredictor, MaskSource]:
+    """Build the predictor and say where its masks come from.
+
+    Raises:
+        ValueError, OSError, ImportError: SAM's weights, the model or the prompts cannot be used.
+    """
+    if args.masks != SAM:
+        return MaskPredictor(cfg, array_format="RGB"), MaskSource(args.masks)
+    folder = args.sam_weights or cfg.MODEL.SAM.WEIGHTS
+    if not folder:
+        raise ValueError(f"--masks {SAM} needs --sam-weights, a folder of SAM's weights")
+    prompts = SamPrompts(args.points, args.boxes, args.grid, *args.sam_thresholds)
+    return MaskPredictor(cfg, array_format="RGB", sam=folder), MaskSource(prompts)
+
+
 def run_images(args: argparse.Namespace) -> int:
     """Draw images; return the exit code, 1 where some were left out.
 
@@ -118,13 +195,10 @@ def run_images(args: argparse.Namespace) -> int:
     """
     cfg = setup_config(args)
     if args.dataset:
-        try:
-            check_dataset(args.dataset)
-        except ValueError as error:
-            raise ValueError(f"--dataset: {error}") from error
+        require_registered(args.dataset)
     files, source = find_images(args.input), None
     if args.masks:
-        predictor, source = masks.build_predictor(args, cfg)
+        predictor, source = build_mask_predictor(args, cfg)
     else:
         predictor = Predictor(cfg, array_format="RGB")
     demo = Demo(predictor, dataset=args.dataset, masks=source, **drawing(args))

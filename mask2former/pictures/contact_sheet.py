@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from PIL import Image
 
 from ..formats.atomic import atomic_path
+from ..formats.images import write_image
 
 _STYLE = """
   body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; background: #f6f6f4; color: #222; }
@@ -49,25 +49,20 @@ class ContactSheet:
         self._rows: list[tuple[str, dict[str, str]]] = []
         self._names: set[str] = set()
 
-    def add(self, name: str, pictures: Mapping[str, np.ndarray]) -> dict[str, Path]:
+    def add(self, name: str, pictures: Mapping[str, np.ndarray]) -> None:
         """Write the pictures of one row.
 
         Args:
             name: of the row; files are called after it, with a number if it came before.
             pictures: (H, W, 3), uint8, RGB, by column; columns may be missing.
-
-        Returns:
-            the files, by column.
         """
         stem = self._unused(name.replace(os.sep, "_"))
         files = {}
         for column, picture in pictures.items():
             file = f"{stem}_{column.lower().replace(' ', '_')}.jpg"
-            with atomic_path(self.folder / file) as path:
-                Image.fromarray(picture).save(path, quality=92)
+            write_image(self.folder / file, picture, quality=92)
             files[column] = file
         self._rows.append((name, files))
-        return {column: self.folder / file for column, file in files.items()}
 
     def write(self, note: str = "") -> Path:
         """Write the page over all rows so far and return its path."""

@@ -12,7 +12,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
-from ..formats.images import read_image
+from ..data.datasets.common import require_registered
 from ..formats.video_reading import Frame, VideoSource
 from ..formats.video_writing import FolderWriter, open_writer
 from ..visualization import ContactSheet, choose_kind, draw, ground_truth, has_kind
@@ -93,20 +93,17 @@ class Demo:
                 "Demo: expected a predictor with array_format='RGB', as pictures are RGB, got "
                 f"{predictor.array_format!r}"
             )
-        if dataset and dataset not in DatasetCatalog.list():
-            raise ValueError(
-                f"Demo: there is no dataset {dataset!r}; see mask2former.data.register"
-            )
+        if dataset:
+            require_registered(dataset)
         self.predictor = predictor
         self.kind = kind
         self.score_threshold = score_threshold
         self.label_threshold = label_threshold
         self.masks = masks
-        self._dataset = dataset
         self._truth_metadata = MetadataCatalog.get(dataset or "__unused")
         records = DatasetCatalog.get(dataset) if dataset else []
         self.images: list[str] = [record["file_name"] for record in records]
-        self._records = {_resolved(record["file_name"]): record for record in records}
+        self._records = {os.path.realpath(record["file_name"]): record for record in records}
 
     def __call__(self, image: ImageLike, **given: Any) -> Drawn:
         """Predict and draw one image.
@@ -145,7 +142,7 @@ class Demo:
             raise ValueError(f"Demo: the frames of a video need a VideoPredictor, got a {kind}")
         ahead, behind = tee(map(self.predictor.to_rgb, frames))  # holds the frames of a window
         predictions = self.predictor(ahead)
-        return ((p, self._draw(image, p, tracked=True)) for p, image in zip(predictions, behind))
+        return ((p, self._draw(image, p)) for p, image in zip(predictions, behind))
 
     def draw_files(
         self,
@@ -174,7 +171,7 @@ class Demo:
         Raises:
             ValueError, OSError: as `__call__` and `on_error` say, or the folder cannot be written.
         """
-        columns = ["Input", "Prediction"] + (["Ground truth"] if self._dataset else [])
+        columns = ["Input", "Prediction"] + (["Ground truth"] if self.images else [])
         sheet = ContactSheet(output, "Mask2Former", columns)
         thresholds = (self.score_threshold, self.label_threshold)
         results = PredictionFiles(output, self.predictor.metadata, *thresholds)
@@ -220,9 +217,10 @@ class Demo:
         tracks = None
         if save_json:
             tracks = TrackFile(beside, self.predictor.metadata, self.label_threshold)
+        errors: list[Exception] = []
         start = time.monotonic()
         try:
-            for (prediction, picture), frame in self._draw_source(source, progress):
+            for (prediction, picture), frame in self._draw_source(source, errors, progress):
                 writer.write(picture, frame)
                 if tracks is not None:
                     tracks.add(frame.seconds, prediction)
@@ -230,7 +228,7 @@ class Demo:
         except KeyboardInterrupt:
             drawn.interrupted = True
         except (OSError, ValueError) as error:
-            drawn.error = error
+            errors.append(error)
         finally:
             drawn.seconds = time.monotonic() - start
             if tracks is not None:
@@ -238,36 +236,32 @@ class Demo:
             path = writer.close()
         if path is not None:
             drawn.paths = [path, beside] if save_json else [path]
+        drawn.error = next(iter(errors), None)
         return drawn
 
-    def _draw_source(self, source: VideoSource, progress: bool) -> Iterator[tuple[Drawn, Frame]]:
-        """Yield what is drawn and the frames; an error of the source comes after them."""
-        errors: list[Exception] = []
+    def _draw_source(
+        self, source: VideoSource, errors: list[Exception], progress: bool
+    ) -> Iterable[tuple[Drawn, Frame]]:
+        """Return what is drawn and the frames, up to an error of the source, kept in `errors`."""
         ahead, behind = tee(_until_error(source, errors))
-        try:
-            drawn = self.draw_frames(frame.image for frame in ahead)
-        except ValueError as error:
-            raise errors[0] if errors else error from None
+        drawn = self.draw_frames(frame.image for frame in ahead)
         options = {"total": source.length, "unit": "frame", "bar_format": _BAR}
-        yield from tqdm(zip(drawn, behind), disable=None if progress else True, **options)
-        if errors:
-            raise errors[0]
+        return tqdm(zip(drawn, behind), disable=None if progress else True, **options)
 
-    def _draw(
-        self, image: np.ndarray, prediction: Mapping[str, Any], tracked: bool = False
-    ) -> np.ndarray:
+    def _draw(self, image: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
         kind = choose_kind(prediction, self.kind)
+        tracked = isinstance(self.predictor, VideoPredictor)
         threshold = 0.0 if tracked else self.score_threshold
         threshold = self.label_threshold if kind == "semantic" else threshold
         return draw(image, prediction, self.predictor.metadata, kind, threshold, tracked=tracked)
 
     def _record(self, file: str) -> dict[str, Any]:
         """Return what the dataset says about an image, which may be nothing."""
-        return self._records.get(_resolved(file), {})
+        return self._records.get(os.path.realpath(file), {})
 
     def _predict(self, file: str) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
         """Return an image (H, W, 3), RGB, its ground truth, which may be {}, and the prediction."""
-        image, record = read_image(file, "RGB"), self._record(file)
+        image, record = self.predictor.to_rgb(file), self._record(file)
         size, given = image.shape[:2], {}
         truth = ground_truth(record, self._truth_metadata, size) if record else {}
         if self.masks is not None:
@@ -292,7 +286,3 @@ def _until_error(source: Iterable[Frame], errors: list[Exception]) -> Iterator[F
         yield from source
     except (OSError, ValueError) as error:
         errors.append(error)
-
-
-def _resolved(file: str) -> str:
-    return str(Path(file).resolve())

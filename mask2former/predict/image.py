@@ -1,7 +1,7 @@
 """From images to predictions in one call."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,10 +110,7 @@ class Predictor:
         Raises:
             ValueError: no frames, or frames of several sizes; as well as what ``__call__`` raises.
         """
-        prepared = [self._prepare(frame) for frame in frames]
-        sizes = {(frame["height"], frame["width"]) for frame in prepared}
-        if len(sizes) != 1:
-            raise ValueError(f"expected frames of one size, got {sorted(sizes) or 'none'}")
+        prepared = list(self._prepare_frames(frames))
         return self.model([prepared[0] | {"image": [frame["image"] for frame in prepared]}])
 
     def _prepare(self, image: ImageLike) -> dict[str, Any]:
@@ -125,6 +122,26 @@ class Predictor:
         resized = self._resize.get_transform(array).apply_image(array)
         tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
+
+    def _prepare_frames(self, frames: Iterable[ImageLike]) -> Iterator[dict[str, Any]]:
+        """Yield the same of the frames of one video.
+
+        Raises:
+            ValueError: there is no frame, or one has another size than the first.
+        """
+        size = None
+        for i, frame in enumerate(frames):
+            prepared = self._prepare(frame)
+            found = (prepared["height"], prepared["width"])
+            size = size or found
+            if found != size:
+                raise ValueError(
+                    f"frame {i} is {found[1]}x{found[0]} (width x height), those before are "
+                    f"{size[1]}x{size[0]}: expected frames of one size"
+                )
+            yield prepared
+        if size is None:
+            raise ValueError("expected the frames of a video, got none")
 
     def to_rgb(self, image: ImageLike) -> np.ndarray:
         """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it."""

@@ -1,6 +1,7 @@
 """Predictions as files: of images in COCO's result formats, of a video as one growing json list."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,10 @@ class _Categories:
         self._metadata = metadata
         self._tables = {False: stuff or {}, True: things or {}}
         name = metadata.get("name", "the dataset")
-        self._things = DatasetIds(things, name, "thing")
-        self._stuff = DatasetIds(stuff, name, "stuff")
+        self._ids = {
+            False: DatasetIds(stuff, name, "stuff"),
+            True: DatasetIds(things, name, "thing"),
+        }
 
     def id(self, label: int, is_thing: bool) -> int:
         """Return the dataset's id of a contiguous class.
@@ -46,7 +49,7 @@ class _Categories:
         Raises:
             ValueError: the dataset has no such class.
         """
-        return (self._things if is_thing else self._stuff)[label]
+        return self._ids[is_thing][label]
 
     def name(self, label: int, is_thing: bool) -> str:
         """Return the name of a contiguous class."""
@@ -63,7 +66,7 @@ class _Categories:
 
     def instances(self, instances: Instances) -> list[dict[str, Any]]:
         """Return an entry for each of N instances; see `instances_to_json`."""
-        return instances_to_json(instances.to("cpu"), self._things)
+        return instances_to_json(instances.to("cpu"), self._ids[True])
 
     def semantic(self, scores: Tensor, threshold: float) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each class that is in a semantic result, and its entry; see `semantic_labels`."""
@@ -105,7 +108,7 @@ class PredictionFiles:
         self._categories = _Categories(metadata)
         self._image_ids: set[Any] = set()
         self._images: list[dict[str, Any]] = []
-        self._entries: dict[str, list[dict[str, Any]]] = {}
+        self._entries: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def add(self, file_name: str, prediction: Mapping[str, Any], image_id: Any = None) -> None:
         """Take in the result of one image; panoptic PNGs are written at once.
@@ -124,11 +127,10 @@ class PredictionFiles:
         if "instances" in prediction:
             instances = prediction["instances"]
             kept = instances[instances.scores >= self.score_threshold]
-            found = self._categories.instances(kept)
-            self._add("instances", *({**image, **entry} for entry in found))
+            self._entries["instances"] += [image | e for e in self._categories.instances(kept)]
         if "sem_seg" in prediction:
             entries = self._categories.semantic(prediction["sem_seg"], self.label_threshold)
-            self._add("semantic", *({**image, **entry} for _, entry in entries))
+            self._entries["semantic"] += [image | entry for _, entry in entries]
 
     def write(self) -> list[Path]:
         """Write the json files and return their paths."""
@@ -143,9 +145,6 @@ class PredictionFiles:
         for kind, path in paths.items():
             write_json(path, contents[kind])
         return list(paths.values())
-
-    def _add(self, kind: str, *entries: dict[str, Any]) -> None:
-        self._entries.setdefault(kind, []).extend(entries)
 
     def _new_id(self, image_id: Any) -> Any:
         image_id = len(self._image_ids) + 1 if image_id is None else image_id
@@ -173,7 +172,7 @@ class PredictionFiles:
             area = areas[segment["id"]]
             infos.append({"id": segment["id"], "category_id": category, "area": area})
         entry = {"image_id": image_id, "file_name": png, "segments_info": infos}
-        self._add("panoptic", entry)
+        self._entries["panoptic"].append(entry)
 
 
 class TrackFile:

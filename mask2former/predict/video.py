@@ -89,25 +89,11 @@ class VideoPredictor(Predictor):
             ValueError: there is no frame, or one has another size than the first; as well as what
                 `Predictor` raises.
         """
-        prepared = self._prepare_all(frames)
-        first = next(prepared, None)
-        if first is None:
-            raise ValueError("expected the frames of a video, got none")
+        prepared = self._prepare_frames(frames)
+        first = next(prepared)
         inputs = chain([first], prepared)
-        return self._track(inputs, first) if self.is_video_model else self._each(inputs)
-
-    def _prepare_all(self, frames: Iterable[ImageLike]) -> Iterator[dict[str, Any]]:
-        size = None
-        for i, frame in enumerate(frames):
-            prepared = self._prepare(frame)
-            found = (prepared["height"], prepared["width"])
-            size = size or found
-            if found != size:
-                raise ValueError(
-                    f"frame {i} is {found[1]}x{found[0]} (width x height), those before are "
-                    f"{size[1]}x{size[0]}: expected frames of one size"
-                )
-            yield prepared
+        size = (first["height"], first["width"])
+        return self._track(inputs, size) if self.is_video_model else self._each(inputs)
 
     @torch.no_grad()
     def _each(self, inputs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -119,13 +105,12 @@ class VideoPredictor(Predictor):
 
     @torch.no_grad()
     def _track(
-        self, inputs: Iterable[dict[str, Any]], first: dict[str, Any]
+        self, inputs: Iterable[dict[str, Any]], size: tuple[int, int]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the results of a model for video."""
+        """Yield the results of a model for video, of size (H, W)."""
         images = (prepared["image"] for prepared in inputs)
-        output = (first["height"], first["width"])
         ids = count(1)
-        windows = run_windows(self.model, images, self.windows, output)
+        windows = run_windows(self.model, images, self.windows, size)
         scores = self.model.query_scores
         for tracked in track_windows(windows, scores):
             shown = _choose(tracked, self.score_threshold)

@@ -9,12 +9,9 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ..data.targets import relabel
 from ..formats.images import check_size
-from ..formats.label_maps import read_labels, read_panoptic_png
+from ..formats.label_maps import look_up, read_labels, read_panoptic_png
 from ..formats.mask_files import RleMasks
-
-_NO_CLASS = 65535  # in a map of 16 bits
 
 
 def ground_truth(
@@ -61,9 +58,6 @@ def _panoptic(
 ) -> tuple[Tensor, list[dict[str, Any]]]:
     """Number segments from 1; crowd becomes void."""
     kept = [segment for segment in segments if not segment.get("iscrowd", 0)]
-    numbered = np.zeros(ids.shape, np.int32)
-    for number, segment in enumerate(kept, start=1):
-        numbered[ids == segment["id"]] = number
     infos = [
         {
             "id": number,
@@ -72,7 +66,8 @@ def _panoptic(
         }
         for number, segment in enumerate(kept, start=1)
     ]
-    return torch.from_numpy(numbered), infos
+    table = {segment["id"]: info["id"] for segment, info in zip(kept, infos)}
+    return torch.from_numpy(look_up(ids, table, 0, np.int32)), infos
 
 
 def _instances(annotations: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Instances:
@@ -88,6 +83,5 @@ def _semantic(labels: np.ndarray, metadata: Metadata) -> Tensor:
     ignored = np.isin(labels, metadata.get("ignore_label", 255))
     numbers = metadata.get("sem_seg_labels")
     if numbers:
-        labels = relabel(labels, numbers, _NO_CLASS)
-    none = ignored | (labels == _NO_CLASS)
-    return torch.from_numpy(np.where(none, -1, labels.astype(np.int64)))
+        labels = look_up(labels, {n: i for i, n in enumerate(numbers)}, -1, np.int64)
+    return torch.from_numpy(np.where(ignored, -1, labels.astype(np.int64)))

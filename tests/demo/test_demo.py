@@ -213,7 +213,7 @@ def test_damaged_ground_truth_leaves_one_image_out(shapes: Path, run: Run) -> No
     ("args", "opts", "message"),
     [
         (("--input", "none.png"), {}, "--input none.png: no such file"),
-        (("--dataset", "shapes_val_panoptik"), {}, "--dataset: there is no dataset named"),
+        (("--dataset", "shapes_val_panoptik"), {}, "there is no dataset named"),
         (("--input", CONFIG), {"MODEL.MASKFORMER": 1}, "there is no config key MODEL.MASKFORMER"),
         (("--input", CONFIG), {"MODEL.WEIGHTS": "none.pth"}, "none.pth"),
         (("--input", CONFIG, "--config-file", "none.yaml"), {}, "none.yaml"),

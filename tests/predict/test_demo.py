@@ -182,7 +182,7 @@ def test_predictors_that_do_not_fit(images: Demo, photo: np.ndarray) -> None:
     video.array_format = "BGR"
     with pytest.raises(ValueError, match="expected a predictor with array_format='RGB'.*'BGR'"):
         Demo(video)
-    with pytest.raises(ValueError, match="there is no dataset 'nowhere'"):
+    with pytest.raises(ValueError, match="there is no dataset named 'nowhere'"):
         Demo(images.predictor, dataset="nowhere")
     with pytest.raises(ValueError, match="cannot draw depth: the model gives panoptic"):
         Demo(images.predictor, kind="depth")(photo)

@@ -136,7 +136,7 @@ def test_masks_of_another_size_leave_one_image_out(
 def test_prompts_outside_of_the_image(photo: Path, sam: Path, run: Run) -> None:
     args = ("--input", photo, "--masks", "sam", "--sam-weights", sam)
     code, error = run(*args, "--points", "48,3")
-    assert code == 1 and "the point 48,3 lies outside of the image: the image is 48 wide" in error
+    assert code == 1 and "the point 48,3 lies outside the image: the image is 48 wide" in error
     code, error = run(*args, "--boxes", "5,5,50,20")
     assert code == 1 and "the box 5,5,50,20 does not lie inside of the image" in error
 
