@@ -18,10 +18,8 @@ from detectron2.structures import BitMasks, Instances
 
 from ..formats.images import check_size, read_image
 from ..formats.segmentations import describe
-from .augmentation import clip_from_config
-from .drift import Drift
-from .frames import FrameFiles
-from .geometry import Geometry, draw, to_planes
+from .augmentation import Drift, clip_from_config
+from .geometry import FrameFiles, Geometry, draw, to_planes
 from .num_classes import check_classes
 from .targets import ignore_map, instance_targets, padding_mask
 

@@ -14,6 +14,8 @@ from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from PIL import Image
 
+from ..formats.images import check_size, read_image
+
 Size = tuple[int, int]  # H, W in pixels
 Axes = tuple[np.ndarray, np.ndarray]  # rows and columns of the source
 
@@ -151,6 +153,39 @@ def to_planes(image: np.ndarray, size: Size, fill: float) -> torch.Tensor:
     for target, plane in zip(result, planes):
         target[:height, :width] = plane
     return torch.from_numpy(result)
+
+
+class FrameFiles(Sequence):
+    """The frames of a video, each read and transformed when it is asked for, and not kept.
+
+    Args:
+        file_names: T paths.
+        geometry: the transforms; for frames of its ``size``.
+        image_format: channels, "RGB" or "BGR".
+    """
+
+    def __init__(self, file_names: Sequence[str], geometry: Geometry, image_format: str) -> None:
+        self.file_names = list(file_names)
+        self.geometry = geometry
+        self.image_format = image_format
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+    def __getitem__(self, index):
+        """Return frame (C, H, W) uint8 at an index; FrameFiles for a slice.
+
+        Raises:
+            FileNotFoundError, ValueError: it cannot be read or has another size; names the file.
+        """
+        if isinstance(index, slice):
+            return FrameFiles(self.file_names[index], self.geometry, self.image_format)
+        path = self.file_names[index]
+        image = read_image(path, self.image_format)
+        height, width = self.geometry.size
+        check_size({"height": height, "width": width}, image.shape, path)
+        image = self.geometry.apply_image(image)
+        return to_planes(image, image.shape[:2], 0)
 
 
 def _labels_for_crop(

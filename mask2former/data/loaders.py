@@ -1,9 +1,11 @@
 """Data loaders for training and testing, built with detectron2's."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
     MetadataCatalog,
@@ -13,14 +15,16 @@ from detectron2.data import (
     print_instances_class_histogram,
 )
 from detectron2.data.build import filter_images_with_only_crowd_annotations
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from torch.utils.data import ConcatDataset
 
 from ..formats.segmentations import describe
 from .clips import ClipMapper
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
-from .mixing import mix_clips, take_over_classes
-from .num_classes import check_classes, check_num_classes
+from .num_classes import check_classes, check_num_classes, list_some
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 Mapper = Callable[[Record], Record]
@@ -48,7 +52,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     SOLVER.IMS_PER_BATCH as detectron2 does. Each worker has a seed of its own, drawn from torch's.
 
     VideoMaskFormer trains on datasets of videos, of images with instances, which become clips, or
-    of both, see ``mixing``.
+    of both, see `mix_clips`.
 
     Args:
         mapper: what maps a record; None for the one that the config names.
@@ -97,6 +101,74 @@ def build_test_loader(
     )
 
 
+def take_over_classes(names: Sequence[str], parts: Sequence[Sequence[Record]]) -> list[Record]:
+    """Join the records of datasets, with the classes of the first one for all.
+
+    Classes are matched by name. Objects of classes that the first dataset lacks are left out, and
+    so are the records of other datasets that have none left.
+
+    Args:
+        names: of registered datasets with ``thing_classes``.
+        parts: their records.
+
+    Raises:
+        ValueError: a dataset shares no class with the first.
+    """
+    wanted = getattr(MetadataCatalog.get(names[0]), "thing_classes", None)
+    joined = list(parts[0])
+    for name, part in zip(names[1:], parts[1:]):
+        classes = getattr(MetadataCatalog.get(name), "thing_classes", None)
+        if classes == wanted or not classes or not wanted:
+            joined += part
+            continue
+        new_ids = {i: wanted.index(c) for i, c in enumerate(classes) if c in wanted}
+        if not new_ids:
+            raise ValueError(
+                f"DATASETS.TRAIN: {name} has no class of {names[0]}, whose classes are "
+                f"{list_some(wanted)}"
+            )
+        logger.info("%s: %d of its %d classes are used", name, len(new_ids), len(classes))
+        joined += [record for old in part if (record := _rename(old, new_ids))["annotations"]]
+    return joined
+
+
+def _rename(record: Record, new_ids: dict[int, int]) -> Record:
+    annotations = [
+        annotation | {"category_id": new_ids[annotation["category_id"]]}
+        for annotation in record["annotations"]
+        if annotation["category_id"] in new_ids
+    ]
+    return record | {"annotations": annotations}
+
+
+def mix_clips(
+    records: list[Record], ratio: float
+) -> tuple[list[Record], RepeatFactorTrainingSampler | None]:
+    """Return which records to draw and how often, where some are of videos and some of images.
+
+    Args:
+        records: those of videos have "file_names".
+        ratio: the fraction of images among the clips, 0 to 1; -1 for one clip of each record.
+
+    Returns:
+        the records to use, and a sampler where some should come more often than others.
+
+    Raises:
+        ValueError: another ratio.
+    """
+    if ratio != -1 and not 0 <= ratio <= 1:
+        raise ValueError(f"INPUT.PSEUDO_CLIP.RATIO: expected 0 to 1, or -1, got {ratio}")
+    is_image = torch.tensor(["file_names" not in record for record in records])
+    images = int(is_image.sum())
+    videos = len(records) - images
+    if ratio == -1 or not images or not videos:
+        return records, None
+    if ratio in (0, 1):
+        return [record for record in records if ("file_names" not in record) == ratio], None
+    weights = torch.where(is_image, ratio / images, (1 - ratio) / videos)
+    return records, RepeatFactorTrainingSampler(weights / weights.min())
+
+
 def _load(name: str) -> Any:
     """Return the records of a dataset, or what else is registered for it."""
     return get_detection_dataset_dicts([name], filter_empty=False, check_consistency=False)
@@ -114,14 +186,10 @@ def _check_same_classes(names: Sequence[str]) -> None:
         for name, classes in zip(names, lists):
             if classes != lists[0]:
                 raise ValueError(
-                    f"DATASETS.TRAIN: {name} has other {key} than {names[0]}: {_short(classes)} "
-                    f"and {_short(lists[0])}; datasets that train together need the same"
+                    f"DATASETS.TRAIN: {name} has other {key} than {names[0]}: "
+                    f"{list_some(classes)} and {list_some(lists[0])}; datasets that train together "
+                    "need the same"
                 )
-
-
-def _short(classes: Sequence[str] | None) -> str:
-    names = list(classes or ["none"])
-    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
 
 
 def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:

@@ -5,21 +5,23 @@ it does, and their classes are in ``published_mappers``.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
 from ..formats.images import check_size, read_image
 from ..formats.label_maps import read_labels, read_panoptic_png
 from ..formats.segmentations import describe
+from .augmentation import lsj_from_config, shortest_edge_from_config
 from .geometry import Geometry, draw, to_planes
 from .num_classes import check_classes
-from .recipes import DropPolicy, Extra, TargetKind, settings_from_config
 from .targets import (
     Targets,
     compact_ids,
@@ -35,6 +37,20 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]  # H, W in pixels
 IMAGE_FILL = 128  # grey of the padding
+
+TargetKind = Literal["semantic", "panoptic", "instance"]
+Extra = Literal["boxes", "ignore", "padding_mask", "sem_seg"]
+# Which targets to drop: none; those outside of the image; those without a pixel.
+DropPolicy = Literal["none", "outside", "empty"]
+
+# INPUT.DATASET_MAPPER_NAME: kind of target, recipe, extra keys, targets that it drops.
+MAPPERS: dict[str, tuple[TargetKind, str, tuple[Extra, ...], DropPolicy]] = {
+    "mask_former_semantic": ("semantic", "shortest_edge", (), "none"),
+    "mask_former_panoptic": ("panoptic", "shortest_edge", ("sem_seg",), "none"),
+    "mask_former_instance": ("instance", "shortest_edge", (), "none"),
+    "coco_panoptic_lsj": ("panoptic", "lsj", ("boxes",), "none"),
+    "coco_instance_lsj": ("instance", "lsj", ("boxes", "padding_mask"), "outside"),
+}
 
 
 class DatasetMapper:
@@ -115,7 +131,38 @@ class DatasetMapper:
     def from_config(
         cls, cfg: CfgNode, is_train: bool = True, name: str | None = None
     ) -> dict[str, Any]:
-        return settings_from_config(cfg, is_train, name)
+        """Return the arguments of `DatasetMapper` for a config.
+
+        Args:
+            name: of the recipe; None for INPUT.DATASET_MAPPER_NAME.
+
+        Raises:
+            ValueError: the name is unknown.
+        """
+        name = name or cfg.INPUT.DATASET_MAPPER_NAME
+        if name not in MAPPERS:
+            raise ValueError(
+                f"INPUT.DATASET_MAPPER_NAME: expected one of {', '.join(MAPPERS)}, got {name!r}"
+            )
+        target, recipe, extras, drop = MAPPERS[name]
+        settings = {
+            "is_train": is_train,
+            "target": target,
+            "image_format": cfg.INPUT.FORMAT,
+            **_labels(cfg),
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
+            "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
+        }
+        if not is_train:
+            return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
+        if recipe == "lsj":
+            augmentations, side = lsj_from_config(cfg), cfg.INPUT.IMAGE_SIZE
+        else:
+            augmentations = shortest_edge_from_config(cfg, area_constraint=target != "instance")
+            side = cfg.INPUT.SIZE_DIVISIBILITY
+        pad_to = (side, side) if side > 0 else None
+        return settings | {"augmentations": augmentations, "pad_to": pad_to}
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Map one record, which stays as it is; see the class for keys and errors."""
@@ -150,7 +197,7 @@ class DatasetMapper:
         crowd = None
         if self.target == "semantic":
             targets = semantic_targets(labels, self.ignore_label, canvas)
-            self._check_classes(targets.classes, lambda i: "the label map")
+            check_classes(targets.classes, self.num_classes, lambda i: "the label map")
         elif self.target == "panoptic":
             targets = self._read_segments(result, geometry, canvas)
         else:
@@ -199,7 +246,7 @@ class DatasetMapper:
                 raise ValueError(_missing_key(key, result, "panoptic"))
         segments = result["segments_info"]
         classes = [segment["category_id"] for segment in segments]
-        self._check_classes(classes, lambda i: f"segment {segments[i]['id']}")
+        check_classes(classes, self.num_classes, lambda i: f"segment {segments[i]['id']}")
         path = result.pop("pan_seg_file_name")
         ids = read_panoptic_png(path)
         check_size(result, ids.shape, path)
@@ -214,12 +261,8 @@ class DatasetMapper:
             raise ValueError(_missing_key("annotations", result, "instance"))
         annotations = result.pop("annotations")
         classes = [annotation["category_id"] for annotation in annotations]
-        self._check_classes(classes, lambda i: describe(annotations[i], i))
+        check_classes(classes, self.num_classes, lambda i: describe(annotations[i], i))
         return annotations
-
-    def _check_classes(self, classes: Sequence[int], name: Callable[[int], str]) -> None:
-        if self.num_classes is not None:
-            check_classes(classes, self.num_classes, name)
 
     def _to_instances(self, targets: Targets, canvas: Size) -> Instances:
         if self.drop == "outside":
@@ -239,3 +282,15 @@ def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:
         f"targets of kind {target} need {key!r}, the record has {', '.join(sorted(record))}; "
         "choose another dataset or INPUT.DATASET_MAPPER_NAME"
     )
+
+
+def _labels(cfg: CfgNode) -> dict[str, Any]:
+    """Return what the numbers in semantic maps mean, by the metadata of the first dataset."""
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
+    ignore_label = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    labels = getattr(metadata, "sem_seg_labels", None)
+    if labels is None:
+        return {"ignore_label": getattr(metadata, "ignore_label", ignore_label)}
+    # The dataset's own ignore label may be the new number of a class.
+    is_free = ignore_label >= len(labels)
+    return {"sem_seg_labels": labels, "ignore_label": ignore_label if is_free else 65535}

@@ -26,29 +26,37 @@ def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
     for name in names:
         classes = class_names(cfg, name)
         if classes and len(classes) != expected:
-            some = ", ".join(classes[:5]) + ", ..." * (len(classes) > 5)
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected}, but {name} has {len(classes)} "
-                f"classes ({some}); set it to {len(classes)}, choose another dataset, or set it "
-                f"to {CLASSES_FROM_DATA} for the number in the data"
+                f"classes ({list_some(classes)}); set it to {len(classes)}, choose another "
+                f"dataset, or set it to {CLASSES_FROM_DATA} for the number in the data"
             )
 
 
-def check_classes(classes: Sequence[int], num_classes: int, name: Callable[[int], str]) -> None:
+def check_classes(
+    classes: Sequence[int], num_classes: int | None, name: Callable[[int], str]
+) -> None:
     """Compare contiguous classes with those of the model.
 
     Args:
+        num_classes: of the model; None checks nothing.
         name: what messages call the one at an index.
 
     Raises:
         ValueError: one is not in 0 to ``num_classes`` - 1; names it.
     """
     for i, category in enumerate(classes):
-        if not 0 <= category < num_classes:
+        if num_classes is not None and not 0 <= category < num_classes:
             raise ValueError(
                 f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES {num_classes} "
                 f"allows 0 to {num_classes - 1}"
             )
+
+
+def list_some(classes: Sequence[str] | None) -> str:
+    """Return names of classes for a message: the first five, and how many more there are."""
+    names = list(classes or ["none"])
+    return ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
 
 
 def class_names(cfg: CfgNode, name: str) -> list[str]:
@@ -67,7 +75,7 @@ def class_names(cfg: CfgNode, name: str) -> list[str]:
 def datasets_in_use(cfg: CfgNode) -> list[str]:
     """Return those of DATASETS.TRAIN and TEST whose classes are the model's.
 
-    Of a video model's training data that is the first: `mixing` maps the others to its classes.
+    Of a video model's training data that is the first: the loader maps the others to its classes.
     """
     is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     train = cfg.DATASETS.TRAIN[:1] if is_video else cfg.DATASETS.TRAIN

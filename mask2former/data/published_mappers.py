@@ -7,8 +7,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 
-from .mappers import DatasetMapper
-from .recipes import MAPPERS
+from .mappers import MAPPERS, DatasetMapper
 
 
 class _Published(DatasetMapper):

@@ -20,8 +20,8 @@ from PIL import Image
 import mask2former
 from mask2former.config import get_config
 from mask2former.data import build_mapper
+from mask2former.data.augmentation import Drift
 from mask2former.data.clips import ClipMapper
-from mask2former.data.drift import Drift
 
 H, W, LENGTH = 24, 36, 6
 SIDE = [[4.0, 6.0, 12.0, 6.0, 12.0, 14.0, 4.0, 14.0]]  # x 4 to 12, y 6 to 14
@@ -427,7 +427,7 @@ def test_photos_of_another_size_than_the_json_says_are_named(video, photo) -> No
 
 def test_a_damaged_mask_is_named(video) -> None:
     video["annotations"][0]["segmentations"] = [{"size": [3, 3], "counts": [9]}] * LENGTH
-    with pytest.raises(ValueError, match=r"video 5: annotation 11: expected a mask"):
+    with pytest.raises(ValueError, match=r"video 5: annotation 11: RLE size: expected"):
         _mapper()(video)
 
 

@@ -23,8 +23,7 @@ from PIL import Image
 from mask2former import add_maskformer2_config
 from mask2former.data.augmentation import lsj, shortest_edge
 from mask2former.data.loaders import build_mapper
-from mask2former.data.mappers import DatasetMapper
-from mask2former.data.recipes import MAPPERS
+from mask2former.data.mappers import MAPPERS, DatasetMapper
 
 H, W = 40, 60
 CHAIN = shortest_edge((30, 45, 66), 90, crop=T.RandomCrop("absolute", (36, 44)))
@@ -407,7 +406,7 @@ def test_panoptic_maps_that_disagree_with_their_list_are_named(record) -> None:
 
 def test_masks_that_cannot_be_read_name_file_and_annotation(record) -> None:
     record["annotations"][3]["segmentation"] = {"size": [3, 3], "counts": [9]}
-    with pytest.raises(ValueError, match=r"a\.png: annotation 4: expected a mask"):
+    with pytest.raises(ValueError, match=r"a\.png: annotation 4: RLE size: expected"):
         _mapper("instance")(record)
 
 

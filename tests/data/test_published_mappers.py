@@ -8,8 +8,7 @@ from detectron2.projects.deeplab import add_deeplab_config
 import mask2former
 from mask2former import add_maskformer2_config
 from mask2former.data.loaders import build_mapper
-from mask2former.data.mappers import DatasetMapper
-from mask2former.data.recipes import MAPPERS
+from mask2former.data.mappers import MAPPERS, DatasetMapper
 
 CLASSES = {
     "mask_former_semantic": mask2former.MaskFormerSemanticDatasetMapper,
