@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .json_files import image_key, read_json
 from .label_maps import read_labels, read_panoptic_png
-from .segmentations import draw_mask
+from .segmentations import draw_mask, error_prefix
 
 Size = tuple[int, int]  # H, W in pixels
 _MAX_LABELS = 10_000  # a map with more is a photo
@@ -219,10 +219,8 @@ def _read_label_map(path: Path) -> LabelMasks:
         labels = read_labels(path)
     except ValueError:
         labels = read_panoptic_png(path)  # has three channels, or says what is wrong
-    try:
+    with error_prefix(str(path)):
         return LabelMasks(labels)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _rle_size(segmentation: Any) -> tuple[int, ...] | None:

@@ -1,7 +1,8 @@
 """The forms in which an annotation may hold its mask: polygons, RLE, bitmap."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,15 @@ from .rle import RLE, area, as_text, decode, draw_polygons, from_runs, merge
 Annotation = Mapping[str, Any]
 
 _MAX_COORDINATE = 1e6  # pixels: what pycocotools allocates grows with the length of an outline
+
+
+@contextmanager
+def error_prefix(where: str) -> Iterator[None]:
+    """Say in the message of a ValueError that the block raises where it happened."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def describe(annotation: Annotation, index: int) -> str:
@@ -59,10 +69,8 @@ def valid_polygons(annotation: Annotation, index: int) -> list[np.ndarray] | Non
     if isinstance(segmentation, (Mapping, np.ndarray)):
         return None
     name = describe(annotation, index)
-    try:
+    with error_prefix(name):
         numbers = [_numbers(part) for part in _parts(segmentation)]
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
     valid = [part.reshape(-1, 2) for part in numbers if part.size >= 6 and part.size % 2 == 0]
     if len(valid) < max(len(numbers), 1):
         log_first_n(
@@ -88,10 +96,8 @@ def decode_bitmap(annotation: Annotation, index: int, size: tuple[int, int]) -> 
     """
     segmentation, name = annotation["segmentation"], describe(annotation, index)
     if isinstance(segmentation, Mapping):
-        try:
+        with error_prefix(name):
             return decode(as_text(segmentation, *size))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
     if segmentation.shape != tuple(size):
         raise ValueError(
             f"{name}: expected a bitmap of (height, width) {tuple(size)}, got {segmentation.shape}"

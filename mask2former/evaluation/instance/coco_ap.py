@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ...formats.json_files import image_key, require_keys
 from ...formats.rle import RLE, area, decode, encode_masks
-from ...formats.segmentations import compress, describe
+from ...formats.segmentations import compress, describe, error_prefix
 
 DILATION_RATIO = 0.02  # of the image's diagonal; the paper's choice for COCO-sized images
 
@@ -198,16 +198,10 @@ def _ground_truth(
     new = {"iscrowd": 0, **ann, "image_id": image["id"]}
     mask = new.pop("segmentation", None)  # of any form; boxes are scored without a look at it
     if by_mask or "area" not in ann:
-        mask = _rle(mask, image, f"{where}, image {ann['image_id']}")
+        with error_prefix(f"{where}, image {ann['image_id']}"):
+            mask = compress(mask, image["height"], image["width"])
         new.setdefault("area", float(area(mask)))
     return new | {"segmentation": mask} if by_mask else new
-
-
-def _rle(segmentation: Any, image: Mapping[str, Any], where: str) -> RLE:
-    try:
-        return compress(segmentation, image["height"], image["width"])
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def _detection(
@@ -232,7 +226,8 @@ def _detection(
     new = {key: result[key] for key in ("category_id", "score", wanted)}
     new |= {"image_id": image["id"], "iscrowd": 0}
     if by_mask:
-        mask = _rle(result["segmentation"], image, f"results: image {result['image_id']}")
+        with error_prefix(f"results: image {result['image_id']}"):
+            mask = compress(result["segmentation"], image["height"], image["width"])
         # The area by which a detection counts as small is that of its mask, not of its box.
         return new | {"segmentation": mask, "area": float(area(mask))}
     return new | {"area": float(result["bbox"][2] * result["bbox"][3])}

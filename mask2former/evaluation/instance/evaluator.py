@@ -103,18 +103,16 @@ class InstanceSegEvaluator(DatasetEvaluator):
                 "%s has %d images, of which %d were processed: all objects of the others count as "
                 "missed", self._name, len(self._gt_json["images"]), num_images,
             )  # fmt: skip
+        tasks = self._tasks
+        if tasks is None:
+            has_masks = all("segmentation" in result for result in results)
+            tasks = ("bbox", "segm") if has_masks else ("bbox",)
         scores = {
             task: coco_average_precision(self._gt_json, results, task, fast=self._fast)
-            for task in self._tasks_of(results)
+            for task in tasks
         }
         logger.info("Instances on %s:\n%s", self._name, results_table(scores))
         return scores
-
-    def _tasks_of(self, results: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        if self._tasks is not None:
-            return self._tasks
-        has_masks = all("segmentation" in result for result in results)
-        return ("bbox", "segm") if has_masks else ("bbox",)
 
 
 def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, Any]]:

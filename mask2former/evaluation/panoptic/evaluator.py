@@ -16,6 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from ...formats.atomic import PathLike
 from ...formats.json_files import image_key, read_json, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
+from ...formats.segmentations import error_prefix
 from ..common import DatasetIds, gather, required
 from ..results import quality_table
 from .quality import PanopticQuality
@@ -77,10 +78,8 @@ class PanopticEvaluator(DatasetEvaluator):
             if segments is None:
                 segment_map, segments = self._split_labels(segment_map)
             segments = [self._in_dataset_ids(segment) for segment in segments]
-            try:
+            with error_prefix(image["file_name"]):
                 self._add(image, segment_map, segments)
-            except ValueError as error:
-                raise ValueError(f"{image['file_name']}: {error}") from error
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Sum over the processes; the results are on the main one, the others get {}.
@@ -253,10 +252,8 @@ def _quality_of_files(
     for gt, pred in pairs:
         gt_map = read_panoptic_png(gt_folder / gt["file_name"])
         pred_map = read_panoptic_png(pred_folder / pred["file_name"])
-        try:
+        with error_prefix(f"image {gt['image_id']} ({pred['file_name']})"):
             quality.add_image(gt_map, gt["segments_info"], pred_map, pred["segments_info"])
-        except ValueError as error:
-            raise ValueError(f"image {gt['image_id']} ({pred['file_name']}): {error}") from error
     return quality
 
 

@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from ...formats.json_files import JsonStream, read_json
 from ...formats.rle import decode, encode_segments
-from ...formats.segmentations import compress
+from ...formats.segmentations import compress, error_prefix
 from ..common import gather, required
 from ..instance.coco_ap import DILATION_RATIO, boundary_region, boundary_width
 from ..panoptic.quality import VOID, PanopticQuality
@@ -74,10 +74,8 @@ class SemSegEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             labels = self._labels(image, output)
             gt = self._truth.read(image["file_name"])
-            try:
+            with error_prefix(image["file_name"]):
                 self._counts.add(gt, labels, self._dilation_ratio)
-            except ValueError as error:
-                raise ValueError(f"{image['file_name']}: {error}") from error
             if self._stream is not None:
                 for entry in self._entries(image["file_name"], labels):
                     self._stream.write(entry)
@@ -244,11 +242,9 @@ def semantic_pq(
     counts = SemanticCounts(num_classes)
     for file_name in sorted(truth.file_names):
         gt = truth.read(file_name)
-        try:
+        with error_prefix(file_name):
             labels = _paint(entries[file_name], gt.shape, contiguous)
             quality.add_image(*_as_segments(gt), *_as_segments(labels))
-        except ValueError as error:
-            raise ValueError(f"{file_name}: {error}") from error
         counts.add(gt, labels)
     return quality.summary(), counts.summary(truth.class_names)
 

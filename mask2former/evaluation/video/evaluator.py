@@ -21,7 +21,7 @@ from detectron2.evaluation import DatasetEvaluator
 
 from ...formats.json_files import read_json, require_keys, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks, run_lengths
-from ...formats.segmentations import compress
+from ...formats.segmentations import compress, error_prefix
 from ..common import DatasetIds, gather
 from ..instance.coco_ap import Annotation, PairwiseEval, average_precision, index_coco
 from ..results import results_table
@@ -226,12 +226,11 @@ def _tubes(
     videos = {video["id"]: video for video in gt["videos"]}
     categories = {category["id"] for category in gt["categories"]}
     for index, entry in enumerate(entries):
-        try:
+        name = entry.get("id", index) if has_ids and isinstance(entry, Mapping) else index
+        with error_prefix(f"{kind} {name}"):
             require_keys(entry, ("video_id", "category_id", "segmentations", *keys))
-            yield _tube(entry, videos, categories)
-        except ValueError as error:
-            name = entry.get("id", index) if has_ids and isinstance(entry, Mapping) else index
-            raise ValueError(f"{kind} {name}: {error}") from error
+            tube = _tube(entry, videos, categories)
+        yield tube
 
 
 def _tube(
@@ -255,8 +254,6 @@ def _tube(
 
 
 def _runs(segmentation: Any, size: tuple[int, int], frame: int) -> np.ndarray:
-    try:
+    with error_prefix(f"frame {frame}"):
         is_rle = isinstance(segmentation, Mapping)
         return run_lengths(segmentation if is_rle else compress(segmentation, *size), *size)
-    except ValueError as error:
-        raise ValueError(f"frame {frame}: {error}") from error
