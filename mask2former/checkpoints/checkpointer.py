@@ -15,7 +15,7 @@ from torch import nn
 
 from ..formats.atomic import atomic_path
 from .published import resolve_weights
-from .renames import is_classifier, is_derived, rename_to_fit
+from .renames import CLASSIFIER, DERIVED, rename_to_fit
 from .storage.weights_io import read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -103,9 +103,8 @@ def load_into(
     loaded = set(report.loaded)
     fitting = OrderedDict((names[old], weights[old]) for old in weights if names[old] in loaded)
     if hasattr(weights, "_metadata"):
-        vars(fitting)["_metadata"] = (
-            weights._metadata
-        )  # detectron2's norms update old versions by it
+        # detectron2's norms update old versions by it.
+        vars(fitting)["_metadata"] = weights._metadata
     model.load_state_dict(fitting, strict=False)
     return report
 
@@ -118,14 +117,14 @@ def _compare(
         new = names[old]
         if own.get(new) == shape:
             loaded.append(new)
-        elif is_derived(old) or (new not in own and is_classifier(old)):
+        elif DERIVED.search(old) or (new not in own and CLASSIFIER.match(old)):
             ignored.append(old)
         elif new in own:
             skipped.append((new, shape, own[new]))
         else:
             unexpected.append(old)
     seen = {*loaded, *(name for name, *_ in skipped)}
-    missing = [name for name in own if name not in seen and not is_derived(name)]
+    missing = [name for name in own if name not in seen and not DERIVED.search(name)]
     renamed = {old: new for old, new in names.items() if old != new and new in seen}
     return LoadReport(
         loaded=tuple(loaded),

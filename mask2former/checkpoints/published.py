@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
@@ -159,9 +160,10 @@ def get_checkpoint_file(name: str) -> str:
     try:
         return PathManager.get_local_path(url)
     except OSError as error:
+        cached = os.path.join(get_cache_dir(), urlsplit(url).path[1:])  # as iopath does
         raise FileNotFoundError(
             f"the weights of {entry.name} are not on this machine and cannot be downloaded"
-            f" ({error}). Get {url} where there is a network and put it at {_cached(url)}, or into"
+            f" ({error}). Get {url} where there is a network and put it at {cached}, or into"
             f" any folder as {entry.checkpoint} and set {WEIGHTS_DIR_VARIABLE} to that folder"
         ) from error
 
@@ -218,11 +220,6 @@ def _config_folder() -> Path:
         f"the configs are missing: neither {candidates[0]} nor {candidates[1]} exists;"
         " install the package again"
     )
-
-
-def _cached(url: str) -> str:
-    """Return where iopath keeps a download."""
-    return os.path.join(get_cache_dir(), url.partition("://")[2].partition("/")[2])
 
 
 def _stem(name: str) -> str:

@@ -30,9 +30,9 @@ RESNET_NAMES = NameMap(
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
 _CAFFE2 = re.compile(r"_(w|b|s|bn_(s|b|gamma|beta|rm|riv|running_mean|running_var))$")
 # What a checkpoint may have, or lack, without loss: buffers that follow from the architecture.
-_DERIVED = re.compile(r"(num_batches_tracked|attn_mask|relative_position_index|pixel_(mean|std))$")
-# The classifier and last norm of ImageNet models, for which a backbone has no use.
-_CLASSIFIER = re.compile(
+DERIVED = re.compile(r"(num_batches_tracked|attn_mask|relative_position_index|pixel_(mean|std))$")
+# The classifier and last norm of ImageNet models as files name them; no backbone uses them.
+CLASSIFIER = re.compile(
     r"^(stem\.fc|fc\d*|head|head_dist|classifier|linear|norm|pred|cls_norm|cls_head)\b"
 )
 
@@ -65,16 +65,6 @@ def rename_to_fit(
             new = {old: changes.get(name, name) for old, name in new.items()}
             notes.append(f"{len(changes)} names: {note}")
     return new, notes
-
-
-def is_derived(name: str) -> bool:
-    """Tell whether ``name`` is a buffer that the architecture determines."""
-    return bool(_DERIVED.search(name))
-
-
-def is_classifier(name: str) -> bool:
-    """Tell whether ``name``, as in the checkpoint, belongs to an ImageNet model's classifier."""
-    return bool(_CLASSIFIER.match(name))
 
 
 Change = tuple[dict[str, str], str]

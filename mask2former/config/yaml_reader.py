@@ -98,12 +98,9 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply for a config") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a mapping of config keys, got {_kind(content)}")
+        kind = "an empty file" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"{path}: expected a mapping of config keys, got {kind}")
     return content
-
-
-def _kind(content: Any) -> str:
-    return "an empty file" if content is None else f"a {type(content).__name__}"
 
 
 class _Loader(yaml.SafeLoader):

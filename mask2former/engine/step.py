@@ -26,11 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def cpu_has_bf16() -> bool:
-    """Return whether this CPU multiplies bfloat16 matrices natively (AVX512_BF16 or AMX)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    known = [getattr(torch.cpu, name) for name in probes if hasattr(torch.cpu, name)]
-    if known:
-        return any(probe() for probe in known)
+    """Return whether this CPU multiplies bfloat16 matrices natively; known on Linux only."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, default_writers, hooks
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify_results
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from detectron2.utils.events import EventWriter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
@@ -164,12 +164,8 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         """Return the writers of the progress line, of metrics.json and of TensorBoard."""
-        folder = self.cfg.OUTPUT_DIR
-        return [
-            ProgressPrinter(self.max_iter),
-            JSONWriter(os.path.join(folder, "metrics.json")),
-            TensorboardXWriter(folder),
-        ]
+        _, *to_files = default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        return [ProgressPrinter(self.max_iter), *to_files]
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)
