@@ -130,7 +130,8 @@ class MaskClassifier(MergingModel):
         predictor = self.sem_seg_head.predictor
         if self.training:
             coverage, labels = self.prepare_masks(batched_inputs, images, mask_features.shape[-2:])
-            return self.weighted_losses(predictor(maps, mask_features, coverage), labels)
+            outputs = predictor(maps, mask_features, coverage)
+            return self.weigh(self.criterion(outputs, labels))
         memory = predictor.encode(maps, mask_features)
         results = []
         for i, (x, canvas) in enumerate(zip(batched_inputs, self.canvases(batched_inputs, images))):

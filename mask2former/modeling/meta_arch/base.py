@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from detectron2.data import Metadata, MetadataCatalog
@@ -134,9 +133,8 @@ class BaseModel(nn.Module):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def weighted_losses(self, outputs: dict, targets: Any) -> dict[str, Tensor]:
-        """Return the losses times their weights; those without a weight are left out."""
-        losses = self.criterion(outputs, targets)
+    def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the criterion's losses times their weights, without those that have none."""
         weights = self.criterion.weight_dict
         return {name: value * weights[name] for name, value in losses.items() if name in weights}
 

@@ -174,7 +174,7 @@ class MaskFormer(SegmentationModel, MergingModel):
         outputs = self._predict_or_replay(images.tensor)
         if self.training:
             targets = self.prepare_targets(batched_inputs, images)
-            return self.weighted_losses(outputs, targets)
+            return self.weigh(self.criterion(outputs, targets))
         canvases = self.canvases(batched_inputs, images)
         del images  # frees memory for the masks
         return [

@@ -88,7 +88,7 @@ class VideoMaskFormer(SegmentationModel):
         if self.training:
             images = self.preprocess([frame for clip in batched_inputs for frame in clip["image"]])
             targets = self.prepare_targets(batched_inputs, images)
-            return self.weighted_losses(self.predict(images.tensor), targets)
+            return self.weigh(self.criterion(self.predict(images.tensor), targets))
         results = [self.segment_clip(clip) for clip in batched_inputs]
         return results[0] if len(results) == 1 else results
 
