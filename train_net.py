@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Trains or evaluates a model of images or video, as its config says.
+"""Train or evaluate a model of images or video, as its config says.
 
     python train_net.py --config-file CONFIG [KEY VALUE ...]
     python train_net.py --config-file CONFIG --num-gpus 8

@@ -1,4 +1,4 @@
-"""Measures everything, or the topics that are named: `python -m benchmarks [TOPIC ...]`."""
+"""Measure everything, or the topics that are named: `python -m benchmarks [TOPIC ...]`."""
 
 import argparse
 import time

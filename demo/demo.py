@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws what a model sees: in images, as pictures on a page side by side, and in video.
+"""Draw what a model sees: in images, as pictures on a page side by side, and in video.
 
     python demo/demo.py --config-file CONFIG --input photo.jpg folder 'more/*.png' --output drawn \\
         --opts MODEL.WEIGHTS model_final.pth

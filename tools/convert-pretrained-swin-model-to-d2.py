@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Converts an official Swin checkpoint for use as MODEL.WEIGHTS; see also convert_checkpoint.py.
+"""Convert an official Swin checkpoint for use as MODEL.WEIGHTS; see also convert_checkpoint.py.
 
 convert-pretrained-swin-model-to-d2.py swin_tiny_patch4_window7_224.pth swin_tiny.pkl
 """

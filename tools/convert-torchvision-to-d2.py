@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Converts a ResNet of torchvision for use as MODEL.WEIGHTS; see also convert_checkpoint.py.
+"""Convert a ResNet of torchvision for use as MODEL.WEIGHTS; see also convert_checkpoint.py.
 
 convert-torchvision-to-d2.py resnet50.pth R-50.pkl
 """

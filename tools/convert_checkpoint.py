@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Converts checkpoints between Mask2Former here, Hugging Face, torchvision, timm and official Swin.
+"""Convert checkpoints between Mask2Former here, Hugging Face, torchvision, timm and official Swin.
 
     convert_checkpoint.py --from ours --to hf --config CONFIG.yaml model_final.pkl FOLDER
     convert_checkpoint.py --from hf --to ours FOLDER model.safetensors

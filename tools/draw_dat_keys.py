@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws what DAT looks at from one pixel of an image, as the figure of its paper does.
+"""Draw what DAT looks at from one pixel of an image, as the figure of its paper does.
 
     draw_dat_keys.py --input photo.jpg --point 320 240 --output keys.png \
         MODEL.WEIGHTS output/model_final.pth

@@ -9,7 +9,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+?)(?:\+(\d+))?\}")
 
 
 class NameMap:
-    """Translates weights between two libraries, "ours" and "theirs".
+    """Translate weights between two libraries, "ours" and "theirs".
 
     A template is a name with placeholders: ``{i}`` stands for a number, ``{i+2}`` for that number
     plus two, ``{p}`` for one word, as weight or bias. Where ``theirs`` is several templates, their

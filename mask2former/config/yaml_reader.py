@@ -104,7 +104,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain values, tuples and evaluated lists, and nothing else."""
+    """Build plain values, tuples and evaluated lists, and nothing else."""
 
     yaml_constructors: ClassVar[dict[str, Any]] = {
         _STANDARD + tag: yaml.SafeLoader.yaml_constructors[_STANDARD + tag] for tag in _PLAIN

@@ -165,7 +165,7 @@ def _flips(flip: str) -> list[T.Augmentation | T.Transform]:
 
 
 class AffineTransform(T.Transform):
-    """Moves every point x to A x + b, on a canvas of the same size.
+    """Move every point x to A x + b, on a canvas of the same size.
 
     Images are interpolated bilinearly and filled with grey, label maps take the nearest pixel and
     are filled with 0.

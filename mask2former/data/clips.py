@@ -31,7 +31,7 @@ ABSENT = -1  # as an id
 
 
 class ClipMapper:
-    """Maps a record of a video, or of an image with instances, to a clip.
+    """Map a record of a video, or of an image with instances, to a clip.
 
     A video's record is that of ``datasets.ytvis.load_ytvis``. For training, T of its frames are
     drawn: a reference frame, uniformly, and the others, with replacement, from those not farther

@@ -54,7 +54,7 @@ MAPPERS: dict[str, tuple[TargetKind, str, tuple[Extra, ...], DropPolicy]] = {
 
 
 class DatasetMapper:
-    """Maps a record in detectron2's format to the input of the model.
+    """Map a record in detectron2's format to the input of the model.
 
     A record holds "file_name" and, for training, according to the kind of target:
 

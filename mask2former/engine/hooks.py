@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressPrinter(EventWriter):
-    """Logs one line about the progress of training.
+    """Log one line about the progress of training.
 
     Losses of the decoder layers (loss_mask, loss_mask_0, loss_mask_1, ...) are shown as one sum;
     detectron2's JSONWriter keeps each of them.
@@ -134,7 +134,7 @@ def check_finite(model: nn.Module, iteration: int) -> None:
 
 
 class StopOnSignal(HookBase):
-    """Ends training with a checkpoint on SIGINT or SIGTERM, and exits with 130 or 143.
+    """End training with a checkpoint on SIGINT or SIGTERM, and exit with 130 or 143.
 
     The running iteration is finished first, the same one in all processes of a group; an evaluation
     is cut short (`interruptible`). A second Ctrl-C ends the process at once. To be registered after

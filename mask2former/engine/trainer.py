@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """Trains and evaluates an image or video model as ``cfg`` says.
+    """Train and evaluate an image or video model as ``cfg`` says.
 
     Differs from detectron2's DefaultTrainer, whose methods may be overridden here too, in that it
     runs on CPUs and in CPU process groups, checks the config first, stops on signals with a

@@ -22,7 +22,7 @@ def class_name(metadata: Metadata, label: int, is_thing: bool) -> str:
 
 
 class DatasetIds:
-    """Maps the contiguous categories of a model to the category ids of a dataset.
+    """Map the contiguous categories of a model to the category ids of a dataset.
 
     Args:
         to_contiguous: ``*_dataset_id_to_contiguous_id`` of the metadata; None where the dataset

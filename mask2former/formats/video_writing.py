@@ -1,4 +1,4 @@
-"""Writes frames to a video file or a folder, both of use whenever the writing ends."""
+"""Write frames to a video file or a folder, both of use whenever the writing ends."""
 
 import os
 from contextlib import ExitStack, suppress

@@ -23,7 +23,7 @@ _STYLE = """
 
 
 class ContactSheet:
-    """Writes pictures into a folder and, in the end, `index.html` that shows them side by side.
+    """Write pictures into a folder and, in the end, `index.html` that shows them side by side.
 
     Args:
         folder: made if it is missing.

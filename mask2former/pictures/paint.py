@@ -1,4 +1,4 @@
-"""Paints coloured regions over an image and writes their names on them."""
+"""Paint coloured regions over an image and write their names on them."""
 
 from collections.abc import Iterable
 from functools import lru_cache

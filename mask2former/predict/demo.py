@@ -1,4 +1,4 @@
-"""Draws what a model sees in images and videos, for scripts, services and notebooks."""
+"""Draw what a model sees in images and videos, for scripts, services and notebooks."""
 
 import os
 import time

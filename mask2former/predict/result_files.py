@@ -20,7 +20,7 @@ from ..visualization import semantic_labels
 
 
 class _Categories:
-    """Turns what a model returns into entries with the dataset's categories.
+    """Turn what a model returns into entries with the dataset's categories.
 
     Args:
         metadata: of the dataset: the tables `*_dataset_id_to_contiguous_id`, of a semantic dataset
@@ -77,7 +77,7 @@ class _Categories:
 
 
 class PredictionFiles:
-    """Collects the results of images and writes them in COCO's forms.
+    """Collect the results of images and write them in COCO's forms.
 
     Into its folder go, as far as the model gives them: `instances.json`, a list of COCO results;
     `panoptic.json` with PNGs in `panoptic/`; and `semantic.json`, a list of one mask for each
@@ -176,7 +176,7 @@ class PredictionFiles:
 
 
 class TrackFile:
-    """Writes a list with an entry for each object of each frame, in the order of the frames.
+    """Write a list with an entry for each object of each frame, in the order of the frames.
 
     An entry has "frame" (from 0 on), "seconds", "track_id" (for instances and panoptic segments),
     "category_id" (the dataset's own), "category", "score" (of instances), "isthing" (of panoptic

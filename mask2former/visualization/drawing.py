@@ -1,4 +1,4 @@
-"""Draws panoptic, semantic and instance results over images and the frames of videos."""
+"""Draw panoptic, semantic and instance results over images and the frames of videos."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Draws where the keys of a DAT layer were moved to, and which of them matter to one query."""
+"""Draw where the keys of a DAT layer were moved to, and which of them matter to one query."""
 
 import cv2
 import numpy as np

@@ -14,7 +14,7 @@ class UnsafePickleError(ValueError):
 
 
 class Dtype:
-    """Stands in for numpy's dtype: a code like "f4", and a byte order set afterwards."""
+    """Stand in for numpy's dtype: a code like "f4", and a byte order set afterwards."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = text(code)
@@ -33,7 +33,7 @@ class Dtype:
 
 
 class Array:
-    """Stands in for a numpy array; `value` is a tensor, or a list where it held no numbers."""
+    """Stand in for a numpy array; `value` is a tensor, or a list where it held no numbers."""
 
     value: Any = None
 
@@ -56,7 +56,7 @@ class Array:
 
 
 class Settings(dict):
-    """Stands in for a Namespace or CfgNode."""
+    """Stand in for a Namespace or CfgNode."""
 
     def __new__(cls, *_: Any) -> Self:
         return super().__new__(cls)

@@ -105,7 +105,7 @@ def check_record(record: Record, meaning: Meaning) -> Tally:
 
 
 class _RecordCheck:
-    """Checks the parts of a record; what it finds is in ``tally``."""
+    """Check the parts of a record; what it finds is in ``tally``."""
 
     def __init__(self, meaning: Meaning) -> None:
         self.meaning = meaning

@@ -16,7 +16,7 @@ from .proposals import ProposalSampler, match_masks
 
 
 class MaskDatasetMapper(DatasetMapper):
-    """Maps a record to an image and masks, with the classes of the masks.
+    """Map a record to an image and masks, with the classes of the masks.
 
     In training the masks are those that `ProposalSampler` draws around the targets that
     `DatasetMapper` makes; in inference they are the record's own, or those of a file.

@@ -17,7 +17,7 @@ _COARSE_SIDE = (12, 40)  # cells along the longer side of a coarsened mask
 
 @dataclass(frozen=True)
 class ProposalSampler:
-    """Draws masks and their classes for an image in training.
+    """Draw masks and their classes for an image in training.
 
     Attributes:
         jittered: changed copies of each object.

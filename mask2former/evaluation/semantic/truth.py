@@ -13,7 +13,7 @@ _UNKNOWN = -2
 
 
 class SemanticTruth:
-    """Reads the label maps of a dataset one at a time.
+    """Read the label maps of a dataset one at a time.
 
     Args:
         dataset_name: its records have sem_seg_file_name, or pan_seg_file_name and segments_info

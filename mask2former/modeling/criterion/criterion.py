@@ -33,7 +33,7 @@ _MASKS_PER_CHUNK = 80
 
 
 class SetCriterion(nn.Module):
-    """Matches predictions with targets and adds up classification, mask and dice losses.
+    """Match predictions with targets and add up classification, mask and dice losses.
 
     Args:
         num_classes: K, without no-object.

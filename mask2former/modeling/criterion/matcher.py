@@ -14,7 +14,7 @@ from .losses import pairwise_mask_costs
 
 
 class HungarianMatcher(nn.Module):
-    """Assigns each target the query that costs least, over classes and masks.
+    """Assign each target the query that costs least, over classes and masks.
 
     The cost of a pair is cost_mask * BCE + cost_class * (-class probability) + cost_dice * dice,
     with the mask terms over the same uniform points for all pairs of an image. A clip's frames

@@ -40,7 +40,7 @@ class Memory(NamedTuple):
 
 @TRANSFORMER_DECODER_REGISTRY.register()
 class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
-    """Classifies given masks: one query per mask, which looks inside its mask only.
+    """Classify given masks: one query per mask, which looks inside its mask only.
 
     The layers are those of `MultiScaleMaskedTransformerDecoder`, so that its weights fit. Instead
     of learned queries there are two linear maps, from the features under a mask to its query and

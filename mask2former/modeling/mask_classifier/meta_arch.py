@@ -35,7 +35,7 @@ _PIXELS_PER_CHUNK = 32 * 2**20
 
 @META_ARCH_REGISTRY.register()
 class MaskClassifier(MergingModel):
-    """Classifies any number of given binary masks.
+    """Classify any number of given binary masks.
 
     Args:
         freeze: parts that keep their weights and stay in eval mode: any of "backbone",

@@ -93,7 +93,7 @@ class SamPrompts:
 
 
 class SamSegmenter(nn.Module):
-    """Makes masks without classes from points, boxes or a grid.
+    """Make masks without classes from points, boxes or a grid.
 
     Args:
         model: as `load_sam` reads it; not trained here.

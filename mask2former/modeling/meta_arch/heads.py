@@ -103,7 +103,7 @@ class BaseHead(nn.Module):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class MaskFormerHead(BaseHead):
-    """Predicts classes and masks of queries from backbone features.
+    """Predict classes and masks of queries from backbone features.
 
     Args:
         input_shape: shapes of the features that the head takes, by name.

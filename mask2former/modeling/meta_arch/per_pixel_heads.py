@@ -42,7 +42,7 @@ def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class PerPixelBaselineHead(BaseHead):
-    """Classifies every pixel by a 1x1 convolution on the mask features.
+    """Classify every pixel by a 1x1 convolution on the mask features.
 
     Args:
         input_shape: shapes of the features that the head takes, by name.
@@ -85,7 +85,7 @@ class PerPixelBaselineHead(BaseHead):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class PerPixelBaselinePlusHead(MaskFormerHead):
-    """Classifies every pixel by a transformer decoder with one query for each class.
+    """Classify every pixel by a transformer decoder with one query for each class.
 
     It is MaskFormerHead whose mask logits are class logits.
 

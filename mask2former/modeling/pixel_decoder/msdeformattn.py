@@ -62,7 +62,7 @@ class _LevelEncoder(nn.Module):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class MSDeformAttnPixelDecoder(nn.Module):
-    """Turns backbone features into mask features of stride 4 and three maps for the decoder.
+    """Turn backbone features into mask features of stride 4 and three maps for the decoder.
 
     Padded pixels take full part, as published. The whole decoder runs in float32, also under
     autocast, unless eval in lower precision is asked for.

@@ -23,7 +23,7 @@ class _Recording:
 
 
 class GraphedFunction:
-    """Records what a function of one tensor does on a GPU, and replays it for the same shape.
+    """Record what a function of one tensor does on a GPU, and replay it for the same shape.
 
     A recording holds the memory of a whole call and reads weights at their addresses: they may be
     changed in place, but not be replaced (`clear` forgets all recordings).

@@ -19,7 +19,7 @@ from .canvas import Canvas
 
 
 class SemanticMerger:
-    """Adds up class probabilities times mask probabilities over all queries.
+    """Add up class probabilities times mask probabilities over all queries.
 
     Args:
         class_logits: (Q, K+1).
@@ -55,7 +55,7 @@ class SemanticMerger:
 
 
 class PanopticMerger:
-    """Gives every pixel to the query of highest class times mask probability.
+    """Give every pixel to the query of highest class times mask probability.
 
     Args:
         class_logits: (Q, K+1).
@@ -145,7 +145,7 @@ def top_pairs(scores: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class InstanceMerger:
-    """Makes an instance of each of the best (query, class) pairs.
+    """Make an instance of each of the best (query, class) pairs.
 
     Args:
         class_logits: (Q, K+1).

@@ -16,7 +16,7 @@ _OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
 
 
 class SemanticSegmentorWithTTA(nn.Module):
-    """Runs a semantic segmentation model on augmented copies of each image and averages.
+    """Run a semantic segmentation model on augmented copies of each image and average.
 
     Differs from the published code in that the model computes no panoptic and instance output,
     which is not averaged here, and in that `batch_size` is respected.

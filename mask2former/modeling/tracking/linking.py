@@ -70,7 +70,7 @@ class Track:
 
 
 class TrackLinker:
-    """Links the objects of consecutive windows to tracks.
+    """Link the objects of consecutive windows to tracks.
 
     Args:
         min_iou: IoU, over the shared frames, that masks of one object must have; in 0..1.
