@@ -51,14 +51,19 @@ class _Categories:
         """
         return self._ids[is_thing][label]
 
-    def name(self, label: int, is_thing: bool) -> str:
-        """Return the name of a contiguous class."""
-        return class_name(self._metadata, label, is_thing)
+    def named(self, label: int, is_thing: bool) -> dict[str, Any]:
+        """Return a contiguous class as an entry with its id and name."""
+        name = class_name(self._metadata, label, is_thing)
+        return {"category_id": self.id(label, is_thing), "category": name}
 
     def as_coco(self) -> list[dict[str, Any]]:
         """Return COCO's `categories`; a class that is in both tables is a thing."""
         categories = {
-            i: {"id": i, "name": self.name(label, is_thing), "isthing": int(is_thing)}
+            i: {
+                "id": i,
+                "name": class_name(self._metadata, label, is_thing),
+                "isthing": int(is_thing),
+            }
             for is_thing, table in self._tables.items()
             for i, label in table.items()
         }
@@ -85,13 +90,10 @@ class PredictionFiles:
     dataset's own.
 
     Args:
-        folder: made where it is missing.
+        folder: made where it is missing, with its first file.
         metadata: maps the model's classes to the dataset's ids and names.
         score_threshold: instances of a lower score are left out, in 0..1.
         label_threshold: least fraction of a pixel's best class in a semantic result, in 0..1.
-
-    Raises:
-        OSError: the folder cannot be made.
     """
 
     def __init__(
@@ -102,7 +104,6 @@ class PredictionFiles:
         label_threshold: float = 0.0,
     ):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.score_threshold = score_threshold
         self.label_threshold = label_threshold
         self._categories = _Categories(metadata)
@@ -222,21 +223,16 @@ class TrackFile:
             masks = encode_segments(ids.cpu().numpy(), [segment["id"] for segment in segments])
             for segment, mask in zip(segments, masks):
                 is_thing = bool(segment["isthing"])
-                category = self._category(segment["category_id"], is_thing)
+                category = self._categories.named(segment["category_id"], is_thing)
                 head = {"track_id": segment["id"], **category, "isthing": is_thing}
-                yield {**head, "segmentation": mask}
+                yield head | {"segmentation": mask}
         elif "instances" in prediction:
             instances = prediction["instances"]
             entries = self._categories.instances(instances)
             columns = (instances.track_ids.tolist(), instances.pred_classes.tolist(), entries)
             for track_id, label, entry in zip(*columns):
-                yield {"track_id": track_id, **self._category(label, True), **entry}
+                yield {"track_id": track_id} | self._categories.named(label, True) | entry
         elif "sem_seg" in prediction:
-            for label, entry in self._categories.semantic(
-                prediction["sem_seg"], self._label_threshold
-            ):
-                yield {**self._category(label, False), **entry}
-
-    def _category(self, label: int, is_thing: bool) -> dict[str, Any]:
-        name = self._categories.name(label, is_thing)
-        return {"category_id": self._categories.id(label, is_thing), "category": name}
+            entries = self._categories.semantic(prediction["sem_seg"], self._label_threshold)
+            for label, entry in entries:
+                yield self._categories.named(label, False) | entry

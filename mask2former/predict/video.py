@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ..modeling.tracking.clip_tracks import TrackedWindow, track_windows
+from ..modeling.tracking.clip_tracks import track_windows
 from ..modeling.tracking.frame_tracker import FrameTracker
 from ..modeling.tracking.linking import Track, mask_iou
 from ..modeling.tracking.windows import Windows, run_windows
@@ -113,7 +113,11 @@ class VideoPredictor(Predictor):
         windows = run_windows(self.model, images, self.windows, size)
         scores = self.model.query_scores
         for tracked in track_windows(windows, scores):
-            shown = _choose(tracked, self.score_threshold)
+            shown = [
+                i
+                for i, track in enumerate(tracked.tracks)
+                if tracked.shown[i] and float(track.class_probs.max()) >= self.score_threshold
+            ]
             for t in range(tracked.window.shared, tracked.window.length):
                 masks = tracked.masks(t, shown)
                 tracks = [tracked.tracks[i] for i in shown]
@@ -122,15 +126,6 @@ class VideoPredictor(Predictor):
                 for track in tracks:
                     track.id = track.id or next(ids)
                 yield {"instances": _instances(tracks, masks[kept])}
-
-
-def _choose(tracked: TrackedWindow, threshold: float) -> list[int]:
-    """Return the indices of the objects that are shown at all and have the score."""
-    return [
-        i
-        for i, (track, shown) in enumerate(zip(tracked.tracks, tracked.shown))
-        if shown and float(track.class_probs.max()) >= threshold
-    ]
 
 
 def _choose_masks(tracks: Sequence[Track], masks: Tensor, max_overlap: float) -> list[int]:

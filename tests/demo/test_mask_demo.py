@@ -136,9 +136,9 @@ def test_masks_of_another_size_leave_one_image_out(
 def test_prompts_outside_of_the_image(photo: Path, sam: Path, run: Run) -> None:
     args = ("--input", photo, "--masks", "sam", "--sam-weights", sam)
     code, error = run(*args, "--points", "48,3")
-    assert code == 1 and "the point 48,3 lies outside the image: the image is 48 wide" in error
+    assert code == 1 and "the point 48,3 lies outside of the image: the image is 48 wide" in error
     code, error = run(*args, "--boxes", "5,5,50,20")
-    assert code == 1 and "the box 5,5,50,20 does not lie inside of the image" in error
+    assert code == 1 and "the box 5,5,50,20 does not lie inside the image" in error
 
 
 def errors(folder: Path) -> list[tuple[tuple[Any, ...], str]]:
@@ -181,4 +181,4 @@ def test_arguments_that_make_no_sense(
 
 def test_a_classifier_of_masks_without_masks(photo: Path, run: Run) -> None:
     code, error = run("--input", photo)
-    assert code == 1 and "expected `masks` (N, H, W) to name" in error
+    assert code == 1 and "expected `masks` (N, H, W) to classify" in error

@@ -9,7 +9,8 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
 
-from mask2former.visualization import Region, choose_kind, draw, drawing, semantic_labels
+from mask2former.pictures import Region
+from mask2former.visualization import choose_kind, draw, drawing, semantic_labels
 
 IMAGE = np.full((3, 4, 3), 90, np.uint8)
 SKY, SEA = [10, 20, 200], [0, 250, 250]
