@@ -154,11 +154,11 @@ def test_no_training_set_is_an_error(cfg: CfgNode) -> None:
 # Videos and images in one training set
 
 
-def _videos(count: int) -> list[dict]:
+def _video_records(count: int) -> list[dict]:
     return [{"file_names": ["a"], "annotations": []} for _ in range(count)]
 
 
-def _images(count: int) -> list[dict]:
+def _image_records(count: int) -> list[dict]:
     return [{"file_name": "a", "annotations": []} for _ in range(count)]
 
 
@@ -166,7 +166,7 @@ def _images(count: int) -> list[dict]:
 def test_images_have_the_fraction_that_was_asked_for(
     videos: int, images: int, ratio: float
 ) -> None:
-    records, sampler = mix_clips(_videos(videos) + _images(images), ratio)
+    records, sampler = mix_clips(_video_records(videos) + _image_records(images), ratio)
     assert len(records) == videos + images
     drawn = list(itertools.islice(sampler, 6000))
     assert sum(i >= videos for i in drawn) / 6000 == pytest.approx(ratio, abs=0.03)
@@ -175,24 +175,24 @@ def test_images_have_the_fraction_that_was_asked_for(
 
 @pytest.mark.parametrize("ratio", [-1, 0.5])
 def test_one_kind_alone_is_drawn_as_usual(ratio: float) -> None:
-    for records in (_videos(3), _images(3)):
+    for records in (_video_records(3), _image_records(3)):
         assert mix_clips(records, ratio) == (records, None)
 
 
 def test_minus_1_takes_both_as_they_are() -> None:
-    records = _videos(2) + _images(3)
+    records = _video_records(2) + _image_records(3)
     assert mix_clips(records, -1) == (records, None)
 
 
 def test_0_and_1_leave_one_kind_out() -> None:
-    records = _videos(2) + _images(3)
-    assert mix_clips(records, 0) == (_videos(2), None)
-    assert mix_clips(records, 1) == (_images(3), None)
+    records = _video_records(2) + _image_records(3)
+    assert mix_clips(records, 0) == (_video_records(2), None)
+    assert mix_clips(records, 1) == (_image_records(3), None)
 
 
 def test_another_ratio_is_refused() -> None:
     with pytest.raises(ValueError, match=r"RATIO: expected 0 to 1, or -1, got 1\.5"):
-        mix_clips(_videos(1), 1.5)
+        mix_clips(_video_records(1), 1.5)
 
 
 def test_classes_are_matched_by_name_and_others_left_out(empty_catalogs) -> None:
@@ -212,8 +212,8 @@ def test_classes_are_matched_by_name_and_others_left_out(empty_catalogs) -> None
 def test_equal_classes_join_records_as_they_are(empty_catalogs) -> None:
     for name in ("clips", "photos"):
         MetadataCatalog.get(name).thing_classes = ["dog"]
-    assert take_over_classes(["clips", "photos"], [_videos(1), _images(2)]) == (
-        _videos(1) + _images(2)
+    assert take_over_classes(["clips", "photos"], [_video_records(1), _image_records(2)]) == (
+        _video_records(1) + _image_records(2)
     )
 
 
@@ -221,4 +221,4 @@ def test_datasets_without_a_common_class_are_refused(empty_catalogs) -> None:
     MetadataCatalog.get("clips").thing_classes = ["dog"]
     MetadataCatalog.get("photos").thing_classes = ["cup"]
     with pytest.raises(ValueError, match="photos has no class of clips, whose classes are dog"):
-        take_over_classes(["clips", "photos"], [_videos(1), _images(1)])
+        take_over_classes(["clips", "photos"], [_video_records(1), _image_records(1)])
