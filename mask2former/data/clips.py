@@ -5,8 +5,7 @@ generators; so this holds for every augmentation, whatever it draws.
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,18 +147,19 @@ class ClipMapper:
             if any(_is_annotated(track["segmentations"][i]) for i in chosen)
         ]
         self._check_classes(tracks)
+        states = random.getstate(), np.random.get_state()  # noqa: NPY002 (as detectron2)
         frames = {}
-        with _same_randomness() as restart:
-            for i in sorted(set(chosen)):  # a repeated frame is made once
-                restart()
-                image = read_image(paths[i], self.image_format)
-                check_size(record, image.shape, paths[i])
-                geometry = draw(self.augmentations, image)
-                masks, crowd = (
-                    [track["segmentations"][i] for track in group] for group in (tracks, crowds)
-                )
-                image = geometry.apply_image(image)
-                frames[i] = self._finish_frame(image, geometry, tracks, masks, crowd)
+        for i in sorted(set(chosen)):  # a repeated frame is made once
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            image = read_image(paths[i], self.image_format)
+            check_size(record, image.shape, paths[i])
+            geometry = draw(self.augmentations, image)
+            masks, crowd = (
+                [track["segmentations"][i] for track in group] for group in (tracks, crowds)
+            )
+            image = geometry.apply_image(image)
+            frames[i] = self._finish_frame(image, geometry, tracks, masks, crowd)
         height, width = geometry.size
         return _join([frames[i] for i in chosen]) | {
             "file_names": [paths[i] for i in chosen],
@@ -267,24 +267,10 @@ def _join(frames: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 def _split_crowd(annotations: Sequence[Annotation]) -> tuple[list[Annotation], list[Annotation]]:
     """Return those of crowds, and the others."""
-    groups: tuple[list[Annotation], list[Annotation]] = ([], [])
-    for annotation in annotations:
-        groups[not annotation.get("iscrowd", 0)].append(annotation)
-    return groups
+    crowds = [a for a in annotations if a.get("iscrowd", 0)]
+    return crowds, [a for a in annotations if not a.get("iscrowd", 0)]
 
 
 def _is_annotated(mask: Any) -> bool:
     """Return whether an object is annotated: neither None nor a list without polygons."""
     return mask is not None and len(mask) > 0
-
-
-@contextmanager
-def _same_randomness() -> Iterator[Any]:
-    """Yield a function that sets the generators back to where they were at the start."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (as detectron2)
-
-    def restart() -> None:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-
-    yield restart
