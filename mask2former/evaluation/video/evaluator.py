@@ -206,15 +206,11 @@ def read_tubes(
     Raises:
         FileNotFoundError, ValueError: as ``evaluate_ytvis``, those about an object when it is read.
     """
-    gt, results = (_content(value) for value in (gt_json, results_json))
+    values: list[Any] = [gt_json, results_json]
+    gt, results = (read_json(v) if isinstance(v, str | os.PathLike) else v for v in values)
     require_keys(gt, ("videos", "categories", "annotations"))
     truth = _tubes(gt, gt["annotations"], "ground truth: annotation", has_ids=True)
     return gt, truth, _tubes(gt, results, "results: entry", "score")
-
-
-def _content(value: Json) -> Any:
-    """Return what a json file holds, or the value itself where it is no path."""
-    return read_json(value) if isinstance(value, str | os.PathLike) else value
 
 
 def num_frames(video: Mapping[str, Any]) -> int:
