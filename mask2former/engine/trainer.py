@@ -275,7 +275,9 @@ class Trainer(DefaultTrainer):
         augmented = None
         if cfg.TEST.AUG.ENABLED:
             if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
-                raise NotImplementedError("TEST.AUG.ENABLED is for images, not for videos")
+                raise NotImplementedError(
+                    "TEST.AUG.ENABLED is for images; set it to False for videos"
+                )
             augmented = SemanticSegmentorWithTTA(cfg, model)
         results = cls.test(cfg, model)
         if augmented is not None:
