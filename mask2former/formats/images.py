@@ -44,17 +44,22 @@ def read_image(path: PathLike, format: str = "RGB") -> np.ndarray:
     image = load_image(path)
     with suppress(*_DAMAGED):  # damaged EXIF does not make the pixels unreadable
         ImageOps.exif_transpose(image, in_place=True)
-    image = _to_8_bits(image)
-    if format in ("RGB", "BGR"):
-        array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
     try:
-        return convert_PIL_to_numpy(image, format)
+        return to_array(image, format)
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"INPUT.FORMAT: expected 'RGB', 'BGR' or 'L', got {format!r}, which cannot be made of "
             f"{path} (mode {image.mode})"
         ) from error
+
+
+def to_array(image: Image.Image, format: str = "RGB") -> np.ndarray:
+    """Return an image of Pillow, which stands upright, as `read_image` returns a file."""
+    image = _to_8_bits(image)
+    if format in ("RGB", "BGR"):
+        array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
+    return convert_PIL_to_numpy(image, format)
 
 
 def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.published import get_checkpoint_file, get_config
-from ..formats.images import read_image
+from ..formats.images import read_image, to_array
 from ..modeling.build import build_model
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
@@ -153,10 +153,9 @@ class Predictor:
         if isinstance(image, str | os.PathLike):
             return read_image(os.fspath(image), wanted)
         if isinstance(image, Image.Image):
-            array, order = np.asarray(ImageOps.exif_transpose(image).convert("RGB")), "RGB"
-        else:
-            array, order = _check_array(image), self.array_format
-        return array if order == wanted else array[:, :, ::-1]
+            return to_array(ImageOps.exif_transpose(image), wanted)
+        array = _check_array(image)
+        return array if self.array_format == wanted else array[:, :, ::-1]
 
 
 def _check_array(array: np.ndarray) -> np.ndarray:

@@ -102,6 +102,16 @@ def test_other_modes(cfg, form: str, tmp_path: Path):
     assert colour_that_arrived(predictor) == (102, 102, 102)
 
 
+def test_sixteen_bits(cfg, tmp_path: Path):
+    """65535 is white; Pillow alone would clip all above 255."""
+    image = Image.fromarray(np.full((8, 12), 102 * 257, np.uint16))
+    image.save(tmp_path / "grey.png")
+    predictor = Predictor(cfg)
+    for given in (image, tmp_path / "grey.png"):
+        predictor(given)
+        assert colour_that_arrived(predictor) == (102, 102, 102)
+
+
 def test_exif_rotation(cfg, photo: Image.Image, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
