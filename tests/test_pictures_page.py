@@ -114,7 +114,7 @@ def test_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(part: Path, target: Path) -> None:
         raise OSError(f"disk full, {target} keeps what it was")
 
-    monkeypatch.setattr("mask2former.formats.atomic.publish", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match=r"disk full, .*b_input\.jpg"):
         sheet.add("b", {"Input": PICTURE})
     with pytest.raises(OSError, match=r"disk full, .*index\.html"):
