@@ -18,7 +18,7 @@ class FreezableBackbone(Backbone):
     def train(self, mode: bool = True) -> Self:
         """Set training mode, in which frozen modules drop no paths; return the backbone."""
         super().train(mode)
-        for module in self.modules():
+        for module in self.modules() if mode else ():
             parameters = list(module.parameters())
             if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
