@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..data.datasets.common import require_registered
 from ..formats.video_reading import Frame, VideoSource
 from ..formats.video_writing import FolderWriter, open_writer
-from ..pictures import ContactSheet
+from ..painting import ContactSheet
 from ..visualization import choose_kind, draw, ground_truth, has_kind
 from .image import ImageLike, Predictor
 from .masks import MaskSource

@@ -14,7 +14,7 @@ from ..evaluation.common import class_name
 from ..formats.images import check_size
 from ..formats.label_maps import look_up, read_labels, read_panoptic_png
 from ..formats.mask_files import RleMasks
-from ..pictures import Region, paint
+from ..painting import Region, paint
 
 KINDS = ("panoptic", "instance", "semantic")
 _KEYS = {"panoptic": "panoptic_seg", "instance": "instances", "semantic": "sem_seg"}

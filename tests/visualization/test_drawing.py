@@ -9,7 +9,7 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
 
-from mask2former.pictures import Region
+from mask2former.painting import Region
 from mask2former.visualization import choose_kind, draw, drawing, semantic_labels
 
 IMAGE = np.full((3, 4, 3), 90, np.uint8)

@@ -25,7 +25,7 @@ from detectron2.data import transforms as T
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
 from ...formats.images import read_image
-from ...pictures import ContactSheet, Region, paint
+from ...painting import ContactSheet, Region, paint
 from ..datasets.common import palette, require_registered
 from ..datasets.custom import register_custom
 from ..loaders import build_mapper

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.pictures import ContactSheet
+from mask2former.painting import ContactSheet
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
 

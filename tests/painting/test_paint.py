@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mask2former.pictures import Region, paint
+from mask2former.painting import Region, paint
 
 RED = np.array([1.0, 0.0, 0.0])
 BLUE = np.array([0.0, 0.0, 1.0])

@@ -1,4 +1,4 @@
-"""Pictures, whatever they show: coloured regions over images, and pages of many pictures."""
+"""Painting: coloured regions over images, and pages of pictures side by side."""
 
 import html
 import os
