@@ -145,7 +145,7 @@ def errors(folder: Path) -> list[tuple[tuple[Any, ...], str]]:
     other = ("--config-file", CONFIGS / "panoptic" / "maskformer2_lite0.yaml")
     return [
         (("--masks", "sam"), "--masks sam needs --sam-weights"),
-        (("--masks", "sam", "--sam-weights", folder / "none"), "none does not exist"),
+        (("--masks", "sam", "--sam-weights", folder / "none"), "none has no config.json"),
         (("--masks", "sam", "--sam-weights", folder), "expected a SAM model"),
         ((*other, "--masks", "masks.json"), "MODEL.META_ARCHITECTURE is MaskClassifier"),
     ]
