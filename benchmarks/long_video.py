@@ -22,8 +22,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from mask2former.formats.images import read_image
-from mask2former.formats.video_reading import Frame, open_source
-from mask2former.formats.video_writing import open_writer
+from mask2former.formats.video.reading import Frame, open_source
+from mask2former.formats.video.writing import open_writer
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/shapes/video/maskformer2_lite0.yaml"

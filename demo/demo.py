@@ -28,7 +28,7 @@ from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.data.datasets.common import require_registered
 from mask2former.formats.images import find_images
-from mask2former.formats.video_reading import open_source
+from mask2former.formats.video.reading import open_source
 from mask2former.modeling.mask_classifier import SamPrompts
 from mask2former.predict import (
     GROUND_TRUTH,

@@ -13,8 +13,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from ..data.datasets.common import require_registered
-from ..formats.video_reading import Frame, VideoSource
-from ..formats.video_writing import FolderWriter, open_writer
+from ..formats.video.reading import Frame, VideoSource
+from ..formats.video.writing import FolderWriter, open_writer
 from ..painting import ContactSheet
 from ..visualization import choose_kind, draw, ground_truth, has_kind
 from .image import ImageLike, Predictor

@@ -14,8 +14,8 @@ from PIL import Image
 
 import mask2former.predict.demo as drawing
 from demo import demo
-from mask2former.formats.video_reading import Frame, open_source
-from mask2former.formats.video_writing import VideoFileWriter
+from mask2former.formats.video.reading import Frame, open_source
+from mask2former.formats.video.writing import VideoFileWriter
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
 pytest.importorskip("av")

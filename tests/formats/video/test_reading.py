@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.formats import video_reading as video_io
-from mask2former.formats.video_reading import Frame, VideoSource, open_source
-from mask2former.formats.video_writing import FolderWriter, VideoFileWriter, open_writer
+from mask2former.formats.video import reading as video_io
+from mask2former.formats.video.reading import Frame, VideoSource, open_source
+from mask2former.formats.video.writing import FolderWriter, VideoFileWriter, open_writer
 
 av = pytest.importorskip("av")
 

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .atomic import atomic_path
-from .images import IMAGE_SUFFIXES, write_image
-from .video_reading import Frame, import_av
+from ..atomic import atomic_path
+from ..images import IMAGE_SUFFIXES, write_image
+from .reading import Frame, import_av
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")  # which keep the time of each frame
 _TICKS = 90_000  # of the clock of timestamps, in a second

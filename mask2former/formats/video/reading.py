@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .images import IMAGE_SUFFIXES, images_in, read_image
+from ..images import IMAGE_SUFFIXES, images_in, read_image
 
 logger = logging.getLogger(__name__)
 
