@@ -1,4 +1,4 @@
-"""Real photos with annotations, from the reference folder, as a data set of one's own."""
+"""Real photos with annotations, from the reference folder, as a dataset of one's own."""
 
 from __future__ import annotations
 

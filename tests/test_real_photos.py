@@ -1,4 +1,4 @@
-"""Real photos and annotations, registered as data sets of one's own, train a small model."""
+"""Real photos and annotations, registered as datasets of one's own, train a small model."""
 
 from __future__ import annotations
 

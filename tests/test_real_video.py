@@ -1,4 +1,4 @@
-"""Two real clips as a data set of one's own: a step of training, evaluation, drawing."""
+"""Two real clips as a dataset of one's own: a step of training, evaluation, drawing."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_a_class_does_what_its_name_in_the_config_does(cfg, name: str, is_train:
     cfg.INPUT.SIZE_DIVISIBILITY, cfg.MODEL.MASK_FORMER.IGNORE_VOID = 320, True
     cfg.INPUT.DATASET_MAPPER_NAME = name
     expected = build_mapper(cfg, is_train)
-    cfg.INPUT.DATASET_MAPPER_NAME = "mask_former_semantic"  # which a class does not heed
+    cfg.INPUT.DATASET_MAPPER_NAME = "mask_former_semantic"  # which a class does not respect
     mapper = CLASSES[name](cfg, is_train)
     assert isinstance(mapper, DatasetMapper)
     assert _state(mapper) == _state(expected)

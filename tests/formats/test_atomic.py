@@ -1,4 +1,4 @@
-"""Files written whole or not at all: invariants and errors."""
+"""Files written atomically: invariants and errors."""
 
 import os
 
