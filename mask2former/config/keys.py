@@ -37,7 +37,7 @@ _IMAGE_KEYS: Keys = {
     },
     # Maximal fraction of a crop that one class may fill; DeepLab's config has this key too.
     "INPUT.CROP": {"SINGLE_CATEGORY_MAX_AREA": 1.0},
-    # Ours: datasets of one's own, a list of {name, task, image root, annotations}.
+    # Ours: custom datasets, a list of {name, task, image root, annotations}.
     "DATASETS": {"CUSTOM": []},
     "SOLVER": {
         "OPTIMIZER": "ADAMW",  # or "SGD"

@@ -124,7 +124,7 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
 def _drop_inherited_num_classes(cfg: CfgNode, keys: Mapping[str, Any] | Sequence[Any]) -> None:
     """Have NUM_CLASSES taken from the data where it was set for other datasets.
 
-    That is so where a file, or the command line, names datasets of one's own but no number: the
+    That is so where a file, or the command line, names custom datasets but no number: the
     number in the files that it builds on is that of their datasets.
 
     Args:

@@ -1,7 +1,7 @@
 """Reading of untrusted config files: yaml into plain values, without ever running what it holds.
 
 Published Mask2Former configs write lists as Python expressions behind a tag with which PyYAML calls
-``eval``. The one form that they use, an arithmetic comprehension over a range, is worked out here
+``eval``. The one form that they use, an arithmetic comprehension over a range, is evaluated here
 from its syntax tree; see ``evaluate_list``. Every other tag is refused.
 """
 

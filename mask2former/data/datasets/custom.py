@@ -1,4 +1,4 @@
-"""Datasets of one's own, registered by a call or by the config key DATASETS.CUSTOM.
+"""Custom datasets, registered by a call or by the config key DATASETS.CUSTOM.
 
 They keep their standard forms: COCO instance json, COCO panoptic json with PNGs, folders of label
 maps, YouTube-VIS json. Classes and their number are taken from the data.
@@ -209,7 +209,7 @@ def register_custom(cfg: CfgNode) -> None:
     Each entry is a mapping of the arguments of `register`, its name and task included. NUM_CLASSES
     counts as not set where it is -1 or detectron2's default; then it is taken from the datasets
     of DATASETS.TRAIN and DATASETS.TEST. ``load_config`` makes it -1 where a config that names
-    datasets of one's own inherits the number from one that does not.
+    custom datasets inherits the number from one that does not.
 
     Args:
         cfg: not frozen; NUM_CLASSES may be changed.
