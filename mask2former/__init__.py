@@ -4,8 +4,6 @@ Importing it registers its models and datasets, as detectron2 plugins do. What t
 (training, evaluation, the model zoo) is imported when one of its names is asked for.
 """
 
-from __future__ import annotations
-
 import importlib
 import warnings
 from typing import TYPE_CHECKING, Any

@@ -116,9 +116,13 @@ class Trainer(DefaultTrainer):
             SystemExit: with 130 or 143, after SIGINT or SIGTERM.
         """
         logger.info("Training from iteration %d to %d", self.start_iter, self.max_iter)
-        # It would log the errors that it passes on, and that it starts.
-        logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
-        TrainerBase.train(self, self.start_iter, self.max_iter)
+        loop = logging.getLogger("detectron2.engine.train_loop")
+        level = loop.level
+        loop.setLevel(logging.CRITICAL)  # it would log the errors that it passes on
+        try:
+            TrainerBase.train(self, self.start_iter, self.max_iter)
+        finally:
+            loop.setLevel(level)
         if comm.is_main_process():
             verify_results(self.cfg, self._last_eval_results)
         return self._last_eval_results

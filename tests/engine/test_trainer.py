@@ -1,6 +1,7 @@
 """Whole short trainings of a tiny model: going on after a stop, bad losses, evaluation, logs."""
 
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -100,6 +101,7 @@ def test_loss_that_is_not_finite(tmp_path: Path) -> None:
     assert trainer.checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000005.pth")
     assert not list(tmp_path.glob("model_0000006*")) and not list(tmp_path.glob("*final*"))
     assert not (tmp_path / "inference").exists()
+    assert logging.getLogger("detectron2.engine.train_loop").level == logging.NOTSET  # given back
 
 
 def test_no_evaluation_after_a_failure_of_the_last_iteration(tmp_path: Path) -> None:
