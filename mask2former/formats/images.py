@@ -3,8 +3,8 @@
 import glob
 import os
 import struct
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .atomic import PathLike, atomic_path
 
@@ -60,6 +60,20 @@ def to_array(image: Image.Image, format: str = "RGB") -> np.ndarray:
         array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
     return convert_PIL_to_numpy(image, format)
+
+
+def image_size(path: PathLike) -> tuple[int, int]:
+    """Return (H, W) in pixels of an image as `read_image` gives it, from the head of its file.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_image`.
+    """
+    with _open_image(path) as image:
+        width, height = image.size
+        with suppress(*_DAMAGED):
+            if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # turned by a quarter
+                width, height = height, width
+        return height, width
 
 
 def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None:
@@ -163,13 +177,20 @@ def load_image(path: PathLike) -> Image.Image:
         FileNotFoundError: no such file.
         ValueError: the file is no image, damaged or truncated; names the file.
     """
+    with _open_image(path) as image:
+        tiles = getattr(image, "tile", ())
+        bits = 16 if any(";16" in str(tile[3]) for tile in tiles) else 8
+        image.load()
+        image.info["bits"] = bits
+        return image
+
+
+@contextmanager
+def _open_image(path: PathLike) -> Iterator[Image.Image]:
+    """Open an image, and say in errors of the block that it cannot be read."""
     try:
         with PathManager.open(os.fspath(path), "rb") as file:
-            image = Image.open(file)
-            bits = 16 if any(";16" in str(tile[3]) for tile in image.tile) else 8
-            image.load()
-            image.info["bits"] = bits
-            return image
+            yield Image.open(file)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image file not found: {path}") from error
     except UnidentifiedImageError as error:

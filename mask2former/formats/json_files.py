@@ -22,13 +22,20 @@ def read_json(path: PathLike) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not json; names the file.
+        ValueError: it is not json, or not in UTF-8; names the file.
     """
-    with PathManager.open(os.fspath(path), "r", encoding="utf-8") as file:
-        try:
+    try:
+        with PathManager.open(os.fspath(path), "r", encoding="utf-8-sig") as file:
             return json.load(file)
-        except ValueError as error:  # json's errors and those of UTF-8 are kinds of it
-            raise ValueError(f"{path}: expected a json file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected a json file in UTF-8, got another encoding ({error}); save it as "
+            "UTF-8, for example with: iconv -f GBK -t UTF-8 (or -f UTF-16, CP1252, ...)"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        with PathManager.open(os.fspath(path), "rb") as file:
+            found = _found_instead(file.read(64))
+        raise ValueError(f"{path}: expected a json file{found}: {error}") from error
 
 
 def write_json(path: PathLike, value: Any, indent: int | None = None) -> None:
@@ -86,6 +93,20 @@ class JsonStream:
             _write_lines(self._path, _list_lines(line.rstrip("\n") for f in files for line in f))
         for part in parts:
             part.unlink()
+
+
+def _found_instead(head: bytes) -> str:
+    """Return what a file seems to be that is no json, by its first bytes; "" where not known."""
+    known = {
+        b"version https://git-lfs": "a pointer of Git LFS (get the file with: git lfs pull)",
+        b"\x1f\x8b": "a gzip archive; unpack it",
+        b"PK": "a zip archive; unpack it",
+        b"<?xml": "XML; export the annotations as COCO json",
+    }
+    start = head.lstrip()
+    if not start:
+        return ", got an empty file"
+    return next((f", got {what}" for sign, what in known.items() if start.startswith(sign)), "")
 
 
 def require_keys(entry: Any, keys: Collection[str]) -> None:

@@ -1,0 +1,128 @@
+"""Annotation files as a whole: reading the json, and telling the forms of the tools apart."""
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..formats.atomic import PathLike
+from ..formats.json_files import read_json
+from .findings import AnnotationError, Findings
+
+Source = PathLike | Mapping[str, Any]
+
+# Keys at the top of the json files of other tools.
+_TOOLS = {
+    "shapes": "a LabelMe file of one image",
+    "_via_img_metadata": "a project of the VGG Image Annotator; export it as COCO",
+    "_via_settings": "a project of the VGG Image Annotator; export it as COCO",
+    "items": "a Datumaro dataset; export it as COCO",
+    "dm_format_version": "a Datumaro dataset; export it as COCO",
+    "geometry": "GeoJSON",
+    "features": "GeoJSON",
+    "questions": "visual question answering",
+}
+
+
+def open_document(source: Source, expected: str, lists: Sequence[str]) -> "Document":
+    """Read an annotation file, or take what was read from one.
+
+    Args:
+        source: a json file; or its content, which is not changed.
+        expected: the form, for messages: "COCO instance json".
+        lists: keys that have to be there, each with a list of objects.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AnnotationError: it is no json of this form; says which form it seems to have.
+    """
+    if isinstance(source, Mapping):
+        file, content = "annotations", copy.deepcopy(dict(source))
+    else:
+        file, content = os.fspath(source), read_json(source)
+    findings = Findings(file)
+    found = _other_form(content, expected, lists)
+    if found:
+        findings.add("other-form", expected=expected, found=found)
+        raise AnnotationError(findings)
+    return Document(file, content, findings)
+
+
+class Document:
+    """The content of an annotation file, and what was found in it.
+
+    Attributes:
+        file: its path; what it is called in messages.
+        content: the json, whose lists readers replace by cleaned ones.
+        findings: in the order in which they came up.
+    """
+
+    def __init__(self, file: str, content: dict[str, Any], findings: Findings):
+        self.file = file
+        self.content = content
+        self.findings = findings
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that paths in the file may be relative to."""
+        return Path(self.file).parent
+
+    def entries(self, key: str, name: str) -> list[dict[str, Any]]:
+        """Return the entries of a list that are json objects; the others are refused.
+
+        Args:
+            name: of one entry, for messages: "image".
+        """
+        entries = self.content.get(key) or []
+        for index, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                self.findings.add(
+                    "entry-form", f"{name} number {index}", found=type(entry).__name__
+                )
+        return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None:
+    """Return which form a json has that lacks one of ``lists``; None where it has them all."""
+    if isinstance(content, list):
+        return _kind_of_list(content)
+    if not isinstance(content, Mapping):
+        return f"a json {type(content).__name__}"
+    if not content:
+        return "an empty json object"
+    annotations = content.get("annotations")
+    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    if isinstance(first, Mapping):
+        if "caption" in first:
+            return "COCO captions, which have no masks"
+        if "segments_info" in first and "instance" in expected:
+            return "COCO panoptic json (task panoptic)"
+        if "segments_info" not in first and "panoptic" in expected:
+            return "no panoptic json: its annotations lack segments_info (task instance?)"
+    if "videos" in content and "videos" not in lists:
+        return "annotations of videos (task video)"
+    if "videos" in lists and "videos" not in content and "images" in content:
+        return "annotations of images (task instance)"
+    for key, name in _TOOLS.items():
+        if key in content and "images" not in content:
+            return name
+    for key in lists:
+        if not isinstance(content.get(key), list):
+            have = ", ".join(map(str, list(content)[:6]))
+            if key in content and content[key] is None:
+                return f"a file whose {key} is null"
+            if key in content:
+                return f"a file whose {key} is a {type(content[key]).__name__}"
+            return f"a file without {key} (it has {have})"
+    return None
+
+
+def _kind_of_list(content: Sequence[Any]) -> str:
+    first = content[0] if content else None
+    if isinstance(first, Mapping):
+        if "score" in first:
+            return "a list of results"
+        if "data" in first or "Labeled Data" in first or "data_row" in first:
+            return "an export of Label Studio or Labelbox; export it as COCO"
+    return "a json list"

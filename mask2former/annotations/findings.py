@@ -1,0 +1,117 @@
+"""What readers find irregular in annotations, and the policy: taken, left out, or refused."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .policy import POLICY
+
+# What becomes of an irregularity: its meaning is clear; one object or class cannot be used, the
+# others can; its meaning is unclear, or nothing is left.
+Outcome = Literal["taken", "left out", "refused"]
+
+_KEPT = 1000  # findings of a code that are kept one by one; more are counted
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One irregularity.
+
+    Attributes:
+        code: of the policy, see ``POLICY``.
+        outcome: what became of it.
+        file: in which it is.
+        item: what it is about, such as "annotation 7"; empty for the whole file.
+        text: what was found and done.
+    """
+
+    code: str
+    outcome: Outcome
+    file: str
+    item: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}: {self.item}" if self.item else self.file
+        return f"{where}: {self.text} [{self.code}]"
+
+    def as_json(self) -> dict[str, str]:
+        """Return its fields, for machines."""
+        return asdict(self)
+
+
+class AnnotationError(ValueError):
+    """Annotations that cannot be used.
+
+    Attributes:
+        findings: those that are refused.
+    """
+
+    def __init__(self, findings: Iterable[Finding]):
+        self.findings = list(findings)
+        count = len(self.findings)
+        more = f"; and {count - 3} more, which `python -m mask2former.data.check` lists"
+        super().__init__("; ".join(map(str, self.findings[:3])) + more * (count > 3))
+
+
+class Findings:
+    """All findings of one file, grouped by code.
+
+    Args:
+        file: what the findings are in, unless they say otherwise.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.counts: Counter[str] = Counter()
+        self._kept: dict[str, list[Finding]] = {}
+
+    def add(self, code: str, item: str = "", *, file: str | None = None, **facts: Any) -> None:
+        """Add one.
+
+        Args:
+            code: of the policy, whose text ``facts`` fill in.
+            item: what it is about.
+            file: where that is not the file as a whole.
+        """
+        self.counts[code] += 1
+        kept = self._kept.setdefault(code, [])
+        if len(kept) < _KEPT:
+            rule = POLICY[code]
+            text = rule.text.format(**facts)
+            kept.append(Finding(code, rule.outcome, file or self.file, item, text))
+
+    def __iter__(self) -> Iterator[Finding]:
+        """Yield those that are kept, a code after the other."""
+        for kept in self._kept.values():
+            yield from kept
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def of(self, outcome: Outcome) -> list[Finding]:
+        """Return those that are kept, of one outcome."""
+        return [finding for finding in self if finding.outcome == outcome]
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many items were left out, by code."""
+        return {c: n for c, n in self.counts.items() if POLICY[c].outcome == "left out"}
+
+    def update(self, other: "Findings") -> None:
+        """Add those of another file or part."""
+        self.counts += other.counts
+        for code, kept in other._kept.items():
+            mine = self._kept.setdefault(code, [])
+            mine += kept[: _KEPT - len(mine)]
+
+    def raise_refused(self) -> None:
+        """Raise an AnnotationError where anything is refused."""
+        if refused := self.of("refused"):
+            raise AnnotationError(refused)
+
+    def summary(self) -> Iterator[str]:
+        """Yield a line for each code: the first finding, and how many more there are."""
+        for code, kept in self._kept.items():
+            more = self.counts[code] - 1
+            yield f"{kept[0]}" + f" and {more} more of this kind" * (more > 0)

@@ -1,0 +1,165 @@
+"""The images or videos that an annotation file lists: ids, each once, sizes and files."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ..formats.images import image_size
+from .documents import Document
+from .fields import id_key, pixels
+from .findings import Findings
+
+Image = dict[str, Any]
+
+
+def read_images(
+    document: Document,
+    image_root: str | None = None,
+    *,
+    find_files: bool = False,
+    key: str = "images",
+    name: str = "image",
+) -> dict[Any, Image]:
+    """Read the list of images, or of videos.
+
+    Sizes that are missing or no numbers of pixels are read from the files, where ``image_root``
+    is given; else they are left away.
+
+    Args:
+        document: findings are added to its own.
+        image_root: folder of the images.
+        find_files: look for files that are not where their names say.
+        key, name: of the list, and of one of its entries for messages.
+
+    Returns:
+        entries by ``id_key`` of their id, in the order of the ids. Each has its id, file_name (a
+        path below ``image_root``, or an absolute one), height and width in pixels, and what else
+        the file says.
+    """
+    findings = document.findings
+    images: dict[Any, Image] = {}
+    for entry in document.entries(key, name):
+        identity = id_key(entry.get("id"))
+        if identity is None:
+            findings.add("image-id-missing", f"{name} {_name(entry)}")
+        elif identity not in images:
+            images[identity] = entry
+        elif _name(images[identity]) == _name(entry):
+            findings.add("image-twice", f"{name} {entry['id']} ({_name(entry)})")
+        else:
+            first, second = _name(images[identity]), _name(entry)
+            findings.add("image-id-shared", f"{name} {entry['id']}", first=first, second=second)
+    if not images and not findings.of("refused"):
+        findings.add("no-images")
+    if key == "images":
+        _read_names(images, findings)
+        paths = None if image_root is None else FilePaths(image_root, document)
+        if paths and find_files:
+            paths.replace(images.values())
+        _read_sizes(images.values(), paths, findings)
+    return {k: images[k] for k in sorted(images, key=lambda k: (isinstance(k, str), k))}
+
+
+def _name(entry: Mapping[str, Any]) -> Any:
+    """Return the name of the file, or the names of the frames."""
+    return entry.get("file_name", entry.get("file_names"))
+
+
+def _read_names(images: dict[Any, Image], findings: Findings) -> None:
+    seen: dict[str, Any] = {}
+    for entry in images.values():
+        name, item = entry.get("file_name"), f"image {entry['id']}"
+        if not isinstance(name, str) or not name:
+            findings.add("image-name-missing", item)
+        elif seen.setdefault(name, entry["id"]) != entry["id"]:
+            findings.add("file-twice", item, name=name, first=seen[name], second=entry["id"])
+
+
+def _read_sizes(images: Iterable[Image], paths: "FilePaths | None", findings: Findings) -> None:
+    for entry in images:
+        given = entry.get("height"), entry.get("width")
+        height, width = map(pixels, given)
+        if (height, width) == given and height and width:
+            continue
+        if height is None or width is None:
+            entry.pop("height", None)
+            entry.pop("width", None)
+            item = f"image {entry['id']}"
+            findings.add("image-size", item, height=given[0], width=given[1])
+            if paths is None:
+                continue
+            path = os.path.join(paths.root, paths.find(str(entry.get("file_name")), item))
+            if not os.path.isfile(path):
+                continue
+            height, width = image_size(path)
+        entry["height"], entry["width"] = height, width
+
+
+class FilePaths:
+    """Find the files that an annotation file names, whatever folder or system it is from.
+
+    Tried in this order: the name as it stands below ``root``; with "/" for each backslash; relative
+    to the annotation file; and the ends of an absolute path of another machine below ``root``.
+    Plain names are taken as they stand where the first of them is there, without a look at each.
+
+    Args:
+        root: folder of the images.
+        document: of which the findings and the folder are used.
+    """
+
+    def __init__(self, root: str, document: Document):
+        self.root = root
+        self._document = document
+        self._all_there: bool | None = None
+
+    def replace(self, images: Iterable[Image]) -> None:
+        """Put the names under which the files are found in the place of file_name."""
+        for entry in images:
+            name = entry.get("file_name")
+            if isinstance(name, str) and name:
+                entry["file_name"] = self.find(name, f"image {entry['id']}")
+
+    def find(self, name: str, item: str) -> str:
+        """Return the name, below the root or absolute, under which a file is there.
+
+        A file that is not there is a finding where its name has to be looked for; else it is left
+        to who reads it.
+        """
+        is_plain = "\\" not in name and not os.path.isabs(name) and not name.startswith(".")
+        if is_plain and self._all_there:
+            return name
+        tried = []
+        for candidate in self._candidates(name):
+            path = os.path.join(self.root, candidate)
+            if path in tried:
+                continue
+            tried.append(path)
+            if os.path.isfile(path):
+                if is_plain and candidate == name:
+                    self._all_there = self._all_there is None or self._all_there
+                if candidate != name:
+                    self._document.findings.add("path-changed", item, name=name, path=path)
+                return candidate
+        if is_plain and self._all_there is None and not os.path.isdir(self.root):
+            return name  # there are no images here at all, which others may do without
+        self._all_there = False
+        self._document.findings.add(
+            "image-file-missing", item, name=name, tried=", ".join(tried[:4])
+        )
+        return name
+
+    def _candidates(self, name: str) -> Iterator[str]:
+        yield name
+        posix = name.replace("\\", "/")
+        yield os.path.normpath(posix)
+        here = self._document.folder / posix
+        yield os.path.abspath(here)
+        windows = PureWindowsPath(name)
+        if windows.is_absolute() or posix.startswith("/") or windows.drive:
+            parts = _parts(posix)
+            yield from ("/".join(parts[i:]) for i in range(len(parts)))
+
+
+def _parts(path: str) -> Sequence[str]:
+    return [p for p in PurePosixPath(path).parts if p != "/" and not p.endswith(":")]

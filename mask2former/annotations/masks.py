@@ -1,0 +1,186 @@
+"""The masks of objects: every form that tools write, brought into polygons or compressed RLE."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..formats.rle import as_text, bounding_box, run_lengths
+from .fields import number
+from .findings import Findings
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+
+_MAX_DEPTH = 4  # of lists of polygons
+_MAX_COORDINATE = 1e6  # pixels: what pycocotools allocates grows with the length of an outline
+
+
+class MaskReader:
+    """Read segmentations of one file, which may be of different forms.
+
+    Args:
+        findings: to which those of the masks are added.
+        boxes_as_masks: take the box of an object that has no mask.
+
+    Attributes:
+        polygons, in_unit_square: how many objects with polygons there were, and how many of them
+            had all coordinates in 0 to 1.
+        without: how many had no segmentation at all.
+    """
+
+    def __init__(self, findings: Findings, boxes_as_masks: bool = False):
+        self._findings = findings
+        self._boxes_as_masks = boxes_as_masks
+        self.polygons = self.in_unit_square = self.without = 0
+
+    def read(
+        self, annotation: dict[str, Any], item: str, size: tuple[int, int] | None
+    ) -> Box | None:
+        """Replace the segmentation of an annotation by a sound one.
+
+        Args:
+            annotation: with or without ``segmentation``; and ``bbox`` (x, y, width, height).
+            item: what messages call it.
+            size: (H, W) of its image in pixels, where it is known.
+
+        Returns:
+            the extent of the mask; None where there is no usable one, which is a finding.
+        """
+        value = annotation.get("segmentation")
+        if isinstance(value, list):
+            if value and all(type(part) is list for part in value):
+                extent = _plain_extent(value)
+                if extent is not None:
+                    return self._counted(extent)
+            if len(value) == 1 and isinstance(value[0], Mapping):
+                self._findings.add("polygon-form", item, found="an RLE in a list")
+                value = annotation["segmentation"] = value[0]
+        if isinstance(value, Mapping):
+            return self._read_rle(annotation, item, size)
+        if value is None or (isinstance(value, Sequence) and len(value) == 0) or value == [[]]:
+            return self._read_box(annotation, item, value)
+        if not isinstance(value, list):
+            self._findings.add("mask-form", item, found=type(value).__name__)
+            return None
+        return self._read_polygons(annotation, item, value)
+
+    def _counted(self, extent: Box) -> Box:
+        self.polygons += 1
+        self.in_unit_square += extent[2] <= 1 and extent[3] <= 1 and min(extent[:2]) >= 0
+        return extent
+
+    def _read_box(self, annotation: dict[str, Any], item: str, value: Any) -> Box | None:
+        self.without += 1
+        box = usable_box(annotation.get("bbox"))
+        if not self._boxes_as_masks or box is None:
+            self._findings.add("mask-missing", item, value=value)
+            return None
+        x, y, width, height = box
+        self._findings.add("mask-from-box", item)
+        corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+        annotation["segmentation"] = [corners]
+        return x, y, x + width, y + height
+
+    def _read_rle(
+        self, annotation: dict[str, Any], item: str, size: tuple[int, int] | None
+    ) -> Box | None:
+        rle = annotation["segmentation"]
+        try:
+            size = size or _own_size(rle)
+            if isinstance(rle.get("counts"), str):
+                run_lengths(rle, *size)
+            else:
+                rle = annotation["segmentation"] = as_text(rle, *size)
+        except ValueError as error:
+            self._findings.add("rle-damaged", item, problem=error)
+            return None
+        x, y, width, height = bounding_box(rle)
+        return x, y, x + width, y + height
+
+    def _read_polygons(self, annotation: dict[str, Any], item: str, value: list[Any]) -> Box | None:
+        """Read what is no plain list of sound polygons."""
+        parts, forms = _flatten(value)
+        if len(parts) == 0:
+            self._findings.add("mask-form", item, found="lists in lists in lists")
+            return None
+        if forms:
+            self._findings.add("polygon-form", item, found=forms)
+        sound: list[list[float]] = []
+        for part in parts:
+            numbers = [number(v) for v in part]
+            if not all(v is not None and abs(v) < _MAX_COORDINATE for v in numbers):
+                self._findings.add("polygon-coordinates", item)
+                return None
+            sound.append([v for v in numbers if v is not None])
+        if any(len(part) % 2 for part in sound if len(part) > 6):
+            self._findings.add("polygon-odd", item)
+        whole = [part[: len(part) // 2 * 2] for part in sound if len(part) >= 6]
+        if not whole:
+            self._findings.add("polygon-short", item)
+            return None
+        if len(whole) < len(sound):
+            self._findings.add("polygon-part-short", item)
+        annotation["segmentation"] = whole
+        extent = _plain_extent(whole)
+        return None if extent is None else self._counted(extent)
+
+
+def usable_box(value: Any) -> list[float] | None:
+    """Return x, y, width and height of a bbox whose sides are not negative; None for others."""
+    if type(value) is list and len(value) == 4:
+        box = [number(v) for v in value]
+        if all(v is not None for v in box) and box[2] >= 0 and box[3] >= 0:  # type: ignore[operator]
+            return box  # type: ignore[return-value]
+    return None
+
+
+def _plain_extent(polygons: Sequence[list[Any]]) -> Box | None:
+    """Return the extent of polygons that are lists of numbers; None where something is odd.
+
+    Most files have nothing else, and have it a million times: this looks at each number in C only.
+    """
+    x0 = y0 = _MAX_COORDINATE
+    x1 = y1 = -_MAX_COORDINATE
+    try:
+        for polygon in polygons:
+            if len(polygon) < 6 or len(polygon) % 2 or sum(polygon) * 0 != 0:  # NaN, infinity
+                return None
+            x, y = polygon[::2], polygon[1::2]
+            x0, y0 = min(x0, min(x)), min(y0, min(y))
+            x1, y1 = max(x1, max(x)), max(y1, max(y))
+    except TypeError:  # text, null or a list in the place of a number
+        return None
+    if min(x0, y0) <= -_MAX_COORDINATE or max(x1, y1) >= _MAX_COORDINATE:
+        return None
+    return x0, y0, x1, y1
+
+
+def _flatten(value: list[Any], depth: int = 0) -> tuple[list[list[Any]], str]:
+    """Return polygons of lists that are flat, of pairs, or nested deeper; and what they were."""
+    if depth > _MAX_DEPTH:
+        return [], ""
+    if not any(isinstance(part, list) for part in value):
+        if all(isinstance(part, Mapping) and {"x", "y"} <= part.keys() for part in value):
+            return [[part[key] for part in value for key in ("x", "y")]], "a list of x and y"
+        return [value], "a flat list"
+    if all(_is_pair(part) for part in value) and len(value) >= 3:
+        return [[v for pair in value for v in pair]], "a list of pairs"
+    parts: list[list[Any]] = []
+    form = ""
+    for part in value:
+        if not isinstance(part, list) or not any(isinstance(item, list) for item in part):
+            parts.append(part if isinstance(part, list) else [part])
+            continue
+        inner, _ = _flatten(part, depth + 1)
+        form = "of pairs" if all(map(_is_pair, part)) else "nested deeper"
+        parts += inner
+    return parts, form
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, list) and len(part) == 2 and not any(isinstance(v, list) for v in part)
+
+
+def _own_size(rle: Mapping[str, Any]) -> tuple[int, int]:
+    size = rle.get("size")
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(number, size)):
+        raise ValueError(f"RLE size: expected [height, width], got {size}")
+    return int(size[0]), int(size[1])
