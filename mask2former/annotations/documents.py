@@ -1,6 +1,5 @@
 """Annotation files as a whole: reading the json, and telling the forms of the tools apart."""
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ def open_document(source: Source, expected: str, lists: Sequence[str]) -> "Docum
         AnnotationError: it is no json of this form; says which form it seems to have.
     """
     if isinstance(source, Mapping):
-        file, content = "annotations", copy.deepcopy(dict(source))
+        file, content = "annotations", {key: _copied(value) for key, value in source.items()}
     else:
         file, content = os.fspath(source), read_json(source)
     findings = Findings(file)
@@ -47,6 +46,13 @@ def open_document(source: Source, expected: str, lists: Sequence[str]) -> "Docum
         findings.add("other-form", expected=expected, found=found)
         raise AnnotationError(findings)
     return Document(file, content, findings)
+
+
+def _copied(value: Any) -> Any:
+    """Return a list whose objects readers may change, without a copy of what is in those."""
+    if not isinstance(value, list):
+        return value
+    return [dict(item) if isinstance(item, dict) else item for item in value]
 
 
 class Document:
@@ -100,7 +106,7 @@ def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None
             return "COCO panoptic json (task panoptic)"
         if "segments_info" not in first and "panoptic" in expected:
             return "no panoptic json: its annotations lack segments_info (task instance?)"
-    if "videos" in content and "videos" not in lists:
+    if "videos" in content and "images" not in content and "videos" not in lists:
         return "annotations of videos (task video)"
     if "videos" in lists and "videos" not in content and "images" in content:
         return "annotations of images (task instance)"

@@ -1,7 +1,7 @@
 """What readers find irregular in annotations, and the policy: taken, left out, or refused."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,14 +45,14 @@ class AnnotationError(ValueError):
     """Annotations that cannot be used.
 
     Attributes:
-        findings: those that are refused.
+        findings: all that were made, those that are refused among them.
     """
 
-    def __init__(self, findings: Iterable[Finding]):
-        self.findings = list(findings)
-        count = len(self.findings)
-        more = f"; and {count - 3} more, which `python -m mask2former.data.check` lists"
-        super().__init__("; ".join(map(str, self.findings[:3])) + more * (count > 3))
+    def __init__(self, findings: "Findings"):
+        self.findings = findings
+        lines = list(findings.summary("refused"))
+        more = f"; and {len(lines) - 3} other problems" * (len(lines) > 3)
+        super().__init__("; ".join(lines[:3]) + more)
 
 
 class Findings:
@@ -107,11 +107,13 @@ class Findings:
 
     def raise_refused(self) -> None:
         """Raise an AnnotationError where anything is refused."""
-        if refused := self.of("refused"):
-            raise AnnotationError(refused)
+        if self.of("refused"):
+            raise AnnotationError(self)
 
-    def summary(self) -> Iterator[str]:
+    def summary(self, outcome: Outcome | None = None) -> Iterator[str]:
         """Yield a line for each code: the first finding, and how many more there are."""
         for code, kept in self._kept.items():
+            if outcome not in (None, POLICY[code].outcome):
+                continue
             more = self.counts[code] - 1
             yield f"{kept[0]}" + f" and {more} more of this kind" * (more > 0)

@@ -50,6 +50,7 @@ def read_instances(
     *,
     boxes_as_masks: bool = False,
     find_files: bool = False,
+    need_masks: bool = True,
 ) -> Annotations:
     """Read COCO instance json.
 
@@ -61,6 +62,8 @@ def read_instances(
         image_root: folder of the images, for sizes and names that the file does not give.
         boxes_as_masks: take the box of an object that has no mask.
         find_files: look for images that are not where their names say.
+        need_masks: False takes objects with a usable box as they are, whatever their masks, which
+            is how COCO scores boxes.
 
     Returns:
         annotations in which each segmentation is a list of polygons [x0, y0, x1, y1, ...] in
@@ -82,7 +85,8 @@ def read_instances(
     annotated = Counter(id_key(entry.get("category_id")) for entry in entries)
     images = read_images(document, image_root, find_files=find_files)
     categories = read_categories(document, annotated)
-    reader = _ObjectReader(document, images, categories, boxes_as_masks)
+    masks = MaskReader(document.findings if need_masks else Findings(""), boxes_as_masks)
+    reader = _ObjectReader(document, images, categories, masks, need_masks)
     kept = [entry for index, entry in enumerate(entries) if reader.read(entry, index)]
     reader.finish(entries, kept)
     content |= {"images": list(images.values()), "categories": categories}
@@ -99,11 +103,13 @@ class _ObjectReader:
         document: Document,
         images: Mapping[Any, Mapping[str, Any]],
         categories: list[Category],
-        boxes_as_masks: bool,
+        masks: MaskReader,
+        need_masks: bool,
     ):
         self._findings = document.findings
         self._images = images
-        self._masks = MaskReader(document.findings, boxes_as_masks)
+        self._masks = masks
+        self._need_masks = need_masks
         # A name that is refused makes no unknown category: it has been said what is wrong.
         known = {id_key(c.get("id")) for c in document.entries("categories", "category")}
         self._known = {c["id"] for c in categories} | known
@@ -128,12 +134,22 @@ class _ObjectReader:
         self.crowd += entry["iscrowd"]
         if image is None:
             return False
+        if not self._need_masks and self._has_box(entry):
+            return True
         size = (image["height"], image["width"]) if "height" in image else None
         extent = self._masks.read(entry, item, size)
         if extent is None:
             return False
         self._check_box(entry, item, extent)
         self._check_area(entry, item)
+        return True
+
+    def _has_box(self, entry: dict[str, Any]) -> bool:
+        """Return whether box and area can be used as they are."""
+        box, area = usable_box(entry.get("bbox")), number(entry.get("area"))
+        if box is None or (area is None and entry.get("segmentation")):
+            return False
+        entry["bbox"], entry["area"] = box, box[2] * box[3] if area is None else area
         return True
 
     def _image(self, entry: dict[str, Any], item: str) -> Mapping[str, Any] | None:
@@ -196,7 +212,7 @@ class _ObjectReader:
             findings.add("polygon-unit")
         if not entries:
             return
-        if masks.without == len(entries) and not kept:
+        if self._need_masks and masks.without == len(entries) and not kept:
             findings.add("boxes-only", count=len(entries))
         elif self.crowd == len(entries):
             findings.add("all-crowd", count=len(entries))

@@ -66,7 +66,7 @@ class Inventory:
             annotated=self.annotated.total(),
             reasons=", ".join([f"{self.crowd} crowd", *reasons]),
         )
-        raise AnnotationError(findings.of("refused"))
+        raise AnnotationError(findings)
 
 
 def _some(items: Sequence[str], limit: int = 12) -> str:

@@ -111,6 +111,9 @@ _CLASSES = {
         "left out",
         "no object has this category, and {name!r} is also the name of category {other}; left out",
     ),
+    "classes-differ": Rule(
+        "refused", "its classes are not those that {name} is registered with: {classes}"
+    ),
     "class-unused": Rule("taken", "no object has the class {name!r}"),
     "class-color": Rule("taken", "the colour {value!r} is read as {read}"),
     "class-color-unusable": Rule("taken", "the colour {value!r} is replaced"),

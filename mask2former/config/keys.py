@@ -38,7 +38,8 @@ _IMAGE_KEYS: Keys = {
     # Maximal fraction of a crop that one class may fill; DeepLab's config has this key too.
     "INPUT.CROP": {"SINGLE_CATEGORY_MAX_AREA": 1.0},
     # Ours: custom datasets, a list of {name, task, image root, annotations}.
-    "DATASETS": {"CUSTOM": []},
+    # BOXES_AS_MASKS: objects of custom datasets that have a box and no mask get the box as mask.
+    "DATASETS": {"CUSTOM": [], "BOXES_AS_MASKS": False},
     "SOLVER": {
         "OPTIMIZER": "ADAMW",  # or "SGD"
         "BACKBONE_MULTIPLIER": 0.1,  # of the learning rate, for the backbone

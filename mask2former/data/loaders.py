@@ -11,7 +11,6 @@ from detectron2.data import (
     MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
-    get_detection_dataset_dicts,
     print_instances_class_histogram,
 )
 from detectron2.data.build import filter_images_with_only_crowd_annotations
@@ -20,6 +19,7 @@ from torch.utils.data import ConcatDataset
 
 from ..formats.segmentations import describe
 from .clips import ClipMapper
+from .datasets.registered import read_dataset
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
 from .num_classes import check_classes, check_num_classes, list_some
@@ -63,7 +63,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     """
     if not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one dataset")
-    parts = [_load(name) for name in cfg.DATASETS.TRAIN]
+    parts = [_load(name, cfg) for name in cfg.DATASETS.TRAIN]
     check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
     is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     sampler = None
@@ -169,9 +169,20 @@ def mix_clips(
     return records, RepeatFactorTrainingSampler(weights / weights.min())
 
 
-def _load(name: str) -> Any:
-    """Return the records of a dataset, or what else is registered for it."""
-    return get_detection_dataset_dicts([name], filter_empty=False, check_consistency=False)
+def _load(name: str, train_cfg: CfgNode | None = None) -> Any:
+    """Return the records of a dataset, or what else is registered for it.
+
+    Args:
+        train_cfg: given where they are to learn from, for which there have to be objects.
+    """
+    loaded = read_dataset(name)
+    loaded.findings.raise_refused()
+    loaded.log(name)
+    if not len(loaded.records):
+        raise ValueError(f"dataset {name} has no image")
+    if train_cfg and loaded.inventory and train_cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        loaded.inventory.require_objects(loaded.findings)
+    return loaded.records
 
 
 def _join(parts: Sequence[Any]) -> Any:

@@ -69,7 +69,8 @@ def _semantic(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
 def _instances(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
     boundary = cfg.MODEL.MASK_FORMER.TEST.BOUNDARY_METRICS
     tasks = ("bbox", "segm", "boundary") if boundary else None
-    return InstanceSegEvaluator(name, tasks, output_dir=folder)
+    count = cfg.TEST.DETECTIONS_PER_IMAGE
+    return InstanceSegEvaluator(name, tasks, output_dir=folder, max_dets_per_image=count)
 
 
 def _video(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:

@@ -10,6 +10,7 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
 from ..categories import load_categories
 from . import common
+from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
 
 
@@ -28,7 +29,7 @@ def register_ade20k(root: str) -> None:
         image_root = f"{folder}/images/{long_split}"
         instances_json = f"{folder}/ade20k_instance_{split}.json"
         common.fill_metadata(f"ade20k_sem_seg_{split}", stuff_colors=metadata["stuff_colors"])
-        common.instances(
+        register_instances(
             f"ade20k_instance_{split}",
             things,
             image_root=image_root,
@@ -128,7 +129,7 @@ def register_mapillary_vistas(root: str) -> None:
         common.semantic(
             f"mapillary_vistas_sem_seg_{split}", image_root=image_root, **sem_seg, **stuff
         )
-        common.instances(
+        register_instances(
             f"mapillary_vistas_instance_{split}",
             things,
             image_root=image_root,
@@ -162,7 +163,7 @@ def register_shapes(root: str) -> None:
             "image_root": f"{folder}/images/{split}",
             "hint": f"Make it with: python datasets/prepare_shapes.py --output {root}",
         }
-        common.instances(
+        register_instances(
             f"shapes_{split}_instance",
             [c for c in categories if c["isthing"]],
             json_file=instances_json,

@@ -1,16 +1,15 @@
 """What the registrations of all datasets share: adding names once, metadata, and loading."""
 
-import colorsys
 import difflib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets.coco import load_coco_json
 
+from ...annotations.categories import palette as palette
 from ...formats import json_files
 
 logger = logging.getLogger(__name__)
@@ -83,18 +82,6 @@ def hint(script: str) -> str:
     return f"Make it with: python datasets/prepare_{script}.py (datasets/README.md shows the tree)"
 
 
-def palette(count: int) -> list[list[int]]:
-    """``count`` colours that neighbours in the list tell apart, RGB in 0..255."""
-    golden = (5**0.5 - 1) / 2  # steps of hue that never come back to the same place
-    tones = (
-        colorsys.hsv_to_rgb(
-            index * golden % 1, (0.85, 0.55)[index % 2], (0.95, 0.75, 0.6)[index % 3]
-        )
-        for index in range(count)
-    )
-    return [[round(255 * channel) for channel in tone] for tone in tones]
-
-
 def semantic(
     name: str,
     *,
@@ -154,48 +141,3 @@ def _by_stem(root: str, suffixes: tuple[str, ...], hint: str) -> dict[str, str]:
             raise ValueError(f"{files[stem]} and {path} have the same name: keep one of them")
         files[stem] = os.fspath(path)
     return files
-
-
-def load_coco(json_file: str, image_root: str, name: str, hint: str) -> list[Record]:
-    """Read a json file of COCO's instance form by detectron2's loader.
-
-    Raises:
-        FileNotFoundError: the json or the folder of the images is missing.
-        ValueError: the file does not fit the form or the classes; names it.
-    """
-    require(image_root, hint)
-    require(json_file, hint)
-    try:  # the ids are for messages about single annotations
-        return load_coco_json(json_file, image_root, name, ["id"])
-    except (AssertionError, KeyError) as error:
-        raise ValueError(f"{json_file}: {error.args[0]}") from error
-
-
-def instances(
-    name: str,
-    categories: Sequence[Category],
-    *,
-    image_root: str,
-    json_file: str,
-    hint: str,
-    load: Callable[[str, str, str, str], list[Record]] = load_coco,
-    evaluator_type: str = "coco",
-    **metadata: Any,
-) -> None:
-    """Register a dataset of things: in COCO's instance form, or another that ``load`` reads.
-
-    Contiguous ids are positions in ``categories``.
-
-    Args:
-        load: takes ``json_file``, ``image_root``, ``name`` and ``hint``.
-    """
-    add(
-        name,
-        lambda: load(json_file, image_root, name, hint),
-        json_file=json_file,
-        image_root=image_root,
-        evaluator_type=evaluator_type,
-        thing_classes=[c["name"] for c in categories],
-        thing_dataset_id_to_contiguous_id={c["id"]: i for i, c in enumerate(categories)},
-        **metadata,
-    )

@@ -7,17 +7,18 @@ maps, YouTube-VIS json. Classes and their number are taken from the data.
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 
+from ...annotations.instances import read_instances
 from ...config.keys import CLASSES_FROM_DATA
 from ..num_classes import check_num_classes, class_names, datasets_in_use
 from . import common
+from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
-from .ytvis import load_ytvis
+from .ytvis import register_videos
 
 Classes = Sequence[str] | Mapping[int | str, str]
 
@@ -39,6 +40,7 @@ def register(
     sem_seg_root: str | None = None,
     classes: Classes | None = None,
     ignore_label: int = 255,
+    boxes_as_masks: bool = False,
 ) -> None:
     """Make a dataset known under a name, for DATASETS.TRAIN and DATASETS.TEST.
 
@@ -55,6 +57,7 @@ def register(
             name, where labels that it lacks are ignored. Elsewhere the names come from the json;
             given here, in the order of the category ids, they have to agree.
         ignore_label: of pixels that belong to no class, in label maps.
+        boxes_as_masks: for instance, take the box of an object that has no mask.
 
     Raises:
         FileNotFoundError: a file or folder is missing.
@@ -97,26 +100,33 @@ def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
     raise ValueError(f"the name {name!r} is taken: it was registered {what}; choose another name")
 
 
-def _add_things(
+def _add_instances(
     name: str,
     *,
     image_root: str,
     annotations: str,
     classes: Classes | None = None,
-    keys: Iterable[str] = ("images", "annotations"),
-    **form: Any,
+    boxes_as_masks: bool = False,
 ) -> None:
-    """Register a json file that has ``keys``, with the options ``form`` of `common.instances`."""
-    categories = _read_categories(name, annotations, classes, keys)
-    common.instances(
+    read = read_instances(annotations, image_root, boxes_as_masks=boxes_as_masks)
+    read.findings.raise_refused()
+    _check_names(name, classes, annotations, read.categories)
+    register_instances(
         name,
-        categories,
+        read.categories,
         image_root=image_root,
         json_file=annotations,
         hint=_HINT,
-        thing_colors=[c["color"] for c in categories],
-        **form,
+        thing_colors=[c["color"] for c in read.categories],
+        boxes_as_masks=boxes_as_masks,
     )
+
+
+def _add_video(
+    name: str, *, image_root: str, annotations: str, classes: Classes | None = None
+) -> None:
+    categories = _read_categories(name, annotations, classes, ("videos",))
+    register_videos(name, categories, image_root=image_root, json_file=annotations, hint=_HINT)
 
 
 def _add_panoptic(
@@ -177,10 +187,10 @@ def _add_sem_seg(
 
 # How each task is registered; arguments without a default have to be given.
 _TASKS: dict[str, Callable[..., None]] = {
-    "instance": _add_things,
+    "instance": _add_instances,
     "panoptic": _add_panoptic,
     "sem_seg": _add_sem_seg,
-    "video": partial(_add_things, keys=("videos",), load=load_ytvis, evaluator_type="ytvis"),
+    "video": _add_video,
 }
 
 
@@ -196,11 +206,18 @@ def _read_categories(
     ids = [c["id"] for c in categories]
     if not ids or len(set(ids)) < len(ids):
         raise ValueError(f"{path}: categories need ids, each once, but they have {ids}")
+    _check_names(name, classes, path, categories)
+    return [{"color": color, **c} for c, color in zip(categories, common.palette(len(ids)))]
+
+
+def _check_names(
+    name: str, classes: Classes | None, path: str, categories: Sequence[Mapping[str, Any]]
+) -> None:
+    """Compare the classes that a dataset is registered with, if it is, with those of its file."""
     found = [c["name"] for c in categories]
     wanted = list(classes.values() if isinstance(classes, Mapping) else classes or found)
     if wanted != found:
         raise ValueError(f"{name}: classes is {wanted}, but {path} has {found}")
-    return [{"color": color, **c} for c, color in zip(categories, common.palette(len(ids)))]
 
 
 def register_custom(cfg: CfgNode) -> None:
@@ -218,7 +235,10 @@ def register_custom(cfg: CfgNode) -> None:
         FileNotFoundError, ValueError: as `register`; or NUM_CLASSES, or the number of classes of
             another dataset, differs from that of a custom one.
     """
-    custom = [_register_entry(entry, index) for index, entry in enumerate(cfg.DATASETS.CUSTOM)]
+    custom = [
+        _register_entry(entry, index, cfg.DATASETS.BOXES_AS_MASKS)
+        for index, entry in enumerate(cfg.DATASETS.CUSTOM)
+    ]
     for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
         entry.update({k: _as_in_file(v) for k, v in entry.items() if k == "classes"})
     head = cfg.MODEL.SEM_SEG_HEAD
@@ -230,7 +250,7 @@ def register_custom(cfg: CfgNode) -> None:
     check_num_classes(cfg, counted)
 
 
-def _register_entry(entry: Any, index: int) -> str:
+def _register_entry(entry: Any, index: int, boxes_as_masks: bool) -> str:
     """Register an entry of DATASETS.CUSTOM and return its name."""
     where = f"DATASETS.CUSTOM, entry {index}"
     if not isinstance(entry, Mapping):
@@ -243,5 +263,6 @@ def _register_entry(entry: Any, index: int) -> str:
     if unknown or missing:
         problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
         raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
-    register(**{k: os.path.expanduser(v) if k in _PATHS and v else v for k, v in entry.items()})
+    values = {k: os.path.expanduser(v) if k in _PATHS and v else v for k, v in entry.items()}
+    register(**{"boxes_as_masks": boxes_as_masks} | values)
     return entry["name"]

@@ -6,7 +6,7 @@ RLE string or polygon a frame and object, and no mask.
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.data import MetadataCatalog
@@ -39,16 +39,34 @@ def register_ytvis(root: str) -> None:
     ]
     for family, categories, splits, frames, file, hint in families:
         for split, name in splits.items():
-            common.instances(
+            register_videos(
                 f"{family}_{split}",
                 categories,
                 image_root=os.path.join(root, family, frames.format(name)),
                 json_file=os.path.join(root, family, file.format(name)),
                 hint=hint,
-                load=load_ytvis,
-                evaluator_type="ytvis",
-                thing_colors=[c["color"] for c in categories],
             )
+
+
+def register_videos(
+    name: str,
+    categories: Sequence[common.Category],
+    *,
+    image_root: str,
+    json_file: str,
+    hint: str,
+) -> None:
+    """Register a dataset in the form of YouTube-VIS; as `register_instances`."""
+    common.add(
+        name,
+        lambda: load_ytvis(json_file, image_root, name, hint),
+        json_file=json_file,
+        image_root=image_root,
+        evaluator_type="ytvis",
+        thing_classes=[c["name"] for c in categories],
+        thing_dataset_id_to_contiguous_id={c["id"]: i for i, c in enumerate(categories)},
+        thing_colors=[c["color"] for c in categories],
+    )
 
 
 def load_ytvis(

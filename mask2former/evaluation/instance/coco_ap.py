@@ -13,7 +13,9 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ...formats.json_files import image_key, require_keys
+from ...annotations.fields import id_key
+from ...annotations.instances import Annotations, read_instances
+from ...formats.json_files import require_keys
 from ...formats.rle import RLE, area, decode, encode_masks
 from ...formats.segmentations import compress, describe, error_prefix
 
@@ -59,17 +61,19 @@ PairwiseIoU = Callable[[list[Annotation], list[Annotation]], np.ndarray]
 
 
 def coco_average_precision(
-    dataset: Mapping[str, Any],
+    dataset: Mapping[str, Any] | Annotations,
     results: Sequence[Mapping[str, Any]],
     iou_type: str = "segm",
     *,
     fast: bool | None = None,
     dilation_ratio: float = DILATION_RATIO,
+    max_detections: int = 100,
 ) -> dict[str, float]:
     """Compute the average precision of detections on images.
 
     Args:
-        dataset: COCO instance json: ``images``, ``categories`` and ``annotations``.
+        dataset: COCO instance json: ``images``, ``categories`` and ``annotations``; or what
+            `read_instances` made of one. Objects that cannot be used are left out.
         results: ``{"image_id", "category_id", "score"}`` with ``"bbox"`` (x, y, width, height in
             pixels) or ``"segmentation"`` (RLE), in the ids of the dataset.
         iou_type: "bbox"; "segm"; or "boundary", the smaller of mask IoU and boundary IoU (Cheng et
@@ -77,35 +81,45 @@ def coco_average_precision(
         fast: use faster-coco-eval, which gives the same numbers as pycocotools; None uses it where
             it is installed. Boundaries always go through pycocotools.
         dilation_ratio: width of the boundary as a fraction of the image's diagonal.
+        max_detections: of an image that count, those of the best scores. COCO counts 100; where
+            this is more, the AP of 100 is given too, as "AP@100".
 
     Returns:
         percent, NaN where the dataset has nothing to find: AP, AP50, AP75 and AP{s,m,l} for areas
         up to 32^2, up to 96^2 and above; AR{1,10,100} and AR{s,m,l}; AP-<class>.
 
     Raises:
-        ValueError: a result is about an image or a category that the dataset lacks, or its box or
-            mask is missing or does not fit the image.
+        ValueError: the dataset is refused (see ``annotations.POLICY``), or a result is about an
+            image or a category that it lacks, or its box or mask is missing or does not fit.
     """
     if iou_type not in ("bbox", "segm", "boundary"):
         raise ValueError(f"iou_type: expected 'bbox', 'segm' or 'boundary', got {iou_type!r}")
-    require_keys(dataset, ("images", "categories", "annotations"))
-    images = _renumber_images(dataset["images"])
-    gt = dict(dataset, images=list(images.values()))
     by_mask = iou_type != "bbox"
+    if not isinstance(dataset, Annotations):
+        dataset = read_instances(dataset, need_masks=by_mask)
+    dataset.findings.raise_refused()
+    content = dataset.content
+    require_keys(content, ("images", "categories", "annotations"))
+    images = _renumber_images(content["images"])
+    gt = dict(content, images=list(images.values()))
     gt["annotations"] = [
-        _ground_truth(ann, i, images, by_mask) for i, ann in enumerate(dataset["annotations"])
+        _ground_truth(ann, i, images, by_mask) for i, ann in enumerate(content["annotations"])
     ]
-    categories = {category["id"] for category in dataset["categories"]}
+    categories = {category["id"] for category in content["categories"]}
     dt = dict(gt)
     dt["annotations"] = [_detection(r, images, categories, by_mask) for r in results]
-    if iou_type == "boundary":
-        ratio = partial(boundary_iou, dilation_ratio=dilation_ratio)
-        return average_precision(PairwiseEval(index_coco(gt), index_coco(dt), ratio))
     if fast is None:
         fast = importlib.util.find_spec("faster_coco_eval") is not None
-    if fast:
-        return average_precision(_fast_evaluation(gt, dt, iou_type))
-    return average_precision(COCOeval(index_coco(gt), index_coco(dt), iou_type))
+    if iou_type == "boundary":
+        ratio = partial(boundary_iou, dilation_ratio=dilation_ratio)
+        evaluation = PairwiseEval(index_coco(gt), index_coco(dt), ratio)
+    elif fast:
+        evaluation = _fast_evaluation(gt, dt, iou_type)
+    else:
+        evaluation = COCOeval(index_coco(gt), index_coco(dt), iou_type)
+    if max_detections > 100:
+        evaluation.params.maxDets = [*evaluation.params.maxDets, max_detections]
+    return average_precision(evaluation)
 
 
 class PairwiseEval(COCOeval):
@@ -152,6 +166,8 @@ def average_precision(evaluation: Any) -> dict[str, float]:
     recall = evaluation.eval["recall"]  # IoU threshold, class, area, detections
     at = {round(100 * t): i for i, t in enumerate(params.iouThrs)}
     result = {"AP": precision[:, :, :, 0, -1]}
+    if len(params.maxDets) > 3:
+        result["AP@100"] = precision[:, :, :, 0, 2]
     result |= {f"AP{percent}": precision[at[percent], :, :, 0, -1] for percent in (50, 75)}
     result |= {f"AP{size}": precision[:, :, :, i, -1] for i, size in enumerate("sml", start=1)}
     result |= {f"AR{count}": recall[:, :, 0, i] for i, count in enumerate(params.maxDets)}
@@ -179,29 +195,26 @@ def index_coco(dataset: Mapping[str, Any]) -> COCO:
 
 def _renumber_images(images: Sequence[Mapping[str, Any]]) -> dict[Any, dict[str, Any]]:
     """Return images by id, numbered in that order: ids may be text, which not all tools take."""
-    ordered = sorted(images, key=lambda image: image["id"])
-    by_id = {image_key(image["id"]): {**image, "id": i} for i, image in enumerate(ordered, start=1)}
-    if len(by_id) != len(images):
-        raise ValueError("ground truth: some image id is listed more than once")
-    return by_id
+    return {id_key(image["id"]): {**image, "id": i} for i, image in enumerate(images, start=1)}
 
 
 def _ground_truth(
     ann: Mapping[str, Any], index: int, images: Mapping[Any, Mapping[str, Any]], by_mask: bool
 ) -> Annotation:
-    where = f"ground truth: {describe(ann, index)}"
-    image = images.get(image_key(ann["image_id"]))
-    if image is None:
-        raise ValueError(
-            f"{where} is about image id {ann['image_id']}, which the file does not list"
-        )
-    new = {"iscrowd": 0, **ann, "image_id": image["id"]}
-    mask = new.pop("segmentation", None)  # of any form; boxes are scored without a look at it
+    image = images[id_key(ann["image_id"])]
+    new = {**ann, "image_id": image["id"]}
+    mask = new.pop("segmentation", None)  # boxes are scored without a look at it
     if by_mask or "area" not in ann:
-        with error_prefix(f"{where}, image {ann['image_id']}"):
-            mask = compress(mask, image["height"], image["width"])
+        with error_prefix(f"ground truth: {describe(ann, index)}, image {ann['image_id']}"):
+            mask = compress(mask, *_size(image))
         new.setdefault("area", float(area(mask)))
     return new | {"segmentation": mask} if by_mask else new
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int]:
+    if "height" not in image:
+        raise ValueError("its image has no height and width, and its file cannot be read")
+    return image["height"], image["width"]
 
 
 def _detection(
@@ -215,7 +228,7 @@ def _detection(
         require_keys(result, ("image_id", "category_id", "score", wanted))
     except ValueError as error:
         raise ValueError(f"results: {error}, in {result}") from error
-    image = images.get(image_key(result["image_id"]))
+    image = images.get(id_key(result["image_id"]))
     if image is None:
         raise ValueError(f"results: image id {result['image_id']} is not in the ground truth")
     if result["category_id"] not in categories:
@@ -227,7 +240,7 @@ def _detection(
     new |= {"image_id": image["id"], "iscrowd": 0}
     if by_mask:
         with error_prefix(f"results: image {result['image_id']}"):
-            mask = compress(result["segmentation"], image["height"], image["width"])
+            mask = compress(result["segmentation"], *_size(image))
         # The area by which a detection counts as small is that of its mask, not of its box.
         return new | {"segmentation": mask, "area": float(area(mask))}
     return new | {"area": float(result["bbox"][2] * result["bbox"][3])}

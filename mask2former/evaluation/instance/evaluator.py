@@ -12,6 +12,8 @@ from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 
+from ...annotations.instances import Annotations, read_instances
+from ...annotations.registered import read_registered_instances
 from ...formats.json_files import read_json, write_json_list
 from ...formats.label_maps import read_panoptic_png
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
@@ -39,6 +41,11 @@ class InstanceSegEvaluator(DatasetEvaluator):
         distributed: False scores what this process saw alone.
         output_dir: where ``coco_instances_results.json`` goes; None writes nothing.
         fast: use faster-coco-eval; None uses it where it is installed.
+        max_dets_per_image: the largest number of results of an image that count; COCO's is 100.
+
+    Raises:
+        FileNotFoundError, AnnotationError: the ground truth cannot be used; see
+            ``annotations.POLICY``.
     """
 
     def __init__(
@@ -49,14 +56,18 @@ class InstanceSegEvaluator(DatasetEvaluator):
         output_dir: str | None = None,
         *,
         fast: bool | None = None,
+        max_dets_per_image: int = 100,
     ):
         self._name = dataset_name
         self._tasks = tasks
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         self._fast = fast
-        self._gt_json = _ground_truth(dataset_name)
-        self._dataset_ids = DatasetIds.of_things(dataset_name, self._gt_json["categories"])
+        self._max_detections = max_dets_per_image
+        self._truth = _ground_truth(
+            dataset_name, need_masks=tasks is None or set(tasks) != {"bbox"}
+        )
+        self._dataset_ids = DatasetIds.of_things(dataset_name, self._truth.categories)
 
     def reset(self) -> None:
         self._results: list[dict[str, Any]] = []
@@ -95,20 +106,23 @@ class InstanceSegEvaluator(DatasetEvaluator):
         if self._output_dir:
             path = self._output_dir / "coco_instances_results.json"
             write_json_list(path, results)
-        if "annotations" not in self._gt_json:
+        if not self._truth.has_truth:
             logger.info("%s has no annotations: results are written, but not scored", self._name)
             return {}
-        if num_images < len(self._gt_json["images"]):
+        expected = len(self._truth.content["images"])
+        if num_images < expected:
             logger.warning(
                 "%s has %d images, of which %d were processed: all objects of the others count as "
-                "missed", self._name, len(self._gt_json["images"]), num_images,
+                "missed", self._name, expected, num_images,
             )  # fmt: skip
         tasks = self._tasks
         if tasks is None:
             has_masks = all("segmentation" in result for result in results)
             tasks = ("bbox", "segm") if has_masks else ("bbox",)
         scores = {
-            task: coco_average_precision(self._gt_json, results, task, fast=self._fast)
+            task: coco_average_precision(
+                self._truth, results, task, fast=self._fast, max_detections=self._max_detections
+            )
             for task in tasks
         }
         logger.info("Instances on %s:\n%s", self._name, results_table(scores))
@@ -179,14 +193,18 @@ def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, A
     }
 
 
-def _ground_truth(dataset_name: str) -> dict[str, Any]:
+def _ground_truth(dataset_name: str, need_masks: bool) -> Annotations:
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("json_file"):
-        return read_json(metadata.json_file)
-    if metadata.get("panoptic_json"):
+        truth = read_registered_instances(dataset_name, need_masks=need_masks)
+    elif metadata.get("panoptic_json"):
         logger.info("%s has no instance json: its thing segments stand in", dataset_name)
-        return instances_of_panoptic(metadata.panoptic_json, metadata.panoptic_root)
-    return convert_to_coco_dict(dataset_name)
+        content = instances_of_panoptic(metadata.panoptic_json, metadata.panoptic_root)
+        truth = read_instances(content)
+    else:
+        truth = read_instances(convert_to_coco_dict(dataset_name))
+    truth.findings.raise_refused()
+    return truth
 
 
 class MaskAccuracyEvaluator(DatasetEvaluator):

@@ -1,0 +1,62 @@
+"""How registered datasets are loaded: records for training, with what was found on the way."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...annotations.findings import Findings
+from ...annotations.inventory import Inventory
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Loaded:
+    """A dataset that was read.
+
+    Attributes:
+        records: in detectron2's format.
+        findings: what was irregular, and what became of it.
+        inventory: what is left, compared with what was annotated; None where only a look at all
+            records tells.
+    """
+
+    records: Sequence[Record]
+    findings: Findings = field(default_factory=lambda: Findings(""))
+    inventory: Inventory | None = None
+
+    def log(self, name: str) -> None:
+        """Write what was found, and what is left, to the log."""
+        for line in self.findings.summary():
+            logger.warning("%s", line)
+        if self.inventory:
+            for line in self.inventory.lines(self.findings.left_out()):
+                logger.info("%s: %s", name, line)
+
+
+class Loader:
+    """What is registered for a dataset whose annotations this package reads.
+
+    Args:
+        name: of the dataset, for the log.
+        read: reads it; what is refused is among the findings.
+    """
+
+    def __init__(self, name: str, read: Callable[[], Loaded]):
+        self._name = name
+        self.read = read
+
+    def __call__(self) -> Sequence[Record]:
+        """Return the records.
+
+        Raises:
+            FileNotFoundError: a file or folder is missing.
+            AnnotationError: something is refused; see ``annotations.POLICY``.
+        """
+        loaded = self.read()
+        loaded.findings.raise_refused()
+        loaded.log(self._name)
+        return loaded.records

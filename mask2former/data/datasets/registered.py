@@ -1,0 +1,31 @@
+"""Read datasets by the names that they are registered under, with what is found on the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+from detectron2.data import DatasetCatalog
+
+from .instances import InstanceLoader
+from .loading import Loaded, Loader
+
+
+def read_dataset(name: str) -> Loaded:
+    """Read a registered dataset, and keep what was found.
+
+    Datasets that were registered by detectron2's ``register_coco_instances`` are read by our
+    reader; what others have registered is called as it is.
+
+    Raises:
+        KeyError: it is not registered.
+    """
+    function = DatasetCatalog[name]
+    if not isinstance(function, Loader):
+        function = _ours(name, function)
+    return function.read() if isinstance(function, Loader) else Loaded(function())
+
+
+def _ours(name: str, function: Callable[[], Any]) -> Callable[[], Any]:
+    """Return our loader for what detectron2 itself would read."""
+    if getattr(function, "__qualname__", "").startswith("register_coco_instances."):
+        return InstanceLoader(name)
+    return function
