@@ -10,9 +10,7 @@ from .documents import Document, Source, open_document
 from .fields import flag, id_key, number
 from .findings import AnnotationError, Findings
 from .images import read_images
-from .masks import Box, MaskReader, usable_box
-
-_LARGE = 20  # pixels; smaller differences of a box are those of rounding
+from .masks import Box, MaskReader, box_contradicts, usable_box
 
 
 @dataclass
@@ -186,9 +184,7 @@ class _ObjectReader:
             entry["bbox"] = [x0, y0, x1 - x0, y1 - y0]
             return
         entry["bbox"] = box
-        x, y, width, height = box
-        far = max(_LARGE, 0.2 * (x1 - x0), 0.2 * (y1 - y0))
-        if max(abs(x - x0), abs(y - y0), abs(x + width - x1), abs(y + height - y1)) > far:
+        if box_contradicts(box, extent):
             found = [round(v, 1) for v in (x0, y0, x1 - x0, y1 - y0)]
             self._findings.add("box-contradicts", item, box=box, extent=found)
 

@@ -9,6 +9,7 @@ from .findings import Findings
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
+_FAR = 20  # pixels; smaller differences of a box are those of rounding
 _MAX_DEPTH = 4  # of lists of polygons
 _MAX_COORDINATE = 1e6  # pixels: what pycocotools allocates grows with the length of an outline
 
@@ -130,6 +131,14 @@ def usable_box(value: Any) -> list[float] | None:
         if all(v is not None for v in box) and box[2] >= 0 and box[3] >= 0:  # type: ignore[operator]
             return box  # type: ignore[return-value]
     return None
+
+
+def box_contradicts(box: Sequence[float], extent: Box) -> bool:
+    """Return whether a side of a box (x, y, width, height) is far from the extent of the mask."""
+    x, y, width, height = box
+    x0, y0, x1, y1 = extent
+    far = max(_FAR, 0.2 * (x1 - x0), 0.2 * (y1 - y0))
+    return max(abs(x - x0), abs(y - y0), abs(x + width - x1), abs(y + height - y1)) > far
 
 
 def _plain_extent(polygons: Sequence[list[Any]]) -> Box | None:

@@ -35,6 +35,20 @@ _FILES = {
         "DATASETS.BOXES_AS_MASKS True to train on the boxes as masks, or export with masks",
     ),
     "entry-form": Rule("refused", "expected a json object, got {found}"),
+    "cannot-be-loaded": Rule("refused", "{problem}"),
+    "file-unusable": Rule("refused", "{problem}"),
+    "config": Rule("refused", "{problem}"),
+    "more-objects-than-queries": Rule(
+        "taken",
+        "up to {most} objects in an image, in {count} images more than the {queries} queries of "
+        "the model, which learns the rest as background; set MODEL.MASK_FORMER.NUM_OBJECT_QUERIES "
+        "to {most} or more",
+    ),
+    "more-objects-than-detections": Rule(
+        "taken",
+        "up to {most} objects in an image, and {limit} results of an image are scored; set "
+        "TEST.DETECTIONS_PER_IMAGE to {most} or more",
+    ),
     "path-changed": Rule("taken", "its file {name!r} was found as {path}"),
     "image-file-missing": Rule("refused", "there is no file {name!r}; tried {tried}"),
 }
@@ -93,7 +107,24 @@ _MASKS = {
     ),
     "rle-damaged": Rule("left out", "its RLE cannot be used ({problem}); the object is left out"),
     "mask-from-box": Rule("taken", "it has no mask: its box is taken (DATASETS.BOXES_AS_MASKS)"),
+    "class-out-of-range": Rule("refused", "has class {category}, expected 0 to {last}"),
     "mask-empty": Rule("taken", "the mask covers no pixel of the image"),
+}
+
+_MAPS = {
+    "segment-listed-twice": Rule("refused", "the segment is listed {count} times"),
+    "segment-without-pixel": Rule("taken", "the segment is listed and has no pixel"),
+    "segment-not-listed": Rule("refused", "the segment has {pixels} pixels and is not listed"),
+    "label-unknown": Rule(
+        "refused",
+        "has the labels {labels}, which are no class from 0 to {last} and not the label "
+        "{ignore_label} to be ignored",
+    ),
+    "label-ignored": Rule(
+        "taken", "has the labels {labels}, which are no class and will be ignored"
+    ),
+    "map-without-class": Rule("taken", "has no pixel with a class"),
+    "track-unseen": Rule("taken", "it is seen in no frame"),
 }
 
 _CLASSES = {
@@ -120,4 +151,4 @@ _CLASSES = {
     "isthing-missing": Rule("refused", "the category has to have isthing 0 or 1, got {value!r}"),
 }
 
-POLICY: dict[str, Rule] = _FILES | _IMAGES | _OBJECTS | _MASKS | _CLASSES
+POLICY: dict[str, Rule] = _FILES | _IMAGES | _OBJECTS | _MASKS | _MAPS | _CLASSES

@@ -17,8 +17,10 @@ from detectron2.data.build import filter_images_with_only_crowd_annotations
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 from torch.utils.data import ConcatDataset
 
+from ..annotations.findings import Findings
 from ..formats.segmentations import describe
 from .clips import ClipMapper
+from .datasets.counts import compare_with_queries
 from .datasets.registered import read_dataset
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
@@ -180,7 +182,12 @@ def _load(name: str, train_cfg: CfgNode | None = None) -> Any:
     loaded.log(name)
     if not len(loaded.records):
         raise ValueError(f"dataset {name} has no image")
-    if train_cfg and loaded.inventory and train_cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+    if train_cfg and isinstance(loaded.records, list):
+        findings = Findings(name)
+        compare_with_queries(train_cfg, loaded.records, findings)
+        for line in findings.summary():
+            logger.warning("%s", line)
+    if train_cfg and loaded.inventory:
         loaded.inventory.require_objects(loaded.findings)
     return loaded.records
 

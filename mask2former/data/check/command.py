@@ -1,19 +1,23 @@
 """Check a dataset before training does: ``python -m mask2former.data.check CONFIG_OR_NAME``.
 
-It reads every file, says what is wrong with the names of the files, counts classes and sizes, and
-draws a contact sheet. It ends with exit code 1 where training would fail, else with 0.
+It reads every file, says what is irregular and what becomes of it, with a code that
+docs/annotations.md explains, counts classes and sizes, and draws a contact sheet. It ends with exit
+code 1 where training would fail, else with 0.
 
 Examples:
 
     python -m mask2former.data.check coco_2017_val
     python -m mask2former.data.check my_config.yaml --output checked
+    python -m mask2former.data.check coco_2017_val --fix cleaned.json
     python -m mask2former.data.check mine DATASETS.CUSTOM "[{'name': 'mine', 'task': 'instance', \\
         'image_root': 'photos', 'annotations': 'photos.json'}]"
 """
 
 import argparse
+import json
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +26,21 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
+from ...annotations.findings import AnnotationError, Findings
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
 from ...formats.images import read_image
+from ...formats.json_files import write_json
 from ...painting import ContactSheet, Region, paint
 from ..datasets.common import palette, require_registered
+from ..datasets.counts import compare_with_detections, compare_with_queries
 from ..datasets.custom import register_custom
 from ..loaders import build_mapper
 from ..mappers import DatasetMapper
 from ..num_classes import check_num_classes
 from ..preparation.common import map_parallel
-from .records import SCALES, Finding, Meaning, Record, Tally, check_record
+from .records import Meaning, Record, Tally, check_record
+from .report import Report, finding_lines
 from .sources import Source, open_source
 
 OUTPUT = Path("output", "check")
@@ -44,15 +52,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     # What is wrong is reported here, and the loaders' own lines would tear the progress bar.
     logging.disable(logging.WARNING)
+    as_json = options.pop("json")
     try:
         cfg, names = _read_data(options.pop("data"), options.pop("opts"))
-        sound = [check_dataset(name, cfg=cfg, **options) for name in names]
+        if options["fix"] and len(names) != 1:
+            raise ValueError(f"--fix writes one dataset, got {', '.join(names)}; name one of them")
+        reports = [check_dataset(name, cfg=cfg, quiet=as_json, **options) for name in names]
+    except AnnotationError as error:
+        reports = [Report(error.findings.file, findings=error.findings)]
+        if not as_json:
+            print("\n".join(finding_lines(error.findings, options["limit"])))
     except (OSError, ValueError) as error:
-        print(f"FAILS  {error}")
-        return 1
+        findings = Findings("")
+        findings.add("cannot-be-loaded", problem=str(error))
+        reports = [Report("", findings=findings)]
+        if not as_json:
+            print(f"FAILS  {error}")
     finally:
         logging.disable(logging.NOTSET)
-    return 0 if all(sound) else 1
+    if as_json:
+        print(json.dumps([report.as_json() for report in reports], indent=1))
+    return 0 if all(report.sound for report in reports) else 1
 
 
 def check_dataset(
@@ -62,8 +82,10 @@ def check_dataset(
     output: Path = OUTPUT,
     samples: int = 16,
     workers: int = 1,
-    limit: int = 20,
-) -> bool:
+    limit: int = 5,
+    fix: Path | None = None,
+    quiet: bool = False,
+) -> Report:
     """Check a registered dataset and print what it finds.
 
     Args:
@@ -71,16 +93,17 @@ def check_dataset(
         output: folder in which the contact sheet gets a folder called after the dataset.
         samples: pictures on the sheet; 0 for no sheet.
         workers: processes that read.
-        limit: findings to print, of those that fail and of the others.
-
-    Returns:
-        Whether training would not fail.
+        limit: findings to print of each code.
+        fix: json file to write what training sees to; nothing may be there yet.
+        quiet: print nothing.
 
     Raises:
-        ValueError: there is no dataset of that name.
+        ValueError: there is no dataset of that name, or nothing that ``fix`` can write.
+        FileExistsError: there is a file at ``fix``.
     """
     source = open_source(name)
-    total = Tally(list(source.findings))
+    total = Tally()
+    total.findings.update(source.loaded.findings)
     sound, empty = [], 0
     check = partial(check_record, meaning=source.meaning)
     tallies = map_parallel(check, source.records, workers=workers, label=name)
@@ -89,13 +112,35 @@ def check_dataset(
         empty += not tally.classes
         if not tally.fails and _has_known_categories(record):
             sound.append(record)
+    inventory = source.loaded.inventory
+    if inventory and (cfg is None or name in cfg.DATASETS.TRAIN):
+        with suppress(AnnotationError):  # it adds the finding itself
+            inventory.require_objects(total.findings)
     if cfg is not None:
-        total.findings += _check_config(cfg, name, sound)
-    print("\n".join(_report(source, total, empty, limit)))
+        _check_config(cfg, name, source, sound, total.findings)
+    report = Report(name, source.meaning, total, total.findings, empty, len(source.records))
+    report.inventory = inventory
+    if not quiet:
+        print("\n".join(report.lines(limit)))
     if sound and samples:
         chosen = sound[:: max(1, len(sound) // samples)][:samples]
-        print(f"  pictures: {_write_sheet(output, source, chosen)}")
-    return not total.fails
+        page = _write_sheet(output, source, chosen)
+        if not quiet:
+            print(f"  pictures: {page}")
+    if fix:
+        _write_fixed(fix, source)
+    return report
+
+
+def _write_fixed(path: Path, source: Source) -> None:
+    """Write what training sees of a dataset as json of its form."""
+    if source.loaded.content is None or source.loaded.findings.of("refused"):
+        raise ValueError(
+            f"--fix: {source.name} cannot be written, as its annotations are refused or are no json"
+        )
+    if path.exists():
+        raise FileExistsError(f"--fix: {path} exists; name a new file")
+    write_json(path, source.loaded.content())
 
 
 def _has_known_categories(record: Record) -> bool:
@@ -103,53 +148,21 @@ def _has_known_categories(record: Record) -> bool:
     return all(item["category_id"] is not None for item in items)
 
 
-def _check_config(cfg: CfgNode, name: str, records: Sequence[Record]) -> list[Finding]:
-    """Return whether the number of classes and the mapper of a config fit the dataset."""
+def _check_config(
+    cfg: CfgNode, name: str, source: Source, sound: Sequence[Record], findings: Findings
+) -> None:
+    """Find whether the number of classes and the mapper of a config fit the dataset."""
+    findings.file = findings.file or "config"
     try:
         check_num_classes(cfg, [name])
-        if name in cfg.DATASETS.TRAIN and records:
-            build_mapper(cfg, is_train=True)(records[0])
+        if name in cfg.DATASETS.TRAIN and sound:
+            build_mapper(cfg, is_train=True)(sound[0])
     except (LookupError, OSError, ValueError) as error:
-        return [Finding(True, "config", str(error))]
-    return []
-
-
-def _report(source: Source, total: Tally, empty: int, limit: int) -> Iterator[str]:
-    fails = [finding for finding in total.findings if finding.fails]
-    others = [finding for finding in total.findings if not finding.fails]
-    photos, objects = sum(total.sizes.values()), sum(total.classes.values())
-    yield f"{source.name}: {source.meaning.kind}, {len(source.meaning.classes)} classes"
-    yield f"  {photos} images, {objects} objects or regions, {total.crowd} crowd regions"
-    yield f"  {empty} of {len(source.records)} records without any object"
-    yield f"  findings: {len(fails)} on which training fails, {len(others)} others"
-    for title, findings in (("FAILS", fails), ("note", others)):
-        for finding in findings[:limit]:
-            yield f"  {title:<5}  {finding.where}: {finding.text}"
-        if len(findings) > limit:
-            yield f"  ...    and {len(findings) - limit} more (--limit shows more)"
-    if not photos:
-        return
-    sizes = total.sizes.most_common(5)
-    listed = ", ".join(f"{width}x{height} ({count})" for (height, width), count in sizes)
-    more = f" and {len(total.sizes) - 5} other sizes" if len(total.sizes) > 5 else ""
-    yield f"  image sizes: {listed or 'none'}{more}"
-    scales = ", ".join(f"{total.scales[name]} {name}" for name, _ in SCALES)
-    yield f"  object sizes: {scales} (limits 32x32 and 96x96 pixels)"
-    yield "  classes:"
-    yield from _histogram(source, total)
-
-
-def _histogram(source: Source, total: Tally) -> Iterator[str]:
-    """Yield a line with a bar for each class that occurs, and a list of the others."""
-    highest = max(total.classes.values(), default=1)
-    names = dict(enumerate(source.meaning.classes))
-    for category, count in total.classes.most_common():
-        bar = "#" * max(1, round(40 * count / highest))
-        yield f"    {names.get(category, category)!s:<24.24} {count:>8} {bar}"
-    absent = [name for category, name in names.items() if category not in total.classes]
-    if absent:
-        more = f" and {len(absent) - 12} others" if len(absent) > 12 else ""
-        yield f"    without any: {', '.join(absent[:12])}{more}"
+        findings.add("config", file="config", problem=error)
+    if name in cfg.DATASETS.TRAIN:
+        compare_with_queries(cfg, source.records, findings)
+    if name in cfg.DATASETS.TEST:
+        compare_with_detections(cfg, source.records, findings)
 
 
 def _write_sheet(folder: Path, source: Source, records: Sequence[Record]) -> Path:
@@ -231,5 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the pictures")
     parser.add_argument("--samples", type=int, default=16, help="pictures to draw; 0 for none")
     parser.add_argument("--workers", type=int, default=1, help="processes that read")
-    parser.add_argument("--limit", type=int, default=20, help="findings of a kind to print")
+    parser.add_argument("--limit", type=int, default=5, help="findings of each code to print")
+    parser.add_argument("--json", action="store_true", help="print the findings for machines")
+    parser.add_argument("--fix", type=Path, metavar="OUT.json", help="write what training sees")
     return parser

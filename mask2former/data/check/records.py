@@ -8,9 +8,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from ...annotations.findings import Findings
+from ...annotations.repair import area_contradicts
 from ...formats.images import check_size, read_image
 from ...formats.label_maps import read_labels, read_panoptic_png
-from ...formats.segmentations import describe, draw_mask, valid_polygons
+from ...formats.segmentations import describe, draw_mask
 
 Kind = Literal["instance", "panoptic", "semantic", "video"]
 Record = Mapping[str, Any]
@@ -18,21 +20,6 @@ Size = tuple[int, int]  # H, W in pixels
 
 # COCO's, by the area in pixels that they stay below.
 SCALES = (("small", 32**2), ("medium", 96**2), ("large", float("inf")))
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be.
-
-    Attributes:
-        fails: whether training fails on it.
-        where: the file.
-        text: what is wrong, with the id.
-    """
-
-    fails: bool
-    where: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -57,14 +44,14 @@ class Tally:
     """What was found in a record or in several.
 
     Attributes:
-        findings: in the order in which they came up.
+        findings: what only a look at the files shows.
         sizes: numbers of photos by size.
         classes: numbers of objects or regions by class, crowd apart.
         scales: the same by area; in videos by the mean area over the frames.
         crowd: number of crowd regions.
     """
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: Findings = field(default_factory=lambda: Findings(""))
     sizes: Counter[Size] = field(default_factory=Counter)
     classes: Counter[int] = field(default_factory=Counter)
     scales: Counter[str] = field(default_factory=Counter)
@@ -73,11 +60,11 @@ class Tally:
     @property
     def fails(self) -> bool:
         """Return whether training would fail."""
-        return any(finding.fails for finding in self.findings)
+        return bool(self.findings.of("refused"))
 
     def add(self, other: Self) -> None:
         """Add what was found elsewhere."""
-        self.findings += other.findings
+        self.findings.update(other.findings)
         self.sizes += other.sizes
         self.classes += other.classes
         self.scales += other.scales
@@ -111,8 +98,8 @@ class _RecordCheck:
         self.meaning = meaning
         self.tally = Tally()
 
-    def _add(self, fails: bool, where: str, text: str) -> None:
-        self.tally.findings.append(Finding(fails, where, text.removeprefix(f"{where}: ")))
+    def _add(self, code: str, where: str, item: str = "", **facts: Any) -> None:
+        self.tally.findings.add(code, item, file=where, **facts)
 
     @contextmanager
     def _reporting(self, where: str) -> Iterator[None]:
@@ -120,7 +107,8 @@ class _RecordCheck:
         try:
             yield
         except (OSError, ValueError) as error:
-            self._add(True, where, str(error))
+            text = str(error).removeprefix(f"{where}: ")
+            self._add("file-unusable", where, problem=text)
 
     def photo(self, record: Record, path: str) -> Size | None:
         """Return the size of the photo, None where it cannot be used."""
@@ -139,7 +127,7 @@ class _RecordCheck:
             self.tally.classes[category] += 1
             self.tally.scales[next(name for name, limit in SCALES if area < limit)] += 1
         if category is not None and not 0 <= category < num_classes:
-            self._add(True, where, f"{name} has class {category}, expected 0 to {num_classes - 1}")
+            self._add("class-out-of-range", where, name, category=category, last=num_classes - 1)
 
     def objects(self, record: Record, size: Size | None) -> None:
         """Check the annotations of an image; ``size`` is that of its photo."""
@@ -147,6 +135,7 @@ class _RecordCheck:
         for i, annotation in enumerate(record["annotations"]):
             area = self._area(annotation, i, size or _size(record), where)
             if area is not None:
+                self._compare_area(annotation, i, area, where)
                 name, crowd = describe(annotation, i), annotation.get("iscrowd", 0)
                 self._count(annotation["category_id"], area, where, name, crowd)
 
@@ -163,7 +152,7 @@ class _RecordCheck:
             seen = [area for area in areas if area]
             name = describe(track, i)
             if not seen:
-                self._add(False, where, f"{name} is seen in no frame")
+                self._add("track-unseen", where, name)
             mean = round(sum(seen) / max(len(seen), 1))
             self._count(track["category_id"], mean, where, name, track.get("iscrowd", 0))
 
@@ -171,17 +160,19 @@ class _RecordCheck:
         """Return the area of a mask in pixels; None, with a finding, where it is of no use."""
         if size is None:
             return None  # its photo cannot be read, which was reported
-        name = describe(annotation, index)
         with self._reporting(where):
-            polygons = valid_polygons(annotation, index)
             area = int(draw_mask(annotation, index, size).sum())
-            if polygons is not None and len(polygons) < max(len(annotation["segmentation"]), 1):
-                left = "the others stay" if polygons else "it is left out"
-                self._add(False, where, f"{name} has a polygon with fewer than 3 points; {left}")
-            elif area == 0:
-                self._add(False, where, f"{name} covers no pixel of the image")
-            return area if polygons is None or polygons else None
+            if area == 0:
+                self._add("mask-empty", where, describe(annotation, index))
+            return area
         return None
+
+    def _compare_area(self, annotation: Record, index: int, pixels: int, where: str) -> None:
+        area = annotation.get("area")
+        if area is not None and area_contradicts(area, pixels):
+            self._add(
+                "area-contradicts", where, describe(annotation, index), area=area, pixels=pixels
+            )
 
     def segments(self, record: Record, size: Size | None) -> None:
         """Compare the panoptic map of an image with its segments in the json."""
@@ -193,17 +184,17 @@ class _RecordCheck:
             found.pop(0, None)
             listed = Counter(segment["id"] for segment in segments)
             for i in sorted(listed.keys() | found.keys()):
+                name = f"segment {i}"
                 if listed[i] > 1:
-                    self._add(True, path, f"segment {i} is listed {listed[i]} times")
+                    self._add("segment-listed-twice", path, name, count=listed[i])
                 if i not in found:
-                    self._add(True, path, f"segment {i} is listed and has no pixel")
+                    self._add("segment-without-pixel", path, name)
                 if not listed[i]:
-                    self._add(True, path, f"segment {i} has {found[i]} pixels and is not listed")
+                    self._add("segment-not-listed", path, name, pixels=found[i])
             for segment in segments:
                 name, area = f"segment {segment['id']}", found.get(segment["id"], 0)
                 if segment.get("area", area) != area:
-                    text = f"{name} has {area} pixels, the json says {segment['area']}"
-                    self._add(False, path, text)
+                    self._add("area-contradicts", path, name, area=segment["area"], pixels=area)
                 self._count(segment["category_id"], area, path, name, segment.get("iscrowd", 0))
 
     def labels(self, record: Record, size: Size | None) -> None:
@@ -217,15 +208,12 @@ class _RecordCheck:
             numbers = meaning.sem_seg_labels or range(len(meaning.classes))
             indices = {number: i for i, number in enumerate(numbers)}
             if unknown := sorted(found - indices.keys()):
-                text = f"has the labels {', '.join(map(str, unknown))}, which are no class "
-                if meaning.sem_seg_labels is None:
-                    text += f"from 0 to {len(meaning.classes) - 1} and not the label "
-                    text += f"{meaning.ignore_label} to be ignored"
-                else:
-                    text += "and will be ignored"
-                self._add(meaning.sem_seg_labels is None, path, text)
+                code = "label-unknown" if meaning.sem_seg_labels is None else "label-ignored"
+                labelled = ", ".join(map(str, unknown))
+                last = len(meaning.classes) - 1
+                self._add(code, path, labels=labelled, last=last, ignore_label=meaning.ignore_label)
             if not found & indices.keys():
-                self._add(False, path, "has no pixel with a class")
+                self._add("map-without-class", path)
             if meaning.kind == "semantic":
                 for label in sorted(found & indices.keys()):
                     self._count(indices[label], int(pixels[label]), path, "", 0)

@@ -11,6 +11,7 @@ from detectron2.structures import BoxMode
 from ...annotations.instances import Annotations
 from ...annotations.inventory import Inventory
 from ...annotations.registered import read_registered_instances
+from ...annotations.repair import repaired_instances
 from . import common
 from .loading import Loaded, Loader, Record
 
@@ -66,7 +67,12 @@ class InstanceLoader(Loader):
         annotations = read_registered_instances(self._name, find_files=True)
         ids = contiguous_ids(self._name, annotations)
         records = to_records(annotations, ids, metadata.image_root)
-        return Loaded(records, annotations.findings, count_objects(annotations, records, ids))
+        return Loaded(
+            records,
+            annotations.findings,
+            count_objects(annotations, records, ids),
+            lambda: repaired_instances(annotations.content),
+        )
 
 
 def contiguous_ids(name: str, annotations: Annotations) -> dict[Any, int]:

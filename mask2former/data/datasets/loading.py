@@ -22,11 +22,13 @@ class Loaded:
         findings: what was irregular, and what became of it.
         inventory: what is left, compared with what was annotated; None where only a look at all
             records tells.
+        content: makes json of the cleaned annotations in their form; None where they are no json.
     """
 
     records: Sequence[Record]
     findings: Findings = field(default_factory=lambda: Findings(""))
     inventory: Inventory | None = None
+    content: Callable[[], dict[str, Any]] | None = None
 
     def log(self, name: str) -> None:
         """Write what was found, and what is left, to the log."""

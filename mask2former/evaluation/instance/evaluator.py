@@ -12,6 +12,7 @@ from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 
+from ...annotations.fields import id_key
 from ...annotations.instances import Annotations, read_instances
 from ...annotations.registered import read_registered_instances
 from ...formats.json_files import read_json, write_json_list
@@ -70,11 +71,10 @@ class InstanceSegEvaluator(DatasetEvaluator):
         self._dataset_ids = DatasetIds.of_things(dataset_name, self._truth.categories)
 
     def reset(self) -> None:
-        self._results: list[dict[str, Any]] = []
-        self._num_images = 0
+        self._results: dict[Any, list[dict[str, Any]]] = {}  # by image, each of which counts once
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        """Keep the results of a batch of B images as RLE.
+        """Keep the results of a batch of B images as RLE; of an image that comes again, the last.
 
         Args:
             inputs: B dicts with ``image_id``.
@@ -88,8 +88,9 @@ class InstanceSegEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             instances = required(output, "instances", "INSTANCE_ON").to("cpu")
             results = instances_to_json(instances, self._dataset_ids)
-            self._results += [{"image_id": image["image_id"]} | result for result in results]
-            self._num_images += 1
+            self._results[id_key(image["image_id"])] = [
+                {"image_id": image["image_id"]} | result for result in results
+            ]
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Score; the results are on the main process, the others get {}.
@@ -98,11 +99,11 @@ class InstanceSegEvaluator(DatasetEvaluator):
             ``{task: {"AP", "AP50", ..., "AP-<class>"}}``, and {} where the ground truth has no
             annotations (as in the test sets of challenges).
         """
-        parts = gather((self._results, self._num_images), self._distributed)
+        parts = gather(self._results, self._distributed)
         if not parts:
             return {}
-        results = list(itertools.chain.from_iterable(part for part, _ in parts))
-        num_images = sum(count for _, count in parts)
+        by_image = {key: results for part in parts for key, results in part.items()}
+        results = list(itertools.chain.from_iterable(by_image.values()))
         if self._output_dir:
             path = self._output_dir / "coco_instances_results.json"
             write_json_list(path, results)
@@ -110,10 +111,10 @@ class InstanceSegEvaluator(DatasetEvaluator):
             logger.info("%s has no annotations: results are written, but not scored", self._name)
             return {}
         expected = len(self._truth.content["images"])
-        if num_images < expected:
+        if len(by_image) < expected:
             logger.warning(
                 "%s has %d images, of which %d were processed: all objects of the others count as "
-                "missed", self._name, expected, num_images,
+                "missed", self._name, expected, len(by_image),
             )  # fmt: skip
         tasks = self._tasks
         if tasks is None:

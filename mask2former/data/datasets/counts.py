@@ -1,0 +1,34 @@
+"""Compare the number of objects in images with what a model and its scores allow for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ...annotations.findings import Findings
+
+Record = Mapping[str, Any]
+
+
+def compare_with_queries(cfg: CfgNode, records: Iterable[Record], findings: Findings) -> None:
+    """Add a finding where images have more objects than the model has queries."""
+    queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES
+    counts = [count for record in records if (count := count_targets(record)) > queries]
+    if counts:
+        findings.add(
+            "more-objects-than-queries", most=max(counts), count=len(counts), queries=queries
+        )
+
+
+def compare_with_detections(cfg: CfgNode, records: Iterable[Record], findings: Findings) -> None:
+    """Add a finding where images have more objects than results of an image are scored."""
+    limit = cfg.TEST.DETECTIONS_PER_IMAGE
+    most = max(map(count_targets, records), default=0)
+    if most > limit:
+        findings.add("more-objects-than-detections", most=most, limit=limit)
+
+
+def count_targets(record: Record) -> int:
+    """Return the number of objects or segments of a record that are no crowd."""
+    items = record.get("annotations") or record.get("segments_info") or ()
+    return sum(not item.get("iscrowd", 0) for item in items)
