@@ -53,7 +53,7 @@ def read_images(
     if not images and not findings.of("refused"):
         findings.add("no-images")
     if key == "images":
-        _read_names(images, findings)
+        _read_names(images, findings, needed=find_files)
         paths = None if image_root is None else FilePaths(image_root, document)
         if paths and find_files:
             paths.replace(images.values())
@@ -66,12 +66,13 @@ def _name(entry: Mapping[str, Any]) -> Any:
     return entry.get("file_name", entry.get("file_names"))
 
 
-def _read_names(images: dict[Any, Image], findings: Findings) -> None:
+def _read_names(images: dict[Any, Image], findings: Findings, needed: bool) -> None:
     seen: dict[str, Any] = {}
     for entry in images.values():
         name, item = entry.get("file_name"), f"image {entry['id']}"
         if not isinstance(name, str) or not name:
-            findings.add("image-name-missing", item)
+            if needed:
+                findings.add("image-name-missing", item)
         elif seen.setdefault(name, entry["id"]) != entry["id"]:
             findings.add("file-twice", item, name=name, first=seen[name], second=entry["id"])
 
