@@ -48,6 +48,13 @@ _IMAGE_KEYS: Keys = {
     },
     # Ours: minimal fraction of the weights in MODEL.WEIGHTS that must fit the model.
     "MODEL": {"WEIGHTS_MIN_MATCH": 0.75},
+    # Ours: the classes in the order of the model's outputs, so that they travel with the config;
+    # filled by mask2former.data.register_custom where NAMES is empty.
+    "MODEL.CLASSES": {
+        "NAMES": [],  # datasets whose classes are in another order are mapped to this one
+        "THING_IDS": [],  # positions in NAMES of those that are things
+        "COLORS": [],  # [red, green, blue] of each, 0 to 255; or none
+    },
     "MODEL.SEM_SEG_HEAD": {
         "MASK_DIM": 256,  # channels of the mask features and mask embeddings
         "PIXEL_DECODER_NAME": "BasePixelDecoder",

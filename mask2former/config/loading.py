@@ -32,7 +32,7 @@ def load_config(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> CfgNo
     cfg = get_config()
     merge_file(cfg, path)
     merge_opts(cfg, opts)
-    _drop_inherited_num_classes(cfg, opts)
+    _drop_inherited_classes(cfg, opts)
     return cfg
 
 
@@ -55,7 +55,7 @@ def merge_file(cfg: CfgNode, path: str | os.PathLike[str]) -> None:
     """Set what a config file says in ``cfg``; raise as ``load_config`` does."""
     for source, keys in read_chain(path):
         merge_keys(cfg, keys, source)
-        _drop_inherited_num_classes(cfg, keys)
+        _drop_inherited_classes(cfg, keys)
 
 
 def merge_keys(cfg: CfgNode, keys: Mapping[str, Any], source: str) -> None:
@@ -121,11 +121,12 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     return f"; nearest: {', '.join(nearest)}" if nearest else ""
 
 
-def _drop_inherited_num_classes(cfg: CfgNode, keys: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Have NUM_CLASSES taken from the data where it was set for other datasets.
+def _drop_inherited_classes(cfg: CfgNode, keys: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Have classes taken from the data where they were set for other datasets.
 
-    That is so where a file, or the command line, names custom datasets but no number: the
-    number in the files that it builds on is that of their datasets.
+    NUM_CLASSES where a file, or the command line, names custom datasets but no number: the number
+    in the files that it builds on is that of their datasets. MODEL.CLASSES likewise, where it says
+    anew what to train on or how many classes there are, but not which.
 
     Args:
         cfg: in which ``keys`` are set already.
@@ -135,6 +136,12 @@ def _drop_inherited_num_classes(cfg: CfgNode, keys: Mapping[str, Any] | Sequence
     number = _look_up(keys, "MODEL.SEM_SEG_HEAD.NUM_CLASSES")
     if custom is not None and number is None and cfg.DATASETS.CUSTOM:
         cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = CLASSES_FROM_DATA
+    entries = cfg.DATASETS.CUSTOM if custom is not None else []
+    renewed = [e for e in entries if isinstance(e, Mapping) and e.get("name") in cfg.DATASETS.TRAIN]
+    trains = _look_up(keys, "DATASETS.TRAIN") is not None or renewed
+    if (trains or number is not None) and _look_up(keys, "MODEL.CLASSES.NAMES") is None:
+        for key in cfg.MODEL.CLASSES:
+            setattr(cfg.MODEL.CLASSES, key, [])
 
 
 def _look_up(keys: Any, key: str) -> Any:

@@ -18,13 +18,15 @@ from detectron2.data.samplers import RepeatFactorTrainingSampler
 from torch.utils.data import ConcatDataset
 
 from ..annotations.findings import Findings
+from ..classes import list_some
 from ..formats.segmentations import describe
 from .clips import ClipMapper
+from .datasets.class_order import label_numbers, match_classes, match_classes_late
 from .datasets.counts import compare_with_queries
 from .datasets.registered import read_dataset
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
-from .num_classes import check_classes, check_num_classes, list_some
+from .num_classes import check_classes, check_num_classes, class_names
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     This reads DATALOADER (workers, sampler, FILTER_EMPTY_ANNOTATIONS, grouping by aspect ratio) and
     SOLVER.IMS_PER_BATCH as detectron2 does. Each worker has a seed of its own, drawn from torch's.
 
+    Datasets whose classes are in another order are mapped by name, see `match_classes`.
     VideoMaskFormer trains on datasets of videos, of images with instances, which become clips, or
     of both, see `mix_clips`.
 
@@ -65,14 +68,15 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     """
     if not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one dataset")
-    parts = [_load(name, cfg) for name in cfg.DATASETS.TRAIN]
+    match_classes(cfg)
+    parts = [_load(cfg, name, is_train=True) for name in cfg.DATASETS.TRAIN]
     check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
     is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
     sampler = None
     if is_video:
         records = take_over_classes(cfg.DATASETS.TRAIN, parts)
     else:
-        _check_same_classes(cfg.DATASETS.TRAIN)
+        _check_known(cfg)
         records = parts[0] if len(parts) == 1 else _join(parts)
     if isinstance(records, list) and "annotations" in records[0]:
         records = _check_annotations(cfg, records)
@@ -92,9 +96,10 @@ def build_test_loader(
         mapper: what maps a record; None for the one that the config names.
 
     Raises:
-        ValueError: NUM_CLASSES does not fit the dataset.
+        ValueError: NUM_CLASSES or the names of the classes do not fit the dataset.
     """
-    records = _load(dataset_name)
+    match_classes(cfg, [dataset_name])
+    records = _load(cfg, dataset_name, is_train=False)
     check_num_classes(cfg, [dataset_name])
     return build_detection_test_loader(
         records,
@@ -171,24 +176,30 @@ def mix_clips(
     return records, RepeatFactorTrainingSampler(weights / weights.min())
 
 
-def _load(name: str, train_cfg: CfgNode | None = None) -> Any:
+def _load(cfg: CfgNode, name: str, *, is_train: bool) -> Any:
     """Return the records of a dataset, or what else is registered for it.
 
-    Args:
-        train_cfg: given where they are to learn from, for which there have to be objects.
+    Records with label maps say what the numbers there mean where that is not what mappers take
+    them for, that is what they mean in the first training set.
     """
+    known = class_names(cfg, name)
     loaded = read_dataset(name)
+    if class_names(cfg, name) != known and match_classes_late(cfg, name, is_train):
+        loaded = read_dataset(name)
     loaded.findings.raise_refused()
     loaded.log(name)
     if not len(loaded.records):
         raise ValueError(f"dataset {name} has no image")
-    if train_cfg and isinstance(loaded.records, list):
+    if is_train and isinstance(loaded.records, list):
         findings = Findings(name)
-        compare_with_queries(train_cfg, loaded.records, findings)
+        compare_with_queries(cfg, loaded.records, findings)
         for line in findings.summary():
             logger.warning("%s", line)
-    if train_cfg and loaded.inventory:
+    if is_train and loaded.inventory:
         loaded.inventory.require_objects(loaded.findings)
+    numbers, first = label_numbers(cfg, name), (*cfg.DATASETS.TRAIN, name)[0]
+    if isinstance(loaded.records, list) and numbers != label_numbers(cfg, first):
+        return [r | numbers if "sem_seg_file_name" in r else r for r in loaded.records]
     return loaded.records
 
 
@@ -198,16 +209,15 @@ def _join(parts: Sequence[Any]) -> Any:
     return ConcatDataset(parts)
 
 
-def _check_same_classes(names: Sequence[str]) -> None:
-    for key in ("thing_classes", "stuff_classes"):
-        lists = [getattr(MetadataCatalog.get(name), key, None) for name in names]
-        for name, classes in zip(names, lists):
-            if classes != lists[0]:
-                raise ValueError(
-                    f"DATASETS.TRAIN: {name} has other {key} than {names[0]}: "
-                    f"{list_some(classes)} and {list_some(lists[0])}; datasets that train together "
-                    "need the same"
-                )
+def _check_known(cfg: CfgNode) -> None:
+    """Refuse datasets that train together where the names of only some of them are known."""
+    names = cfg.DATASETS.TRAIN
+    nameless = [name for name in names if not class_names(cfg, name)]
+    if nameless and len(nameless) < len(names):
+        raise ValueError(
+            f"DATASETS.TRAIN: the classes of {', '.join(nameless)} have no names in its metadata, "
+            "by which datasets that train together are matched"
+        )
 
 
 def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
@@ -20,6 +19,7 @@ from ..formats.images import check_size, read_image
 from ..formats.label_maps import read_labels, read_panoptic_png
 from ..formats.segmentations import describe
 from .augmentation import lsj_from_config, shortest_edge_from_config
+from .datasets.class_order import mapper_labels
 from .geometry import Geometry, draw, to_planes
 from .num_classes import check_classes
 from .targets import (
@@ -89,7 +89,8 @@ class DatasetMapper:
             that no target covers, which the mask losses can leave out; "sem_seg" see above.
         num_classes: K, of the model; None leaves categories unchecked.
         sem_seg_labels: the numbers that stand for the classes 0, 1, ... in semantic maps, where
-            they are others; numbers that it lacks are ignored.
+            they are others; numbers that it lacks are ignored. Where a record has this key, or
+            "ignore_label", that is what its map means.
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
@@ -149,7 +150,7 @@ class DatasetMapper:
             "is_train": is_train,
             "target": target,
             "image_format": cfg.INPUT.FORMAT,
-            **_labels(cfg),
+            **mapper_labels(cfg),
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
             "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
@@ -236,8 +237,12 @@ class DatasetMapper:
             return None
         labels = read_labels(path)
         check_size(result, labels.shape, path)
-        if self.sem_seg_labels is not None:
-            labels = relabel(labels, self.sem_seg_labels, self.ignore_label)
+        numbers = result.pop("sem_seg_labels", self.sem_seg_labels)
+        ignored = result.pop("ignore_label", self.ignore_label)
+        if numbers is not None:
+            return relabel(labels, numbers, self.ignore_label)
+        if ignored != self.ignore_label:
+            return np.where(labels == ignored, np.uint16(self.ignore_label), labels)
         return labels
 
     def _read_segments(self, result: dict[str, Any], geometry: Geometry, canvas: Size) -> Targets:
@@ -282,15 +287,3 @@ def _missing_key(key: str, record: Mapping[str, Any], target: str) -> str:
         f"targets of kind {target} need {key!r}, the record has {', '.join(sorted(record))}; "
         "choose another dataset or INPUT.DATASET_MAPPER_NAME"
     )
-
-
-def _labels(cfg: CfgNode) -> dict[str, Any]:
-    """Return what the numbers in semantic maps mean, by the metadata of the first dataset."""
-    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None
-    ignore_label = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
-    labels = getattr(metadata, "sem_seg_labels", None)
-    if labels is None:
-        return {"ignore_label": getattr(metadata, "ignore_label", ignore_label)}
-    # The dataset's own ignore label may be the new number of a class.
-    is_free = ignore_label >= len(labels)
-    return {"sem_seg_labels": labels, "ignore_label": ignore_label if is_free else 65535}

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from ..classes import list_some
 from ..config.keys import CLASSES_FROM_DATA
 
 # Models of detectron2 whose head for regions has classes of its own.
-_COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")
+COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")
 
 
 def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
@@ -20,7 +21,7 @@ def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
     Raises:
         ValueError: with both numbers.
     """
-    if cfg.MODEL.META_ARCHITECTURE in _COUNT_OTHERWISE:
+    if cfg.MODEL.META_ARCHITECTURE in COUNT_OTHERWISE:
         return
     expected = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     for name in names:
@@ -51,12 +52,6 @@ def check_classes(
                 f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES {num_classes} "
                 f"allows 0 to {num_classes - 1}"
             )
-
-
-def list_some(classes: Sequence[str] | None) -> str:
-    """Return names of classes for a message: the first five, and how many more there are."""
-    names = list(classes or ["none"])
-    return ", ".join(names[:5]) + f" and {len(names) - 5} more" * (len(names) > 5)
 
 
 def class_names(cfg: CfgNode, name: str) -> list[str]:

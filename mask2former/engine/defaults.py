@@ -18,6 +18,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
+from ..data.datasets.class_order import match_classes
 from ..data.datasets.common import require_registered
 from ..data.num_classes import check_num_classes, datasets_in_use
 from ..formats.atomic import atomic_path
@@ -97,7 +98,9 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     test = list(cfg.DATASETS.TEST)
     for name in test if eval_only else (*cfg.DATASETS.TRAIN, *test):
         check_dataset(name)
-    check_num_classes(cfg, test if eval_only else datasets_in_use(cfg))
+    used = test if eval_only else datasets_in_use(cfg)
+    check_num_classes(cfg, used)
+    match_classes(cfg, used)
     if not eval_only:
         check_processes(cfg)
 

@@ -93,6 +93,34 @@ def test_datasets_of_the_same_classes_train_together(cfg: CfgNode, records) -> N
     assert set(_images(build_train_loader(cfg), 20)) == {0, 1, 2, 77}
 
 
+@pytest.mark.parametrize("known_before", [True, False])
+def test_classes_in_another_order_are_mapped_by_name(cfg: CfgNode, records, known_before) -> None:
+    """The loader of "others" counts odd as 0, and may name its classes only while it loads."""
+
+    def load() -> list[dict[str, Any]]:
+        MetadataCatalog.get("others").thing_classes = ["odd", "even"]
+        return [dict(records[0], image_id=77), dict(records[1], image_id=78)]
+
+    DatasetCatalog.register("others", load)
+    if known_before:
+        MetadataCatalog.get("others").thing_classes = ["odd", "even"]
+    cfg.DATASETS.TRAIN = ("squares", "others")
+    batches = itertools.islice(build_train_loader(cfg, mapper=lambda x: x), 20)
+    classes = {x["image_id"]: x["annotations"][0]["category_id"] for b in batches for x in b}
+    assert classes == {0: 0, 1: 1, 2: 0, 77: 1, 78: 0}
+
+
+def test_an_order_known_too_late_for_evaluation_is_an_error(cfg: CfgNode, records) -> None:
+    def load() -> list[dict[str, Any]]:
+        MetadataCatalog.get("others").thing_classes = ["odd", "even"]
+        return records
+
+    DatasetCatalog.register("others", load)
+    cfg.DATASETS.TEST = ("others",)
+    with pytest.raises(ValueError, match="others has its classes in another order, which is known"):
+        build_test_loader(cfg, "others")
+
+
 def test_images_and_videos_become_clips_for_the_video_model(cfg: CfgNode, records) -> None:
     names = [record["file_name"] for record in records]
     track = {"id": 1, "category_id": 0, "segmentations": [SQUARE] * 4}
@@ -137,11 +165,22 @@ def test_a_set_without_any_object_says_how_to_go_on(cfg: CfgNode, records) -> No
         build_train_loader(cfg)
 
 
-def test_datasets_of_other_classes_do_not_train_together(cfg: CfgNode, records) -> None:
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["even", "cow"], "others has other classes than squares: only in others: cow; only in "),
+        (["even"], "others has other classes than squares: only in squares: odd"),
+        (None, "the classes of others have no names in its metadata"),
+    ],
+)
+def test_datasets_of_other_classes_do_not_train_together(
+    cfg: CfgNode, records, classes, message
+) -> None:
     DatasetCatalog.register("others", lambda: records)
-    MetadataCatalog.get("others").thing_classes = ["odd", "even"]
+    if classes:
+        MetadataCatalog.get("others").thing_classes = classes
     cfg.DATASETS.TRAIN = ("squares", "others")
-    with pytest.raises(ValueError, match="others has other thing_classes than squares: odd, even"):
+    with pytest.raises(ValueError, match=message):
         build_train_loader(cfg)
 
 

@@ -5,22 +5,28 @@ maps, YouTube-VIS json. Classes and their number are taken from the data.
 """
 
 import inspect
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 
 from ...annotations.instances import read_instances
+from ...classes import Classes
 from ...config.keys import CLASSES_FROM_DATA
+from ...formats.class_names import class_texts
 from ..num_classes import check_num_classes, class_names, datasets_in_use
 from . import common
+from .class_order import match_classes
 from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
 from .ytvis import register_videos
 
-Classes = Sequence[str] | Mapping[int | str, str]
+logger = logging.getLogger(__name__)
+
+ClassNames = Sequence[str] | Mapping[int | str, str]
 
 _PATHS = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
 
@@ -38,7 +44,7 @@ def register(
     annotations: str | None = None,
     panoptic_root: str | None = None,
     sem_seg_root: str | None = None,
-    classes: Classes | None = None,
+    classes: ClassNames | None = None,
     ignore_label: int = 255,
     boxes_as_masks: bool = False,
 ) -> None:
@@ -52,10 +58,11 @@ def register(
         annotations: the json file; for all tasks but sem_seg.
         panoptic_root: folder of the PNGs; for panoptic.
         sem_seg_root: folder of one-channel label maps under the names of the images; for sem_seg.
-            Optional for panoptic, where semantic results are scored by them.
+            Optional for panoptic, where semantic results are scored by them; the numbers there are
+            positions in the list of all classes by id, things before stuff.
         classes: for sem_seg, the names of the labels 0, 1, ..., or a mapping of label (7 or "7") to
             name, where labels that it lacks are ignored. Elsewhere the names come from the json;
-            given here, in the order of the category ids, they have to agree.
+            given here, in the order of the category ids, they have to agree. Numbers become text.
         ignore_label: of pixels that belong to no class, in label maps.
         boxes_as_masks: for instance, take the box of an object that has no mask.
 
@@ -64,7 +71,7 @@ def register(
         ValueError: an argument is missing or does not fit the task, the name is taken, or the
             annotations are not of the form.
     """
-    classes = _as_in_file(classes)
+    classes = _as_in_file(classes, name)
     given = {key: value for key, value in locals().items() if key not in ("name", "task")}
     if _is_registered(name, {"task": task, **given}):
         return
@@ -84,11 +91,24 @@ def register(
     _REGISTERED[name] = {"task": task, **given}
 
 
-def _as_in_file(classes: Classes | None) -> list[str] | dict[str, str] | None:
-    """Return the same classes as a config file has them, in which keys are text."""
-    if isinstance(classes, Mapping):
-        return {str(label): text for label, text in classes.items()}
-    return classes and list(classes)
+def _as_in_file(classes: ClassNames | None, name: str) -> list[str] | dict[str, str] | None:
+    """Return the same classes as a config file has them, in which keys are text.
+
+    Raises:
+        ValueError: neither a list nor a mapping, a name that is no text or number, or one twice.
+    """
+    if classes is None:
+        return None
+    where = f"{name}: classes"
+    if isinstance(classes, str) or not isinstance(classes, Sequence | Mapping):
+        raise ValueError(f"{where} has to be a list of names, or a mapping, not {classes!r}")
+    names = class_texts(classes, where)
+    if not isinstance(classes, Mapping):
+        return names
+    labels = [str(label) for label in classes]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{where}: a label occurs twice in {classes!r}")
+    return dict(zip(labels, names))
 
 
 def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
@@ -105,7 +125,7 @@ def _add_instances(
     *,
     image_root: str,
     annotations: str,
-    classes: Classes | None = None,
+    classes: ClassNames | None = None,
     boxes_as_masks: bool = False,
 ) -> None:
     read = read_instances(annotations, image_root, boxes_as_masks=boxes_as_masks)
@@ -136,7 +156,7 @@ def _add_panoptic(
     annotations: str,
     panoptic_root: str,
     sem_seg_root: str | None = None,
-    classes: Classes | None = None,
+    classes: ClassNames | None = None,
     ignore_label: int = 255,
 ) -> None:
     categories = _read_categories(name, annotations, classes, ("images", "annotations"))
@@ -160,11 +180,11 @@ def _add_panoptic(
 
 
 def _add_sem_seg(
-    name: str, *, image_root: str, sem_seg_root: str, classes: Classes, ignore_label: int
+    name: str, *, image_root: str, sem_seg_root: str, classes: ClassNames, ignore_label: int
 ) -> None:
     pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
     names = {int(label) if str(label).isdecimal() else -1: text for label, text in pairs}
-    if not names or min(names) < 0:
+    if not names or min(names) < 0 or len(names) < len(classes):
         raise ValueError(
             f"{name}: classes has to be a list of names, or a mapping of labels (0 or more) to "
             f"names, not {classes!r}"
@@ -195,7 +215,7 @@ _TASKS: dict[str, Callable[..., None]] = {
 
 
 def _read_categories(
-    name: str, path: str, classes: Classes | None, keys: Iterable[str]
+    name: str, path: str, classes: ClassNames | None, keys: Iterable[str]
 ) -> list[dict[str, Any]]:
     """Return the categories of an annotation file by id, each with id, name and color."""
     content = common.read_json(path, _HINT)
@@ -220,43 +240,50 @@ def _check_names(
         raise ValueError(f"{name}: classes is {wanted}, but {path} has {found}")
 
 
-def register_custom(cfg: CfgNode) -> None:
-    """Register the datasets of DATASETS.CUSTOM and fit MODEL.SEM_SEG_HEAD.NUM_CLASSES to them.
+def register_custom(cfg: CfgNode, needed: Collection[str] | None = None) -> None:
+    """Register the datasets of DATASETS.CUSTOM and fit the number and names of classes to them.
 
     Each entry is a mapping of the arguments of `register`, its name and task included. NUM_CLASSES
-    counts as not set where it is -1 or detectron2's default; then it is taken from the datasets
-    of DATASETS.TRAIN and DATASETS.TEST. ``load_config`` makes it -1 where a config that names
-    custom datasets inherits the number from one that does not.
+    counts as not set where it is -1 or detectron2's default; then it is that of MODEL.CLASSES or of
+    the datasets of TRAIN and TEST. ``load_config`` makes it -1 where a config that names custom
+    datasets inherits the number from one that does not. MODEL.CLASSES is filled, and datasets whose
+    classes are in another order are brought to it, see `match_classes`.
 
     Args:
-        cfg: not frozen; NUM_CLASSES may be changed.
+        cfg: not frozen; NUM_CLASSES and MODEL.CLASSES may be changed.
+        needed: names of the custom datasets that are used; others may be missing. None for all.
 
     Raises:
-        FileNotFoundError, ValueError: as `register`; or NUM_CLASSES, or the number of classes of
-            another dataset, differs from that of a custom one.
+        FileNotFoundError, ValueError: as `register` and `match_classes`; or NUM_CLASSES, or the
+            number of classes of another dataset, differs from that of a custom one.
     """
     custom = [
-        _register_entry(entry, index, cfg.DATASETS.BOXES_AS_MASKS)
+        _register_entry(entry, index, cfg.DATASETS.BOXES_AS_MASKS, needed)
         for index, entry in enumerate(cfg.DATASETS.CUSTOM)
     ]
     for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
-        entry.update({k: _as_in_file(v) for k, v in entry.items() if k == "classes"})
+        entry.update({k: _as_in_file(v, entry["name"]) for k, v in entry.items() if k == "classes"})
     head = cfg.MODEL.SEM_SEG_HEAD
     used = datasets_in_use(cfg)
     counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
+    classes = Classes.from_config(cfg)
+    lists = [classes.names] if classes else [class_names(cfg, name) for name in counted]
     not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-    if counted and head.NUM_CLASSES in not_set:
-        head.NUM_CLASSES = len(class_names(cfg, counted[0]))
+    if any(lists) and head.NUM_CLASSES in not_set:
+        head.NUM_CLASSES = len(next(filter(None, lists)))
     check_num_classes(cfg, counted)
+    classes = match_classes(cfg)
+    if classes is not None:
+        classes.write(cfg)
 
 
-def _register_entry(entry: Any, index: int, boxes_as_masks: bool) -> str:
+def _register_entry(
+    entry: Any, index: int, boxes_as_masks: bool, needed: Collection[str] | None
+) -> str:
     """Register an entry of DATASETS.CUSTOM and return its name."""
     where = f"DATASETS.CUSTOM, entry {index}"
     if not isinstance(entry, Mapping):
-        raise ValueError(
-            f"{where}: expected a mapping of name, task, image_root, ..., got {entry!r}"
-        )
+        raise ValueError(f"{where}: expected a mapping of name, task, ..., got {entry!r}")
     parameters = inspect.signature(register).parameters
     unknown = [key for key in entry if key not in parameters]
     missing = [key for key in ("name", "task", "image_root") if not entry.get(key)]
@@ -264,5 +291,10 @@ def _register_entry(entry: Any, index: int, boxes_as_masks: bool) -> str:
         problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
         raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
     values = {k: os.path.expanduser(v) if k in _PATHS and v else v for k, v in entry.items()}
-    register(**{"boxes_as_masks": boxes_as_masks} | values)
+    try:
+        register(**{"boxes_as_masks": boxes_as_masks} | values)
+    except FileNotFoundError as error:
+        if needed is None or entry["name"] in needed:
+            raise
+        logger.info("The dataset %s is left out, as it is not used: %s", entry["name"], error)
     return entry["name"]

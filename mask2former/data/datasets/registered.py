@@ -18,7 +18,11 @@ def read_dataset(name: str) -> Loaded:
     Raises:
         KeyError: it is not registered.
     """
-    function = DatasetCatalog[name]
+    return read_function(name, DatasetCatalog[name])
+
+
+def read_function(name: str, function: Callable[[], Any]) -> Loaded:
+    """Read a dataset by the function that is, or was, registered for it."""
     if not isinstance(function, Loader):
         function = _ours(name, function)
     return function.read() if isinstance(function, Loader) else Loaded(function())
