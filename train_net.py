@@ -37,7 +37,7 @@ USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
 def main(args: argparse.Namespace) -> Any:
     """Run in every process; return the results of the evaluation."""
     cfg = load_config(args.config_file, args.opts)
-    register_custom(cfg)
+    register_custom(cfg, cfg.DATASETS.TEST if args.eval_only else None)
     cfg.freeze()
     setup(cfg, args)
     if args.eval_only:

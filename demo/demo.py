@@ -154,9 +154,9 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
-    """Read the config of the model; register the datasets of one's own that it names."""
+    """Read the config of the model; register the custom datasets that it names and that exist."""
     cfg = load_config(args.config_file, args.opts)
-    register_custom(cfg)
+    register_custom(cfg, [args.dataset] if args.dataset else [])
     if args.confidence_threshold is not None:  # of panoptic segments
         cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = args.confidence_threshold
     cfg.freeze()

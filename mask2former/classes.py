@@ -1,5 +1,6 @@
 """The classes of a model, known by name: in configs, in checkpoints, and as metadata."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 
+from .config.loading import changed
 from .formats.class_names import class_texts
 
 
@@ -105,17 +107,21 @@ class Classes:
         for key, value in self.to_plain().items():
             setattr(cfg.MODEL.CLASSES, key.upper(), value)
 
+    def in_config(self, cfg: CfgNode) -> CfgNode:
+        """Return a copy of a config with MODEL.CLASSES set, frozen where ``cfg`` is."""
+        opts = [(f"MODEL.CLASSES.{key.upper()}", value) for key, value in self.to_plain().items()]
+        return changed(cfg, *itertools.chain.from_iterable(opts))
+
     def to_metadata(self, name: str = "the model") -> Metadata:
-        """Return metadata as panoptic datasets have them, whose category ids are positions."""
-        values: dict[str, Any] = {
-            "stuff_classes": list(self.names),
-            "stuff_dataset_id_to_contiguous_id": {i: i for i in range(len(self.names))},
-            "thing_classes": [self.names[i] for i in self.thing_ids],
-            "thing_dataset_id_to_contiguous_id": {i: i for i in self.thing_ids},
-        }
-        if self.colors:
-            values["stuff_colors"] = [list(color) for color in self.colors]
-            values["thing_colors"] = [list(self.colors[i]) for i in self.thing_ids]
+        """Return metadata as panoptic datasets have them, or semantic ones where there are no
+        things; category ids are positions."""
+        values: dict[str, Any] = {}
+        for kind, ids in (("stuff", range(len(self.names))), ("thing", self.thing_ids)):
+            if ids:
+                values[f"{kind}_classes"] = [self.names[i] for i in ids]
+                values[f"{kind}_dataset_id_to_contiguous_id"] = {i: i for i in ids}
+                if self.colors:
+                    values[f"{kind}_colors"] = [list(self.colors[i]) for i in ids]
         return Metadata(name=name, **values)
 
     def moved(self, other: "Classes") -> list[str]:

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         cfg = load_config(args.config_file, args.opts)
-        register_custom(cfg)
+        register_custom(cfg, [] if args.input_size or args.use_fixed_input_size else None)
         model = build_model(cfg).eval()
         if "structure" in args.tasks:
             print(model)

@@ -13,7 +13,9 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from ..classes import Classes
 from ..formats.atomic import atomic_path
+from .class_entry import compare_classes
 from .published import resolve_weights
 from .renames import CLASSIFIER, DERIVED, rename_to_fit
 from .storage.weights_io import read_checkpoint
@@ -160,6 +162,7 @@ class Checkpointer(DetectionCheckpointer):
 
     Attributes:
         report: the `LoadReport` of the last call of `load`, or None.
+        classes: those of the model, which `save` writes and `load` compares; None if not known.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class Checkpointer(DetectionCheckpointer):
         *,
         save_to_disk: bool | None = None,
         min_match: float = DEFAULT_MIN_MATCH,
+        classes: Classes | None = None,
         **checkpointables: Any,
     ) -> None:
         """
@@ -177,10 +181,12 @@ class Checkpointer(DetectionCheckpointer):
             save_dir: folder of the checkpoints; "" saves none.
             save_to_disk: None for the main process only.
             min_match: as in `load_into`.
+            classes: see the attribute.
             checkpointables: objects with state_dict and load_state_dict, saved beside the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.min_match = min_match
+        self.classes = classes
         self.report: LoadReport | None = None
 
     def load(self, path: str, checkpointables: Iterable[str] | None = None) -> dict[str, Any]:
@@ -197,16 +203,20 @@ class Checkpointer(DetectionCheckpointer):
         Raises:
             FileNotFoundError, UnsafePickleError, ValueError: as `load_weights`.
             CheckpointMismatchError: as `load_into`.
+            ValueError: the state of a training with other classes is to be restored.
         """
         if not path:
             logger.info("No checkpoint given; the model keeps its initial weights.")
             return {}
         checkpoint = self._load_file(path)
         weights = checkpoint.pop("model")
+        wanted = list(self.checkpointables if checkpointables is None else checkpointables)
+        resumes = any(name in checkpoint for name in wanted)
+        compare_classes(checkpoint, self.classes, str(path), resumes=resumes)
         self.report = load_into(self.model, weights, min_match=self.min_match, source=str(path))
         clean = not (self.report.skipped or self.report.missing or self.report.unexpected)
         logger.log(logging.INFO if clean else logging.WARNING, "%s: %s", path, self.report)
-        for name in list(self.checkpointables if checkpointables is None else checkpointables):
+        for name in wanted:
             if name in checkpoint:
                 # A copy, as the file is mapped into memory and may be overwritten later.
                 state = copy.deepcopy(checkpoint.pop(name))
@@ -230,6 +240,8 @@ class Checkpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         data: dict[str, Any] = {"model": self.model.state_dict()}
+        if self.classes is not None:
+            data["classes"] = self.classes.to_plain()
         for key, value in self.checkpointables.items():
             data[key] = _plain(value.state_dict(), key)
         data.update({key: _plain(value, key) for key, value in extra.items()})

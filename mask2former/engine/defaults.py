@@ -5,9 +5,10 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -17,11 +18,14 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
+from torch import nn
 
+from ..classes import Classes, metadata_of
 from ..data.datasets.class_order import match_classes
 from ..data.datasets.common import require_registered
 from ..data.num_classes import check_num_classes, datasets_in_use
 from ..formats.atomic import atomic_path
+from ..modeling.meta_arch.base import BaseModel
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +88,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     """Check what would else fail late or obscurely. Read no data and build no model.
 
     Args:
-        cfg: read are OUTPUT_DIR, DATASETS, MODEL.SEM_SEG_HEAD.NUM_CLASSES, SOLVER.IMS_PER_BATCH.
+        cfg: read are OUTPUT_DIR, DATASETS, MODEL.SEM_SEG_HEAD.NUM_CLASSES, MODEL.CLASSES,
+            SOLVER.IMS_PER_BATCH.
         eval_only: whether the training data may be missing.
 
     Raises:
@@ -103,6 +108,28 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     match_classes(cfg, used)
     if not eval_only:
         check_processes(cfg)
+
+
+def take_classes(cfg: CfgNode, model: nn.Module, checkpoint: Mapping[str, Any]) -> CfgNode:
+    """Return ``cfg`` with the classes that a checkpoint names, and bring the test data to them.
+
+    They are those of its weights, whatever order the data has.
+
+    Args:
+        model: with the checkpoint's weights; told which classes are things.
+        checkpoint: what `Checkpointer.load` returns.
+
+    Raises:
+        ValueError: a test set has other classes; names them.
+    """
+    classes = Classes.from_checkpoint(checkpoint)
+    if classes is None or len(classes.names) != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
+        return cfg
+    match_classes(cfg, cfg.DATASETS.TEST, classes)
+    cfg = classes.in_config(cfg)
+    if isinstance(model, BaseModel):
+        model.metadata = metadata_of(cfg, next(iter(cfg.DATASETS.TRAIN), None))
+    return cfg
 
 
 def check_processes(cfg: CfgNode) -> None:

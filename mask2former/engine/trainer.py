@@ -19,11 +19,12 @@ from torch import nn
 from ..checkpoints.checkpointer import Checkpointer
 from ..config.loading import changed
 from ..data import loaders
+from ..data.datasets.class_order import match_classes
 from ..evaluation import build_evaluator
 from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device
 from ..modeling.postprocessing.tta import SemanticSegmentorWithTTA
-from .defaults import only_in_file, validate
+from .defaults import only_in_file, take_classes, validate
 from .distributed import wrap_model
 from .hooks import (
     EvalHook,
@@ -63,6 +64,8 @@ class Trainer(DefaultTrainer):
         cfg = resolve_device(self.auto_scale_workers(cfg, comm.get_world_size()))
         validate(cfg)
         data_loader = self.build_train_loader(cfg)
+        if classes := match_classes(cfg):
+            cfg = classes.in_config(cfg)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         model = wrap_model(model)
@@ -75,6 +78,7 @@ class Trainer(DefaultTrainer):
             model,
             cfg.OUTPUT_DIR,
             min_match=cfg.MODEL.WEIGHTS_MIN_MATCH,
+            classes=classes,
             trainer=weakref.proxy(self),
         )
         self.start_iter = 0
@@ -92,11 +96,8 @@ class Trainer(DefaultTrainer):
         if resume and not self.checkpointer.has_checkpoint():
             logger.info("There is no checkpoint in %s to resume from", self.cfg.OUTPUT_DIR)
         elif self.checkpointer.has_checkpoint() and not resume:
-            logger.warning(
-                "%s holds checkpoints of an earlier run, which are overwritten; with --resume, it "
-                "would go on",
-                self.cfg.OUTPUT_DIR,
-            )
+            text = "%s holds checkpoints of an earlier run, which are overwritten without --resume"
+            logger.warning(text, self.cfg.OUTPUT_DIR)
         super().resume_or_load(resume=resume)
         if self.start_iter == 0:
             return
@@ -236,6 +237,7 @@ class Trainer(DefaultTrainer):
         is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
         folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
         names = list(cfg.DATASETS.TEST)
+        match_classes(cfg, names)
         if evaluators is None:
             evaluators = [cls.build_evaluator(cfg, name, folder) for name in names]
         elif isinstance(evaluators, DatasetEvaluator):
@@ -275,7 +277,7 @@ class Trainer(DefaultTrainer):
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH)
         if resume and checkpointer.has_checkpoint():
             cfg = changed(cfg, "MODEL.WEIGHTS", checkpointer.get_checkpoint_file())
-        checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
+        cfg = take_classes(cfg, model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[]))
         augmented = None
         if cfg.TEST.AUG.ENABLED:
             if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":

@@ -14,6 +14,7 @@ from detectron2.modeling import build_model as build_registered
 from detectron2.utils.registry import Registry
 from torch import nn
 
+from ..config.keys import CLASSES_FROM_DATA
 from ..config.loading import changed
 from .transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
@@ -33,9 +34,16 @@ def build_model(cfg: CfgNode) -> nn.Module:
         cfg: not changed. Where MODEL.DEVICE asks for CUDA and there is none, the CPU is used.
 
     Raises:
-        ValueError: the config names a class that is not registered; lists those that are.
+        ValueError: the config names a class that is not registered; lists those that are. Or the
+            number of classes is not known.
     """
     _check_names(cfg)
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == CLASSES_FROM_DATA:
+        raise ValueError(
+            f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {CLASSES_FROM_DATA}, and neither data nor "
+            "checkpoint say how many classes there are; set it, or take the config.yaml of the "
+            "training's OUTPUT_DIR"
+        )
     # A copy, since a model may change its config.
     return build_registered(resolve_device(cfg).clone())
 

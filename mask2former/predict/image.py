@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from PIL import Image, ImageOps
 
 from ..checkpoints.checkpointer import Checkpointer
+from ..checkpoints.class_entry import read_classes
 from ..checkpoints.published import get_checkpoint_file, get_config
+from ..classes import Classes, metadata_of
+from ..config.keys import CLASSES_FROM_DATA
 from ..formats.images import read_image, to_array
 from ..modeling.build import build_model
 
@@ -29,7 +31,9 @@ class Predictor:
     Attributes:
         cfg: the config, a copy.
         model: in eval mode.
-        metadata: detectron2's Metadata of the first test set, with the names of the classes.
+        metadata: detectron2's Metadata with the names of the classes, in the order of the model: of
+            the first test set where it has them in this order, else made of what the checkpoint or
+            MODEL.CLASSES says.
         array_format: order of the channels in arrays.
     """
 
@@ -66,14 +70,26 @@ class Predictor:
         if device is not None:
             self.cfg.MODEL.DEVICE = device
         self.cfg.MODEL.WEIGHTS = os.fspath(cfg.MODEL.WEIGHTS if weights is None else weights)
-        self.metadata = MetadataCatalog.get((*cfg.DATASETS.TEST, "__unused")[0])
+        expected = Classes.from_config(self.cfg)
+        self._take_classes()
+        self.metadata = metadata_of(self.cfg, (*cfg.DATASETS.TEST, "__unused")[0])
         self.model = build_model(self.cfg).eval()
         if self.cfg.MODEL.WEIGHTS:
-            checkpointer = Checkpointer(self.model, min_match=self.cfg.MODEL.WEIGHTS_MIN_MATCH)
-            checkpointer.load(self.cfg.MODEL.WEIGHTS)
+            Checkpointer(
+                self.model, min_match=self.cfg.MODEL.WEIGHTS_MIN_MATCH, classes=expected
+            ).load(self.cfg.MODEL.WEIGHTS)
         self.array_format = array_format
         shortest = cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
+
+    def _take_classes(self) -> None:
+        """Set the classes that the checkpoint names, and their number where the config has none."""
+        weights, head = self.cfg.MODEL.WEIGHTS, self.cfg.MODEL.SEM_SEG_HEAD
+        classes = read_classes(weights) if weights else None
+        number = head.NUM_CLASSES
+        if classes is not None and number in (CLASSES_FROM_DATA, len(classes.names)):
+            head.NUM_CLASSES = len(classes.names)
+            classes.write(self.cfg)
 
     @torch.no_grad()
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Any:

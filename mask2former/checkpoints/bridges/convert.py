@@ -12,6 +12,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
+from ...classes import Classes
 from ...config import get_config
 from ...config.loading import changed
 from ...formats.atomic import atomic_path
@@ -102,9 +103,10 @@ def ours_to_huggingface(
         FileNotFoundError, ValueError: as `load_weights` and `to_huggingface_config`.
         CheckpointMismatchError: ``cfg`` is of another model.
     """
-    config, preprocessor = to_huggingface_config(cfg, class_names(cfg))
+    weights, rest = load_weights(source)
+    config, preprocessor = to_huggingface_config(cfg, class_names(cfg, rest))
     model = build_on_cpu(cfg)
-    load_into(model, load_weights(source)[0], min_match=1.0, source=str(source))
+    load_into(model, weights, min_match=1.0, source=str(source))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_safetensors(to_huggingface(model.state_dict()), folder / "model.safetensors")
@@ -133,12 +135,16 @@ def build_on_cpu(cfg: CfgNode) -> nn.Module:
     return build_model(changed(cfg, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")).eval()
 
 
-def class_names(cfg: CfgNode) -> list[str]:
-    """Return the names of the classes of the training set, or [] where they are not known."""
+def class_names(cfg: CfgNode, checkpoint: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the names of the classes by checkpoint, config or training set; [] if not known."""
+    number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    for classes in (Classes.from_checkpoint(checkpoint or {}), Classes.from_config(cfg)):
+        if classes is not None and len(classes.names) == number:
+            return list(classes.names)
     for dataset in cfg.DATASETS.TRAIN:
         metadata = MetadataCatalog.get(dataset)
         for names in (metadata.get("stuff_classes"), metadata.get("thing_classes")):
-            if names and len(names) == cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
+            if names and len(names) == number:
                 return list(names)
     return []
 

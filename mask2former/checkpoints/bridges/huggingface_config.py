@@ -1,10 +1,11 @@
 """Mask2Former of Hugging Face's transformers: its config.json and preprocessor_config.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
 
+from ...classes import Classes
 from ...config import get_config
 from .backbones import STAGE_BLOCKS
 
@@ -114,7 +115,8 @@ def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]
     """Return a config for the model of a Hugging Face folder.
 
     Which task the model is for, and which classes are things, is not in the folder: semantic and
-    instance output are turned on; panoptic output needs DATASETS.TRAIN besides PANOPTIC_ON.
+    instance output are turned on; panoptic output needs DATASETS.TRAIN, or
+    MODEL.CLASSES.THING_IDS, besides PANOPTIC_ON.
 
     Args:
         config: content of config.json.
@@ -132,7 +134,7 @@ def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]
         if key.startswith(("SEM_SEG_HEAD", "MASK_FORMER")):
             _set(cfg.MODEL, key, values[0])
     cfg.MODEL.META_ARCHITECTURE = "MaskFormer"
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(config["id2label"])
+    _set_classes(cfg, config["id2label"])
     _copy(config, cfg.MODEL, _SHARED_KEYS)
     _set_backbone(cfg.MODEL, config.get("backbone_config") or {})
     _check_unconvertible(config)
@@ -263,3 +265,12 @@ def _get(model: CfgNode, key: str) -> Any:
 def _set(model: CfgNode, key: str, value: Any) -> None:
     node, name = key.split(".")
     model[node][name] = list(value) if isinstance(value, list) else value
+
+
+def _set_classes(cfg: CfgNode, labels: Mapping[str, str]) -> None:
+    """Set the number of classes, and their names where each has one of its own."""
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(labels)
+    names = [str(labels.get(str(i), "")) for i in range(len(labels))]
+    classes = Classes.from_checkpoint({"classes": {"names": names}})
+    if classes is not None and names[0] != "LABEL_0":  # which stands for no name
+        classes.write(cfg)

@@ -16,7 +16,9 @@ from .registered import read_function
 _FIXED_ORDER = ("lvis", "cityscapes_instance", "cityscapes_sem_seg", "cityscapes_panoptic_seg")
 
 
-def match_classes(cfg: CfgNode, datasets: Iterable[str] | None = None) -> Classes | None:
+def match_classes(
+    cfg: CfgNode, datasets: Iterable[str] | None = None, classes: Classes | None = None
+) -> Classes | None:
     """Bring datasets to the model's order of classes, by name.
 
     The order is that of MODEL.CLASSES.NAMES, or else of the first dataset as it was registered. A
@@ -26,6 +28,7 @@ def match_classes(cfg: CfgNode, datasets: Iterable[str] | None = None) -> Classe
     Args:
         datasets: those to match; None for all whose classes are the model's. Those whose names are
             not known before they are loaded pass.
+        classes: of the model, by its checkpoint; None for those of the config.
 
     Returns:
         The classes of the model; None where they are not known, or the model counts otherwise.
@@ -36,8 +39,9 @@ def match_classes(cfg: CfgNode, datasets: Iterable[str] | None = None) -> Classe
     """
     if cfg.MODEL.META_ARCHITECTURE in COUNT_OTHERWISE:
         return None
-    used = datasets_in_use(cfg)
-    classes, source = _read_config(cfg), "MODEL.CLASSES.NAMES"
+    used, source = datasets_in_use(cfg), "the checkpoint"
+    if classes is None:
+        classes, source = _read_config(cfg), "MODEL.CLASSES.NAMES"
     if classes is None:
         number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         found = [name for name in used if len(class_names(cfg, name)) == number]

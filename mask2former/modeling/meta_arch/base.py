@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import Metadata
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from ...classes import metadata_of
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
 from ..criterion.matcher import HungarianMatcher
@@ -59,7 +60,7 @@ class BaseModel(nn.Module):
             backbone asks for.
         pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
         precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
-        metadata: of the training set.
+        metadata: of the training set, or made of MODEL.CLASSES.
 
     Raises:
         ValueError: another precision.
@@ -106,7 +107,7 @@ class BaseModel(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "precision": cfg.MODEL.MASK_FORMER.TEST.PRECISION,
-            "metadata": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]) if cfg.DATASETS.TRAIN else None,
+            "metadata": metadata_of(cfg, next(iter(cfg.DATASETS.TRAIN), None)),
         }
 
     @property
