@@ -5,13 +5,18 @@ torch has; a plain dict of the same tensors then loses its pixel decoder. Here a
 where the model has no such name and has the new one.
 """
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
+from typing import Any
 
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
+from torch import nn
 
 from .name_map import NameMap
+
+logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 
@@ -28,6 +33,7 @@ RESNET_NAMES = NameMap(
     ]
 )
 _WRAPPERS = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
+_PIXEL_DECODER = re.compile(r"(^|\.)pixel_decoder\.")
 _CAFFE2 = re.compile(r"_(w|b|s|bn_(s|b|gamma|beta|rm|riv|running_mean|running_var))$")
 # What a checkpoint may have, or lack, without loss: buffers that follow from the architecture.
 DERIVED = re.compile(r"(num_batches_tracked|attn_mask|relative_position_index|pixel_(mean|std))$")
@@ -67,6 +73,43 @@ def rename_to_fit(
     return new, notes
 
 
+def rename_when_loading(module: nn.Module) -> None:
+    """Have ``module`` rename old layouts itself, whoever calls its ``load_state_dict``.
+
+    So the loaders of detectron2, of fvcore and of others find the names that `Checkpointer` finds.
+    What does not fit in shape is left out, with a warning.
+    """
+    module.register_load_state_dict_pre_hook(_rename_in_place)
+
+
+def _rename_in_place(
+    module: nn.Module, state_dict: MutableMapping[str, Any], prefix: str, *_: Any
+) -> None:
+    given = {
+        name.removeprefix(prefix): tuple(value.shape)
+        for name, value in state_dict.items()
+        if name.startswith(prefix) and hasattr(value, "shape")
+    }
+    own = {n: tuple(v.shape) for n, v in module.state_dict().items() if hasattr(v, "shape")}
+    if given.keys() <= own.keys():
+        return
+    names, notes = rename_to_fit(given, own)
+    renamed = {
+        old: new for old, new in names.items() if old != new and new in own and new not in given
+    }
+    for old, new in renamed.items():
+        value = state_dict.pop(prefix + old)
+        if given[old] == own[new]:
+            state_dict[prefix + new] = value
+        else:
+            logger.warning(
+                "%s%s is left out: it is %s in the checkpoint, and %s, which it became, is %s here",
+                prefix, old, given[old], new, own[new],
+            )  # fmt: skip
+    if renamed:
+        logger.info("%s renamed weights: %s", type(module).__name__, "; ".join(notes))
+
+
 Change = tuple[dict[str, str], str]
 
 
@@ -95,13 +138,20 @@ def _from_torchvision(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -
 
 
 def _insert_pixel_decoder(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
-    """Rename from MaskFormer's first layout, with the pixel decoder's layers in the head itself."""
-    head, inner = "sem_seg_head.", "sem_seg_head.pixel_decoder."
-    if any(name.startswith(inner) for name in shapes):
-        return {}, ""
-    old = [n for n in shapes if n.startswith(head) and not n.startswith(head + "predictor")]
-    changes = {name: inner + name.removeprefix(head) for name in old}
-    return _where_new_fits(changes, model), f"{head}* became {inner}*"
+    """Rename from MaskFormer's first layout, with the pixel decoder's layers in the head itself.
+
+    The names may be those of the model, or of the head alone.
+    """
+    within = next((n.partition("pixel_decoder.")[0] for n in model if _PIXEL_DECODER.search(n)), "")
+    for head in dict.fromkeys((within, "")):
+        inner, predictor = f"{head}pixel_decoder.", f"{head}predictor."
+        if any(name.startswith(inner) for name in shapes):
+            break
+        old = [n for n in shapes if n.startswith(head) and not n.startswith(predictor)]
+        if old and (head or any(name.startswith(predictor) for name in shapes)):
+            changes = {name: inner + name.removeprefix(head) for name in old}
+            return _where_new_fits(changes, model), f"{head}* became {inner}*"
+    return {}, ""
 
 
 def _rename_static_query(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Change:
@@ -122,11 +172,14 @@ def _add_prefix(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> Chan
     if count <= _fitting(shapes, model):
         return {}, ""
     changes = {name: prefix + name for name in shapes}
-    return _where_new_fits(changes, model), f"put behind '{prefix}'"
+    new = {old: new for old, new in changes.items() if new in model and old not in model}
+    return new, f"put behind '{prefix}'"
 
 
 def _where_new_fits(changes: dict[str, str], model: Collection[str]) -> dict[str, str]:
-    return {old: new for old, new in changes.items() if new in model and old not in model}
+    """Return the changes to names of the model, or of a part of it, from names that it lacks."""
+    parts = {name[dot.end() :] for name in model for dot in re.finditer(r"^|\.", name)}
+    return {old: new for old, new in changes.items() if new in parts and old not in model}
 
 
 def _fitting(shapes: Mapping[str, Shape], model: Mapping[str, Shape]) -> int:

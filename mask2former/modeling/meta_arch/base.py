@@ -11,6 +11,7 @@ from detectron2.structures import ImageList
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from ...checkpoints.renames import rename_when_loading
 from ...classes import metadata_of
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
@@ -94,6 +95,8 @@ class BaseModel(nn.Module):
         self.metadata = metadata
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        for module in (self, backbone):
+            rename_when_loading(module)
 
     @classmethod
     def common_args(cls, cfg) -> dict:

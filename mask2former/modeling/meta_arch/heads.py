@@ -7,6 +7,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from ...checkpoints.renames import rename_when_loading
 from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
@@ -88,6 +89,7 @@ class BaseHead(nn.Module):
         self.loss_weight = loss_weight
         self.num_classes = num_classes
         self.pixel_decoder = pixel_decoder
+        rename_when_loading(self)
 
     @classmethod
     def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]):

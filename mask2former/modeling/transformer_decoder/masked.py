@@ -11,6 +11,7 @@ from detectron2.config import configurable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checkpoints.renames import rename_when_loading
 from ...layers import (
     MLP,
     CrossAttentionLayer,
@@ -79,6 +80,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         )
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
+        rename_when_loading(self)
 
     def _add_layers(self, count: int, dim: int, heads: int, ffn_dim: int, pre_norm: bool) -> None:
         layers = range(count)
