@@ -1,5 +1,6 @@
 """Neural network layers that know nothing of configs or of detectron2's registries."""
 
+from .attention import MultiheadAttention
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
 from .feature_pyramid import SimpleFeaturePyramid
 from .linear import MLP, LinearSequential, linear_of, xavier_matrices_
@@ -7,7 +8,6 @@ from .position import SinePositionEncoding
 from .transformer import (
     CrossAttentionLayer,
     FFNLayer,
-    MultiheadAttention,
     SelfAttentionLayer,
     TransformerDecoder,
     TransformerEncoder,

@@ -1,4 +1,4 @@
-"""Multi-head attention, batch first, and the transformer layers that are built from it.
+"""Transformer layers, batch first, built from multi-head attention.
 
 The decoders with masked attention stack `CrossAttentionLayer`, `SelfAttentionLayer` and `FFNLayer`;
 `TransformerEncoder` and `TransformerDecoder` are those of DETR, for MaskFormer's own architectures.
@@ -9,58 +9,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..ops.linear import linear
-from .linear import check_heads, linear_of, relu_of, xavier_matrices_
-
-
-class MultiheadAttention(nn.Module):
-    """Scaled dot-product attention with the parameters of `torch.nn.MultiheadAttention`.
-
-    Differs from that module in that it is batch first, takes one mask for all heads without
-    copying it for each, and never has attention maps of several heads in memory.
-
-    Args:
-        dim: channels, divisible by num_heads.
-        num_heads: attention heads.
-        dropout: probability of dropping an attention weight while training.
-    """
-
-    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0):
-        super().__init__()
-        check_heads(self, dim, num_heads)
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
-        self.out_proj = nn.Linear(dim, dim)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, attend: Tensor | None = None
-    ) -> Tensor:
-        """Attend from every query to the keys.
-
-        Args:
-            query: (B, Q, C).
-            key: (B, S, C).
-            value: (B, S, C).
-            attend: bool, broadcastable to (B, M, Q, S); True where a query may look at a key.
-
-        Returns:
-            (B, Q, C).
-        """
-        wq, wk, wv = self.in_proj_weight.chunk(3)
-        bq, bk, bv = self.in_proj_bias.chunk(3)
-        projected = linear(query, wq, bq), linear(key, wk, bk), linear(value, wv, bv)
-        query, key, value = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projected
-        )
-        dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(query, key, value, attend, dropout)
-        return linear_of(self.out_proj, out.transpose(1, 2).flatten(2))
+from .attention import MultiheadAttention, attention_of
+from .linear import linear_of, relu_of, xavier_matrices_
 
 
 class ResidualLayer(nn.Module):
@@ -100,7 +51,9 @@ class SelfAttentionLayer(ResidualLayer):
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         """Map queries x (B, Q, C) with their positions (B or 1, Q, C) to (B, Q, C)."""
-        return self.residual(x, self.norm, lambda y: self.self_attn(y + position, y + position, y))
+        return self.residual(
+            x, self.norm, lambda y: attention_of(self.self_attn, y + position, y + position, y)
+        )
 
 
 class CrossAttentionLayer(ResidualLayer):
@@ -130,7 +83,9 @@ class CrossAttentionLayer(ResidualLayer):
             (B, Q, C).
         """
         return self.residual(
-            x, self.norm, lambda y: self.multihead_attn(y + position, key, value, attend)
+            x,
+            self.norm,
+            lambda y: attention_of(self.multihead_attn, y + position, key, value, attend),
         )
 
 
@@ -178,7 +133,9 @@ class _EncoderOrDecoderLayer(ResidualLayer):
     def self_attention(self, x: Tensor, position: Tensor, attend: Tensor | None = None) -> Tensor:
         """Apply the first branch; the arguments are those of `TransformerEncoderLayer.forward`."""
         return self.residual(
-            x, self.norm1, lambda y: self.self_attn(y + position, y + position, y, attend)
+            x,
+            self.norm1,
+            lambda y: attention_of(self.self_attn, y + position, y + position, y, attend),
         )
 
 
@@ -209,7 +166,9 @@ class TransformerDecoderLayer(_EncoderOrDecoderLayer):
         """Update the queries; the arguments are those of `CrossAttentionLayer.forward`."""
         x = self.self_attention(x, position)
         x = self.residual(
-            x, self.norm2, lambda y: self.multihead_attn(y + position, key, value, attend)
+            x,
+            self.norm2,
+            lambda y: attention_of(self.multihead_attn, y + position, key, value, attend),
         )
         return self.residual(x, self.norm3, self.feed_forward)
 

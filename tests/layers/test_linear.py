@@ -110,7 +110,7 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         x = self.encoder(x, x.new_zeros(12, 8), [(3, 4)])
-        x = x + self.attention(x, x, x)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
         return self.mlp(self.block(x.unflatten(1, (3, 4))))
 
 

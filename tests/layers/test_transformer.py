@@ -1,4 +1,4 @@
-"""Attention and DETR's layers against torch's own modules; masks, both norm orders."""
+"""Transformer layers against torch's own modules; masks, both norm orders."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from torch.testing import assert_close
 from mask2former.layers import (
     CrossAttentionLayer,
     FFNLayer,
-    MultiheadAttention,
     SelfAttentionLayer,
     TransformerDecoder,
     TransformerEncoder,
@@ -130,40 +129,6 @@ def test_a_decoder_needs_a_layer():
 
 def rand(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def oracle_pair():
-    """Our module and torch's, with the same weights."""
-    torch.manual_seed(0)
-    ours, oracle = MultiheadAttention(C, M), nn.MultiheadAttention(C, M, batch_first=True)
-    ours.in_proj_bias.data.normal_()
-    oracle.load_state_dict(ours.state_dict())  # the names are the same, too
-    return ours.eval(), oracle.eval()
-
-
-def test_agrees_with_torch(oracle_pair):
-    ours, oracle = oracle_pair
-    query, key, value = rand(B, Q, C), rand(B, S, C, seed=1), rand(B, S, C, seed=2)
-    attend = rand(B, 1, Q, S, seed=3) > -0.5
-    attend[..., 0] = True  # a row that attends to nothing has no defined result
-    blocked = ~attend.expand(-1, M, -1, -1).flatten(0, 1)
-    expected = oracle(query, key, value, attn_mask=blocked, need_weights=False)[0]
-    torch.testing.assert_close(ours(query, key, value, attend), expected)
-    expected = oracle(query, key, value, need_weights=False)[0]
-    torch.testing.assert_close(ours(query, key, value), expected)
-
-
-def test_weights_are_dropped_in_training_alone():
-    layer = MultiheadAttention(C, M, dropout=0.5)
-    inputs = rand(B, Q, C), rand(B, S, C, seed=1), rand(B, S, C, seed=2)
-    assert not torch.equal(layer.train()(*inputs), layer(*inputs))
-    assert torch.equal(layer.eval()(*inputs), layer(*inputs))
-
-
-def test_width_must_split_into_heads():
-    with pytest.raises(ValueError, match="10 channels do not split into 4 heads"):
-        MultiheadAttention(10, 4)
 
 
 def test_blocked_keys_have_no_influence():
