@@ -44,10 +44,11 @@ class LinearSequential(nn.Sequential):
 def need_not_be_called(*layers: nn.Module) -> bool:
     """Return whether layers may be computed from their parameters: no hooks wait for the calls, no
     layer has a forward of its own, and PyTorch's own operators are not counted or recorded."""
-    return onednn_is_wanted() and not _has_any_global_hook() and not any(map(_is_watched, layers))
+    return onednn_is_wanted() and not _has_any_global_hook() and not any(map(is_watched, layers))
 
 
-def _is_watched(layer: nn.Module) -> bool:
+def is_watched(layer: nn.Module) -> bool:
+    """Return whether a layer has hooks that wait for its calls, or a forward of its own."""
     hooks = (
         layer._forward_hooks,
         layer._forward_pre_hooks,

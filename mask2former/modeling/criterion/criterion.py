@@ -3,12 +3,13 @@
 Source: Mask2Former, Cheng et al. 2022, section 3.3 and appendix (losses on points).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
+from ...layers.linear import is_watched
 from ...ops.assignment import Pairs
 from ...ops.point_sampling import (
     random_points,
@@ -17,6 +18,7 @@ from ...ops.point_sampling import (
     uncertain_points,
     values_at,
 )
+from ..overrides import is_replaced, replaceable
 from .losses import (
     Rows,
     by_target,
@@ -30,29 +32,42 @@ from .matcher import HungarianMatcher
 # Masks of a frame and layer that go through point sampling at a time: bounds memory, not the
 # result.
 _MASKS_PER_CHUNK = 80
+_OWN_LOSSES = {"labels", "masks"}
+_METHODS = (
+    *("get_loss", "loss_labels", "loss_masks"),
+    *("_get_src_permutation_idx", "_get_tgt_permutation_idx"),
+)
+
+Outputs = dict[str, Tensor]
+Targets = Sequence[dict[str, Tensor]]
 
 
 class SetCriterion(nn.Module):
     """Match predictions with targets and add up classification, mask and dice losses.
 
+    A subclass may replace any method, and add losses: "name" in `losses` is computed by a method
+    `loss_name`. Every layer is then matched and every loss computed by itself, as published; else
+    all layers pass together, with the same result.
+
     Args:
         num_classes: K, without no-object.
-        matcher: assigns queries to targets.
+        matcher: assigns queries to targets: a `HungarianMatcher`, or what else maps outputs and
+            targets to the indices of queries and of targets, for each image two tensors (n,).
         weight_dict: weights by loss name; a layer whose losses have no weight is not computed.
         eos_coef: weight of the no-object class.
-        losses: what to compute, of "labels" and "masks".
+        losses: what to compute, of "labels", "masks" and those of a subclass.
         num_points: points a mask loss is taken at.
         oversample_ratio: candidates drawn for each point.
         importance_sample_ratio: fraction of the points that are the most uncertain candidates.
 
     Raises:
-        ValueError: unknown names in losses, or ratios out of range.
+        ValueError: losses without a method, or ratios out of range.
     """
 
     def __init__(
         self,
         num_classes: int,
-        matcher: HungarianMatcher,
+        matcher: Callable[[Outputs, Targets], Pairs],
         weight_dict: dict[str, float],
         eos_coef: float,
         losses: Sequence[str],
@@ -61,10 +76,11 @@ class SetCriterion(nn.Module):
         importance_sample_ratio: float,
     ):
         super().__init__()
-        unknown = set(losses) - {"labels", "masks"}
-        if unknown:
+        unknown = [name for name in losses if not callable(getattr(self, f"loss_{name}", None))]
+        if unknown and not is_replaced(self, "get_loss"):
             raise ValueError(
-                f'SetCriterion: losses are "labels" and "masks", got {sorted(unknown)}.'
+                f'{type(self).__name__}: losses are "labels" and "masks", got {sorted(unknown)}: a '
+                "loss of your own needs a method loss_NAME, or a get_loss that knows it."
             )
         if oversample_ratio < 1 or not 0 <= importance_sample_ratio <= 1:
             raise ValueError(
@@ -75,7 +91,7 @@ class SetCriterion(nn.Module):
         self.matcher = matcher
         self.weight_dict = weight_dict
         self.eos_coef = eos_coef
-        self.losses = tuple(losses)
+        self.losses = list(losses)
         self.num_points = num_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
@@ -83,9 +99,7 @@ class SetCriterion(nn.Module):
         weights[-1] = eos_coef
         self.register_buffer("empty_weight", weights)
 
-    def forward(
-        self, outputs: dict[str, Tensor], targets: Sequence[dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Compute all losses, without their weights.
 
         Args:
@@ -98,24 +112,93 @@ class SetCriterion(nn.Module):
             auxiliary outputs. Mask losses are divided by the number of targets in all processes;
             those of a clip are summed over its frames.
         """
-        aux = outputs.get("aux_outputs", [])
-        layers, suffixes = [outputs], [""]
-        for i, layer in enumerate(aux):
-            if f"loss_ce_{i}" in self.weight_dict:  # else deep supervision is off
-                layers.append(layer)
-                suffixes.append(f"_{i}")
-        matches = self.matcher.match_layers(layers, targets)
+        layers = {"": outputs}
+        for i, layer in enumerate(outputs.get("aux_outputs", [])):
+            if any(name.endswith(f"_{i}") for name in self.weight_dict):  # deep supervision is on
+                layers[f"_{i}"] = layer
+        if self._has_replaced_parts():
+            return self._layer_by_layer(layers, targets)
+        matches = self.matcher.match_layers(list(layers.values()), targets)
         losses: dict[str, Tensor] = {}
         if "labels" in self.losses:
-            for layer, pairs, suffix in zip(layers, matches, suffixes):
-                losses[f"loss_ce{suffix}"] = self._loss_labels(layer, pairs, targets)
+            for (suffix, layer), pairs in zip(layers.items(), matches):
+                losses[f"loss_ce{suffix}"] = self._class_loss(layer, pairs, targets)
         if "masks" in self.losses:
-            losses.update(self._loss_masks(layers, matches, suffixes, targets))
+            num_masks = _num_masks(targets, outputs["pred_masks"].device)
+            losses.update(self._mask_losses(layers, matches, targets, num_masks))
         return losses
 
-    def _loss_labels(
-        self, layer: dict[str, Tensor], pairs: Pairs, targets: Sequence[dict[str, Tensor]]
-    ) -> Tensor:
+    def _has_replaced_parts(self) -> bool:
+        """Tell whether methods from elsewhere match a layer or compute its losses."""
+        matcher = self.matcher
+        return (
+            not _OWN_LOSSES.issuperset(self.losses)
+            or is_replaced(self, *_METHODS)
+            or not isinstance(matcher, HungarianMatcher)
+            or is_replaced(matcher, "forward", "memory_efficient_forward")
+            or is_watched(matcher)
+        )
+
+    def _layer_by_layer(self, layers: dict[str, Outputs], targets: Targets) -> dict[str, Tensor]:
+        device = layers[""]["pred_logits"].device
+        devices = [device] if device.type == "cuda" else []
+        num_masks = float(_num_masks(targets, device))
+        losses: dict[str, Tensor] = {}
+        for i, (suffix, layer) in enumerate(layers.items(), 1):
+            # All layers draw the same random numbers, as where they pass together.
+            with torch.random.fork_rng(devices, enabled=i < len(layers)):
+                indices = self.matcher(layer, targets)
+                for name in self.losses:
+                    found = self.get_loss(name, layer, targets, indices, num_masks)
+                    losses.update({key + suffix: value for key, value in found.items()})
+        return losses
+
+    @replaceable
+    def get_loss(
+        self, loss: str, outputs: Outputs, targets: Targets, indices: Pairs, num_masks: float
+    ) -> dict[str, Tensor]:
+        """Return the losses of one layer that `loss`, of `losses`, stands for, by their names.
+
+        Args:
+            loss: its name.
+            outputs: of the layer.
+            targets: as in `forward`.
+            indices: what the matcher returns.
+            num_masks: targets of a process, at least 1; mask losses are divided by it.
+        """
+        return getattr(self, f"loss_{loss}")(outputs, targets, indices, num_masks)
+
+    @replaceable
+    def loss_labels(
+        self, outputs: Outputs, targets: Targets, indices: Pairs, num_masks: float
+    ) -> dict[str, Tensor]:
+        """Return `loss_ce` of one layer; the arguments are as for `get_loss`."""
+        return {"loss_ce": self._class_loss(outputs, self._pairs(indices), targets)}
+
+    @replaceable
+    def loss_masks(
+        self, outputs: Outputs, targets: Targets, indices: Pairs, num_masks: float
+    ) -> dict[str, Tensor]:
+        """Return `loss_mask` and `loss_dice` of one layer; the arguments are as for `get_loss`."""
+        return self._mask_losses({"": outputs}, [self._pairs(indices)], targets, num_masks)
+
+    def _pairs(self, indices: Pairs) -> Pairs:
+        """Return the pairs of every image as the two methods below give them, on the CPU."""
+        of_queries, queries = (x.cpu() for x in self._get_src_permutation_idx(indices))
+        of_targets, chosen = (x.cpu() for x in self._get_tgt_permutation_idx(indices))
+        return [(queries[of_queries == b], chosen[of_targets == b]) for b in range(len(indices))]
+
+    @replaceable
+    def _get_src_permutation_idx(self, indices: Pairs) -> tuple[Tensor, Tensor]:
+        """Return image and query of all pairs of a batch, two (n,)."""
+        return _of_batch([queries for queries, _ in indices])
+
+    @replaceable
+    def _get_tgt_permutation_idx(self, indices: Pairs) -> tuple[Tensor, Tensor]:
+        """Return image and target of all pairs of a batch, two (n,)."""
+        return _of_batch([chosen for _, chosen in indices])
+
+    def _class_loss(self, layer: Outputs, pairs: Pairs, targets: Targets) -> Tensor:
         logits = layer["pred_logits"]
         labels = torch.full(
             logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device
@@ -124,26 +207,25 @@ class SetCriterion(nn.Module):
             labels[b, queries.to(labels.device)] = target["labels"][chosen.to(labels.device)]
         return classification_loss(logits, labels, self.empty_weight)
 
-    def _loss_masks(
+    def _mask_losses(
         self,
-        layers: Sequence[dict[str, Tensor]],
+        layers: dict[str, Outputs],
         matches: Sequence[Pairs],
-        suffixes: Sequence[str],
-        targets: Sequence[dict[str, Tensor]],
+        targets: Targets,
+        num_masks: Tensor | float,
     ) -> dict[str, Tensor]:
-        """Compute mask and dice losses of all layers, whose masks are sampled together."""
-        num_masks = _num_masks(targets, layers[0]["pred_masks"].device)
+        """Compute mask and dice losses of layers, by suffix, whose masks are sampled together."""
         if sum(len(q) for q, _ in matches[0]) == 0:
             return {
                 f"loss_{kind}{suffix}": empty_loss(layer["pred_masks"])
-                for layer, suffix in zip(layers, suffixes)
+                for suffix, layer in layers.items()
                 for kind in ("mask", "dice")
             }
         matches = [[by_target(*pair) for pair in pairs] for pairs in matches]
-        logits = [matched_rows(layer, pairs) for layer, pairs in zip(layers, matches)]
+        logits = [matched_rows(layer, pairs) for layer, pairs in zip(layers.values(), matches)]
         bce, dice = self._row_losses(logits, Rows.of(matches, targets))
         losses = {}
-        for i, suffix in enumerate(suffixes):
+        for i, suffix in enumerate(layers):
             # Sums, not means: a clip counts every frame.
             losses[f"loss_mask{suffix}"] = bce[:, i].sum() / num_masks
             losses[f"loss_dice{suffix}"] = dice[:, i].sum() / num_masks
@@ -203,7 +285,13 @@ class SetCriterion(nn.Module):
         return "\n    ".join([f"{type(self).__name__}:", *lines])
 
 
-def _num_masks(targets: Sequence[dict[str, Tensor]], device: torch.device) -> Tensor:
+def _of_batch(indices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return which image each index is of, and the indices of all images, two (n,)."""
+    images = [torch.full_like(index, b) for b, index in enumerate(indices)]
+    return torch.cat(images), torch.cat(list(indices))
+
+
+def _num_masks(targets: Targets, device: torch.device) -> Tensor:
     """Return targets per process, averaged over the processes, at least 1."""
     count = torch.tensor(sum(len(t["labels"]) for t in targets), dtype=torch.float32, device=device)
     world = comm.get_world_size()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...ops.assignment import Pairs, assign
 from ...ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
+from ..overrides import replaceable
 from .losses import pairwise_mask_costs
 
 
@@ -43,8 +44,16 @@ class HungarianMatcher(nn.Module):
         self.cost_dice = cost_dice
         self.num_points = num_points
 
+    @replaceable
     def forward(self, outputs: dict[str, Tensor], targets: Sequence[dict[str, Tensor]]) -> Pairs:
         """Match one layer's predictions; see `match_layers`."""
+        return self.memory_efficient_forward(outputs, targets)
+
+    @replaceable
+    def memory_efficient_forward(
+        self, outputs: dict[str, Tensor], targets: Sequence[dict[str, Tensor]]
+    ) -> Pairs:
+        """Do what `forward` does; a subclass may replace either."""
         return self.match_layers([outputs], targets)[0]
 
     @torch.no_grad()
