@@ -1,4 +1,4 @@
-"""What counts as replaced: subclasses, mixins, patches of classes and objects; and what is refused."""
+"""What counts as replaced: subclasses, mixins, patches of classes and objects; what is refused."""
 
 import functools
 from types import MethodType

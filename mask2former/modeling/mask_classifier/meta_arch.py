@@ -15,6 +15,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from ..meta_arch.base import weights_of_layers
+from ..meta_arch.heads import pixel_features
 from ..meta_arch.image import MergingModel
 from ..postprocessing.canvas import Canvas
 from .decoder import MaskQueryDecoder, Memory
@@ -142,7 +143,7 @@ class MaskClassifier(MergingModel):
     def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """Return mask features, the decoder's maps and the backbone's features of a canvas."""
         features = self.extract(images)
-        mask_features, _, maps = self.sem_seg_head.pixel_decoder.forward_features(features)
+        mask_features, _, maps = pixel_features(self.sem_seg_head.pixel_decoder, features)
         return mask_features, maps, features
 
     def prepare_masks(

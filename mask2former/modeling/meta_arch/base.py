@@ -16,7 +16,8 @@ from ...classes import metadata_of
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
 from ..criterion.matcher import HungarianMatcher
-from .heads import takes_aux_outputs
+from ..overrides import is_replaced
+from .heads import check_decoder, takes_aux_outputs
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -153,10 +154,14 @@ class SegmentationModel(BaseModel):
 
     The others are those of `BaseModel`; `sem_seg_head` maps features to `pred_logits`,
     `pred_masks` and `aux_outputs`.
+
+    Raises:
+        ValueError: the head's decoder is for images and the model for clips, or the reverse.
     """
 
     def __init__(self, *, num_queries: int, point_seed: int = -1, **common):
         super().__init__(**common)
+        check_decoder(self, getattr(self.sem_seg_head, "predictor", None))
         self.num_queries = num_queries
         self.point_seed = point_seed
 
@@ -182,23 +187,48 @@ class SegmentationModel(BaseModel):
                 return self.sem_seg_head(features)
             return self.sem_seg_head(features, aux_outputs=False)
 
-    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+    def prepare_targets(self, targets: list, images: ImageList) -> list[dict]:
         """Return the criterion's targets on the canvas, one dict an image or clip."""
         raise NotImplementedError
 
-    def make_target(
-        self, x: dict, images: ImageList, labels: Tensor, masks: Tensor, ignore: Tensor | None
-    ) -> dict:
-        """Return the target of one input, whose masks and ignored pixels end with (h, w), on the
-        canvas, and with a seed from its name and the iteration where seeds are on."""
-        target = {"labels": labels, "masks": _pad(masks, images.tensor, False)}
+    def annotations(self, batched_inputs: list[dict]) -> list:
+        """Return what a `prepare_targets` of a subclass gets of a batch, as published."""
+        raise NotImplementedError
+
+    def targets_of(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
+        """Return the targets of a batch, with the options that `prepare_targets` has of inputs.
+
+        Raises:
+            ValueError: a `prepare_targets` of a subclass does not return one target an input, and
+                inputs have options.
+        """
+        if not is_replaced(self, "prepare_targets"):
+            return self.prepare_targets(batched_inputs, images)
+        targets = self.prepare_targets(self.annotations(batched_inputs), images)
+        options = [self.target_options(x, images) for x in batched_inputs]
+        if not any(options):
+            return targets
+        if len(targets) != len(options):
+            raise ValueError(
+                f"{type(self).__name__}.prepare_targets returns {len(targets)} targets of "
+                f"{len(options)} inputs: MODEL.MASK_FORMER.IGNORE_VOID and POINT_SEED need one of "
+                "each; turn them off."
+            )
+        return [option | target for option, target in zip(options, targets)]
+
+    def target_options(self, x: dict, images: ImageList) -> dict:
+        """Return what the target of an input has beyond labels and masks: `ignore`, pixels that do
+        not count, on the canvas; `seed`, from its name and the iteration, where seeds are on."""
+        options: dict = {}
+        ignore = x.get("ignore")
         if ignore is not None:
-            target["ignore"] = _pad(ignore.to(self.device), images.tensor, True)
+            ignore = ignore if isinstance(ignore, Tensor) else torch.stack(list(ignore))
+            options["ignore"] = pad_to_canvas(ignore.to(self.device), images, True)
         if self.point_seed >= 0:
             name = x.get("image_id", x.get("video_id", x.get("file_name", "")))
             text = f"{self.point_seed} {_current_iteration()} {name}"
-            target["seed"] = zlib.crc32(text.encode())
-        return target
+            options["seed"] = zlib.crc32(text.encode())
+        return options
 
 
 def _current_iteration() -> int:
@@ -218,11 +248,23 @@ def _channels_last_pays(images: Tensor) -> bool:
 
 
 def mask_tensor(masks) -> Tensor:
-    """Return masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks."""
-    return getattr(masks, "tensor", masks).bool()
+    """Return masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks.
+
+    Raises:
+        ValueError: they are neither.
+    """
+    tensor = getattr(masks, "tensor", masks)
+    if not isinstance(tensor, Tensor):
+        raise ValueError(
+            "gt_masks: expected a tensor (N, H, W) or BitMasks, got "
+            f'{type(masks).__name__}. Set INPUT.MASK_FORMAT to "bitmask", or use a mapper of '
+            "mask2former.data."
+        )
+    return tensor.bool()
 
 
-def _pad(mask: Tensor, canvas: Tensor, value: bool) -> Tensor:
-    """Pad (..., h, w) right and below to a canvas (..., H, W)."""
-    pad = (0, canvas.shape[-1] - mask.shape[-1], 0, canvas.shape[-2] - mask.shape[-2])
-    return nn.functional.pad(mask, pad, value=value)
+def pad_to_canvas(masks: Tensor, images: ImageList, value: bool = False) -> Tensor:
+    """Pad masks (..., h, w) right and below to the canvas (..., H, W) of the images."""
+    height, width = images.tensor.shape[-2:]
+    pad = (0, width - masks.shape[-1], 0, height - masks.shape[-2])
+    return nn.functional.pad(masks, pad, value=value)

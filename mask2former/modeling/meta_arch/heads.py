@@ -1,6 +1,7 @@
 """The segmentation head: a pixel decoder and a transformer decoder."""
 
 import inspect
+from collections.abc import Container
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -8,6 +9,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from ...checkpoints.renames import rename_when_loading
+from ..overrides import is_replaced, replaceable
 from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 
@@ -34,22 +36,57 @@ def build_pixel_decoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     return model
 
 
-def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool = True) -> nn.Module:
-    """Build the decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names.
+def pixel_features(decoder: nn.Module, features: dict[str, Tensor]) -> tuple:
+    """Return what a pixel decoder makes of backbone features: mask features (B, C, H, W), an
+    encoder map or None, and the maps that queries look at, coarse to fine.
 
     Raises:
-        ValueError: the decoder is for images and the model for clips, or the other way round.
+        ValueError: these are not three values.
     """
+    outputs = decoder.forward_features(features)
+    if not isinstance(outputs, tuple | list) or len(outputs) != 3:
+        found = f"{len(outputs)} values" if isinstance(outputs, tuple | list) else type(outputs)
+        raise ValueError(
+            f"{type(decoder).__name__}.forward_features: expected mask features, an encoder map or "
+            f"None, and maps, coarse to fine; got {found}."
+        )
+    return tuple(outputs)
+
+
+def build_transformer_decoder(cfg, in_channels: int, mask_classification: bool = True) -> nn.Module:
+    """Build the decoder that MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME names."""
     name = cfg.MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME
-    model = cfg.MODEL.META_ARCHITECTURE
-    for other, decoders in _DECODERS.items():
-        if model in _DECODERS and model != other and name in decoders:
-            raise ValueError(
-                f"MODEL.META_ARCHITECTURE is {model}, but the decoder {name} is for {other}: set "
-                "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME to "
-                f"{' or '.join(_DECODERS[model])}, or MODEL.META_ARCHITECTURE to {other}."
-            )
     return TRANSFORMER_DECODER_REGISTRY.get(name)(cfg, in_channels, mask_classification)
+
+
+def check_decoder(model: nn.Module, decoder: object) -> None:
+    """Refuse a decoder that is for images in a model that is for clips, or the other way round.
+
+    Subclasses are for what their base is for, unless they have a forward of their own.
+
+    Raises:
+        ValueError: the two do not fit.
+    """
+    wanted = _base_of(type(model), _DECODERS)
+    names = {name: model for model, names in _DECODERS.items() for name in names}
+    found = names.get(_base_of(type(decoder), names) or "")
+    if wanted and found and wanted != found:
+        raise ValueError(
+            f"MODEL.META_ARCHITECTURE is {type(model).__name__}, but the decoder "
+            f"{type(decoder).__name__} is for {found}: set "
+            "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME to "
+            f"{' or '.join(_DECODERS[wanted])}, or MODEL.META_ARCHITECTURE to {found}."
+        )
+
+
+def _base_of(cls: type, names: Container[str]) -> str | None:
+    """Return which of some classes a class is or takes its forward from; None: it has its own."""
+    for base in cls.__mro__:
+        if base.__name__ in names:
+            return base.__name__
+        if "forward" in vars(base):
+            return None
+    return None
 
 
 def takes_aux_outputs(module: nn.Module) -> bool:
@@ -172,9 +209,19 @@ class MaskFormerHead(BaseHead):
             logits at stride 4; and, if wanted, `aux_outputs`, a list of dicts with these two.
 
         Raises:
-            ValueError: the pixel decoder has no encoder map and the decoder is to look at one.
+            ValueError: the pixel decoder has no encoder map and the decoder is to look at one, or
+                it does not return three values.
         """
-        mask_features, encoder_map, multi_scale = self.pixel_decoder.forward_features(features)
+        if aux_outputs or is_replaced(self, "layers"):
+            return self.layers(features, mask)
+        return self.layers(features, mask, aux_outputs=False)
+
+    @replaceable
+    def layers(
+        self, features: dict[str, Tensor], mask: Tensor | None = None, *, aux_outputs: bool = True
+    ) -> dict:
+        """Apply pixel decoder and transformer decoder; see `forward`."""
+        mask_features, encoder_map, multi_scale = pixel_features(self.pixel_decoder, features)
         sources = {
             **features,
             "multi_scale_pixel_decoder": multi_scale,

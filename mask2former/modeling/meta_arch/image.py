@@ -6,20 +6,30 @@ Source: Mask2Former, Cheng et al. 2022, section 3.
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import ImageList
+from detectron2.structures import ImageList, Instances
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 from ...ops.masks import resize
+from ..overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
 from ..postprocessing.cuda_graphs import GraphedFunction
 from ..postprocessing.mergers import InstanceMerger, PanopticMerger, SemanticMerger, merge_masks
-from .base import BaseModel, SegmentationModel, mask_tensor
+from .base import BaseModel, SegmentationModel, mask_tensor, pad_to_canvas
 from .heads import takes_aux_outputs
+
+_METHODS = {
+    "sem_seg": "semantic_inference",
+    "panoptic_seg": "panoptic_inference",
+    "instances": "instance_inference",
+}
 
 
 class MergingModel(BaseModel):
     """A model of images whose queries are merged to the outputs that are wanted.
+
+    Masks are merged a few rows at a time. A subclass that has a `semantic_inference`,
+    `panoptic_inference` or `instance_inference` of its own gets them whole, for that output.
 
     Args:
         object_mask_threshold, overlap_threshold: see `PanopticMerger`.
@@ -90,34 +100,71 @@ class MergingModel(BaseModel):
 
     def segment(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
         """Return the outputs wanted of one image, from (Q, K+1) and (Q, h, w)."""
-        if self.sem_seg_postprocess_before_inference:
-            return self._merge(class_logits, mask_logits, canvas)
+        switches = (self.semantic_on, self.panoptic_on, self.instance_on)
+        names = [name for name, is_on in zip(_METHODS, switches) if is_on]
+        if self.sem_seg_postprocess_before_inference or not self.semantic_on:
+            return self._merge(names, class_logits, mask_logits, canvas)
         # The published order for semantic output alone: merge, then resize the scores.
         unresized = Canvas(canvas.padded, canvas.padded, canvas.padded)
-        scores = self._merge(class_logits, mask_logits, unresized)["sem_seg"]
-        return {"sem_seg": resize(canvas.crop(scores), canvas.output)}
+        scores = self._merge(["sem_seg"], class_logits, mask_logits, unresized)["sem_seg"]
+        result = {"sem_seg": resize(canvas.crop(scores), canvas.output)}
+        return result | self._merge(names[1:], class_logits, mask_logits, canvas)
 
-    def _merge(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> dict:
-        mergers = self._mergers(class_logits.float(), canvas.output)
+    def _merge(
+        self, names: list[str], class_logits: Tensor, mask_logits: Tensor, canvas: Canvas
+    ) -> dict:
+        replaced = [name for name in names if is_replaced(self, _METHODS[name])]
+        own = [name for name in names if name not in replaced]
+        class_logits = class_logits.float()
+        mergers = self._mergers(own, class_logits, canvas.output)
         merge_masks(mask_logits, canvas, list(mergers.values()))
-        return {name: merger.result() for name, merger in mergers.items()}
+        result = {name: merger.result() for name, merger in mergers.items()}
+        if replaced:
+            with torch.autocast(class_logits.device.type, enabled=False):
+                whole = torch.cat([rows for _, rows in canvas.blocks(mask_logits)], 1)
+            for name in replaced:
+                result[name] = getattr(self, _METHODS[name])(class_logits, whole)
+        return {name: result[name] for name in names}
 
-    def _mergers(self, class_logits: Tensor, size: tuple[int, int]) -> dict:
+    def _mergers(self, names: list[str], class_logits: Tensor, size: tuple[int, int]) -> dict:
         mergers = {}
-        if self.semantic_on:
+        if "sem_seg" in names:
             factors = torch.float32 if self.precision == "fp32" else torch.bfloat16
             mergers["sem_seg"] = SemanticMerger(class_logits, size, factors)
-        is_thing = self._is_thing(class_logits.shape[-1] - 1) if self.panoptic_on else None
-        if self.panoptic_on:
+        is_thing = None
+        if "panoptic_seg" in names or (self.panoptic_on and "instances" in names):
+            is_thing = self._is_thing(class_logits.shape[-1] - 1).to(class_logits.device)
+        if "panoptic_seg" in names:
             mergers["panoptic_seg"] = PanopticMerger(
                 class_logits, size, is_thing, self.object_mask_threshold, self.overlap_threshold
             )
-        if self.instance_on:
+        if "instances" in names:
             # Things are kept after the best pairs are chosen, so panoptic models find fewer.
             mergers["instances"] = InstanceMerger(
-                class_logits, size, self.test_topk_per_image, is_thing
+                class_logits, size, self.test_topk_per_image, is_thing if self.panoptic_on else None
             )
         return mergers
+
+    def _merge_whole(self, name: str, mask_cls: Tensor, mask_pred: Tensor):
+        size = (mask_pred.shape[-2], mask_pred.shape[-1])
+        merger = self._mergers([name], mask_cls.float(), size)[name]
+        merge_masks(mask_pred, Canvas(size, size, size), [merger])
+        return merger.result()
+
+    @replaceable
+    def semantic_inference(self, mask_cls: Tensor, mask_pred: Tensor) -> Tensor:
+        """Return scores (K, H, W) of class logits (Q, K+1) and mask logits (Q, H, W)."""
+        return self._merge_whole("sem_seg", mask_cls, mask_pred)
+
+    @replaceable
+    def panoptic_inference(self, mask_cls: Tensor, mask_pred: Tensor) -> tuple[Tensor, list[dict]]:
+        """Return `panoptic_seg` (see `MaskFormer.forward`) of the same."""
+        return self._merge_whole("panoptic_seg", mask_cls, mask_pred)
+
+    @replaceable
+    def instance_inference(self, mask_cls: Tensor, mask_pred: Tensor) -> Instances:
+        """Return `instances` (see `MaskFormer.forward`) of the same."""
+        return self._merge_whole("instances", mask_cls, mask_pred)
 
     def _is_thing(self, num_classes: int) -> Tensor:
         """Return (K,), True for the classes that are things in the training set."""
@@ -130,7 +177,7 @@ class MergingModel(BaseModel):
             )
         table = torch.zeros(num_classes, dtype=torch.bool)
         table[[i for i in ids.values() if i < num_classes]] = True
-        return table.to(self.device)
+        return table
 
 
 @META_ARCH_REGISTRY.register()
@@ -173,7 +220,7 @@ class MaskFormer(SegmentationModel, MergingModel):
         images = self.preprocess([x["image"] for x in batched_inputs])
         outputs = self._predict_or_replay(images.tensor)
         if self.training:
-            targets = self.prepare_targets(batched_inputs, images)
+            targets = self.targets_of(batched_inputs, images)
             return self.weigh(self.criterion(outputs, targets))
         canvases = self.canvases(batched_inputs, images)
         del images  # frees memory for the masks
@@ -195,9 +242,32 @@ class MaskFormer(SegmentationModel, MergingModel):
             self._replay.clear()  # weights move
         return super()._apply(*args, **kwargs)
 
-    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
-        """Return labels (N,) and masks (N, H, W) of every image, the masks padded to the canvas."""
-        targets = []
+    @replaceable
+    def prepare_targets(
+        self, targets: list[Instances] | list[dict], images: ImageList
+    ) -> list[dict]:
+        """Return the targets of every image, padded to the canvas.
+
+        Args:
+            targets: `Instances` with `gt_classes` (N,) and `gt_masks` (N, h, w); or the inputs of
+                `forward` that have them, with their options (`target_options`). A subclass gets
+                the former.
+            images: the canvas.
+
+        Returns:
+            one dict an image with `labels` (N,) and `masks` (N, H, W), bool.
+        """
+        prepared = []
+        for x in targets:
+            is_input = isinstance(x, dict)
+            objects = (self.annotations([x])[0] if is_input else x).to(self.device)
+            masks = pad_to_canvas(mask_tensor(objects.gt_masks), images)
+            options = self.target_options(x, images) if is_input else {}
+            prepared.append({"labels": objects.gt_classes, "masks": masks, **options})
+        return prepared
+
+    def annotations(self, batched_inputs: list[dict]) -> list[Instances]:
+        """Return the instances of a batch, on the model's device."""
         for x in batched_inputs:
             if "instances" not in x:
                 raise ValueError(
@@ -205,7 +275,4 @@ class MaskFormer(SegmentationModel, MergingModel):
                     f"every image; {x.get('file_name', 'an input')} has none. Check that "
                     "INPUT.DATASET_MAPPER_NAME fits the dataset."
                 )
-            objects = x["instances"].to(self.device)
-            masks = mask_tensor(objects.gt_masks)
-            targets.append(self.make_target(x, images, objects.gt_classes, masks, x.get("ignore")))
-        return targets
+        return [x["instances"].to(self.device) for x in batched_inputs]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..transformer_decoder import StandardTransformerDecoder
-from .heads import COMMON_STRIDE, BaseHead, MaskFormerHead
+from .heads import COMMON_STRIDE, BaseHead, MaskFormerHead, pixel_features
 
 
 def upsample_logits(logits: Tensor) -> Tensor:
@@ -40,8 +40,20 @@ def per_pixel_loss(logits: Tensor, targets: Tensor, ignore_value: int) -> Tensor
     return total / (targets != ignore_value).sum().clamp(min=1)
 
 
+class _PerPixelLosses:
+    """The loss of both heads."""
+
+    ignore_value: int
+    loss_weight: float
+
+    def losses(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return the weighted `loss_sem_seg`; the arguments are the first of `per_pixel_loss`."""
+        loss = per_pixel_loss(predictions, targets, self.ignore_value)
+        return {"loss_sem_seg": loss * self.loss_weight}
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
-class PerPixelBaselineHead(BaseHead):
+class PerPixelBaselineHead(_PerPixelLosses, BaseHead):
     """Classify every pixel by a 1x1 convolution on the mask features.
 
     Args:
@@ -76,15 +88,18 @@ class PerPixelBaselineHead(BaseHead):
         Returns:
             while training None and {"loss_sem_seg"}; else the class logits (B, K, H, W) and {}.
         """
-        logits = self.predictor(self.pixel_decoder.forward_features(features)[0])
+        logits = self.layers(features)
         if not self.training:
             return upsample_logits(logits), {}
-        loss = per_pixel_loss(logits, targets, self.ignore_value)
-        return None, {"loss_sem_seg": loss * self.loss_weight}
+        return None, self.losses(logits, targets)
+
+    def layers(self, features: dict[str, Tensor]) -> Tensor:
+        """Return class logits (B, K, H/4, W/4)."""
+        return self.predictor(pixel_features(self.pixel_decoder, features)[0])
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
-class PerPixelBaselinePlusHead(MaskFormerHead):
+class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
     """Classify every pixel by a transformer decoder with one query for each class.
 
     It is MaskFormerHead whose mask logits are class logits.
@@ -130,12 +145,17 @@ class PerPixelBaselinePlusHead(MaskFormerHead):
 
         With deep supervision there is a "loss_sem_seg_{i}" for each decoder layer but the last.
         """
-        out = super().forward(features, aux_outputs=self.training)
+        logits, aux_outputs = self.layers(features)
         if not self.training:
-            return upsample_logits(out["pred_masks"]), {}
-        losses = {}
-        layers = {"": out, **{f"_{i}": aux for i, aux in enumerate(out.get("aux_outputs", []))}}
-        for suffix, layer in layers.items():
-            loss = per_pixel_loss(layer["pred_masks"], targets, self.ignore_value)
-            losses[f"loss_sem_seg{suffix}"] = loss * self.loss_weight
+            return upsample_logits(logits), {}
+        losses = self.losses(logits, targets)
+        for i, aux in enumerate(aux_outputs or ()):
+            of_layer = self.losses(aux["pred_masks"], targets)
+            losses.update({f"{name}_{i}": loss for name, loss in of_layer.items()})
         return None, losses
+
+    def layers(self, features: dict[str, Tensor]) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Return class logits (B, K, H/4, W/4), and while training those of earlier layers as
+        `pred_masks` of dicts."""
+        out = super().layers(features, aux_outputs=self.training)
+        return out["pred_masks"], out.get("aux_outputs", [])

@@ -10,9 +10,12 @@ from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
+from ...ops.masks import resize
+from ..overrides import is_replaced, replaceable
+from ..postprocessing.canvas import Canvas
 from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
 from ..tracking.windows import Windows, run_windows
-from .base import SegmentationModel, mask_tensor
+from .base import SegmentationModel, mask_tensor, pad_to_canvas
 
 CLIP_LABELS = ("last_frame", "any_frame")
 WHOLE_CLIP = Windows()
@@ -32,7 +35,8 @@ class VideoMaskFormer(SegmentationModel):
     The others are those of `SegmentationModel`.
 
     Raises:
-        ValueError: an unknown clip_label.
+        ValueError: an unknown clip_label, or windows with an `inference_video` from elsewhere,
+            which makes results of whole clips.
     """
 
     @configurable
@@ -55,6 +59,17 @@ class VideoMaskFormer(SegmentationModel):
         self.clip_label = clip_label
         self.windows = windows
         self.query_scores = query_scores
+        if windows.length:
+            self.check_for_windows()
+
+    def check_for_windows(self) -> None:
+        """Raise a ValueError if results are made by an `inference_video` from elsewhere."""
+        if is_replaced(self, "inference_video"):
+            raise ValueError(
+                f"{type(self).__name__} has an inference_video of its own, which takes whole clips "
+                "and is not called for windows: set MODEL.MASK_FORMER.TEST.VIDEO_WINDOW to 0, or "
+                "give the frames to Predictor.predict_clip instead of a VideoPredictor."
+            )
 
     @classmethod
     def from_config(cls, cfg):
@@ -87,29 +102,47 @@ class VideoMaskFormer(SegmentationModel):
         """
         if self.training:
             images = self.preprocess([frame for clip in batched_inputs for frame in clip["image"]])
-            targets = self.prepare_targets(batched_inputs, images)
+            targets = self.targets_of(batched_inputs, images)
             return self.weigh(self.criterion(self.predict(images.tensor), targets))
         results = [self.segment_clip(clip) for clip in batched_inputs]
         return results[0] if len(results) == 1 else results
 
-    def prepare_targets(self, batched_inputs: list[dict], images: ImageList) -> list[dict]:
-        """Return labels (N,) and masks (N, T, H, W) of the objects that appear in each clip."""
-        targets = []
-        for clip in batched_inputs:
-            frames = [x.to(self.device) for x in clip["instances"]]
+    @replaceable
+    def prepare_targets(self, targets: list[dict], images: ImageList) -> list[dict]:
+        """Return the targets of the objects that appear in each clip, padded to the canvas.
+
+        Args:
+            targets: the inputs of `forward`; or the `Instances` of the frames of every clip.
+            images: the canvas.
+
+        Returns:
+            one dict a clip with `labels` (N,), `masks` (N, T, H, W), bool, `ids` (N, T), -1 where
+            an object is absent, and the options of an input (`target_options`).
+        """
+        prepared = []
+        for x in targets:
+            is_input = isinstance(x, dict)
+            frames = [frame.to(self.device) for frame in (x["instances"] if is_input else x)]
             if len(frames) != self.num_frames:
                 raise ValueError(
                     f"VideoMaskFormer: a training clip has {len(frames)} frames, the model is "
                     f"built for {self.num_frames}; set INPUT.SAMPLING_FRAME_NUM for both."
                 )
-            present = torch.stack([x.gt_ids != -1 for x in frames], 1)  # (N, T)
-            keep = present.any(1)
-            classes = torch.stack([x.gt_classes for x in frames], 1)
-            masks = torch.stack([mask_tensor(x.gt_masks) for x in frames], 1)
-            labels = self._labels(classes, present)[keep]
-            ignore = torch.stack(list(clip["ignore"])) if "ignore" in clip else None
-            targets.append(self.make_target(clip, images, labels, masks[keep], ignore))
-        return targets
+            ids = torch.stack([frame.gt_ids for frame in frames], 1)  # (N, T)
+            classes = torch.stack([frame.gt_classes for frame in frames], 1)
+            masks = torch.stack([mask_tensor(frame.gt_masks) for frame in frames], 1)
+            keep = (ids != -1).any(1)
+            target = {
+                "labels": self._labels(classes, ids != -1)[keep],
+                "ids": ids[keep],
+                "masks": pad_to_canvas(masks[keep], images),
+            }
+            prepared.append(target | (self.target_options(x, images) if is_input else {}))
+        return prepared
+
+    def annotations(self, batched_inputs: list[dict]) -> list[dict]:
+        """Return the batch, of which the published `prepare_targets` takes all."""
+        return batched_inputs
 
     def _labels(self, classes: Tensor, present: Tensor) -> Tensor:
         """Return one class (N,) for each object, from class and presence (N, T) in the frames."""
@@ -123,8 +156,38 @@ class VideoMaskFormer(SegmentationModel):
         output = (int(clip["height"]), int(clip["width"])) if "height" in clip else None
         windows = run_windows(self, frames, self.windows, output)
         if self.windows.length and len(frames) > self.windows.length:
+            self.check_for_windows()
             return joined_result(windows, self.query_scores)
         (whole,) = windows
-        return retry_if_cuda_oom(clip_result)(
-            whole.class_logits, whole.mask_logits, whole.canvas, self.query_scores
-        )
+        logits = whole.class_logits, whole.mask_logits
+        if not is_replaced(self, "inference_video"):
+            return retry_if_cuda_oom(clip_result)(*logits, whole.canvas, self.query_scores)
+        return retry_if_cuda_oom(self._call_inference_video)(*logits, whole.canvas)
+
+    def _call_inference_video(
+        self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas
+    ) -> dict:
+        maps = resize(mask_logits.float().flatten(0, 1), canvas.padded)
+        masks = maps.unflatten(0, mask_logits.shape[:2])
+        return self.inference_video(class_logits, masks, canvas.image, *canvas.output)
+
+    @replaceable
+    def inference_video(
+        self,
+        pred_cls: Tensor,
+        pred_masks: Tensor,
+        img_size: tuple[int, int],
+        output_height: int,
+        output_width: int,
+    ) -> dict:
+        """Return the result of a whole clip; see `forward`.
+
+        Args:
+            pred_cls: class logits (Q, K+1).
+            pred_masks: mask logits (Q, T, H, W) over the padded canvas.
+            img_size: (H, W) of the frames on it.
+            output_height, output_width: of the masks, in pixels.
+        """
+        padded = (pred_masks.shape[-2], pred_masks.shape[-1])
+        canvas = Canvas(padded, tuple(img_size), (output_height, output_width))
+        return clip_result(pred_cls, pred_masks, canvas, self.query_scores)

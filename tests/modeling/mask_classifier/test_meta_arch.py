@@ -258,7 +258,7 @@ def test_is_a_sibling_of_mask_former_without_what_needs_predicted_masks():
     assert isinstance(model, MergingModel) and isinstance(tiny_model(), MergingModel)
     assert isinstance(tiny_model(), SegmentationModel)
     assert not isinstance(model, SegmentationModel)
-    for name in ("predict", "decode", "prepare_targets", "make_target", "num_queries"):
+    for name in ("predict", "decode", "prepare_targets", "targets_of", "num_queries"):
         assert hasattr(tiny_model(), name) and not hasattr(model, name)
 
 
