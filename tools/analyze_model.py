@@ -19,6 +19,7 @@ from detectron2.config import CfgNode
 from tqdm import tqdm
 
 from mask2former.config import load_config
+from mask2former.config.architecture import meta_architecture
 from mask2former.data import register_custom
 from mask2former.data.datasets.common import require_registered
 from mask2former.data.loaders import build_test_loader
@@ -57,7 +58,7 @@ def inputs(cfg: CfgNode, args: argparse.Namespace) -> Iterator[list[dict[str, An
         yield from itertools.islice(build_test_loader(cfg, cfg.DATASETS.TEST[0]), args.num_inputs)
         return
     image = torch.zeros(3, *size, dtype=torch.uint8)
-    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    is_video = meta_architecture(cfg) == "VideoMaskFormer"
     frames = [image] * cfg.INPUT.SAMPLING_FRAME_NUM
     yield [{"image": frames if is_video else image, "height": size[0], "width": size[1]}]
 

@@ -19,6 +19,7 @@ from torch.utils.data import ConcatDataset
 
 from ..annotations.findings import Findings
 from ..classes import list_some
+from ..config.architecture import meta_architecture
 from ..formats.segmentations import describe
 from .clips import ClipMapper
 from .datasets.class_order import label_numbers, match_classes, match_classes_late
@@ -42,9 +43,9 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMap
         ValueError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
             published scripts fall back on detectron2's mapper.)
     """
-    if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+    if meta_architecture(cfg) == "VideoMaskFormer":
         return ClipMapper(cfg, is_train)
-    if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":
+    if meta_architecture(cfg) == "MaskClassifier":
         return MaskDatasetMapper(cfg, is_train)
     return DatasetMapper(cfg, is_train)
 
@@ -71,7 +72,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     match_classes(cfg)
     parts = [_load(cfg, name, is_train=True) for name in cfg.DATASETS.TRAIN]
     check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
-    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    is_video = meta_architecture(cfg) == "VideoMaskFormer"
     sampler = None
     if is_video:
         records = take_over_classes(cfg.DATASETS.TRAIN, parts)

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from ..classes import list_some
+from ..config.architecture import meta_architecture
 from ..config.keys import CLASSES_FROM_DATA
 
 # Models of detectron2 whose head for regions has classes of its own.
@@ -62,7 +63,7 @@ def class_names(cfg: CfgNode, name: str) -> list[str]:
     """
     metadata = MetadataCatalog.get(name)
     things, stuff = (metadata.get(f"{kind}_classes", None) for kind in ("thing", "stuff"))
-    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    is_video = meta_architecture(cfg) == "VideoMaskFormer"
     things_only = is_video or "instance" in cfg.INPUT.DATASET_MAPPER_NAME
     return list((things if things_only or not stuff else stuff) or [])
 
@@ -72,6 +73,6 @@ def datasets_in_use(cfg: CfgNode) -> list[str]:
 
     Of a video model's training data that is the first: the loader maps the others to its classes.
     """
-    is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+    is_video = meta_architecture(cfg) == "VideoMaskFormer"
     train = cfg.DATASETS.TRAIN[:1] if is_video else cfg.DATASETS.TRAIN
     return list(dict.fromkeys((*train, *cfg.DATASETS.TEST)))

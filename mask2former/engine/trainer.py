@@ -17,6 +17,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
+from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders
 from ..data.datasets.class_order import match_classes
@@ -234,7 +235,7 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}}, for several datasets within {dataset: ...}. Empty but in the
             first process, which also logs them and writes them.
         """
-        is_video = cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+        is_video = meta_architecture(cfg) == "VideoMaskFormer"
         folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
         names = list(cfg.DATASETS.TEST)
         match_classes(cfg, names)
@@ -280,7 +281,7 @@ class Trainer(DefaultTrainer):
         cfg = take_classes(cfg, model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[]))
         augmented = None
         if cfg.TEST.AUG.ENABLED:
-            if cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+            if meta_architecture(cfg) == "VideoMaskFormer":
                 raise NotImplementedError(
                     "TEST.AUG.ENABLED is for images; set it to False for videos"
                 )

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from ..config.architecture import meta_architecture
 from .instance.evaluator import InstanceSegEvaluator, MaskAccuracyEvaluator
 from .panoptic.evaluator import PanopticEvaluator
 from .semantic.evaluator import SemSegEvaluator
@@ -52,7 +53,7 @@ def build_evaluator(
             "MODEL.MASK_FORMER.TEST"
         )
     evaluators = [make(cfg, dataset_name, output_folder) for make in chosen]
-    if cfg.MODEL.META_ARCHITECTURE == "MaskClassifier":  # its masks are given, with their classes
+    if meta_architecture(cfg) == "MaskClassifier":  # its masks are given, with their classes
         evaluators.insert(0, MaskAccuracyEvaluator(dataset_name))
     return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
 

@@ -14,6 +14,7 @@ from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.class_entry import read_classes
 from ..checkpoints.published import get_checkpoint_file, get_config
 from ..classes import Classes, metadata_of
+from ..config.architecture import meta_architecture
 from ..config.keys import CLASSES_FROM_DATA
 from ..formats.images import read_image, to_array
 from ..modeling.build import build_model
@@ -109,7 +110,7 @@ class Predictor:
             ValueError: a file is no image, an array has another shape or type, or the model is one
                 for video: see ``predict_clip``.
         """
-        if self.cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer":
+        if meta_architecture(self.cfg) == "VideoMaskFormer":
             raise ValueError("this model is one for video: give the frames to predict_clip")
         if isinstance(images, ImageLike):
             return self.model([self._prepare(images)])[0]

@@ -9,6 +9,7 @@ import torch
 from detectron2.config import CfgNode
 
 from ..checkpoints.published import get_config
+from ..config.architecture import meta_architecture
 from ..formats.mask_files import LabelMasks, MaskFile, find_mask_file
 from ..modeling.mask_classifier import MaskClassifier, SamBackbone, SamPrompts, SamSegmenter
 from .image import ImageLike, Predictor
@@ -158,7 +159,7 @@ def _true_masks(file: str, truth: Mapping[str, Any]) -> Any:
 
 def _check_names_masks(cfg: CfgNode) -> None:
     """Raise a ValueError where a config is that of a model that names no given masks."""
-    if cfg.MODEL.META_ARCHITECTURE != "MaskClassifier":
+    if meta_architecture(cfg) != "MaskClassifier":
         raise ValueError(
             "masks can be named by a model whose MODEL.META_ARCHITECTURE is MaskClassifier, such "
             "as configs/shapes/mask-classification/maskformer2_lite0.yaml; the config has "

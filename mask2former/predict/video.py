@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from ..modeling.meta_arch.video import VideoMaskFormer
 from ..modeling.tracking.clip_tracks import track_windows
 from ..modeling.tracking.frame_tracker import FrameTracker
 from ..modeling.tracking.linking import Track, mask_iou
@@ -58,7 +59,8 @@ class VideoPredictor(Predictor):
                 video keeps the one of the best score; in 0..1. As published, 1 keeps all.
 
         Raises:
-            ValueError: windows that share no frame or are all overlap; else as `Predictor`.
+            ValueError: windows that share no frame or are all overlap, or a model for video with
+                an `inference_video` of its own; else as `Predictor`.
         """
         super().__init__(cfg, weights, device, array_format)
         test = self.cfg.MODEL.MASK_FORMER.TEST
@@ -69,7 +71,9 @@ class VideoPredictor(Predictor):
         self.windows = Windows(window, overlap)
         self.score_threshold = score_threshold
         self.max_overlap = max_overlap
-        self.is_video_model = self.cfg.MODEL.META_ARCHITECTURE == "VideoMaskFormer"
+        self.is_video_model = isinstance(self.model, VideoMaskFormer)
+        if self.is_video_model:
+            self.model.check_for_windows()
 
     def __call__(self, frames: Iterable[ImageLike]) -> Iterator[dict[str, Any]]:
         """Predict the frames of one video.

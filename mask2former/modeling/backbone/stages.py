@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..overrides import replaceable
+
 STAGE_NAMES = ("res2", "res3", "res4", "res5")
 
 
 class FreezableBackbone(Backbone):
     """A backbone whose frozen modules, those without a trained parameter, stay as in evaluation."""
 
+    @replaceable
     def train(self, mode: bool = True) -> Self:
         """Set training mode, in which frozen modules drop no paths; return the backbone."""
         super().train(mode)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torchvision.models.swin_transformer import PatchMerging
 
 from ...layers import SwinBlock
+from ..overrides import is_replaced, refuse_overrides
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
 
 
@@ -96,6 +97,9 @@ class D2SwinTransformer(StagedBackbone):
             self.layers.append(stage)
         for i, dim in enumerate(self.dims):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
+        if not is_replaced(self, "train"):  # published: called there
+            instead = "Pass freeze_at, or freeze parts at the end of __init__."
+            refuse_overrides(self, ["_freeze_stages"], instead)
         if freeze_at:
             for module in (self.patch_embed, *self.layers[: freeze_at - 1]):
                 module.requires_grad_(False)

@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data.detection_utils import read_image
 from detectron2.modeling import DatasetMapperTTA
-from fvcore.transforms import HFlipTransform
+from fvcore.transforms import HFlipTransform, TransformList
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -86,7 +86,7 @@ class SemanticSegmentorWithTTA(nn.Module):
             one dict an image, with `sem_seg` (K, height, width), mean scores.
         """
         with torch.no_grad(), _semantic_output_only(self.model):
-            return [self._segment(self._with_image(x)) for x in batched_inputs]
+            return [self._inference_one_image(self._with_image(x)) for x in batched_inputs]
 
     def _with_image(self, x: dict) -> dict:
         if "image" in x:
@@ -97,12 +97,14 @@ class SemanticSegmentorWithTTA(nn.Module):
         height, width = image.shape[1:]
         return {"height": height, "width": width, **x, "image": image}
 
-    def _segment(self, x: dict) -> dict[str, Tensor]:
+    def _get_augmented_inputs(self, x: dict) -> tuple[list[dict], list[TransformList]]:
+        """Return the copies of an input, and what was done to each."""
         copies = self.tta_mapper(x)
-        flipped = [
-            any(isinstance(t, HFlipTransform) for t in copy.pop("transforms").transforms)
-            for copy in copies
-        ]
+        return copies, [copy.pop("transforms") for copy in copies]
+
+    def _inference_one_image(self, x: dict) -> dict[str, Tensor]:
+        copies, changes = self._get_augmented_inputs(x)
+        flipped = [any(isinstance(t, HFlipTransform) for t in c.transforms) for c in changes]
         total: Tensor | None = None
         for start in range(0, len(copies), self.batch_size):
             part = slice(start, start + self.batch_size)

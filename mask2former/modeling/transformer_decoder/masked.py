@@ -21,8 +21,17 @@ from ...layers import (
     xavier_matrices_,
 )
 from ...ops.linear import linear
+from ..overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import NUM_LEVELS, c2_xavier_conv
 from .standard import TRANSFORMER_DECODER_REGISTRY, decoder_args
+
+# Methods of the published class, and of one with its conventions, that subclasses may override.
+_PUBLISHED_METHODS = ("forward_prediction_heads", "_set_aux_loss")
+_INSTEAD = (
+    "Override forward, or inherit from the class of this name in mask2former.modeling."
+    "transformer_decoder.mask2former_transformer_decoder or, of clips, mask2former_video.modeling."
+    "transformer_decoder.video_mask2former_transformer_decoder, which call them."
+)
 
 
 @TRANSFORMER_DECODER_REGISTRY.register()
@@ -62,6 +71,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         enforce_input_project: bool,
     ):
         super().__init__()
+        if not is_replaced(self, "forward"):
+            refuse_overrides(self, _PUBLISHED_METHODS, _INSTEAD)
         if not mask_classification:
             raise ValueError(f"{type(self).__name__} only supports mask classification.")
         self.num_layers = dec_layers
@@ -109,6 +120,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         """Return the frames of a clip in a batch of so many maps: an image is a clip of one."""
         return 1
 
+    @replaceable
     def forward(
         self,
         x: Sequence[Tensor],
@@ -137,6 +149,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         Raises:
             ValueError: there are not exactly three maps.
         """
+        refuse_overrides(self, _PUBLISHED_METHODS, _INSTEAD)
         frames = self.frames_of(len(mask_features))
         features = mask_features.unflatten(0, (-1, frames))
         sizes = [tuple(m.shape[-2:]) for m in x]

@@ -9,6 +9,7 @@ from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
+from ..overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import c2_xavier_conv
 
 TRANSFORMER_DECODER_REGISTRY = Registry("TRANSFORMER_MODULE")
@@ -80,6 +81,8 @@ class StandardTransformerDecoder(nn.Module):
         enforce_input_project: bool,
     ):
         super().__init__()
+        if not is_replaced(self, "forward"):
+            refuse_overrides(self, ["_set_aux_loss"], "Override forward.")
         self.num_queries = num_queries
         self.mask_classification = mask_classification
         self.deep_supervision = deep_supervision
@@ -111,6 +114,7 @@ class StandardTransformerDecoder(nn.Module):
             "deep_supervision": mask_former.DEEP_SUPERVISION,
         }
 
+    @replaceable
     def forward(
         self,
         x: Tensor,
@@ -135,6 +139,7 @@ class StandardTransformerDecoder(nn.Module):
         Raises:
             ValueError: x is not one map.
         """
+        refuse_overrides(self, ["_set_aux_loss"], "Override forward.")
         if not isinstance(x, Tensor) or x.dim() != 4:
             raise ValueError(
                 "StandardTransformerDecoder takes one map (B, C, H, W), not several: set "

@@ -143,3 +143,18 @@ def test_impossible_networks_are_refused(options, message):
 def test_images_without_a_batch_axis_are_refused():
     with pytest.raises(ValueError, match=r"\(B, C, H, W\), got \(3, 64, 64\)"):
         tiny_swin()(torch.zeros(3, 64, 64))
+
+
+def test_a_published_method_that_is_not_called_is_refused():
+    class Frozen(D2SwinTransformer):
+        def _freeze_stages(self):
+            self.patch_embed.requires_grad_(False)
+
+    class Calls(Frozen):
+        def train(self, mode=True):
+            self._freeze_stages()
+            return super().train(mode)
+
+    with pytest.raises(TypeError, match="Frozen overrides _freeze_stages, .* Pass freeze_at"):
+        Frozen(**TINY)
+    assert not any(p.requires_grad for p in Calls(**TINY).train().patch_embed.parameters())

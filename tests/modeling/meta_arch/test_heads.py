@@ -115,3 +115,30 @@ def test_heads_of_others_may_not_know_our_keyword():
 
     assert not takes_aux_outputs(Other())
     assert takes_aux_outputs(Ours()) and takes_aux_outputs(TakesAll())
+
+
+def test_layers_of_a_subclass_are_called():
+    """With the published signature, which lacks our keyword."""
+
+    class Own(MaskFormerHead):
+        def layers(self, features, mask=None):
+            return {"own": super().layers(features, mask)}
+
+    head = make_head()
+    head.__class__ = Own
+    for wanted in (True, False):
+        assert head({}, "a mask", aux_outputs=wanted)["own"]["mask"] == "a mask"
+
+
+@pytest.mark.parametrize("outputs", [torch.zeros(1), (1, 2)])
+def test_pixel_decoders_return_three_values(outputs):
+    decoder = PixelDecoder()
+    decoder.forward_features = lambda features: outputs
+    with pytest.raises(ValueError, match="PixelDecoder.forward_features: expected mask features"):
+        make_head(pixel_decoder=decoder)({})
+
+
+def test_lists_of_three_values_are_welcome():
+    decoder = PixelDecoder()
+    decoder.forward_features = lambda features: ["fine", None, ["maps"]]
+    assert make_head(pixel_decoder=decoder)({})["mask_features"] == "fine"

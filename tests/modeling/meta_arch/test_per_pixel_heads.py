@@ -149,3 +149,28 @@ def test_plus_needs_one_query_for_each_class():
     cfg = config("PerPixelBaselinePlusHead", {"MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": CLASSES + 1})
     with pytest.raises(ValueError, match="NUM_OBJECT_QUERIES to .*NUM_CLASSES, which is 3; got 4"):
         build_model(cfg)
+
+
+@pytest.mark.parametrize("head", ["PerPixelBaselineHead", "PerPixelBaselinePlusHead"])
+def test_layers_and_losses_of_a_subclass_are_called(head, monkeypatch):
+    model = build_model(config(head, {}))
+    base = type(model.sem_seg_head)
+    plus = head == "PerPixelBaselinePlusHead"
+
+    class Own(base):
+        def layers(self, features):
+            found = super().layers(features)
+            return (found[0] * 0, found[1]) if plus else found * 0
+
+        def losses(self, predictions, targets):
+            return {"mine": predictions.abs().sum(), **super().losses(predictions, targets)}
+
+    model.sem_seg_head.__class__ = Own
+    image = {"image": torch.rand(3, 32, 64), "sem_seg": torch.randint(CLASSES, (32, 64))}
+    losses = model.train()([image])
+    layers = ["", "_0", "_1"] if plus else [""]
+    assert set(losses) == {f"{name}{s}" for name in ("mine", "loss_sem_seg") for s in layers}
+    assert losses["mine"] == 0
+    assert losses["loss_sem_seg"].item() == pytest.approx(math.log(CLASSES))
+    assert not plus or losses["mine_0"] > 0
+    assert not model.eval()([image])[0]["sem_seg"].any()

@@ -128,3 +128,19 @@ def test_scores_of_16_bits_are_added_up_in_32(cfg):
     )
     assert result["sem_seg"].dtype == torch.float32
     torch.testing.assert_close(result["sem_seg"], expected["sem_seg"], rtol=1e-3, atol=0)
+
+
+def test_a_subclass_may_replace_the_steps(cfg):
+    class OneCopy(SemanticSegmentorWithTTA):
+        def _get_augmented_inputs(self, x):
+            copies, changes = super()._get_augmented_inputs(x)
+            return copies[:1], changes[:1]
+
+    class Ones(SemanticSegmentorWithTTA):
+        def _inference_one_image(self, x):
+            return {"sem_seg": torch.ones(1)}
+
+    model = Echo()
+    OneCopy(cfg, model)([{"image": ramp()}])
+    assert len(model.calls) == 1
+    assert Ones(cfg, model)([{"image": ramp()}])[0]["sem_seg"] == 1

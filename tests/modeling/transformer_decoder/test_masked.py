@@ -140,3 +140,34 @@ def test_every_parameter_learns():
     loss = sum(p["pred_logits"].sum() + p["pred_masks"].square().sum() for p in out["aux_outputs"])
     (loss + out["pred_logits"].sum() + out["pred_masks"].square().sum()).backward()
     assert [n for n, p in decoder.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["forward_prediction_heads", "_set_aux_loss"])
+def test_published_methods_that_are_not_called_are_refused(name):
+    own = type("Own", (MultiScaleMaskedTransformerDecoder,), {name: lambda self, *args: None})
+    clip = type("Clip", (VideoMultiScaleMaskedTransformerDecoder,), {name: own.__dict__[name]})
+    for cls, more in ((own, {}), (clip, {"num_frames": 2})):
+        with pytest.raises(TypeError, match=f"{cls.__name__} overrides {name}.*inherit from"):
+            make_decoder(cls, **more)
+
+
+def test_who_has_a_forward_of_its_own_may_call_what_it_likes():
+    class Own(MultiScaleMaskedTransformerDecoder):
+        def forward(self, x, mask_features, mask=None):
+            return self.forward_prediction_heads(mask_features)
+
+        def forward_prediction_heads(self, mask_features):
+            return mask_features.sum()
+
+    class Passes(Own):
+        def forward(self, x, mask_features, mask=None):
+            return super(Own, self).forward(x, mask_features)
+
+    maps, features = make_input()
+    assert make_decoder(Own)(maps, features) == features.sum()
+    with pytest.raises(TypeError, match="Passes overrides forward_prediction_heads"):
+        make_decoder(Passes)(maps, features)
+    patched = make_decoder()
+    patched.forward_prediction_heads = lambda *args: None
+    with pytest.raises(TypeError, match="overrides forward_prediction_heads"):
+        patched(maps, features)

@@ -10,7 +10,7 @@ from mask2former.config import add_maskformer2_config
 from mask2former.modeling import MaskFormerHead, StandardTransformerDecoder
 
 
-def decoder(**options) -> StandardTransformerDecoder:
+def decoder(cls=StandardTransformerDecoder, **options) -> StandardTransformerDecoder:
     torch.manual_seed(0)
     defaults = {
         "num_classes": 3,
@@ -26,7 +26,7 @@ def decoder(**options) -> StandardTransformerDecoder:
         "mask_dim": 4,
         "enforce_input_project": False,
     }
-    return StandardTransformerDecoder(6, **{**defaults, **options}).eval()
+    return cls(6, **{**defaults, **options}).eval()
 
 
 def inputs():
@@ -152,3 +152,21 @@ def test_maps_that_do_not_fit_are_refused_with_a_way_out():
         head(backbone_features())
     with pytest.raises(ValueError, match="TRANSFORMER_IN_FEATURE is 'res9'.*res2"):
         MaskFormerHead(config("res9"), SHAPES)
+
+
+def test_a_published_method_that_is_not_called_is_refused():
+    class Own(StandardTransformerDecoder):
+        def _set_aux_loss(self, *args):
+            return []
+
+    class Calls(Own):
+        def forward(self, x, mask_features, mask=None):
+            return self._set_aux_loss()
+
+    with pytest.raises(TypeError, match="Own overrides _set_aux_loss, .* Override forward"):
+        decoder(Own)
+    assert decoder(Calls)(*inputs()) == []
+    patched = decoder()
+    patched._set_aux_loss = list
+    with pytest.raises(TypeError, match="overrides _set_aux_loss"):
+        patched(*inputs())
