@@ -22,7 +22,9 @@ from mask2former.modeling import TRANSFORMER_DECODER_REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PARTS_OF_MODELS, METHODS = TEXT.split("## Methods to override")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(PARTS_OF_MODELS)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 *PARTS, USE, TRAIN_SCRIPT = PYTHON
 (YAML,) = (code for language, code in BLOCKS if language == "yaml")
@@ -52,6 +54,7 @@ def folder(tmp_path_factory) -> Iterator[Path]:
     """A folder outside of the package, as the page describes it."""
     path = tmp_path_factory.mktemp("project")
     (path / "my_parts.py").write_text("\n".join(PARTS))
+    (path / "my_models.py").write_text("\n".join(code for _, code in BLOCK.findall(METHODS)))
     (path / "train_mine.py").write_text(TRAIN_SCRIPT)
     (path / "my.yaml").write_text(YAML)
     (path / "configs").symlink_to(ROOT / "configs")
@@ -63,6 +66,11 @@ def folder(tmp_path_factory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def my_parts(folder: Path) -> ModuleType:
     return importlib.import_module("my_parts")
+
+
+@pytest.fixture(scope="module")
+def my_models(folder: Path) -> ModuleType:
+    return importlib.import_module("my_models")
 
 
 def parts_of(model: nn.Module) -> list[nn.Module]:
@@ -153,3 +161,84 @@ def test_the_training_script_knows_the_parts(folder, my_parts, monkeypatch: pyte
     names = runpy.run_path(str(folder / "train_mine.py"), run_name="__main__")
     assert names["my_parts"] is my_parts
     assert [(args.config_file, args.opts) for args in calls] == [("my.yaml", ["SEED", "1"])]
+
+
+def build(folder: Path, name: str) -> nn.Module:
+    """A model of the page by its name, whose parts are the published ones."""
+    names = PUBLISHED | {"MODEL.META_ARCHITECTURE": name}
+    if "Video" in name:
+        decoder = "VideoMultiScaleMaskedTransformerDecoder"
+        names["MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME"] = decoder
+    torch.manual_seed(0)
+    options = [*TINY, *(word for pair in names.items() for word in pair)]
+    return build_model(load_config(folder / "my.yaml", options))
+
+
+@torch.no_grad()
+def test_targets_and_outputs_of_a_subclass(folder: Path, my_models: ModuleType):
+    model, base = build(folder, "OwnFormer"), build(folder, "MaskFormer")
+    small = Instances((40, 70))
+    small.gt_classes = torch.tensor([1])
+    small.gt_masks = torch.zeros(1, 40, 70, dtype=torch.bool)
+    small.gt_masks[0, :3, :3] = True
+    x = one_target()
+    both = Instances.cat([x["instances"], small])
+    images = model.preprocess([x["image"]])
+    assert [len(m.prepare_targets([both], images)[0]["labels"]) for m in (model, base)] == [1, 2]
+    torch.manual_seed(0)
+    losses = model([x | {"instances": both}])
+    torch.manual_seed(0)
+    assert losses == base([x])  # the same, without the small one
+
+    (result,) = model.eval()([x])
+    (expected,) = base.eval()([x])
+    torch.testing.assert_close(result["sem_seg"].sum(0), torch.ones(40, 70))
+    ids, segments = result["panoptic_seg"]
+    assert [segment.pop("area") for segment in segments] == [
+        int((ids == segment["id"]).sum()) for segment in segments
+    ]
+    assert segments == expected["panoptic_seg"][1]
+    scores = expected["instances"].scores
+    kept = (scores > 0.01).sum()
+    assert len(result["instances"]) == kept
+
+
+@torch.no_grad()
+def test_clips_of_a_subclass(folder: Path, my_models: ModuleType):
+    model = build(folder, "OwnVideoFormer").eval()
+    frames = [one_target()["image"]] * 2
+    result = model([{"image": frames}])
+    assert result["areas"] == [int(masks.sum()) for masks in result["pred_masks"]]
+    assert len(result["areas"]) == 10
+
+
+def test_losses_and_matching_of_a_subclass(folder: Path, my_models: ModuleType):
+    model = build(folder, "OwnLossFormer")
+    torch.manual_seed(0)  # paths of the backbone are dropped
+    losses = model([one_target()])
+    kinds = ("ce", "mask", "dice", "unmatched")
+    assert set(losses) == {f"loss_{kind}{suffix}" for kind in kinds for suffix in ("", "_0")}
+    assert isinstance(model.criterion.matcher, my_models.OwnMatcher)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        logits = model.predict(model.preprocess([one_target()["image"]]).tensor)["pred_logits"]
+    log_probs = logits[0].log_softmax(-1)
+    by_hand = -log_probs[1:, -1].mean()  # the first query is matched
+    torch.testing.assert_close(losses["loss_unmatched"].detach(), 0.5 * by_hand)
+    no_object = model.criterion.eos_coef
+    total = -log_probs[0, 2] - no_object * log_probs[1:, -1].sum()
+    smooth = 0.9 * total / (1 + no_object * 4) - 0.1 * log_probs.mean()
+    weight = model.criterion.weight_dict["loss_ce"]
+    torch.testing.assert_close(losses["loss_ce"].detach(), weight * smooth)
+    sum(losses.values()).backward()
+
+
+@torch.no_grad()
+def test_hooks_see_attention_weights(folder: Path, my_models: ModuleType):
+    model = build(folder, "MaskFormer").eval()
+    expected = model([{"image": one_target()["image"]}])[0]["sem_seg"]
+    weights = my_models.watch_attention(model)
+    torch.testing.assert_close(model([{"image": one_target()["image"]}])[0]["sem_seg"], expected)
+    (of_layer,) = weights
+    assert of_layer.shape == (1, 5, 2 * 3)  # 64x96 pixels at stride 32
+    torch.testing.assert_close(of_layer.sum(-1), torch.ones(1, 5))

@@ -48,9 +48,7 @@ def make(model: nn.Module, monkeypatch, **settings) -> VideoPredictor:
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = H, 200
     cfg.MODEL.META_ARCHITECTURE = "PresetModel"
     monkeypatch.setattr(PresetModel, "model", model)
-    predictor = VideoPredictor(cfg, "", **settings)
-    predictor.is_video_model = isinstance(model, VideoMaskFormer)
-    return predictor
+    return VideoPredictor(cfg, "", **settings)
 
 
 def test_one_result_a_frame_in_the_form_of_instances(monkeypatch):
@@ -175,3 +173,13 @@ def test_frames_that_do_not_fit(monkeypatch, kind):
         predictor([])
     with pytest.raises(ValueError, match=r"frame 2 is 40x56 \(width x height\), those before are"):
         list(predictor([frame(0), frame(1), frame(2).transpose(1, 0, 2)]))
+
+
+def test_subclasses_of_the_video_model_are_for_video_too(monkeypatch):
+    model = tiny_video_model()
+    model.__class__ = type("Own", (VideoMaskFormer,), {})
+    assert make(model, monkeypatch).is_video_model
+    assert not make(tiny_model(), monkeypatch).is_video_model
+    model.inference_video = lambda *args: {}
+    with pytest.raises(ValueError, match="Own has an inference_video of its own.*predict_clip"):
+        make(model, monkeypatch)
