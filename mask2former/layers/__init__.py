@@ -4,7 +4,7 @@ from .attention import MultiheadAttention
 from .deformable import DeformableAttention, DeformableEncoder, DeformableEncoderLayer
 from .feature_pyramid import SimpleFeaturePyramid
 from .linear import MLP, LinearSequential, linear_of, xavier_matrices_
-from .position import SinePositionEncoding
+from .position import PositionEmbeddingSine, PositionEmbeddingSine3D, SinePositionEncoding
 from .transformer import (
     CrossAttentionLayer,
     FFNLayer,
@@ -23,6 +23,8 @@ __all__ = [
     "FFNLayer",
     "LinearSequential",
     "MultiheadAttention",
+    "PositionEmbeddingSine",
+    "PositionEmbeddingSine3D",
     "SelfAttentionLayer",
     "SimpleFeaturePyramid",
     "SinePositionEncoding",

@@ -73,7 +73,7 @@ class DeformableAttention(nn.Module):
 
         Args:
             query: (B, Q, C).
-            position: (Q, C), added to the queries.
+            position: (Q, C) or (B or 1, Q, C), added to the queries.
             reference: (Q, 2), (x, y) of each query in 0..1, the same on every level.
             value: (B, S, C), the levels' pixels one level after the other.
             sizes: (H, W) of every level.

@@ -63,6 +63,28 @@ def output_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
     )
 
 
+class TopDown:
+    """The convolutions of a pyramid in the order that they are used in, coarse to fine, as a list.
+
+    They are the modules `{prefix}_{i}` of a decoder with `num_fpn_levels`, looked up anew each time
+    as somebody may exchange one; None where there is none. A subclass may set a list of its own.
+    """
+
+    def __init__(self, prefix: str):
+        self.prefix = prefix
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, decoder: nn.Module | None, owner: type | None = None):
+        if decoder is None:
+            return self
+        if self.name in decoder._modules:  # a ModuleList, which comes after class attributes
+            return decoder._modules[self.name]
+        levels = range(decoder.num_fpn_levels, 0, -1)
+        return [getattr(decoder, f"{self.prefix}_{i}", None) for i in levels]
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
 class BasePixelDecoder(nn.Module):
     """A feature pyramid over all input features, up to the finest.
@@ -75,7 +97,14 @@ class BasePixelDecoder(nn.Module):
         conv_dim: width of the pyramid.
         mask_dim: channels of the mask features.
         norm: norm of the convolutions, a name that `detectron2.layers.get_norm` takes.
+
+    Attributes:
+        in_features: names of all features, fine to coarse.
+        lateral_convs, output_convs: of these, coarse to fine; the first lateral one is None.
     """
+
+    maskformer_num_feature_levels = NUM_LEVELS
+    lateral_convs, output_convs = TopDown("adapter"), TopDown("layer")
 
     @configurable
     def __init__(
@@ -84,6 +113,8 @@ class BasePixelDecoder(nn.Module):
         super().__init__()
         shapes = sort_by_stride(input_shape)
         self.in_features = [name for name, _ in shapes]  # fine to coarse, like layer_1 and on
+        self.num_fpn_levels = len(shapes)
+        self.mask_dim = mask_dim
         for i, (_, shape) in enumerate(shapes[:-1], 1):
             self.add_module(f"adapter_{i}", adapter_conv(shape.channels, conv_dim, norm))
             self.add_module(f"layer_{i}", output_conv(conv_dim, conv_dim, norm))
@@ -108,14 +139,17 @@ class BasePixelDecoder(nn.Module):
             mask features (B, mask_dim, H, W) of the finest size; the encoder map of the coarsest
             size, or None; the three coarsest maps (B, conv_dim, ...), coarse to fine.
         """
-        top = len(self.in_features)
-        x, encoder_map = self._encode(features[self.in_features[-1]])
-        maps = [getattr(self, f"layer_{top}")(x)]
-        for i in range(top - 1, 0, -1):
-            lateral = getattr(self, f"adapter_{i}")(features[self.in_features[i - 1]])
-            coarser = F.interpolate(maps[-1], size=lateral.shape[-2:], mode="nearest")
-            maps.append(getattr(self, f"layer_{i}")(lateral + coarser))
-        return self.mask_features(maps[-1]), encoder_map, maps[:NUM_LEVELS]
+        maps: list[Tensor] = []
+        encoder_map = None
+        coarse_to_fine = zip(reversed(self.in_features), self.lateral_convs, self.output_convs)
+        for name, lateral, output in coarse_to_fine:
+            if lateral is None:
+                x, encoder_map = self._encode(features[name])
+            else:
+                x = lateral(features[name])
+                x = x + F.interpolate(maps[-1], size=x.shape[-2:], mode="nearest")
+            maps.append(output(x))
+        return self.mask_features(maps[-1]), encoder_map, maps[: self.maskformer_num_feature_levels]
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

@@ -13,9 +13,15 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...layers import DeformableAttention, DeformableEncoder, SinePositionEncoding, xavier_matrices_
+from ...layers import (
+    DeformableAttention,
+    DeformableEncoder,
+    PositionEmbeddingSine,
+    xavier_matrices_,
+)
 from .fpn import (
     NUM_LEVELS,
+    TopDown,
     adapter_conv,
     c2_xavier_conv,
     output_conv,
@@ -23,22 +29,49 @@ from .fpn import (
     sort_by_stride,
 )
 
-_FFN_DIM = 1024  # the published encoder does not read DIM_FEEDFORWARD
 
+class MSDeformAttnTransformerEncoderOnly(nn.Module):
+    """Deformable encoder over several maps, with an embedding of each level.
 
-class _LevelEncoder(nn.Module):
-    """Deformable encoder over several maps, with an embedding of each level."""
+    Args:
+        d_model: channels.
+        nhead: attention heads.
+        num_encoder_layers: layers.
+        dim_feedforward: hidden width of the feed-forward networks.
+        dropout: dropout of the layers.
+        activation: "relu", the only one there is.
+        num_feature_levels: maps.
+        enc_n_points: locations that a head looks at on each level.
 
-    def __init__(self, dim: int, num_levels: int, num_layers: int, num_heads: int, dropout: float):
+    Raises:
+        ValueError: another activation.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 256,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        dim_feedforward: int = 1024,
+        dropout: float = 0.1,
+        activation: str = "relu",
+        num_feature_levels: int = 4,
+        enc_n_points: int = 4,
+    ):
         super().__init__()
-        self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
+        if activation != "relu":
+            raise ValueError(f'{type(self).__name__}: activation must be "relu", got {activation}.')
+        self.d_model = d_model
+        self.nhead = nhead
+        self.level_embed = nn.Parameter(torch.empty(num_feature_levels, d_model))
         self.encoder = DeformableEncoder(
-            num_layers,
-            dim=dim,
-            ffn_dim=_FFN_DIM,
+            num_encoder_layers,
+            dim=d_model,
+            ffn_dim=dim_feedforward,
             dropout=dropout,
-            num_levels=num_levels,
-            num_heads=num_heads,
+            num_levels=num_feature_levels,
+            num_heads=nhead,
+            num_points=enc_n_points,
         )
         self._reset_parameters()
 
@@ -49,15 +82,37 @@ class _LevelEncoder(nn.Module):
                 module.reset_parameters()
         nn.init.normal_(self.level_embed)
 
-    def forward(self, maps: Sequence[Tensor], positions: Sequence[Tensor]) -> list[Tensor]:
-        """Encode maps (B, C, H, W), given their positions (H*W, C), to maps of the same shapes."""
-        sizes = [tuple(m.shape[-2:]) for m in maps]
-        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
-        position = torch.cat([p + e for p, e in zip(positions, self.level_embed)])
-        tokens = self.encoder(tokens, position, sizes)
-        levels = tokens.split([h * w for h, w in sizes], 1)
-        # These strides mark channels as last, so that PyTorch copies nothing.
-        return [x.unflatten(1, s).permute(0, 3, 1, 2) for x, s in zip(levels, sizes)]
+    def forward(
+        self, srcs: Sequence[Tensor], pos_embeds: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode maps.
+
+        Args:
+            srcs: (B, C, H, W) for each level.
+            pos_embeds: their positions, (B, C, H, W).
+
+        Returns:
+            the encoded pixels (B, S, C), one level after the other, (H, W) of the levels (L, 2) and
+            the index (L,) of their first pixels, int64.
+        """
+        sizes = torch.tensor([m.shape[-2:] for m in srcs])
+        starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
+        tokens = torch.cat([_as_tokens(m) for m in srcs], 1)
+        # Positions that are the same for all images are summed up once.
+        shared = all(p.stride(0) == 0 for p in pos_embeds)
+        position = torch.cat(
+            [_as_tokens(p[:1] if shared else p) + e for p, e in zip(pos_embeds, self.level_embed)],
+            1,
+        )
+        tokens = self.encoder(tokens, position, [tuple(m.shape[-2:]) for m in srcs])
+        # A GPU is not waited for.
+        sizes, starts = (t.to(tokens.device, non_blocking=True) for t in (sizes, starts))
+        return tokens, sizes, starts
+
+
+def _as_tokens(x: Tensor) -> Tensor:
+    """Return pixels (B, H*W, C) of maps (B, C, H, W)."""
+    return x.flatten(2).transpose(1, 2)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -71,6 +126,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         input_shape: shapes of the backbone's features, by name.
         transformer_dropout: dropout of the encoder.
         transformer_nheads: attention heads of the encoder.
+        transformer_dim_feedforward: hidden width of the encoder's feed-forward networks.
         transformer_enc_layers: encoder layers.
         conv_dim: width of the encoder and the FPN.
         mask_dim: channels of the mask features.
@@ -78,7 +134,18 @@ class MSDeformAttnPixelDecoder(nn.Module):
         transformer_in_features: features that the encoder sees; the rest join in the FPN.
         common_stride: stride of the mask features.
         autocast_in_eval: let autocast reach the decoder in eval; sampling locations stay float32.
+
+    Attributes:
+        in_features, feature_strides, feature_channels: of all features, fine to coarse.
+        transformer_in_features, transformer_in_channels, transformer_feature_strides: of those
+            that the encoder sees, fine to coarse; `input_proj` holds the projections of these in
+            the other order, coarse to fine.
+        num_fpn_levels: features, the finest ones, that join in the FPN.
+        lateral_convs, output_convs: of these, coarse to fine.
     """
+
+    maskformer_num_feature_levels = NUM_LEVELS
+    lateral_convs, output_convs = TopDown("adapter"), TopDown("layer")
 
     @configurable
     def __init__(
@@ -93,6 +160,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         norm: str,
         transformer_in_features: list[str],
         common_stride: int,
+        transformer_dim_feedforward: int = 1024,
         autocast_in_eval: bool = False,
     ):
         super().__init__()
@@ -100,21 +168,32 @@ class MSDeformAttnPixelDecoder(nn.Module):
         _check_features(input_shape, transformer_in_features)
         shapes = sort_by_stride(input_shape)
         self.in_features = [name for name, _ in shapes]
-        encoded = [(n, s) for n, s in shapes if n in transformer_in_features][::-1]
-        self.transformer_in_features = [name for name, _ in encoded]  # coarse to fine
-        self.input_proj = nn.ModuleList(_input_projection(s.channels, conv_dim) for _, s in encoded)
-        self.transformer = _LevelEncoder(
-            conv_dim, len(encoded), transformer_enc_layers, transformer_nheads, transformer_dropout
+        self.feature_strides = [s.stride for _, s in shapes]
+        self.feature_channels = [s.channels for _, s in shapes]
+        encoded = [(name, s) for name, s in shapes if name in transformer_in_features]
+        self.transformer_in_features = [name for name, _ in encoded]
+        self.transformer_feature_strides = [s.stride for _, s in encoded]
+        self.transformer_in_channels = [s.channels for _, s in encoded]
+        self.transformer_num_feature_levels = len(encoded)
+        self.input_proj = nn.ModuleList(
+            _input_projection(n, conv_dim) for n in reversed(self.transformer_in_channels)
         )
-        self.position = SinePositionEncoding(conv_dim // 2)
+        self.transformer = MSDeformAttnTransformerEncoderOnly(
+            d_model=conv_dim,
+            nhead=transformer_nheads,
+            num_encoder_layers=transformer_enc_layers,
+            dim_feedforward=transformer_dim_feedforward,
+            dropout=transformer_dropout,
+            num_feature_levels=self.transformer_num_feature_levels,
+        )
+        self.pe_layer = PositionEmbeddingSine(conv_dim // 2, normalize=True)
+        self.mask_dim = mask_dim
         self.mask_features = c2_xavier_conv(conv_dim, mask_dim, kernel_size=1)
-        finest = min(s.stride for _, s in encoded)
-        fpn_levels = max(int(math.log2(finest) - math.log2(common_stride)), 0)
-        self.fpn_features = self.in_features[:fpn_levels]  # fine to coarse
-        for i, name in enumerate(self.fpn_features, 1):
-            self.add_module(
-                f"adapter_{i}", adapter_conv(input_shape[name].channels, conv_dim, norm)
-            )
+        self.common_stride = common_stride
+        finest = min(self.transformer_feature_strides)
+        self.num_fpn_levels = max(int(math.log2(finest) - math.log2(common_stride)), 0)
+        for i, channels in enumerate(self.feature_channels[: self.num_fpn_levels], 1):
+            self.add_module(f"adapter_{i}", adapter_conv(channels, conv_dim, norm))
             self.add_module(f"layer_{i}", output_conv(conv_dim, conv_dim, norm))
 
     @classmethod
@@ -124,6 +203,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             **pyramid_args(cfg, input_shape),
             "transformer_dropout": cfg.MODEL.MASK_FORMER.DROPOUT,
             "transformer_nheads": cfg.MODEL.MASK_FORMER.NHEADS,
+            "transformer_dim_feedforward": 1024,  # DIM_FEEDFORWARD is not read, as published
             "transformer_enc_layers": head.TRANSFORMER_ENC_LAYERS,
             "transformer_in_features": head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
             "common_stride": head.COMMON_STRIDE,
@@ -144,20 +224,28 @@ class MSDeformAttnPixelDecoder(nn.Module):
             return self._decode({k: v.float() for k, v in features.items()})
 
     def _decode(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        inputs = [features[name] for name in self.transformer_in_features]
-        positions = [self.position(*x.shape[-2:], device=x.device) for x in inputs]
-        maps = self.transformer([p(x) for p, x in zip(self.input_proj, inputs)], positions)
-        for i, name in reversed(list(enumerate(self.fpn_features, 1))):
+        inputs = [features[name] for name in reversed(self.transformer_in_features)]
+        encoded, _, _ = self.transformer(
+            [p(x) for p, x in zip(self.input_proj, inputs)], [self.pe_layer(x) for x in inputs]
+        )
+        sizes = [x.shape[-2:] for x in inputs]
+        # These strides mark channels as last, so that PyTorch copies nothing.
+        maps = [
+            level.unflatten(1, size).permute(0, 3, 1, 2)
+            for level, size in zip(encoded.split([h * w for h, w in sizes], 1), sizes)
+        ]
+        finer = reversed(self.in_features[: self.num_fpn_levels])
+        for name, lateral, output in zip(finer, self.lateral_convs, self.output_convs):
             # Added in place, as maps of stride 4 are the largest there are.
-            x = getattr(self, f"adapter_{i}")(features[name])
+            x = lateral(features[name])
             x = x.add_(
                 F.interpolate(maps[-1], size=x.shape[-2:], mode="bilinear", align_corners=False)
             )
             if torch.is_grad_enabled() and x.device.type == "cpu":
                 # The gradient of a 3x3 convolution takes twice as long with channels last.
                 x = x.contiguous()
-            maps.append(getattr(self, f"layer_{i}")(x))
-        return self.mask_features(maps[-1]), maps[0], maps[:NUM_LEVELS]
+            maps.append(output(x))
+        return self.mask_features(maps[-1]), maps[0], maps[: self.maskformer_num_feature_levels]
 
 
 def _input_projection(in_channels: int, conv_dim: int) -> nn.Sequential:

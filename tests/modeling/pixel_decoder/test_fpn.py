@@ -110,3 +110,13 @@ def test_without_layers_the_encoder_only_projects():
     )
     x = features(3, [(8, 8), (4, 4), (2, 2), (1, 1)])
     assert_close(decoder.forward_features(x)[1], decoder.input_proj(x["res5"]))
+
+
+def test_convolutions_are_coarse_to_fine_and_may_be_exchanged():
+    decoder = BasePixelDecoder(shapes(2), conv_dim=2, mask_dim=2, norm="")
+    assert decoder.in_features == list(STRIDES)
+    assert decoder.lateral_convs == [None, decoder.adapter_3, decoder.adapter_2, decoder.adapter_1]
+    assert decoder.output_convs == [getattr(decoder, f"layer_{i}") for i in (4, 3, 2, 1)]
+    x = features(2, [(8, 8), (4, 4), (2, 2), (1, 1)])
+    decoder.output_convs = [nn.Identity()] * 3 + [lambda x: x * 0]
+    assert_close(decoder.forward_features(x)[0][0, :, 1, 1], decoder.mask_features.bias)
