@@ -193,11 +193,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         self, maps: Sequence[Tensor], frames: int
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return values and keys (B, T*H*W, C) of every level; keys carry the positions."""
-        if len(maps) != NUM_LEVELS:
-            raise ValueError(
-                f"{type(self).__name__}: expected {NUM_LEVELS} maps (strides 32, 16, 8) from the "
-                f"pixel decoder, got {len(maps)}."
-            )
+        self._check_levels(maps)
         values, keys = [], []
         for i, m in enumerate(maps):
             tokens = self.input_proj[i](m).unflatten(0, (-1, frames))  # (B, T, C, H, W)
@@ -205,6 +201,13 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             values.append(tokens + self.level_embed.weight[i])
             keys.append(values[-1] + self.position(*m.shape[-2:], frames, device=m.device))
         return values, keys
+
+    def _check_levels(self, maps: Sequence[Tensor]) -> None:
+        if len(maps) != NUM_LEVELS:
+            raise ValueError(
+                f"{type(self).__name__}: expected {NUM_LEVELS} maps (strides 32, 16, 8) from the "
+                f"pixel decoder, got {len(maps)}."
+            )
 
     def _mask_logits(self, normed: Tensor, features: Tensor) -> Tensor:
         """Multiply mask embeddings with features (B, T, C, h, w): (B, T, Q, h, w)."""

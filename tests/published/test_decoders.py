@@ -1,0 +1,303 @@
+"""The masked decoders to inherit from: the numbers of ours, and subclasses as others write them."""
+
+import pytest
+import torch
+from detectron2.config import configurable
+from torch import nn
+from torch.nn import functional as F
+
+from mask2former.config import get_config
+from mask2former.layers import MLP, PositionEmbeddingSine
+from mask2former.modeling import TRANSFORMER_DECODER_REGISTRY
+from mask2former.modeling.transformer_decoder import masked
+from mask2former.published.decoders import (
+    MultiScaleMaskedTransformerDecoder,
+    VideoMultiScaleMaskedTransformerDecoder,
+)
+
+C, Q, K, M, T = 16, 5, 3, 2, 2
+ARGS = {
+    "num_classes": K,
+    "hidden_dim": C,
+    "num_queries": Q,
+    "nheads": M,
+    "dim_feedforward": 32,
+    "dec_layers": 4,
+    "pre_norm": False,
+    "mask_dim": 8,
+    "enforce_input_project": False,
+}
+VIDEO = {**ARGS, "num_frames": T}
+PAIRS = [
+    (MultiScaleMaskedTransformerDecoder, masked.MultiScaleMaskedTransformerDecoder, ARGS),
+    (
+        VideoMultiScaleMaskedTransformerDecoder,
+        masked.VideoMultiScaleMaskedTransformerDecoder,
+        VIDEO,
+    ),
+]
+each_kind = pytest.mark.parametrize(("published", "ours", "args"), PAIRS, ids=["image", "video"])
+
+
+def make_input(batch=4, channels=C):
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(batch, channels, h, h + 1, generator=generator) for h in (2, 3, 5)]
+    return maps, torch.randn(batch, 8, 9, 11, generator=generator)
+
+
+def flat(out: dict) -> list[torch.Tensor]:
+    layers = [out, *out["aux_outputs"]]
+    return [layer[key] for layer in layers for key in ("pred_logits", "pred_masks")]
+
+
+def make_pair(published, ours, args, channels=C, **changes):
+    torch.manual_seed(0)
+    ours = ours(channels, **(args | changes))
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    decoder = published(in_channels=channels, mask_classification=True, **(args | changes))
+    decoder.load_state_dict(ours.state_dict())
+    return decoder, ours
+
+
+@torch.no_grad()
+@each_kind
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"pre_norm": True}, {"channels": 24}, {"dec_layers": 1}])
+def test_same_numbers_as_ours(published, ours, args, training, changes):
+    decoder, ours = make_pair(published, ours, args, **changes)
+    maps, features = make_input(channels=changes.get("channels", C))
+    expected = flat(ours.train(training)(maps, features))
+    got = flat(decoder.train(training)(maps, features))
+    assert [x.shape for x in got] == [x.shape for x in expected]
+    for a, b in zip(got, expected):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@each_kind
+def test_same_gradients_as_ours(published, ours, args):
+    decoder, ours = make_pair(published, ours, args)
+    for model in (decoder, ours):
+        sum(x.square().mean() for x in flat(model(*make_input()))).backward()
+    gradients = {name: p.grad for name, p in ours.named_parameters()}
+    for name, p in decoder.named_parameters():
+        torch.testing.assert_close(p.grad, gradients[name], rtol=1e-4, atol=1e-4)
+
+
+@each_kind
+def test_names_in_checkpoints_are_ours_in_the_same_order(published, ours, args):
+    decoder, ours = make_pair(published, ours, args)
+    assert list(decoder.state_dict()) == list(ours.state_dict())
+    assert decoder._version == ours._version == 2
+
+
+@each_kind
+def test_attributes(published, ours, args):
+    decoder = published(C, **args)
+    assert (decoder.num_feature_levels, decoder.num_layers) == (3, 4)
+    assert (decoder.num_heads, decoder.num_queries) == (M, Q)
+    assert decoder.mask_classification is True
+    assert decoder.query_feat.weight.shape == decoder.query_embed.weight.shape == (Q, C)
+    assert decoder.level_embed.weight.shape == (3, C)
+    x = torch.zeros(4, C, 3, 2) if published is PAIRS[0][0] else torch.zeros(2, 2, C, 3, 2)
+    assert decoder.pe_layer(x, None).shape == x.shape
+
+
+@torch.no_grad()
+def test_prediction_heads_by_their_published_call():
+    decoder = MultiScaleMaskedTransformerDecoder(C, **ARGS)
+    _, features = make_input()
+    logits, masks, blocked = decoder.forward_prediction_heads(
+        torch.randn(Q, 4, C), features, attn_mask_target_size=(3, 4)
+    )
+    assert (logits.shape, masks.shape) == ((4, Q, K + 1), (4, Q, 9, 11))
+    assert (blocked.shape, blocked.dtype) == ((4 * M, Q, 12), torch.bool)
+    small = F.interpolate(masks, (3, 4), mode="bilinear", align_corners=False)
+    expected = (small.sigmoid() < 0.5).flatten(2)
+    for head in range(M):  # those of an image are neighbours
+        assert torch.equal(blocked[head::M], expected)
+
+
+@torch.no_grad()
+def test_prediction_heads_of_clips():
+    decoder = VideoMultiScaleMaskedTransformerDecoder(C, **VIDEO)
+    _, features = make_input()
+    logits, masks, blocked = decoder.forward_prediction_heads(
+        torch.randn(Q, 2, C), features.view(2, T, 8, 9, 11), attn_mask_target_size=(3, 4)
+    )
+    assert (logits.shape, masks.shape) == ((2, Q, K + 1), (2, Q, T, 9, 11))
+    assert blocked.shape == (2 * M, Q, T * 12)
+
+
+class FrameDecoder(VideoMultiScaleMaskedTransformerDecoder):
+    """A decoder of frames by themselves, as projects that track objects have them: a loop of its
+    own over the inherited layers, heads of its own, an embedding to identify objects by."""
+
+    @configurable
+    def __init__(
+        self,
+        in_channels,
+        mask_classification=True,
+        *,
+        num_classes: int,
+        hidden_dim: int,
+        num_queries: int,
+        nheads: int,
+        dim_feedforward: int,
+        dec_layers: int,
+        pre_norm: bool,
+        mask_dim: int,
+        enforce_input_project: bool,
+        num_frames: int,
+        reid_dim: int,
+    ):
+        super().__init__(
+            in_channels=in_channels,
+            mask_classification=mask_classification,
+            num_classes=num_classes,
+            hidden_dim=hidden_dim,
+            num_queries=num_queries,
+            nheads=nheads,
+            dim_feedforward=dim_feedforward,
+            dec_layers=dec_layers,
+            pre_norm=pre_norm,
+            mask_dim=mask_dim,
+            enforce_input_project=enforce_input_project,
+            num_frames=num_frames,
+        )
+        self.pe_layer = PositionEmbeddingSine(hidden_dim // 2, normalize=True)
+        self.reid_embed = MLP(hidden_dim, hidden_dim, reid_dim, 2)
+
+    @classmethod
+    def from_config(cls, cfg, in_channels, mask_classification):
+        args = super().from_config(cfg, in_channels, mask_classification)
+        args["reid_dim"] = 4
+        return args
+
+    def forward(self, x, mask_features, mask=None):
+        batch, frames = len(mask_features), self.num_frames if self.training else len(mask_features)
+        keys, places = [], []
+        for i in range(self.num_feature_levels):
+            places.append(self.pe_layer(x[i], None).flatten(2).permute(2, 0, 1))
+            level = self.input_proj[i](x[i]).flatten(2) + self.level_embed.weight[i][None, :, None]
+            keys.append(level.permute(2, 0, 1))
+        query_pos = self.query_embed.weight.unsqueeze(1).repeat(1, batch, 1)
+        output = self.query_feat.weight.unsqueeze(1).repeat(1, batch, 1)
+        size = x[0].shape[-2:]
+        logits, masks, attn_mask, reid = self.forward_prediction_heads(output, mask_features, size)
+        all_logits, all_masks = [logits], [masks]
+        for i in range(self.num_layers):
+            level = i % self.num_feature_levels
+            attn_mask[torch.where(attn_mask.sum(-1) == attn_mask.shape[-1])] = False
+            output = self.transformer_cross_attention_layers[i](
+                output,
+                keys[level],
+                memory_mask=attn_mask,
+                memory_key_padding_mask=None,
+                pos=places[level],
+                query_pos=query_pos,
+            )
+            output = self.transformer_self_attention_layers[i](
+                output, tgt_mask=None, tgt_key_padding_mask=None, query_pos=query_pos
+            )
+            output = self.transformer_ffn_layers[i](output)
+            size = x[(i + 1) % self.num_feature_levels].shape[-2:]
+            logits, masks, attn_mask, reid = self.forward_prediction_heads(
+                output, mask_features, attn_mask_target_size=size
+            )
+            all_logits.append(logits)
+            all_masks.append(masks)
+        clips = (batch // frames, frames)
+        return {
+            "pred_logits": all_logits[-1].unflatten(0, clips),
+            "pred_masks": all_masks[-1].unflatten(0, clips).transpose(1, 2),
+            "pred_reid": reid.unflatten(0, clips),
+            "aux_outputs": self._set_aux_loss(all_logits, all_masks),
+        }
+
+    def forward_prediction_heads(self, output, mask_features, attn_mask_target_size):
+        queries = self.decoder_norm(output).transpose(0, 1)
+        masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(queries), mask_features)
+        blocked = F.interpolate(
+            masks, size=attn_mask_target_size, mode="bilinear", align_corners=False
+        )
+        blocked = (
+            blocked.sigmoid().flatten(2)[:, None].repeat(1, self.num_heads, 1, 1) < 0.5
+        ).bool()
+        return self.class_embed(queries), masks, blocked.flatten(0, 1), self.reid_embed(queries)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [True, False])
+def test_decoder_of_frames_written_outside(training):
+    """Frames by themselves are images: it agrees with our image decoder."""
+    torch.manual_seed(0)
+    decoder = FrameDecoder(C, **VIDEO, reid_dim=4).train(training)
+    image = masked.MultiScaleMaskedTransformerDecoder(C, **ARGS)
+    weights = {n: p for n, p in decoder.state_dict().items() if not n.startswith("reid")}
+    image.load_state_dict(weights)
+    expected, got = image(*make_input()), decoder(*make_input())
+    clips = (2, 2) if training else (1, 4)
+    assert got["pred_masks"].shape == (clips[0], Q, clips[1], 9, 11)
+    assert got["pred_reid"].shape == (*clips, Q, 4)
+    masks = got["pred_masks"].transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(masks, expected["pred_masks"], rtol=1e-5, atol=1e-5)
+    for a, b in zip(got["aux_outputs"], expected["aux_outputs"]):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_override_of_the_prediction_heads_takes_effect():
+    class Blind(MultiScaleMaskedTransformerDecoder):
+        calls = 0
+
+        def forward_prediction_heads(self, output, mask_features, attn_mask_target_size):
+            self.calls += 1
+            logits, masks, blocked = super().forward_prediction_heads(
+                output, mask_features, attn_mask_target_size
+            )
+            return logits + 100, masks * 0, torch.ones_like(blocked)
+
+    torch.manual_seed(0)
+    out = (decoder := Blind(C, **ARGS))(*make_input())
+    assert decoder.calls == 5
+    assert (out["pred_logits"] > 50).all() and (out["pred_masks"] == 0).all()
+    assert len(out["aux_outputs"]) == 4
+
+
+@torch.no_grad()
+def test_layers_that_a_subclass_exchanges_are_called():
+    decoder = MultiScaleMaskedTransformerDecoder(C, **ARGS).eval()
+    before = decoder(*make_input())["pred_logits"]
+    seen = []
+    decoder.transformer_cross_attention_layers[1].multihead_attn.register_forward_hook(
+        lambda module, inputs, output: seen.append(output)
+    )
+    after = decoder(*make_input())["pred_logits"]
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
+    ((attended, weights),) = seen
+    assert attended.shape == (Q, 4, C) and weights.shape == (4, Q, 12)
+    decoder.pe_layer = PositionEmbeddingSine(C // 2)
+    assert not torch.allclose(decoder(*make_input())["pred_logits"], before)
+
+
+def test_built_from_a_config_under_a_name_of_its_own():
+    cfg = get_config()
+    cfg.MODEL.MASK_FORMER.HIDDEN_DIM, cfg.MODEL.MASK_FORMER.DEC_LAYERS = 16, 3
+    name = "MultiScaleMaskedTransformerDecoder"
+    assert TRANSFORMER_DECODER_REGISTRY.get(name) is masked.MultiScaleMaskedTransformerDecoder
+    for cls in (MultiScaleMaskedTransformerDecoder, FrameDecoder):
+        decoder = cls(cfg, 16, mask_classification=True)
+        assert (decoder.num_layers, decoder.num_queries) == (2, 100)
+    assert (decoder.num_frames, decoder.reid_embed.layers[-1].out_features) == (2, 4)
+
+
+def test_errors():
+    decoder = MultiScaleMaskedTransformerDecoder(C, **ARGS)
+    maps, features = make_input()
+    with pytest.raises(ValueError, match="expected 3 maps .*, got 2"):
+        decoder(maps[:2], features)
+    with pytest.raises(ValueError, match="only supports mask classification"):
+        MultiScaleMaskedTransformerDecoder(C, False, **ARGS)
+    with pytest.raises(TypeError, match="num_querys"):
+        MultiScaleMaskedTransformerDecoder(C, **ARGS, num_querys=3)
