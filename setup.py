@@ -66,7 +66,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["mask2former", "mask2former.*"]),
+    packages=find_packages(include=["mask2former", "mask2former.*", "mask2former_video"]),
     package_data={"": ["*.json", "categories/*.json"]},
     install_requires=[
         "numpy>=1.26",

@@ -39,6 +39,7 @@ from .data import (
 )
 from .data.clips import CocoClipDatasetMapper, YTVISDatasetMapper
 from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
+from .published import import_hook
 
 if TYPE_CHECKING:
     from . import model_zoo
@@ -76,6 +77,8 @@ _MODULE_OF = {
     "VideoPredictor": ".predict",
     "YTVISEvaluator": ".evaluation",
 }
+
+import_hook.install()
 
 
 def __getattr__(name: str) -> Any:

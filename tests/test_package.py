@@ -164,7 +164,7 @@ def wheel_names(tmp_path_factory) -> set[str]:
     source = tmp_path_factory.mktemp("source")
     for name in ("LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"):
         shutil.copy(ROOT / name, source)
-    for name in ("configs", "mask2former"):
+    for name in ("configs", "mask2former", "mask2former_video"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     options = ["--no-build-isolation", "--no-index", "--wheel-dir", str(source / "out")]
@@ -179,7 +179,11 @@ def paths_below(folder: Path, pattern: str) -> set[str]:
 
 
 def test_wheel_holds_every_module_config_and_table(wheel_names):
-    package = {f"mask2former/{path}" for path in paths_below(ROOT / "mask2former", "*.py")}
+    package = {
+        f"{name}/{path}"
+        for name in ("mask2former", "mask2former_video")
+        for path in paths_below(ROOT / name, "*.py")
+    }
     tables = {f"mask2former/{path}" for path in paths_below(ROOT / "mask2former", "*.json")}
     configs = {f"mask2former/_configs/{path}" for path in paths_below(ROOT / "configs", "*.yaml")}
     assert configs and tables
@@ -188,4 +192,7 @@ def test_wheel_holds_every_module_config_and_table(wheel_names):
 
 def test_wheel_holds_nothing_else(wheel_names):
     tops = {name.split("/")[0] for name in wheel_names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"mask2former"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "mask2former",
+        "mask2former_video",
+    }
