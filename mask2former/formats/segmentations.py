@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from detectron2.utils.logger import log_first_n
 
-from .rle import RLE, area, as_text, decode, draw_polygons, from_runs, merge
+from .rle import RLE, area, as_text, decode, draw_polygons, from_runs, merge, paint
 
 Annotation = Mapping[str, Any]
 
@@ -123,8 +123,8 @@ def draw_mask(annotation: Annotation, index: int, size: tuple[int, int]) -> np.n
 def rasterise(polygons: Sequence[np.ndarray], mask: np.ndarray) -> bool:
     """Set the pixels of ``mask`` (H, W) bool, all False so far, that the polygons cover.
 
-    The result is what pycocotools would draw on the whole mask; only the part that the polygons
-    can touch is drawn.
+    The result is what pycocotools draws on the whole mask. It rounds coordinates to fifths and then
+    works in floats, so that on a part of the mask, with coordinates moved, it draws otherwise.
 
     Args:
         polygons: arrays (P, 2) of x, y in pixels, which may lie outside; overlaps unite.
@@ -133,18 +133,11 @@ def rasterise(polygons: Sequence[np.ndarray], mask: np.ndarray) -> bool:
         Whether any part of a polygon lies inside, be it too small to set a pixel.
     """
     points = np.concatenate(polygons)
-    limits = np.array(mask.shape[::-1])
-    low = np.clip(np.floor(points.min(axis=0)) - 1, 0, limits).astype(np.int64)
-    high = np.clip(np.ceil(points.max(axis=0)) + 1, 0, limits).astype(np.int64)
-    if (low >= high).any():
+    if (points.max(axis=0) < -1).any() or (points.min(axis=0) > mask.shape[::-1]).any():
         return False
-    window = mask[low[1] : high[1], low[0] : high[0]]
-    polygons = [polygon - low for polygon in polygons]
-    rle = draw_polygons(polygons, *window.shape)
-    if area(rle):
-        window[:] = decode(rle).view(bool)
-        return True
-    return any(_area_within(polygon, window.shape) > 0 for polygon in polygons)
+    rle = draw_polygons(polygons, *mask.shape)
+    paint(rle, mask)
+    return area(rle) > 0 or any(_area_within(polygon, mask.shape) > 0 for polygon in polygons)
 
 
 def _parts(segmentation: Any) -> Sequence[Any]:

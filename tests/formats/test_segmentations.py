@@ -44,6 +44,16 @@ def test_a_square_covers_its_pixels() -> None:
     np.testing.assert_array_equal(mask, expected)
 
 
+def test_fifths_are_rounded_from_the_corner_of_the_image() -> None:
+    polygon = [155.7, 71.7, 154.4, 71.9, 154.7, 73.7, 155, 74.3, 158.3, 74, 156.6, 73.2]
+    mask = np.zeros((256, 256), bool)
+    assert rasterise([np.array(polygon).reshape(-1, 2)], mask)
+    # 155.7 is 778.5 fifths, half way, which 1.7, the same point in a window from 154 on, is not
+    expected = mask_util.decode(mask_util.frPyObjects([polygon], 256, 256))[:, :, 0] > 0
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.sum() == 3
+
+
 def test_polygons_unite() -> None:
     mask, _ = _drawn(SQUARE, [4, 3, 10, 3, 10, 8, 4, 8])
     assert mask[3:8, 2:10].all() and mask.sum() == 40
@@ -109,19 +119,23 @@ def test_bitmaps_of_any_number_become_0_and_1() -> None:
 # Agreement with pycocotools on the whole image
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.lists(
-            st.tuples(st.floats(-15, W + 15, width=16), st.floats(-15, H + 15, width=16)),
-            min_size=3,
-            max_size=8,
-        ),
-        min_size=1,
-        max_size=3,
-    )
-)
-def test_any_polygons_are_drawn_as_on_the_whole_image(corners) -> None:
+def _polygons(steps: int):
+    """Up to three polygons in and around the image; coordinates in parts of 1, 0 for any floats."""
+
+    def numbers(size: int):
+        if not steps:
+            return st.floats(-15, size + 15)
+        return st.integers(-15 * steps, (size + 15) * steps).map(lambda n: n / steps)
+
+    corner = st.tuples(numbers(W), numbers(H))
+    return st.lists(st.lists(corner, min_size=3, max_size=8), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("steps", [2, 5, 10, 0])  # annotation tools write tenths
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_polygons_are_drawn_as_pycocotools_draws_them(steps: int, data) -> None:
+    corners = data.draw(_polygons(steps))
     polygons = [[number for corner in polygon for number in corner] for polygon in corners]
     mask, inside = _drawn(*polygons)
     np.testing.assert_array_equal(mask, _by_pycocotools(*polygons))
