@@ -8,7 +8,7 @@ from typing import Any
 
 from .documents import Document
 from .fields import flag, id_key, number
-from .findings import Findings
+from .findings import Findings, some
 
 Category = dict[str, Any]
 
@@ -105,9 +105,9 @@ def _without_doubles(
         else:
             findings.add("class-name-doubled-unused", item, name=name, other=holder["id"])
     kept = [c for c in categories if holders[c["name"]] is c]
-    for category in kept:
-        if used and category["id"] not in used:
-            findings.add("class-unused", f"category {category['id']}", name=category["name"])
+    unused = [str(c["name"]) for c in kept if used and c["id"] not in used]
+    if unused:
+        findings.add("class-unused", names=some(unused))
     return kept
 
 

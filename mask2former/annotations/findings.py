@@ -1,7 +1,7 @@
 """What readers find irregular in annotations, and the policy: taken, left out, or refused."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -117,3 +117,9 @@ class Findings:
                 continue
             more = self.counts[code] - 1
             yield f"{kept[0]}" + f" and {more} more of this kind" * (more > 0)
+
+
+def some(items: Sequence[str], limit: int = 12) -> str:
+    """Return the first items of a list for a message, and how many more there are."""
+    more = f" and {len(items) - limit} more" * (len(items) > limit)
+    return ", ".join(items[:limit]) + more

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .findings import AnnotationError, Findings
+from .findings import AnnotationError, Findings, some
 
 
 @dataclass
@@ -46,10 +46,10 @@ class Inventory:
             if 0 < self.kept[name] < self.annotated[name]
         ]
         if changed:
-            yield f"of some classes objects are left out: {_some(changed)}"
+            yield f"of some classes objects are left out: {some(changed)}"
         absent = [name for name in self.classes if not self.kept[name]]
         if absent:
-            yield f"classes without any object: {_some(absent)}"
+            yield f"classes without any object: {some(absent)}"
 
     def require_objects(self, findings: Findings) -> None:
         """Raise where there is nothing to learn from.
@@ -67,8 +67,3 @@ class Inventory:
             reasons=", ".join([f"{self.crowd} crowd", *reasons]),
         )
         raise AnnotationError(findings)
-
-
-def _some(items: Sequence[str], limit: int = 12) -> str:
-    more = f" and {len(items) - limit} more" * (len(items) > limit)
-    return ", ".join(items[:limit]) + more

@@ -145,7 +145,7 @@ _CLASSES = {
     "classes-differ": Rule(
         "refused", "its classes are not those that {name} is registered with: {classes}"
     ),
-    "class-unused": Rule("taken", "no object has the class {name!r}"),
+    "class-unused": Rule("taken", "classes of which there is no object: {names}"),
     "class-color": Rule("taken", "the colour {value!r} is read as {read}"),
     "class-color-unusable": Rule("taken", "the colour {value!r} is replaced"),
     "isthing-missing": Rule("refused", "the category has to have isthing 0 or 1, got {value!r}"),

@@ -138,7 +138,9 @@ def test_real_data_pass(shared, folder, capsys, task, folder_name, rest, counts)
     entry |= {"annotations": str(root / f"{file}.json")}
     entry |= {key: str(root / value) for key, value in rest.items()}
     report = folder.run(capsys, entry, "--samples", "2")
-    assert report.startswith("0 ") and "0 on which training fails, 0 others" in report
+    assert report.startswith("0 ") and "0 on which training fails" in report
+    notes = re.findall(r"note .*\[(.*)\]", report)
+    assert set(notes) <= {"class-unused"}
     assert re.search(counts, report)
     assert len(list((folder.root / "out" / "mine").glob("*_annotations.jpg"))) == 2
 
@@ -179,18 +181,15 @@ def _rle_of_other_size(coco: Folder) -> None:
     [
         (_remove_photo, "1.png: Image file not found"),
         (_resize_photo, "1.png: expected 30x20 pixels (width x height)"),
-        (_unknown_category, "a.json: annotation 3 has the unknown category_id 7"),
-        (_twin_annotations, "a.json: 2 annotations have the id 1"),
-        (_flat_polygon_list, "annotation 3: segmentation: expected a list of polygons"),
-        (_rle_of_other_size, "1.png: annotation 3: RLE size: expected [20, 30], got"),
+        (_unknown_category, "a.json: annotation 3: has the category id 7, which is none of the"),
     ],
 )
 def test_what_training_fails_on_gives_exit_code_1(coco: Folder, capsys, spoil, finding) -> None:
     spoil(coco)
     report = _check_coco(coco, capsys)
     assert report.startswith("1 ")
-    (line,) = (line for line in report.splitlines() if finding in line)
-    assert line.startswith("  FAILS  ")
+    (line,) = (line for line in report.removeprefix("1 ").splitlines() if finding in line)
+    assert line.strip().startswith("FAILS  ")
 
 
 @pytest.mark.parametrize("keep", [0, 40])
@@ -233,12 +232,15 @@ def _twin_images(coco: Folder) -> None:
 @pytest.mark.parametrize(
     ("spoil", "finding"),
     [
-        (_short_polygon, "annotation 3 has a polygon with fewer than 3 points; it is left out"),
-        (_short_and_long_polygon, "annotation 3 has a polygon with fewer than 3 points; the other"),
-        (_empty_mask, "1.png: annotation 3 covers no pixel of the image"),
-        (_no_area, "a.json: annotation 3 has no area, which scoring"),
-        (_annotation_of_no_image, "a.json: annotation 4 has the image_id 77, which does not exist"),
-        (_twin_images, "a.json: 2 images have the id 2"),
+        (_short_polygon, "annotation 3: its polygon has fewer than 3 points; the object is left"),
+        (_short_and_long_polygon, "annotation 3: a polygon of it has fewer than 3 points and is"),
+        (_empty_mask, "1.png: annotation 3: the mask covers no pixel of the image"),
+        (_no_area, "a.json: annotation 3: area is None: computed from the mask"),
+        (_annotation_of_no_image, "a.json: annotation 4: its image 77 is not listed; left out"),
+        (_twin_images, "a.json: image 2 (2.png): the image is listed twice"),
+        (_twin_annotations, "a.json: annotation 1: the id occurs more than once"),
+        (_flat_polygon_list, "annotation 3: the polygon is a flat list: converted"),
+        (_rle_of_other_size, "annotation 3: its RLE cannot be used (RLE size: expected [20, 30]"),
     ],
 )
 def test_what_training_passes_over_is_noted(coco: Folder, capsys, spoil, finding: str) -> None:
@@ -249,11 +251,60 @@ def test_what_training_passes_over_is_noted(coco: Folder, capsys, spoil, finding
     assert line.startswith("  note   ")
 
 
+def test_findings_for_machines(coco: Folder, capsys) -> None:
+    _short_polygon(coco)
+    report = _check_coco(coco, capsys, "--json")
+    (found,) = json.loads(report.removeprefix("0 "))
+    assert found["dataset"] == "mine" and found["sound"] is True
+    assert (found["images"], found["objects"], found["crowd"]) == (3, 1, 1)
+    assert found["classes"] == {"box": 0, "ball": 1}
+    assert found["counts"] == {"polygon-short": 1}
+    (finding,) = found["findings"]
+    assert finding["code"] == "polygon-short" and finding["outcome"] == "left out"
+    assert finding["file"].endswith("a.json") and finding["item"] == "annotation 3"
+
+
+def test_refused_json_is_reported_for_machines_too(coco: Folder, capsys) -> None:
+    _unknown_category(coco)
+    report = _check_coco(coco, capsys, "--json")
+    assert report.startswith("1 ")
+    (found,) = json.loads(report.removeprefix("1 "))
+    assert found["sound"] is False and found["counts"]["class-unknown"] == 1
+
+
+def test_what_is_left_is_written_for_other_tools(coco: Folder, capsys) -> None:
+    _short_polygon(coco)
+    coco.content["annotations"][0] |= {"bbox": [2, 2, 90, 90], "area": 8100}
+    coco.content["annotations"] += [_square(4, 2, 9), _square(5, 77, 9)]
+    del coco.content["annotations"][3]["area"]
+    fixed = coco.root / "fixed.json"
+    report = _check_coco(coco, capsys, "--fix", str(fixed))
+    assert report.startswith("0 ")
+    content = json.loads(fixed.read_text())
+    assert [a["id"] for a in content["annotations"]] == [1, 2, 4]
+    assert content["annotations"][0]["bbox"] == [2, 2, 7, 7]
+    assert [a["area"] for a in content["annotations"]] == [49, 49, 49]
+    before = fixed.read_bytes()
+    assert "exists; name a new file" in _check_coco(coco, capsys, "--fix", str(fixed))
+    assert fixed.read_bytes() == before
+    coco.content = content  # what was written is sound
+    assert "0 on which training fails, 0 others" in _check_coco(coco, capsys)
+
+
+def test_more_objects_than_the_model_has_queries(coco: Folder, capsys) -> None:
+    coco.content["annotations"] = [_square(i, 0, 9) for i in range(7)]
+    opts = ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "5", "TEST.DETECTIONS_PER_IMAGE", "6"]
+    assert check.main([_config(coco), *opts, "--samples", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "up to 7 objects in an image, in 1 images more than the 5 queries" in out
+    assert "TEST.DETECTIONS_PER_IMAGE to 7 or more" in out
+
+
 def test_long_lists_are_cut(coco: Folder, capsys) -> None:
     coco.content["annotations"] = [_square(i, 0, 7) for i in range(30)]
     report = _check_coco(coco, capsys, "--limit", "4")
     assert report.count("FAILS") == 4
-    assert "and 27 more (--limit shows more)" in report  # the loader's own refusal counts too
+    assert "and 26 more [class-unknown] (--limit shows more)" in report
 
 
 # Panoptic and semantic
@@ -301,15 +352,15 @@ def test_sound_panoptic_maps_pass(folder: Folder, capsys) -> None:
 @pytest.mark.parametrize(
     ("change", "finding", "fails"),
     [
-        ({"id": 4}, "1_pan.png: segment 3 has 300 pixels and is not listed", True),
-        ({"id": 4}, "1_pan.png: segment 4 is listed and has no pixel", True),
-        ({"id": 700}, "1_pan.png: segment 700 is listed 2 times", True),
+        ({"id": 4}, "1_pan.png: segment 3: the segment has 300 pixels and is not listed", True),
+        ({"id": 4}, "1_pan.png: segment 4: the segment is listed and has no pixel", False),
+        ({"id": 700}, "1_pan.png: segment 700: the segment is listed 2 times", True),
         (
             {"category_id": 8},
             "a.json: image 1: segment 3 has the category id 8, which is none",
             True,
         ),
-        ({"area": 299}, "1_pan.png: segment 3 has 300 pixels, the json says 299", False),
+        ({"area": 299}, "1_pan.png: segment 3: the area is 299, the mask has 300 pixels", False),
     ],
 )
 def test_panoptic_maps_that_disagree_with_the_json(
@@ -319,7 +370,7 @@ def test_panoptic_maps_that_disagree_with_the_json(
     folder.content["annotations"][1]["segments_info"][0].update(change)
     folder.write()
     report = folder.run(capsys, entry)
-    assert report.startswith(str(int(fails)))
+    assert report.startswith("1 " if "id" in change or fails else "0 ")
     (line,) = (line for line in report.splitlines() if finding in line)
     assert line.startswith("  FAILS" if fails else "  note")
 
@@ -473,7 +524,7 @@ def test_data_that_somebody_else_registered_are_checked(
     DatasetCatalog.register("theirs", lambda: [record | {"annotations": [annotation]}])
     MetadataCatalog.get("theirs").thing_classes = ["box"]
     assert check.main(["theirs", "--samples", "0"]) == 1
-    assert "annotation number 0 has class 1, expected 0 to 0" in capsys.readouterr().out
+    assert "annotation number 0: has class 1, expected 0 to 0" in capsys.readouterr().out
 
 
 def test_unknown_names_list_those_alike(folder: Folder, capsys) -> None:
