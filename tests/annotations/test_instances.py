@@ -1,0 +1,350 @@
+"""COCO instance json as tools write it: each irregularity becomes what the policy says."""
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_util
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mask2former.annotations import POLICY, AnnotationError, read_instances
+from mask2former.annotations.repair import repaired_instances
+
+HEIGHT, WIDTH = 20, 30
+SQUARE = [2.0, 2.0, 9.0, 2.0, 9.0, 9.0, 2.0, 9.0]
+PAIRS = [[2.0, 2.0], [9.0, 2.0], [9.0, 9.0], [2.0, 9.0]]
+NAN = float("nan")
+
+
+def sound() -> dict[str, Any]:
+    """Two images with an object each, of two classes."""
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in (1, 2)
+        ],
+        "categories": [{"id": 5, "name": "box"}, {"id": 9, "name": "ball"}],
+        "annotations": [
+            {
+                "id": 10 * i,
+                "image_id": i,
+                "category_id": (5, 9)[i - 1],
+                "iscrowd": 0,
+                "bbox": [2.0, 2.0, 7.0, 7.0],
+                "area": 49.0,
+                "segmentation": [list(SQUARE)],
+            }
+            for i in (1, 2)
+        ],
+    }
+
+
+def rle(compressed: bool = True) -> dict[str, Any]:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
+    mask[2:9, 2:9] = 1
+    if compressed:
+        encoded = mask_util.encode(mask)
+        return {"size": encoded["size"], "counts": encoded["counts"].decode()}
+    flat = mask.reshape(-1, order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    return {"size": [HEIGHT, WIDTH], "counts": np.diff([0, *edges, flat.size]).tolist()}
+
+
+def changed(where: str, index: int | None = 0, **values: Any) -> dict[str, Any]:
+    """Sound json with other values in one entry of a list, or in all; ... takes a key away."""
+    content = sound()
+    entries = content[where] if index is None else [content[where][index]]
+    for entry in entries:
+        entry.update(values)
+        for key in [key for key, value in values.items() if value is ...]:
+            del entry[key]
+    return content
+
+
+def added(where: str, **values: Any) -> dict[str, Any]:
+    content = sound()
+    content[where].append(content[where][0] | values)
+    return content
+
+
+def test_sound_json_stays_as_it_is() -> None:
+    read = read_instances(sound())
+    assert len(read.findings) == 0
+    assert read.content["annotations"] == sound()["annotations"]
+    assert read.content["images"] == sound()["images"]
+    assert [(c["id"], c["name"]) for c in read.categories] == [(5, "box"), (9, "ball")]
+    assert read.annotated == {5: 1, 9: 1}
+
+
+TAKEN = {
+    "crowd as text": (changed("annotations", iscrowd="0"), {"crowd-form": 1}),
+    "crowd null": (changed("annotations", iscrowd=None), {"crowd-form": 1}),
+    "crowd absent": (changed("annotations", iscrowd=...), {}),
+    "image id as text": (changed("annotations", None, image_id="1"), {}),
+    "category id as text": (changed("annotations", category_id="5"), {}),
+    "doubled ids": (changed("annotations", None, id=3), {"object-id-twice": 1}),
+    "no ids": (changed("annotations", None, id=...), {}),
+    "no bbox": (changed("annotations", bbox=...), {"box-unusable": 1}),
+    "negative bbox": (changed("annotations", bbox=[9, 2, -7, 7]), {"box-unusable": 1}),
+    "bbox of text": (changed("annotations", bbox=["2", "2", "7", "7"]), {}),
+    "bbox far off": (changed("annotations", bbox=[2, 2, 60, 60]), {"box-contradicts": 1}),
+    "no area": (changed("annotations", area=...), {"area-unusable": 1}),
+    "area as text": (changed("annotations", area="49"), {}),
+    "area NaN": (changed("annotations", area=NAN), {"area-unusable": 1}),
+    "size as text": (changed("images", None, height="20", width="30"), {}),
+    "flat polygon": (changed("annotations", segmentation=SQUARE), {"polygon-form": 1}),
+    "pairs": (changed("annotations", segmentation=[PAIRS]), {"polygon-form": 1}),
+    "only pairs": (changed("annotations", segmentation=PAIRS), {"polygon-form": 1}),
+    "deeper": (changed("annotations", segmentation=[[SQUARE]]), {"polygon-form": 1}),
+    "x and y": (
+        changed("annotations", segmentation=[{"x": x, "y": y} for x, y in PAIRS]),
+        {"polygon-form": 1},
+    ),
+    "coordinates of text": (changed("annotations", segmentation=[list(map(str, SQUARE))]), {}),
+    "odd polygon": (changed("annotations", segmentation=[[*SQUARE, 5.0]]), {"polygon-odd": 1}),
+    "one of two short": (
+        changed("annotations", segmentation=[SQUARE, [1, 1, 2, 2]]),
+        {"polygon-part-short": 1},
+    ),
+    "rle": (changed("annotations", segmentation=rle()), {}),
+    "rle of lists": (changed("annotations", segmentation=rle(False)), {}),
+    "rle in a list": (changed("annotations", segmentation=[rle()]), {"polygon-form": 1}),
+    "image twice": (added("images"), {"image-twice": 1}),
+    "file under two ids": (added("images", id=3), {"file-twice": 1}),
+    "category repeated": (added("categories"), {"class-repeated": 1}),
+    "class unused": (added("categories", id=0, name="toys"), {"class-unused": 1}),
+    "name of digits": (changed("categories", name=1), {"class-name-number": 1}),
+    "colour of text": (changed("categories", color="#2080c0"), {"class-color": 1}),
+    "colour null": (changed("categories", color=None), {"class-color-unusable": 1}),
+}
+
+
+@pytest.mark.parametrize(("content", "codes"), TAKEN.values(), ids=TAKEN)
+def test_what_has_a_clear_meaning_is_taken(content, codes) -> None:
+    read = read_instances(content)
+    assert dict(read.findings.counts) == codes
+    assert not read.findings.of("refused") and not read.findings.of("left out")
+    assert len(read.content["annotations"]) == 2
+    for entry in read.content["annotations"]:
+        assert entry["iscrowd"] == 0
+        assert entry["bbox"] in ([2, 2, 7, 7], [2, 2, 60, 60])
+        mask = entry["segmentation"]
+        rles = mask_util.frPyObjects(mask, HEIGHT, WIDTH) if isinstance(mask, list) else [mask]
+        assert mask_util.area(mask_util.merge(rles)) == 49
+    json.dumps(read.content)
+
+
+LEFT_OUT = {
+    "unlisted image": (changed("annotations", image_id=77), "object-of-unlisted-image"),
+    "no mask": (changed("annotations", segmentation=...), "mask-missing"),
+    "null mask": (changed("annotations", segmentation=None), "mask-missing"),
+    "empty list": (changed("annotations", segmentation=[]), "mask-missing"),
+    "empty polygon": (changed("annotations", segmentation=[[]]), "mask-missing"),
+    "mask of text": (changed("annotations", segmentation="2,2,9,9"), "mask-form"),
+    "two points": (changed("annotations", segmentation=[[1, 1, 5, 5]]), "polygon-short"),
+    "NaN": (changed("annotations", segmentation=[[NAN, *SQUARE[1:]]]), "polygon-coordinates"),
+    "null in it": (changed("annotations", segmentation=[[None, *SQUARE[1:]]]), "polygon-coord"),
+    "far away": (changed("annotations", segmentation=[[2e9, *SQUARE[1:]]]), "polygon-coord"),
+    "rle too long": (
+        changed("annotations", segmentation={"size": [HEIGHT, WIDTH], "counts": [700]}),
+        "rle-damaged",
+    ),
+    "rle of another size": (
+        changed("annotations", segmentation={"size": [5, 5], "counts": [25]}),
+        "rle-damaged",
+    ),
+    "rle without counts": (changed("annotations", segmentation={"size": [20, 30]}), "rle-damaged"),
+}
+
+
+@pytest.mark.parametrize(("content", "code"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_one_object_that_cannot_be_used_is_left_out(content, code) -> None:
+    read = read_instances(content)
+    (finding,) = read.findings.of("left out")
+    assert finding.code.startswith(code) and finding.item == "annotation 10"
+    assert read.findings.left_out() == {finding.code: 1}
+    assert not read.findings.of("refused")
+    assert [entry["id"] for entry in read.content["annotations"]] == [20]
+    assert read.annotated.total() == 2
+
+
+def test_an_unused_class_with_the_name_of_another_is_left_out() -> None:
+    read = read_instances(added("categories", id=0, name="box"))
+    assert [c["id"] for c in read.categories] == [5, 9]
+    (finding,) = read.findings
+    assert finding.code == "class-name-doubled-unused" and "category 5" in finding.text
+
+
+REFUSED = {
+    "all crowd": (changed("annotations", None, iscrowd=1), "all 2 objects are flagged as crowd"),
+    "unclear crowd": (changed("annotations", iscrowd="perhaps"), "iscrowd is 'perhaps'"),
+    "two files, one id": (changed("images", 1, id=1), "1.png and 2.png"),
+    "no image id": (changed("images", id=None), "the image has no id, or null"),
+    "null image id": (changed("annotations", image_id=None), "has no image_id, or null"),
+    "unknown category": (changed("annotations", category_id=7), "category id 7, which is none"),
+    "doubled name": (changed("categories", 1, name="box"), "'box' is that of the categories 5"),
+    "no name": (changed("categories", name=...), "category 5: the category has no name"),
+    "no category id": (changed("categories", id=...), "the category 'box' has no id"),
+    "boolean name": (changed("categories", name=False), "quotes"),
+    "one id, two names": (added("categories", name="jar"), "'box' and 'jar'"),
+    "no image": (sound() | {"images": []}, "there is no image in it"),
+    "no category": (sound() | {"categories": []}, "it has no categories"),
+    "annotations null": (sound() | {"annotations": None}, "annotations are None"),
+    "images null": (sound() | {"images": None}, "a file whose images is null"),
+    "image of text": (sound() | {"images": ["a.png"]}, "expected a json object, got str"),
+    "unit square": (
+        changed("annotations", None, segmentation=[[v / 30 for v in SQUARE]]),
+        "0 to 1; expected pixels",
+    ),
+    "boxes only": (changed("annotations", None, segmentation=[]), "boxes only, no masks"),
+    "captions": ({**sound(), "annotations": [{"id": 1, "caption": "a"}]}, "COCO captions"),
+    "panoptic": ({**sound(), "annotations": [{"segments_info": []}]}, "COCO panoptic json"),
+    "GeoJSON": ({"type": "FeatureCollection", "features": []}, "GeoJSON"),
+    "LabelMe": ({"shapes": [], "imagePath": "a.png"}, "LabelMe"),
+    "video": ({"videos": [], "categories": []}, "annotations of videos"),
+    "empty": ({}, "an empty json object"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_has_no_clear_meaning_is_refused_once(content, words, tmp_path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError) as error:
+        read_instances(path).findings.raise_refused()
+    assert words in str(error.value) and str(path) in str(error.value)
+    assert str(error.value).count(words) == 1
+
+
+def test_results_are_no_annotations(tmp_path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"image_id": 1, "score": 0.5}]))
+    with pytest.raises(AnnotationError, match="looks like a list of results"):
+        read_instances(tmp_path / "a.json")
+
+
+def test_test_sets_have_no_annotations() -> None:
+    content = sound()
+    del content["annotations"]
+    read = read_instances(content)
+    assert not read.has_truth and len(read.findings) == 0
+
+
+def test_ignore_counts_as_crowd() -> None:
+    read = read_instances(changed("annotations", ignore=1))
+    assert [entry["iscrowd"] for entry in read.content["annotations"]] == [1, 0]
+
+
+def test_boxes_become_masks_where_that_is_wanted() -> None:
+    content = changed("annotations", None, segmentation=[])
+    read = read_instances(content, boxes_as_masks=True)
+    assert read.content["annotations"][0]["segmentation"] == [SQUARE]
+    assert dict(read.findings.counts) == {"mask-from-box": 2}
+    content["annotations"][0]["bbox"] = None
+    read = read_instances(content, boxes_as_masks=True)
+    assert len(read.content["annotations"]) == 1 and read.findings.left_out()
+
+
+def test_boxes_can_be_read_whatever_the_masks() -> None:
+    content = changed("annotations", segmentation="nonsense")
+    read = read_instances(content, need_masks=False)
+    assert len(read.content["annotations"]) == 2 and len(read.findings) == 0
+
+
+def test_sizes_are_read_from_the_files_upright(tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "1.png", exif=exif)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "2.png")
+    for size in ({"height": ..., "width": ...}, {"height": -1, "width": 0}, {"height": None}):
+        read = read_instances(changed("images", None, **size), tmp_path)
+        assert [(i["height"], i["width"]) for i in read.content["images"]] == [(20, 30)] * 2
+        assert read.findings.counts == {"image-size": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("sub\\1.png", "sub/1.png"),
+        ("./sub/1.png", "./sub/1.png"),
+        ("C:\\Users\\me\\photos\\sub\\1.png", "sub/1.png"),
+        ("/home/me/photos/sub/1.png", "sub/1.png"),
+    ],
+)
+def test_names_of_another_machine(tmp_path, name: str, found: str) -> None:
+    (tmp_path / "sub").mkdir()
+    for i in (1, 2):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "sub" / f"{i}.png")
+    content = sound()
+    for i, image in enumerate(content["images"], start=1):
+        image["file_name"] = name.replace("1.png", f"{i}.png")
+    read = read_instances(content, tmp_path, find_files=True)
+    assert read.content["images"][0]["file_name"] == found
+    assert not read.findings.of("refused")
+
+
+def test_names_relative_to_the_json_and_what_was_tried(tmp_path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "root").mkdir()
+    for i in (1, 2):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "img" / f"{i}.png")
+    content = sound()
+    for i, image in enumerate(content["images"], start=1):
+        image["file_name"] = f"img/{i}.png"
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    read = read_instances(tmp_path / "a.json", tmp_path / "root", find_files=True)
+    assert read.content["images"][0]["file_name"] == str(tmp_path / "img" / "1.png")
+    (tmp_path / "img" / "2.png").unlink()
+    read = read_instances(tmp_path / "a.json", tmp_path / "root", find_files=True)
+    with pytest.raises(AnnotationError, match=r"no file 'img/2.png'; tried .*root/img/2.png, "):
+        read.findings.raise_refused()
+
+
+def test_what_is_written_back_is_sound() -> None:
+    for content, _ in [*TAKEN.values(), *LEFT_OUT.values()]:
+        read = read_instances(content)
+        again = read_instances(repaired_instances(read.content))
+        assert set(again.findings.counts) <= {"class-unused", "file-twice"}
+        assert len(again.content["annotations"]) == len(read.content["annotations"])
+
+
+def test_every_code_of_the_policy_says_what_it_found() -> None:
+    for code, rule in POLICY.items():
+        assert rule.outcome in ("taken", "left out", "refused") and rule.text
+        assert code == code.lower() and " " not in code
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.sampled_from(["0", "1", "1e999", 2**70, [], {}, [[]], rle()]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["size", "counts", "id", "x", "y"]), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+PLACES = st.sampled_from(
+    [(where, key) for where, entries in sound().items() for key in entries[0]]
+    + [(where, None) for where in sound()]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(PLACES, VALUES)
+def test_no_value_in_any_place_is_more_than_a_finding(place, value) -> None:
+    where, key = place
+    content = copy.deepcopy(sound())
+    if key is None:
+        content[where] = value
+    else:
+        content[where][0][key] = value
+    try:
+        read = read_instances(content)
+        read.findings.raise_refused()
+    except AnnotationError:
+        return
+    for entry in read.content["annotations"]:
+        mask = entry["segmentation"]
+        rles = mask_util.frPyObjects(mask, HEIGHT, WIDTH) if isinstance(mask, list) else [mask]
+        mask_util.area(mask_util.merge(rles))
+        assert all(np.isfinite(entry["bbox"])) and np.isfinite(entry.get("area", 0))
