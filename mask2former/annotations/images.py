@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from ..formats.atomic import PathLike
 from ..formats.images import image_size
 from .documents import Document
 from .fields import id_key, pixels
@@ -15,7 +16,7 @@ Image = dict[str, Any]
 
 def read_images(
     document: Document,
-    image_root: str | None = None,
+    image_root: PathLike | None = None,
     *,
     find_files: bool = False,
     key: str = "images",
@@ -54,7 +55,7 @@ def read_images(
         findings.add("no-images")
     if key == "images":
         _read_names(images, findings, needed=find_files)
-        paths = None if image_root is None else FilePaths(image_root, document)
+        paths = None if image_root is None else FilePaths(os.fspath(image_root), document)
         if paths and find_files:
             paths.replace(images.values())
         _read_sizes(images.values(), paths, findings)

@@ -126,10 +126,16 @@ class MaskReader:
 
 def usable_box(value: Any) -> list[float] | None:
     """Return x, y, width and height of a bbox whose sides are not negative; None for others."""
-    if type(value) is list and len(value) == 4:
+    try:
+        x, y, width, height = value
+        if width >= 0 and height >= 0 and (x + y + width + height) * 0 == 0:
+            return value if type(value) is list else [x, y, width, height]
+    except (TypeError, ValueError):  # text, null, another number of values
+        pass
+    if isinstance(value, list) and len(value) == 4:
         box = [number(v) for v in value]
-        if all(v is not None for v in box) and box[2] >= 0 and box[3] >= 0:  # type: ignore[operator]
-            return box  # type: ignore[return-value]
+        if all(v is not None for v in box):
+            return usable_box(box) if any(type(v) is str for v in value) else None
     return None
 
 
@@ -137,8 +143,8 @@ def box_contradicts(box: Sequence[float], extent: Box) -> bool:
     """Return whether a side of a box (x, y, width, height) is far from the extent of the mask."""
     x, y, width, height = box
     x0, y0, x1, y1 = extent
-    far = max(_FAR, 0.2 * (x1 - x0), 0.2 * (y1 - y0))
-    return max(abs(x - x0), abs(y - y0), abs(x + width - x1), abs(y + height - y1)) > far
+    worst = max(abs(x - x0), abs(y - y0), abs(x + width - x1), abs(y + height - y1))
+    return worst > _FAR and worst > 0.2 * (x1 - x0) and worst > 0.2 * (y1 - y0)
 
 
 def _plain_extent(polygons: Sequence[list[Any]]) -> Box | None:

@@ -15,7 +15,7 @@ from ...annotations.repair import repaired_instances
 from . import common
 from .loading import Loaded, Loader, Record
 
-_OBJECT_KEYS = ("iscrowd", "bbox", "category_id", "segmentation", "id", "keypoints")
+_OPTIONAL = ("id", "area", "keypoints")  # keys of objects that records have where files do
 
 
 def register_instances(
@@ -114,9 +114,14 @@ def to_records(annotations: Annotations, ids: Mapping[Any, int], image_root: str
         for image in annotations.content["images"]
     }
     for entry in annotations.content.get("annotations", ()):
-        obj = {key: entry[key] for key in _OBJECT_KEYS if key in entry}
-        obj["bbox_mode"] = BoxMode.XYWH_ABS
-        obj["category_id"] = ids.get(entry["category_id"])
+        obj = {
+            "iscrowd": entry["iscrowd"],
+            "bbox": entry["bbox"],
+            "bbox_mode": BoxMode.XYWH_ABS,
+            "category_id": ids.get(entry["category_id"]),
+            "segmentation": entry["segmentation"],
+        }
+        obj |= {key: entry[key] for key in _OPTIONAL if key in entry}
         records[entry["image_id"]]["annotations"].append(obj)
     return list(records.values())
 
