@@ -6,13 +6,16 @@ are marked "ours".
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from detectron2.config import CfgNode
 
 # As MODEL.SEM_SEG_HEAD.NUM_CLASSES: mask2former.data.register_custom takes it from the data.
 CLASSES_FROM_DATA = -1
+
+# What `add_maskformer2_video_config` calls: packages above this one add to it.
+called_for_video: list[Callable[[], None]] = []
 
 # Each table maps nodes of the config to keys and defaults.
 Keys = Mapping[str, Mapping[str, Any]]
@@ -243,7 +246,17 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
 
 
 def add_maskformer2_video_config(cfg: CfgNode) -> None:
-    """Add the keys of training on clips to ``cfg`` in place; may be called again."""
+    """Add the keys of training on clips to ``cfg`` in place; may be called again.
+
+    The datasets of videos are registered, too, where nobody has registered their names.
+    """
+    add_video_keys(cfg)
+    for call in called_for_video:
+        call()
+
+
+def add_video_keys(cfg: CfgNode) -> None:
+    """Add the keys of training on clips to ``cfg`` in place."""
     _add(cfg, _VIDEO_KEYS)
 
 

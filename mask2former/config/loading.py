@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from .keys import CLASSES_FROM_DATA, add_maskformer2_config, add_maskformer2_video_config
+from .keys import CLASSES_FROM_DATA, add_maskformer2_config, add_video_keys
 from .yaml_reader import read_chain
 
 
@@ -47,7 +47,7 @@ def get_config() -> CfgNode:
     cfg = get_cfg()
     add_deeplab_config(cfg)
     add_maskformer2_config(cfg)
-    add_maskformer2_video_config(cfg)
+    add_video_keys(cfg)
     return cfg
 
 

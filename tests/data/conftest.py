@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mask2former.data.datasets import catalog
+
 
 @pytest.fixture
 def empty_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
     """detectron2's catalogs, without any dataset until the test is over."""
     monkeypatch.setattr(DatasetCatalog, "data", {})
     monkeypatch.setattr(MetadataCatalog, "data", {})
+    monkeypatch.setattr(catalog, "_OURS", {})
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
-"""The datasets that are known by name; importing this registers them and reads no data.
+"""The datasets that are known by name; importing this reads no data.
 
 They are looked for under the folder that the variable DETECTRON2_DATASETS names, "datasets" by
-default. A name that is registered already is left as it is.
+default. Those of images are registered here; those of videos when one of their names is asked for,
+or by `register_video_datasets`. Names of others are left to them (see `catalog`).
 """
 
 import os
 
+from ...config import keys
 from .builtin import (
     register_ade20k,
     register_ade20k_full,
@@ -16,16 +18,15 @@ from .builtin import (
 )
 from .ytvis import register_ytvis
 
-__all__ = ["register_all"]
+__all__ = ["register_all", "register_video_datasets"]
 
-_FAMILIES = (
+_IMAGES = (
     register_ade20k,
     register_ade20k_full,
     register_coco_panoptic,
     register_coco_stuff_10k,
     register_mapillary_vistas,
     register_shapes,
-    register_ytvis,
 )
 
 
@@ -35,9 +36,24 @@ def register_all(root: str | None = None) -> None:
     Args:
         root: folder of the datasets; None for that of the variable DETECTRON2_DATASETS.
     """
-    root = root or os.environ.get("DETECTRON2_DATASETS", "datasets")
-    for register in _FAMILIES:
+    _register_images(root or _root())
+    register_ytvis(root or _root())
+
+
+def register_video_datasets() -> None:
+    """Register the datasets of videos, where nobody has their names; may be called again."""
+    register_ytvis(_root())
+
+
+def _register_images(root: str) -> None:
+    for register in _IMAGES:
         register(root)
 
 
-register_all()
+def _root() -> str:
+    return os.environ.get("DETECTRON2_DATASETS", "datasets")
+
+
+_register_images(_root())
+register_ytvis(_root(), lazily=True)
+keys.called_for_video.append(register_video_datasets)

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 
 from ..categories import load_categories
-from . import common
+from . import catalog, common
 from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
 
@@ -28,7 +28,7 @@ def register_ade20k(root: str) -> None:
     for split, long_split in common.LONG_SPLITS.items():
         image_root = f"{folder}/images/{long_split}"
         instances_json = f"{folder}/ade20k_instance_{split}.json"
-        common.fill_metadata(f"ade20k_sem_seg_{split}", stuff_colors=metadata["stuff_colors"])
+        catalog.amend(f"ade20k_sem_seg_{split}", {"stuff_colors": metadata["stuff_colors"]})
         register_instances(
             f"ade20k_instance_{split}",
             things,
@@ -75,7 +75,11 @@ def register_coco_panoptic(root: str) -> None:
     narrow = {key: metadata[key] for key in ("thing_classes", "thing_colors")}
     for split in ("train", "val"):
         name = f"coco_2017_{split}_panoptic"
-        MetadataCatalog.get(name).__dict__.update(narrow)  # set() refuses to change a value
+        known = vars(MetadataCatalog.get(name))
+        if known.get("thing_classes") == metadata["stuff_classes"]:  # as detectron2 has it
+            for key in narrow:
+                known.pop(key, None)
+        catalog.amend(name, narrow)
         register_panoptic(
             f"{name}_with_sem_seg",
             metadata,

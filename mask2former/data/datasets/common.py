@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from ...annotations.categories import palette as palette
 from ...formats import json_files
+from . import catalog
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +24,18 @@ _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LABELS = (".png", ".tif", ".tiff", ".bmp")
 
 
-def add(name: str, load: Callable[[], list[Record]], **metadata: Any) -> None:
-    """Register a dataset in detectron2's catalogs, unless ``name`` is registered.
+def add(
+    name: str, load: Callable[[], list[Record]], *, lazily: bool = False, **metadata: Any
+) -> None:
+    """Register a dataset in detectron2's catalogs, where it gives way to those of others.
 
-    Nothing is read before the dataset is asked for.
+    A name that is registered already is left as it is. Nothing is read before the dataset is
+    asked for.
+
+    Args:
+        lazily: as for `catalog.add`.
     """
-    if name not in DatasetCatalog:
-        DatasetCatalog.register(name, load)
-    fill_metadata(name, **metadata)
+    catalog.add(name, load, metadata, lazily=lazily)
 
 
 def fill_metadata(name: str, **metadata: Any) -> None:
@@ -42,7 +47,8 @@ def fill_metadata(name: str, **metadata: Any) -> None:
 
 def require_registered(name: str) -> None:
     """Raise a ValueError that names the nearest ones, unless there is a dataset of that name."""
-    known = DatasetCatalog.list()
+    catalog.take(name)
+    known = catalog.names()
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, 5, 0.4)) or "none"
         raise ValueError(f"there is no dataset named {name!r}; near names: {near}")

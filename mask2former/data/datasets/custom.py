@@ -18,7 +18,7 @@ from ...classes import Classes
 from ...config.keys import CLASSES_FROM_DATA
 from ...formats.class_names import class_texts
 from ..num_classes import check_num_classes, class_names, datasets_in_use
-from . import common
+from . import catalog, common
 from .class_order import match_classes
 from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
@@ -87,7 +87,9 @@ def register(
     for key in _PATHS:
         if given[key] is not None:
             common.require(given[key], f"{key} of the dataset {name} has to exist.")
+    catalog.give_way(name)
     _TASKS[task](name, **{key: given[key] for key in parameters if key in given})
+    catalog.keep(name)
     _REGISTERED[name] = {"task": task, **given}
 
 
@@ -112,7 +114,7 @@ def _as_in_file(classes: ClassNames | None, name: str) -> list[str] | dict[str, 
 
 
 def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
-    if name not in DatasetCatalog:
+    if name not in DatasetCatalog or catalog.is_ours(name):
         return False
     if _REGISTERED.get(name) == arguments:
         return True

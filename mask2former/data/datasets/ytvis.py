@@ -21,8 +21,12 @@ Record = dict[str, Any]
 _PER_FRAME = ("bboxes", "segmentations", "areas")
 
 
-def register_ytvis(root: str) -> None:
-    """Register ytvis_{2019,2021,2022}_{train,val,test}, ovis_{train,val,test}, shapes_video_*."""
+def register_ytvis(root: str, lazily: bool = False) -> None:
+    """Register ytvis_{2019,2021,2022}_{train,val,test}, ovis_{train,val,test}, shapes_video_*.
+
+    Args:
+        lazily: as for `catalog.add`.
+    """
     unpack = "Unpack it there, see datasets/README.md"
     draw = f"Make it with: python datasets/prepare_shapes.py --video --output {root}"
     tables = {name: load_categories(name) for name in ("ytvis_2019", "ytvis_2021", "ovis")}
@@ -45,6 +49,7 @@ def register_ytvis(root: str) -> None:
                 image_root=os.path.join(root, family, frames.format(name)),
                 json_file=os.path.join(root, family, file.format(name)),
                 hint=hint,
+                lazily=lazily,
             )
 
 
@@ -55,11 +60,17 @@ def register_videos(
     image_root: str,
     json_file: str,
     hint: str,
+    lazily: bool = False,
 ) -> None:
-    """Register a dataset in the form of YouTube-VIS; as `register_instances`."""
+    """Register a dataset in the form of YouTube-VIS; as `register_instances`.
+
+    Args:
+        lazily: as for `catalog.add`.
+    """
     common.add(
         name,
         lambda: load_ytvis(json_file, image_root, name, hint),
+        lazily=lazily,
         json_file=json_file,
         image_root=image_root,
         evaluator_type="ytvis",
