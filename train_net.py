@@ -19,14 +19,14 @@ from typing import Any, NoReturn
 
 # isort: off
 import mask2former  # noqa: F401 (first, since detectron2 warns where it is imported by itself)
+from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from torch.multiprocessing import ProcessExitedException
 
 # isort: on
 from mask2former.config import load_config
 from mask2former.data import register_custom
-from mask2former.engine import Trainer, launch
-from mask2former.engine.defaults import only_in_file, setup
+from mask2former.engine import Trainer, defaults, launch
 
 warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # used by fvcore
 logger = logging.getLogger("mask2former.train_net")
@@ -34,12 +34,25 @@ logger = logging.getLogger("mask2former.train_net")
 USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
 
 
-def main(args: argparse.Namespace) -> Any:
-    """Run in every process; return the results of the evaluation."""
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Return the config that ``args`` ask for, frozen; prepare its output folder and the logs.
+
+    Args:
+        args: as parsed by detectron2's ``default_argument_parser``.
+
+    Raises:
+        OSError, ValueError: the config cannot be read or used; says why.
+    """
     cfg = load_config(args.config_file, args.opts)
     register_custom(cfg, cfg.DATASETS.TEST if args.eval_only else None)
     cfg.freeze()
-    setup(cfg, args)
+    defaults.setup(cfg, args)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> Any:
+    """Run in every process; return the results of the evaluation."""
+    cfg = setup(args)
     if args.eval_only:
         return Trainer.evaluate(cfg, resume=args.resume)
     trainer = Trainer(cfg)
@@ -59,7 +72,7 @@ def fail(error: BaseException) -> NoReturn:
     """End the process with the message of ``error``; log.txt, once there is one, has the rest."""
     if os.environ.get("MASK2FORMER_DEBUG"):
         raise error
-    with only_in_file():
+    with defaults.only_in_file():
         logger.info("Ended by an error", exc_info=error)
     message = str(error).strip()
     if "Original Traceback" in message:  # raised in a worker of a data loader

@@ -1,15 +1,14 @@
 """Training and evaluation of a config, on detectron2's DefaultTrainer."""
 
 import logging
-import os
 import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, default_writers, hooks
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify_results
+from detectron2.engine import HookBase, TrainerBase, default_writers, hooks
+from detectron2.evaluation import verify_results
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
@@ -17,23 +16,19 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
-from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders
 from ..data.datasets.class_order import match_classes
-from ..evaluation import build_evaluator
-from ..evaluation.results import write_results
-from ..modeling.build import build_model, resolve_device
-from ..modeling.postprocessing.tta import SemanticSegmentorWithTTA
-from .defaults import only_in_file, take_classes, validate
+from ..modeling.build import resolve_device
+from .defaults import validate
 from .distributed import wrap_model
+from .evaluation import EvaluatingTrainer
 from .hooks import (
     EvalHook,
     LRScheduler,
     PeriodicCheckpointer,
     ProgressPrinter,
     StopOnSignal,
-    log_results,
 )
 from .optimizer import build_optimizer
 from .step import TrainStep, choose_autocast_dtype, get_sampler_seed, resume_data_order
@@ -41,7 +36,7 @@ from .step import TrainStep, choose_autocast_dtype, get_sampler_seed, resume_dat
 logger = logging.getLogger(__name__)
 
 
-class Trainer(DefaultTrainer):
+class Trainer(EvaluatingTrainer):
     """Train and evaluate an image or video model as ``cfg`` says.
 
     Differs from detectron2's DefaultTrainer, whose methods may be overridden here too, in that it
@@ -183,15 +178,6 @@ class Trainer(DefaultTrainer):
         self._sampler_seed = state_dict.get("sampler_seed")
 
     @classmethod
-    def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = build_model(cfg)
-        with only_in_file():
-            logger.info("Model:\n%s", model)
-        size = sum(p.numel() for p in model.parameters()) / 1e6
-        logger.info("Built %s, %.1f M parameters", cfg.MODEL.META_ARCHITECTURE, size)
-        return model
-
-    @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(cfg, model)
 
@@ -202,98 +188,3 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:
         return loaders.build_train_loader(cfg)
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        return loaders.build_test_loader(cfg, dataset_name)
-
-    @classmethod
-    def build_evaluator(
-        cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
-    ) -> DatasetEvaluator:
-        """Return the evaluator of a dataset, which writes to OUTPUT_DIR/inference by default.
-
-        Where several datasets are tested, each has a folder of its name in there.
-        """
-        folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-        if len(cfg.DATASETS.TEST) > 1:
-            folder = os.path.join(folder, dataset_name)
-        os.makedirs(folder, exist_ok=True)
-        return build_evaluator(cfg, dataset_name, folder)
-
-    @classmethod
-    def test(
-        cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None, *, suffix: str = ""
-    ) -> dict[str, Any]:
-        """Evaluate ``model`` on each of DATASETS.TEST.
-
-        Args:
-            evaluators: one for each of DATASETS.TEST; by default those of `build_evaluator`.
-            suffix: ends the names of tasks and of the output folder ("_TTA").
-
-        Returns:
-            {task: {metric: value}}, for several datasets within {dataset: ...}. Empty but in the
-            first process, which also logs them and writes them.
-        """
-        is_video = meta_architecture(cfg) == "VideoMaskFormer"
-        folder = os.path.join(cfg.OUTPUT_DIR, f"inference{suffix}")
-        names = list(cfg.DATASETS.TEST)
-        match_classes(cfg, names)
-        if evaluators is None:
-            evaluators = [cls.build_evaluator(cfg, name, folder) for name in names]
-        elif isinstance(evaluators, DatasetEvaluator):
-            evaluators = [evaluators]
-        found: dict[str, Any] = {}
-        for name, evaluator in zip(names, evaluators, strict=True):
-            loader = cls.build_test_loader(cfg, name)
-            # As published, videos in half precision on CUDA, images in full precision.
-            with torch.autocast("cuda", enabled=is_video and torch.cuda.is_available()):
-                metrics = inference_on_dataset(model, loader, evaluator)
-            found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
-            if comm.is_main_process():
-                log_results(name, found[name])
-        results = found[names[0]] if len(found) == 1 else found
-        if comm.is_main_process() and found:
-            name = "scores.json" if is_video else "results.json"  # that is a video's submission
-            write_results(os.path.join(folder, name), results, cfg=cfg)
-        return results
-
-    @classmethod
-    def evaluate(cls, cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
-        """Build the model, load MODEL.WEIGHTS and evaluate.
-
-        Args:
-            resume: evaluate the last checkpoint in OUTPUT_DIR, where there is one, instead.
-
-        Returns:
-            As `test`; with TEST.AUG.ENABLED also "sem_seg_TTA", from the averages of flipped and
-            resized copies.
-
-        Raises:
-            NotImplementedError, ValueError: TEST.AUG.ENABLED with a model that it is not for.
-        """
-        cfg = resolve_device(cfg)
-        validate(cfg, eval_only=True)
-        model = cls.build_model(cfg)
-        checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH)
-        if resume and checkpointer.has_checkpoint():
-            cfg = changed(cfg, "MODEL.WEIGHTS", checkpointer.get_checkpoint_file())
-        cfg = take_classes(cfg, model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[]))
-        augmented = None
-        if cfg.TEST.AUG.ENABLED:
-            if meta_architecture(cfg) == "VideoMaskFormer":
-                raise NotImplementedError(
-                    "TEST.AUG.ENABLED is for images; set it to False for videos"
-                )
-            augmented = SemanticSegmentorWithTTA(cfg, model)
-        results = cls.test(cfg, model)
-        if augmented is not None:
-            logger.info("Evaluating averages over TEST.AUG")
-            outputs = {"SEMANTIC_ON": True, "INSTANCE_ON": False, "PANOPTIC_ON": False}
-            opts = [w for k, on in outputs.items() for w in (f"MODEL.MASK_FORMER.TEST.{k}", on)]
-            added = cls.test(changed(cfg, *opts), augmented, suffix="_TTA")
-            for name, tasks in added.items():  # of a dataset; or a task, where there is one dataset
-                results[name] = {**results.get(name, {}), **tasks}
-        if comm.is_main_process():
-            verify_results(cfg, results)
-        return results

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import default_argument_parser
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_train_loader
+from detectron2.engine import DefaultTrainer, default_argument_parser, launch
+from detectron2.projects.deeplab import build_lr_scheduler
 
 import train_net
+from mask2former import MaskFormerPanopticDatasetMapper
 from mask2former.data.datasets.builtin import register_shapes
 from mask2former.data.synthetic import write_shapes
 
@@ -79,6 +82,67 @@ def test_resumes_and_evaluates_averages(shapes: Path, tmp_path: Path) -> None:
     last = torch.load(tmp_path / "model_final.pth")
     assert last["trainer"]["hooks"]["LRScheduler"]["max_iters"] == 3
     assert last["iteration"] == 2 and last["trainer"]["_trainer"]["optimizer"]["state"]
+
+
+def test_as_a_script_of_detectron2s_projects(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a Trainer that overrides what theirs override, with their arguments."""
+    called: list[str] = []
+
+    class Trainer(train_net.Trainer):
+        @classmethod
+        def build_evaluator(cls, cfg, dataset_name, output_folder=None):
+            called.append("build_evaluator")
+            if output_folder is None:
+                output_folder = str(tmp_path / "mine")
+            return super().build_evaluator(cfg, dataset_name, output_folder)
+
+        @classmethod
+        def build_train_loader(cls, cfg):
+            called.append("build_train_loader")
+            mapper = MaskFormerPanopticDatasetMapper(cfg, True)
+            return build_detection_train_loader(cfg, mapper=mapper)
+
+        @classmethod
+        def build_lr_scheduler(cls, cfg, optimizer):
+            called.append("build_lr_scheduler")
+            return build_lr_scheduler(cfg, optimizer)
+
+        @classmethod
+        def build_optimizer(cls, cfg, model):
+            called.append("build_optimizer")
+            return torch.optim.SGD(model.parameters(), 0.001)
+
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            called.append("test")
+            return DefaultTrainer.test.__func__(cls, cfg, model, evaluators)
+
+        @classmethod
+        def test_with_TTA(cls, cfg, model):
+            called.append("test_with_TTA")
+            return super().test_with_TTA(cfg, model)
+
+        def build_hooks(self):
+            called.append("build_hooks")
+            return super().build_hooks()
+
+    monkeypatch.setattr(train_net, "Trainer", Trainer)
+    args = arguments("panoptic", OUTPUT_DIR=tmp_path)
+    cfg = train_net.setup(args)
+    assert isinstance(cfg, CfgNode) and cfg.is_frozen() and str(tmp_path) == cfg.OUTPUT_DIR
+    launch(train_net.main, args.num_gpus, args.num_machines, args=(args,))
+    trained = ["build_train_loader", "build_optimizer", "build_lr_scheduler", "build_hooks"]
+    assert called == [*trained, "test", "build_evaluator"]
+    assert (tmp_path / "model_final.pth").is_file() and (tmp_path / "config.yaml").is_file()
+    called.clear()
+    args = arguments(
+        "panoptic", "--eval-only", "--resume", OUTPUT_DIR=tmp_path, **{"TEST.AUG.ENABLED": True}
+    )
+    results = train_net.main(args)
+    assert called == ["test", "build_evaluator", "test_with_TTA", "build_evaluator", "test"]
+    assert set(results) == {"panoptic_seg", "bbox", "segm", "sem_seg", "sem_seg_TTA"}
 
 
 @pytest.mark.parametrize(

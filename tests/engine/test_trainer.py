@@ -162,6 +162,27 @@ def test_several_datasets_and_a_suffix(tmp_path: Path) -> None:
     assert (tmp_path / "inference_TTA" / "results.json").exists()
 
 
+def test_averages_are_called_so_whoever_evaluates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where `test` is overridden by one that knows no suffix."""
+
+    class Trainer(StubTrainer):
+        @classmethod
+        def test(cls, cfg: Any, model: Any, evaluators: Any = None) -> dict[str, Any]:
+            assert len(evaluators) == len(cfg.DATASETS.TEST)
+            if len(evaluators) == 1:
+                return {"fit": {"n": 1}}
+            return {name: {"fit": {"n": 1}} for name in cfg.DATASETS.TEST}
+
+    monkeypatch.setattr("mask2former.engine.evaluation._augmented", lambda cfg, model: model)
+    cfg = make_cfg(tmp_path)
+    assert Trainer.test_with_TTA(cfg, None) == {"fit_TTA": {"n": 1}}
+    cfg.DATASETS.TEST = ("stub", "stub_too")
+    expected = {"fit_TTA": {"n": 1}}
+    assert Trainer.test_with_TTA(cfg, None) == {"stub": expected, "stub_too": expected}
+
+
 def test_evaluation_alone_loads_the_weights(tmp_path: Path) -> None:
     trained = StubTrainer(make_cfg(tmp_path / "a"))
     expected = trained.train()

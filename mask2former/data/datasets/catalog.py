@@ -86,7 +86,7 @@ def add(name: str, load: Load, metadata: Mapping[str, Any], *, lazily: bool = Fa
 def amend(name: str, metadata: Mapping[str, Any]) -> None:
     """Add entries that the metadata of a dataset of detectron2's lacks."""
     _remember(name, None, metadata)
-    _fill(name)
+    _fill(name, anew=True)
 
 
 def take(name: str) -> None:
@@ -94,7 +94,7 @@ def take(name: str) -> None:
     offer = _OURS.get(name)
     if offer is not None and offer.load is not None and name not in DatasetCatalog:
         DatasetCatalog.data[name] = offer.load
-        _fill(name)
+        _fill(name, anew=True)
 
 
 def is_ours(name: str) -> bool:
@@ -122,6 +122,16 @@ def give_way(name: str) -> None:
     keep(name)
 
 
+def replace(name: str, load: Load, metadata: Metadata) -> None:
+    """Register ``name`` with another loader and other metadata; it stays ours where it was."""
+    if is_ours(name):
+        values = {key: value for key, value in vars(metadata).items() if key != "name"}
+        _OURS[name] = _Offer(load, values, set(values))
+        _change_class(metadata, YieldingMetadata)
+    DatasetCatalog.data[name] = load
+    MetadataCatalog.data[name] = metadata
+
+
 def keep(name: str) -> None:
     """From now on, have detectron2's rules for ``name``."""
     _OURS.pop(name, None)
@@ -134,12 +144,18 @@ def _remember(name: str, load: Load | None, metadata: Mapping[str, Any]) -> None
     _OURS[name] = _Offer(load, metadata, before.filled if before else set())
 
 
-def _fill(name: str) -> None:
-    """Add our metadata of ``name``, unless somebody else has registered it."""
+def _fill(name: str, anew: bool = False) -> None:
+    """Add our metadata of ``name``, unless somebody else has registered it.
+
+    Args:
+        anew: also where it has been done.
+    """
     offer = _OURS.get(name)
     if offer is None or not (offer.load is None or is_ours(name)):
         return
     metadata = MetadataCatalog.data.setdefault(name, Metadata(name=name))
+    if isinstance(metadata, YieldingMetadata) and not anew:
+        return
     if not isinstance(metadata, YieldingMetadata):
         offer.filled.clear()  # they were in an object that somebody has removed
         _change_class(metadata, YieldingMetadata)

@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from ...classes import Classes
 from ..num_classes import COUNT_OTHERWISE, class_names, datasets_in_use
+from . import catalog
 from .loading import Loaded, Loader, Record
 from .registered import read_function
 
@@ -40,6 +41,8 @@ def match_classes(
     if cfg.MODEL.META_ARCHITECTURE in COUNT_OTHERWISE:
         return None
     used, source = datasets_in_use(cfg), "the checkpoint"
+    for name in used:
+        catalog.take(name)
     if classes is None:
         classes, source = _read_config(cfg), "MODEL.CLASSES.NAMES"
     if classes is None:
@@ -156,7 +159,7 @@ def _renumber(record: Record, new_ids: Mapping[int, int]) -> Record:
 def _restore(name: str) -> None:
     """Undo `_reorder`."""
     if name in DatasetCatalog and isinstance(load := DatasetCatalog[name], _Reordered):
-        DatasetCatalog[name], MetadataCatalog[name] = load.load, load.metadata
+        catalog.replace(name, load.load, load.metadata)
 
 
 def _reorder(name: str, wanted: Sequence[str]) -> None:
@@ -177,8 +180,8 @@ def _reorder(name: str, wanted: Sequence[str]) -> None:
             f"{problem}; set MODEL.CLASSES.NAMES to the names in its order"
         )
     new_ids = {old: order.index(n) for old, n in enumerate(names)}
-    DatasetCatalog[name] = _Reordered(DatasetCatalog[name], metadata, new_ids)
-    MetadataCatalog[name] = _reordered(metadata, names, new_ids)
+    load = _Reordered(DatasetCatalog[name], metadata, new_ids)
+    catalog.replace(name, load, _reordered(metadata, names, new_ids))
 
 
 def _why_fixed(metadata: Metadata, names: Sequence[str]) -> str | None:

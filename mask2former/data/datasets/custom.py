@@ -84,9 +84,8 @@ def register(
             raise ValueError(f"{name}: a dataset of task {task} needs {key}")
         if given[key] is not None and key not in parameters:
             raise ValueError(f"{name}: a dataset of task {task} has no {key}")
-    for key in _PATHS:
-        if given[key] is not None:
-            common.require(given[key], f"{key} of the dataset {name} has to exist.")
+    for key in (key for key in _PATHS if given[key] is not None):
+        common.require(given[key], f"{key} of the dataset {name} has to exist.")
     catalog.give_way(name)
     _TASKS[task](name, **{key: given[key] for key in parameters if key in given})
     catalog.keep(name)
@@ -274,8 +273,7 @@ def register_custom(cfg: CfgNode, needed: Collection[str] | None = None) -> None
     if any(lists) and head.NUM_CLASSES in not_set:
         head.NUM_CLASSES = len(next(filter(None, lists)))
     check_num_classes(cfg, counted)
-    classes = match_classes(cfg)
-    if classes is not None:
+    if classes := match_classes(cfg):
         classes.write(cfg)
 
 

@@ -10,8 +10,10 @@ import pytest
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
+from mask2former.config import get_config
 from mask2former.data import datasets, register
 from mask2former.data.datasets import catalog
+from mask2former.data.datasets.class_order import match_classes
 from mask2former.data.datasets.common import require_registered
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -196,6 +198,23 @@ def test_custom_datasets_take_names_and_keep_them(ours, shapes_root):
     assert MetadataCatalog.get("ade20k_full_sem_seg_val").stuff_classes == ["a", "b"]
     with pytest.raises(AssertionError, match="already registered"):
         DatasetCatalog.register("ade20k_full_sem_seg_val", theirs)
+
+
+def test_an_order_of_classes_stays_ours(ours):
+    """What brings datasets to one order of classes gives way as well."""
+    name, other = "ytvis_2019_val", "ytvis_2021_val"
+    cfg = get_config()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = "VideoMaskFormer", 40
+    cfg.MODEL.CLASSES.NAMES = MetadataCatalog.get(name).thing_classes[::-1]
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (name,), ()
+    match_classes(cfg)
+    assert MetadataCatalog.get(name).thing_classes == cfg.MODEL.CLASSES.NAMES
+    cfg.MODEL.CLASSES.NAMES = cfg.MODEL.CLASSES.NAMES[::-1]
+    match_classes(cfg)
+    assert MetadataCatalog.get(name).thing_classes == cfg.MODEL.CLASSES.NAMES
+    assert other not in DatasetCatalog
+    register_theirs(name)
+    assert_theirs(name)
 
 
 # Two projects in one process
