@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
+from ..config.arguments import configurable
 from ..formats.images import check_size, read_image
 from ..formats.segmentations import describe
 from .augmentation import Drift, clip_from_config

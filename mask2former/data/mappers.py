@@ -10,11 +10,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
+from ..config.arguments import configurable
 from ..formats.images import check_size, read_image
 from ..formats.label_maps import read_labels, read_panoptic_png
 from ..formats.segmentations import describe

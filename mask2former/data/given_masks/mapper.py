@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 
+from ...config.arguments import configurable
 from ...formats.images import check_size
 from ...formats.mask_files import MaskFile, RleMasks
 from ..geometry import Geometry

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from ...config.arguments import configurable
 from ...layers import LinearSequential
 from .dat_attention import LocalAttention, SampledKeyAttention, named_norm
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks

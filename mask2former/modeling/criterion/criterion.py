@@ -9,6 +9,7 @@ import torch
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
+from ...config.arguments import checks_names
 from ...layers.linear import is_watched
 from ...ops.assignment import Pairs
 from ...ops.point_sampling import (
@@ -29,8 +30,7 @@ from .losses import (
 )
 from .matcher import HungarianMatcher
 
-# Masks of a frame and layer that go through point sampling at a time: bounds memory, not the
-# result.
+# Masks of a frame and layer that are sampled at a time: bounds memory, not the result.
 _MASKS_PER_CHUNK = 80
 _OWN_LOSSES = {"labels", "masks"}
 _METHODS = (
@@ -64,6 +64,7 @@ class SetCriterion(nn.Module):
         ValueError: losses without a method, or ratios out of range.
     """
 
+    @checks_names
     def __init__(
         self,
         num_classes: int,
@@ -272,16 +273,9 @@ class SetCriterion(nn.Module):
         return drawn, chosen, values.gather(2, chosen)
 
     def __repr__(self) -> str:
-        lines = [
-            f"matcher: {self.matcher}",
-            f"losses: {self.losses}",
-            f"weight_dict: {self.weight_dict}",
-            f"num_classes: {self.num_classes}",
-            f"eos_coef: {self.eos_coef}",
-            f"num_points: {self.num_points}",
-            f"oversample_ratio: {self.oversample_ratio}",
-            f"importance_sample_ratio: {self.importance_sample_ratio}",
-        ]
+        names = ("matcher", "losses", "weight_dict", "num_classes", "eos_coef", "num_points")
+        names += ("oversample_ratio", "importance_sample_ratio")
+        lines = [f"{name}: {getattr(self, name)}" for name in names]
         return "\n    ".join([f"{type(self).__name__}:", *lines])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ...config.arguments import checks_names
 from ...ops.assignment import Pairs, assign
 from ...ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
 from ..overrides import replaceable
@@ -29,6 +30,7 @@ class HungarianMatcher(nn.Module):
         ValueError: all weights are zero.
     """
 
+    @checks_names
     def __init__(
         self,
         cost_class: float = 1.0,

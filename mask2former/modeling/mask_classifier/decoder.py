@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
-from detectron2.config import configurable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.arguments import configurable
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY, MultiScaleMaskedTransformerDecoder
 from ..transformer_decoder.masked import NUM_LEVELS
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from ...config.arguments import configurable
 from ..meta_arch.base import weights_of_layers
 from ..meta_arch.heads import pixel_features
 from ..meta_arch.image import MergingModel

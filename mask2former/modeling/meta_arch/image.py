@@ -4,12 +4,12 @@ Source: Mask2Former, Cheng et al. 2022, section 3.
 """
 
 import torch
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
+from ...config.arguments import configurable
 from ...ops.masks import resize
 from ..overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas

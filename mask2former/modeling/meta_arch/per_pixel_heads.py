@@ -3,13 +3,13 @@
 Source: MaskFormer, Cheng et al. 2021, section 4.1 (PerPixelBaseline and PerPixelBaseline+).
 """
 
-from detectron2.config import configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.arguments import configurable
 from ..transformer_decoder import StandardTransformerDecoder
 from .heads import COMMON_STRIDE, BaseHead, MaskFormerHead, pixel_features
 
@@ -58,14 +58,16 @@ class PerPixelBaselineHead(_PerPixelLosses, BaseHead):
 
     Args:
         input_shape: shapes of the features that the head takes, by name.
-        mask_dim: channels of the pixel decoder's mask features.
+        mask_dim: channels of the pixel decoder's mask features; by default its `mask_dim`.
 
     The others are those of `BaseHead`.
     """
 
     @configurable
-    def __init__(self, input_shape: dict[str, ShapeSpec], *, mask_dim: int, **common):
+    def __init__(self, input_shape: dict[str, ShapeSpec], *, mask_dim: int | None = None, **common):
         super().__init__(input_shape, **common)
+        if mask_dim is None:
+            mask_dim = self.pixel_decoder.mask_dim
         self.predictor = Conv2d(mask_dim, self.num_classes, kernel_size=1)
         c2_msra_fill(self.predictor)
 
@@ -105,6 +107,7 @@ class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
     It is MaskFormerHead whose mask logits are class logits.
 
     Args: see `MaskFormerHead`; the decoder must have K queries and no mask classification.
+        Without `deep_supervision`, its earlier layers have no loss.
 
     Raises:
         ValueError: the numbers of queries and classes differ.
@@ -117,6 +120,7 @@ class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
         *,
         num_classes: int,
         transformer_predictor: nn.Module,
+        deep_supervision: bool = True,
         **args,
     ):
         queries = getattr(transformer_predictor, "num_queries", num_classes)
@@ -132,6 +136,7 @@ class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
             transformer_predictor=transformer_predictor,
             **args,
         )
+        self.deep_supervision = deep_supervision
 
     @classmethod
     def build_predictor(cls, cfg, in_channels: int) -> nn.Module:
@@ -157,5 +162,5 @@ class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
     def layers(self, features: dict[str, Tensor]) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Return class logits (B, K, H/4, W/4), and while training those of earlier layers as
         `pred_masks` of dicts."""
-        out = super().layers(features, aux_outputs=self.training)
+        out = super().layers(features, aux_outputs=self.training and self.deep_supervision)
         return out["pred_masks"], out.get("aux_outputs", [])

@@ -4,12 +4,12 @@ Source: Mask2Former for Video Instance Segmentation, Cheng et al. 2021.
 """
 
 import torch
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
+from ...config.arguments import configurable
 from ...ops.masks import resize
 from ..overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
@@ -31,6 +31,8 @@ class VideoMaskFormer(SegmentationModel):
             absent there are trained as no-object) or "any_frame" (the first in which it appears).
         windows: how clips are cut in eval; by default they are not, as published.
         query_scores: how queries are scored in eval; by default by their class, as published.
+        object_mask_threshold, overlap_threshold, sem_seg_postprocess_before_inference: kept for
+            code that gives or reads them; without effect, as published.
 
     The others are those of `SegmentationModel`.
 
@@ -44,12 +46,18 @@ class VideoMaskFormer(SegmentationModel):
         self,
         *,
         num_frames: int,
-        clip_label: str,
+        clip_label: str = CLIP_LABELS[0],
         windows: Windows = WHOLE_CLIP,
         query_scores: QueryScores = PUBLISHED_SCORES,
+        object_mask_threshold: float = 0.0,
+        overlap_threshold: float = 0.0,
+        sem_seg_postprocess_before_inference: bool = True,
         **common,
     ):
         super().__init__(**common)
+        self.object_mask_threshold = object_mask_threshold
+        self.overlap_threshold = overlap_threshold
+        self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
         if clip_label not in CLIP_LABELS:
             raise ValueError(
                 f"VideoMaskFormer: MODEL.MASK_FORMER.CLIP_LABEL is {clip_label!r}; it must be one "

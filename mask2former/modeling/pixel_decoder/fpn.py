@@ -3,15 +3,18 @@
 Source: MaskFormer, Cheng et al. 2021, section 3.2; FPN, Lin et al. 2017.
 """
 
-from detectron2.config import configurable
+from collections.abc import Callable
+
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.arguments import configurable
 from ...layers import SinePositionEncoding, TransformerEncoder
 
+Norm = str | Callable[[int], nn.Module] | None
 NUM_LEVELS = 3  # maps of strides 32, 16 and 8 that multi-scale transformer decoders get
 
 
@@ -43,14 +46,14 @@ def c2_xavier_conv(in_channels: int, out_channels: int, **conv_args) -> Conv2d:
     return conv
 
 
-def adapter_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
+def adapter_conv(in_channels: int, conv_dim: int, norm: Norm) -> Conv2d:
     """Build a lateral 1x1 convolution with norm and no activation; a bias only where norm is ""."""
     return c2_xavier_conv(
         in_channels, conv_dim, kernel_size=1, bias=norm == "", norm=get_norm(norm, conv_dim)
     )
 
 
-def output_conv(in_channels: int, conv_dim: int, norm: str | None) -> Conv2d:
+def output_conv(in_channels: int, conv_dim: int, norm: Norm) -> Conv2d:
     """Build a 3x3 convolution with norm and ReLU; a bias only where norm is ""."""
     return c2_xavier_conv(
         in_channels,
@@ -96,7 +99,7 @@ class BasePixelDecoder(nn.Module):
         input_shape: shapes of the backbone's features, by name.
         conv_dim: width of the pyramid.
         mask_dim: channels of the mask features.
-        norm: norm of the convolutions, a name that `detectron2.layers.get_norm` takes.
+        norm: norm of the convolutions, as `detectron2.layers.get_norm` takes it; None for none.
 
     Attributes:
         in_features: names of all features, fine to coarse.
@@ -108,7 +111,12 @@ class BasePixelDecoder(nn.Module):
 
     @configurable
     def __init__(
-        self, input_shape: dict[str, ShapeSpec], *, conv_dim: int, mask_dim: int, norm: str | None
+        self,
+        input_shape: dict[str, ShapeSpec],
+        *,
+        conv_dim: int,
+        mask_dim: int,
+        norm: Norm = None,
     ):
         super().__init__()
         shapes = sort_by_stride(input_shape)
@@ -176,7 +184,7 @@ class TransformerEncoderPixelDecoder(BasePixelDecoder):
         transformer_enc_layers: int,
         transformer_pre_norm: bool,
         conv_dim: int,
-        norm: str | None,
+        norm: Norm = None,
         **pyramid,
     ):
         super().__init__(input_shape, conv_dim=conv_dim, norm=norm, **pyramid)

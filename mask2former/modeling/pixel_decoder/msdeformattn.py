@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...config.arguments import configurable
 from ...layers import (
     DeformableAttention,
     DeformableEncoder,
@@ -21,6 +21,7 @@ from ...layers import (
 )
 from .fpn import (
     NUM_LEVELS,
+    Norm,
     TopDown,
     adapter_conv,
     c2_xavier_conv,
@@ -130,7 +131,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         transformer_enc_layers: encoder layers.
         conv_dim: width of the encoder and the FPN.
         mask_dim: channels of the mask features.
-        norm: norm of the FPN's convolutions, a name that `detectron2.layers.get_norm` takes.
+        norm: norm of the FPN's convolutions, as `detectron2.layers.get_norm` takes it.
         transformer_in_features: features that the encoder sees; the rest join in the FPN.
         common_stride: stride of the mask features.
         autocast_in_eval: let autocast reach the decoder in eval; sampling locations stay float32.
@@ -157,7 +158,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         transformer_enc_layers: int,
         conv_dim: int,
         mask_dim: int,
-        norm: str,
+        norm: Norm = None,
         transformer_in_features: list[str],
         common_stride: int,
         transformer_dim_feedforward: int = 1024,

@@ -7,11 +7,11 @@ An image is a clip of one frame: both decoders are the same code.
 from collections.abc import Sequence
 
 import torch
-from detectron2.config import configurable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checkpoints.renames import rename_when_loading
+from ...config.arguments import configurable
 from ...layers import (
     MLP,
     CrossAttentionLayer,

@@ -4,10 +4,10 @@ Source: MaskFormer, Cheng et al. 2021, section 3.3 (transformer module).
 """
 
 import torch
-from detectron2.config import configurable
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
+from ...config.arguments import configurable
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
 from ..overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import c2_xavier_conv

@@ -10,7 +10,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from mask2former.config import add_maskformer2_config
 from mask2former.modeling.backbone.swin import D2SwinTransformer
 
-TINY = {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "window": 3}
+TINY = {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "window_size": 3}
 NAMES = ["res2", "res3", "res4", "res5"]
 
 
@@ -69,7 +69,10 @@ def test_output_shapes_are_as_announced_for_odd_sizes():
 
 
 def test_checkpointing_changes_no_value_and_no_gradient():
-    plain, saving = tiny_swin(drop_path=0.0), tiny_swin(drop_path=0.0, checkpointing=True)
+    plain, saving = (
+        tiny_swin(drop_path_rate=0.0),
+        tiny_swin(drop_path_rate=0.0, use_checkpoint=True),
+    )
     saving.load_state_dict(plain.state_dict())
     images = torch.randn(1, 3, 64, 64)
     for model in (plain, saving):
@@ -79,7 +82,7 @@ def test_checkpointing_changes_no_value_and_no_gradient():
 
 
 def test_absolute_position_embedding_is_added_and_resized():
-    model = tiny_swin(pretrain_img_size=64, patch_norm=False, qkv_bias=False).eval()
+    model = tiny_swin(ape=True, pretrain_img_size=64, patch_norm=False, qkv_bias=False).eval()
     assert model.absolute_pos_embed.shape == (1, 8, 16, 16)
     assert "layers.0.blocks.0.attn.qkv.bias" not in model.state_dict()
     seen = []
@@ -95,13 +98,13 @@ def test_absolute_position_embedding_is_added_and_resized():
 
 
 def test_drop_path_rises_linearly_over_all_blocks():
-    model = tiny_swin(drop_path=0.7)
+    model = tiny_swin(drop_path_rate=0.7)
     rates = [block.drop_path.p for stage in model.layers for block in stage.blocks]
     assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 
 
 def test_freezing_holds_through_train_which_returns_the_model():
-    model = tiny_swin(freeze_at=2, pretrain_img_size=64)
+    model = tiny_swin(frozen_stages=2, ape=True, pretrain_img_size=64)
     assert model.train() is model
     assert model.eval() is model
     model.train()
@@ -110,6 +113,21 @@ def test_freezing_holds_through_train_which_returns_the_model():
     assert "layers.1" in trained
     assert not model.patch_embed.training and not model.layers[0].training
     assert model.layers[1].training
+
+
+@pytest.mark.parametrize(
+    ("frozen", "parts"),
+    [
+        (-1, set()),
+        (0, {"patch_embed"}),
+        (1, {"patch_embed", "absolute_pos_embed"}),
+        (3, {"patch_embed", "absolute_pos_embed", "layers.0", "layers.1"}),
+    ],
+)
+def test_frozen_stages(frozen, parts):
+    model = tiny_swin(frozen_stages=frozen, ape=True, pretrain_img_size=64)
+    still = [n for n, p in model.named_parameters() if not p.requires_grad]
+    assert {".".join(n.split(".")[: 1 + n.startswith("layers")]) for n in still} == parts
 
 
 def test_config_decides_and_freeze_at_of_the_backbone_is_not_read():
