@@ -1,4 +1,7 @@
-"""The names of the published video package, which lead to `mask2former`; see docs/migrating.md."""
+"""The names of the published video package, which lead to `mask2former`; see docs/migrating.md.
+
+Importing it registers the datasets of videos, as the published package does.
+"""
 
 from mask2former import (
     VideoMaskFormer,
@@ -9,6 +12,7 @@ from mask2former import (
     build_detection_train_loader,
     get_detection_dataset_dicts,
 )
+from mask2former.data.datasets import register_video_datasets
 
 __all__ = [
     "VideoMaskFormer",
@@ -19,3 +23,5 @@ __all__ = [
     "build_detection_train_loader",
     "get_detection_dataset_dicts",
 ]
+
+register_video_datasets()

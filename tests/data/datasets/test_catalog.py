@@ -248,10 +248,13 @@ assert mask2former.VideoMaskFormer.common_args.__func__ and len(DatasetCatalog) 
 """
 
 
-@pytest.mark.parametrize("place", ["before", "after import", "after config"])
+PLACES = ["before", "after import", "after config", "after import of video"]
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_two_projects_in_one_process(place: str) -> None:
-    places = ["before", "after import", "after config"]
-    parts = ["", OURS.format(plugin=place == "before"), CONFIG]
-    parts[places.index(place)] += "\nplugin()\n"
+    video = "import mask2former_video\nassert 'ovis_val' in DatasetCatalog\n"
+    parts = ["", OURS.format(plugin=place == "before"), CONFIG, video]
+    parts[PLACES.index(place)] += "\nplugin()\n"
     script = "\n".join([PLUGIN, *parts, CHECK])
     subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, check=True)

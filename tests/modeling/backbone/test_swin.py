@@ -173,6 +173,6 @@ def test_a_published_method_that_is_not_called_is_refused():
             self._freeze_stages()
             return super().train(mode)
 
-    with pytest.raises(TypeError, match="Frozen overrides _freeze_stages, .* Pass freeze_at"):
+    with pytest.raises(TypeError, match="Frozen overrides _freeze_stages, .* Pass frozen_stages"):
         Frozen(**TINY)
     assert not any(p.requires_grad for p in Calls(**TINY).train().patch_embed.parameters())
