@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from detectron2.data import Metadata, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+
+from ..overrides import is_replaced, refuse_overrides
+
+# Of detectron2's COCOEvaluator, which the published evaluators extend.
+_COCO_METHODS = (
+    "_tasks_from_predictions",
+    "_eval_predictions",
+    "_eval_box_proposals",
+    "_derive_coco_results",
+)
 
 
 def class_name(metadata: Metadata, label: int, is_thing: bool) -> str:
@@ -61,6 +72,13 @@ class DatasetIds:
 
 
 Value = TypeVar("Value")
+
+
+def refuse_coco_overrides(evaluator: DatasetEvaluator) -> None:
+    """Raise a TypeError where a subclass replaces steps of detectron2's COCOEvaluator, which ours
+    do not have, and has no `evaluate` of its own."""
+    if not is_replaced(evaluator, "evaluate"):
+        refuse_overrides(evaluator, _COCO_METHODS, "Override evaluate.")
 
 
 def required(output: Mapping[str, Any], key: str, flag: str) -> Any:

@@ -3,6 +3,7 @@
 import pytest
 from detectron2.data import Metadata
 
+from mask2former.evaluation import InstanceSegEvaluator, YTVISEvaluator
 from mask2former.evaluation.common import DatasetIds, class_name
 
 
@@ -62,3 +63,14 @@ STUFF = {"stuff_classes": ["sky", "sea"]}
 )
 def test_names(entries: dict, label: int, is_thing: bool, name: str) -> None:
     assert class_name(Metadata(**entries), label, is_thing) == name
+
+
+@pytest.mark.parametrize("base", [InstanceSegEvaluator, YTVISEvaluator])
+@pytest.mark.parametrize("name", ["_eval_predictions", "_derive_coco_results"])
+def test_steps_of_detectron2_s_evaluator_are_refused_in_subclasses(base, name):
+    own = type("Own", (base,), {name: lambda self, *args: {}})
+    with pytest.raises(TypeError, match=f"Own overrides {name}, .* Override evaluate."):
+        own("unknown dataset")
+    own.evaluate = lambda self: {}
+    with pytest.raises((KeyError, AttributeError), match="unknown dataset"):  # goes on to it
+        own("unknown dataset")

@@ -18,7 +18,8 @@ from ...annotations.registered import read_registered_instances
 from ...formats.json_files import read_json, write_json_list
 from ...formats.label_maps import read_panoptic_png
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
-from ..common import DatasetIds, class_name, gather, required
+from ...overrides import replaceable
+from ..common import DatasetIds, class_name, gather, refuse_coco_overrides, required
 from ..results import results_table
 from .coco_ap import coco_average_precision
 
@@ -59,6 +60,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
         fast: bool | None = None,
         max_dets_per_image: int = 100,
     ):
+        refuse_coco_overrides(self)
         self._name = dataset_name
         self._tasks = tasks
         self._distributed = distributed
@@ -92,6 +94,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
                 {"image_id": image["image_id"]} | result for result in results
             ]
 
+    @replaceable
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Score; the results are on the main process, the others get {}.
 

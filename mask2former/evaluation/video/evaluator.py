@@ -22,7 +22,8 @@ from detectron2.evaluation import DatasetEvaluator
 from ...formats.json_files import read_json, require_keys, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks, run_lengths
 from ...formats.segmentations import compress, error_prefix
-from ..common import DatasetIds, gather
+from ...overrides import replaceable
+from ..common import DatasetIds, gather, refuse_coco_overrides
 from ..instance.coco_ap import Annotation, PairwiseEval, average_precision, index_coco
 from ..results import results_table
 
@@ -105,6 +106,7 @@ class YTVISEvaluator(DatasetEvaluator):
         distributed: bool = True,
         output_dir: str | None = None,
     ):
+        refuse_coco_overrides(self)
         self._name = dataset_name
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
@@ -146,6 +148,7 @@ class YTVISEvaluator(DatasetEvaluator):
                 for score, label, masks in zip(*tubes, strict=True)
             ]
 
+    @replaceable
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Score; the results are on the main process, the others get {}.
 

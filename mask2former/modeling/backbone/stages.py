@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..overrides import replaceable
+from ...overrides import replaceable
 
 STAGE_NAMES = ("res2", "res3", "res4", "res5")
 

@@ -17,7 +17,7 @@ from torchvision.models.swin_transformer import PatchMerging
 
 from ...config.arguments import configurable
 from ...layers import SwinBlock
-from ..overrides import is_replaced, refuse_overrides
+from ...overrides import is_replaced, refuse_overrides
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
 
 

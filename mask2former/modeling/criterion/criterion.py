@@ -19,7 +19,7 @@ from ...ops.point_sampling import (
     uncertain_points,
     values_at,
 )
-from ..overrides import is_replaced, replaceable
+from ...overrides import is_replaced, replaceable
 from .losses import (
     Rows,
     by_target,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...config.arguments import checks_names
 from ...ops.assignment import Pairs, assign
 from ...ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
-from ..overrides import replaceable
+from ...overrides import replaceable
 from .losses import pairwise_mask_costs
 
 

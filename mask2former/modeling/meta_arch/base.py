@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ...checkpoints.renames import rename_when_loading
 from ...classes import metadata_of
+from ...overrides import is_replaced
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
 from ..criterion.matcher import HungarianMatcher
-from ..overrides import is_replaced
 from .heads import check_decoder, takes_aux_outputs
 
 PRECISIONS = ("fp32", "bf16")

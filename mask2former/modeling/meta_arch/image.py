@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...config.arguments import configurable
 from ...ops.masks import resize
-from ..overrides import is_replaced, replaceable
+from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
 from ..postprocessing.cuda_graphs import GraphedFunction
 from ..postprocessing.mergers import InstanceMerger, PanopticMerger, SemanticMerger, merge_masks

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...config.arguments import configurable
 from ...ops.masks import resize
-from ..overrides import is_replaced, replaceable
+from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
 from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
 from ..tracking.windows import Windows, run_windows

@@ -21,7 +21,7 @@ from ...layers import (
     xavier_matrices_,
 )
 from ...ops.linear import linear
-from ..overrides import is_replaced, refuse_overrides, replaceable
+from ...overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import NUM_LEVELS, c2_xavier_conv
 from .standard import TRANSFORMER_DECODER_REGISTRY, decoder_args
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...config.arguments import configurable
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
-from ..overrides import is_replaced, refuse_overrides, replaceable
+from ...overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import c2_xavier_conv
 
 TRANSFORMER_DECODER_REGISTRY = Registry("TRANSFORMER_MODULE")

@@ -262,6 +262,19 @@ def test_is_a_sibling_of_mask_former_without_what_needs_predicted_masks():
         assert hasattr(tiny_model(), name) and not hasattr(model, name)
 
 
+def test_published_methods_of_a_subclass_are_called():
+    model = tiny_classifier()
+    expected = name(model)["sem_seg"]
+
+    class Own(type(model)):
+        def semantic_inference(self, mask_cls, mask_pred):
+            assert torch.equal(mask_pred > 0, given()["masks"])
+            return 2 * super().semantic_inference(mask_cls, mask_pred)
+
+    model.__class__ = Own
+    torch.testing.assert_close(name(model)["sem_seg"], 2 * expected)
+
+
 def test_learns_names_by_heart():
     torch.manual_seed(0)
     model = tiny_classifier(freeze=["backbone"])

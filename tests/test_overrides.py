@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from mask2former.modeling.overrides import is_replaced, refuse_overrides, replaceable
+from mask2former.overrides import is_replaced, refuse_overrides, replaceable
 
 
 def fresh():
