@@ -7,6 +7,9 @@ from torch import nn
 
 from mask2former.modeling import MaskFormerHead
 from mask2former.modeling.meta_arch.heads import build_pixel_decoder, takes_aux_outputs
+from tests.modeling.small import tiny_model, tiny_video_model
+
+from .test_replaced_methods import subclassed
 
 SHAPES = {"res3": ShapeSpec(channels=2, stride=8), "res2": ShapeSpec(channels=2, stride=4)}
 
@@ -142,3 +145,32 @@ def test_lists_of_three_values_are_welcome():
     decoder = PixelDecoder()
     decoder.forward_features = lambda features: ["fine", None, ["maps"]]
     assert make_head(pixel_decoder=decoder)({})["mask_features"] == "fine"
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_decoders_are_checked_by_their_class(video):
+    """Subclasses are checked too, built without a config; but not those with their own forward."""
+    model, other = tiny_model(), tiny_video_model()
+    if video:
+        model, other = other, model
+    head = other.sem_seg_head
+    head.predictor = subclassed(head.predictor)
+
+    def build(cls):
+        same = ("backbone", "criterion", "size_divisibility", "num_queries")
+        arguments = {name: getattr(model, name) for name in same}
+        arguments |= {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3, "sem_seg_head": head}
+        more = ("num_frames", "clip_label") if video else (
+            *("object_mask_threshold", "overlap_threshold", "semantic_on", "panoptic_on"),
+            *("instance_on", "sem_seg_postprocess_before_inference", "test_topk_per_image"),
+        )  # fmt: skip
+        return cls(**arguments, **{name: getattr(model, name) for name in more})
+
+    mine = type("Mine", (type(model),), {})
+    with pytest.raises(ValueError, match="META_ARCHITECTURE is Mine, but the decoder Own is for"):
+        build(mine)
+    build(type("OwnForward", (mine,), {"forward": lambda self, batched_inputs: {}}))
+    head.predictor.__class__ = type(
+        "OwnForward", (type(head.predictor),), {"forward": lambda self, x, *args: {}}
+    )
+    build(mine)
