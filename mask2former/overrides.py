@@ -1,4 +1,4 @@
-"""Methods that subclasses replace: which ones have been, and which ones would be in vain.
+"""What subclasses replace: which methods, which of them in vain, and attributes of other names.
 
 Where all methods are the package's own, results may be computed another way than by calling them
 one by one. Where one has been replaced, by a subclass, on an object or in its class, it is called.
@@ -46,3 +46,10 @@ def refuse_overrides(owner: object, names: Iterable[str], instead: str) -> None:
             f"{type(owner).__name__} overrides {' and '.join(found)}, which would never be called. "
             f"{instead}"
         )
+
+
+def alias_of(name: str) -> Any:
+    """Return a property that reads and sets another attribute, for that one's published name."""
+    return property(
+        lambda self: getattr(self, name), lambda self, value: setattr(self, name, value)
+    )

@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from mask2former.overrides import is_replaced, refuse_overrides, replaceable
+from mask2former.overrides import alias_of, is_replaced, refuse_overrides, replaceable
 
 
 def fresh():
@@ -60,3 +60,10 @@ def test_refusal_names_the_methods_and_what_to_do():
     patched.old = print
     with pytest.raises(TypeError, match="Own overrides old,"):
         refuse_overrides(patched, ["old"], "")
+
+
+def test_an_alias_reads_and_sets_the_other_attribute():
+    own = type("Own", (), {"published": alias_of("ours"), "ours": 1})()
+    assert own.published == 1
+    own.published = 2
+    assert own.ours == own.published == 2

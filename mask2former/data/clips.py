@@ -18,6 +18,7 @@ from detectron2.structures import BitMasks, Instances
 from ..config.arguments import configurable
 from ..formats.images import check_size, read_image
 from ..formats.segmentations import describe
+from ..overrides import alias_of
 from .augmentation import Drift, clip_from_config
 from .geometry import FrameFiles, Geometry, draw, to_planes
 from .num_classes import check_classes
@@ -249,6 +250,10 @@ class ClipMapper:
 
 class YTVISDatasetMapper(ClipMapper):
     """The published mapper of videos. ``use_instance_mask`` is for old calls; it is True."""
+
+    sampling_frame_num = alias_of("num_frames")
+    sampling_frame_range = alias_of("frame_range")
+    sampling_frame_shuffle = alias_of("shuffle")
 
     @configurable
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 
+from ..overrides import alias_of
 from .mappers import MAPPERS, DatasetMapper
 
 
@@ -21,6 +22,8 @@ class _Published(DatasetMapper):
 
     name = ""  # in MAPPERS, which fixes target, extras and drops
     augmentations_name = "augmentations"
+    tfm_gens = alias_of("augmentations")
+    img_format = alias_of("image_format")
 
     @configurable
     def __init__(
@@ -28,14 +31,20 @@ class _Published(DatasetMapper):
     ) -> None:
         target, _, extras, drop = MAPPERS[self.name]
         side = size_divisibility
-        defaults = {
-            "extras": extras,
-            "drop": drop,
-            "pad_to": (side, side) if side > 0 else None,
-        }
+        pad_to = (side, side) if side > 0 else None
+        defaults = {"extras": extras, "drop": drop, "pad_to": pad_to}
         if self.augmentations_name in settings:
             settings["augmentations"] = settings.pop(self.augmentations_name)
         DatasetMapper.__init__(self, is_train, target=target, **defaults | settings)
+
+    @property
+    def size_divisibility(self) -> int:
+        """Side of the square to pad to, in pixels; -1 for none."""
+        return self.pad_to[0] if self.pad_to else -1
+
+    @size_divisibility.setter
+    def size_divisibility(self, side: int) -> None:
+        self.pad_to = (side, side) if side > 0 else None
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:

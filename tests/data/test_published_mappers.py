@@ -67,3 +67,25 @@ def test_published_arguments_of_the_lsj_mappers(name: str) -> None:
     mapper = CLASSES[name](True, tfm_gens=chain, image_format="RGB")
     assert (mapper.target, mapper.augmentations) == (MAPPERS[name][0], chain)
     assert set(mapper.extras) == set(MAPPERS[name][2])
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_published_attributes_may_be_read_and_set(cfg, name: str) -> None:
+    mapper = CLASSES[name](cfg, True)
+    assert (mapper.tfm_gens, mapper.img_format) == (mapper.augmentations, mapper.image_format)
+    assert mapper.size_divisibility == (mapper.pad_to[0] if mapper.pad_to else -1)
+    flip = T.RandomFlip()
+    mapper.tfm_gens, mapper.img_format, mapper.size_divisibility = [flip], "BGR", 64
+    assert (mapper.augmentations, mapper.image_format, mapper.pad_to) == ([flip], "BGR", (64, 64))
+    mapper.size_divisibility = -1
+    assert mapper.pad_to is None
+
+
+def test_published_attributes_of_the_mapper_of_videos() -> None:
+    mapper = mask2former.YTVISDatasetMapper(
+        augmentations=[], image_format="RGB", sampling_frame_num=3, sampling_frame_range=7
+    )
+    names = ("sampling_frame_num", "sampling_frame_range", "sampling_frame_shuffle")
+    assert [getattr(mapper, name) for name in names] == [3, 7, False]
+    mapper.sampling_frame_num, mapper.sampling_frame_shuffle = 5, True
+    assert (mapper.num_frames, mapper.shuffle) == (5, True)
