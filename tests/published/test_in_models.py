@@ -1,0 +1,94 @@
+"""Decoders that inherit from the published ones, inside of our models: trained and evaluated."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from mask2former.modeling import TRANSFORMER_DECODER_REGISTRY
+from mask2former.published.decoders import (
+    MultiScaleMaskedTransformerDecoder,
+    VideoMultiScaleMaskedTransformerDecoder,
+)
+from tests.modeling.meta_arch.test_image import image, labelled
+from tests.modeling.meta_arch.test_video import clip
+from tests.modeling.small import NUM_CLASSES, NUM_QUERIES, WIDTH, tiny_model, tiny_video_model
+
+ARGS = {
+    "num_classes": NUM_CLASSES,
+    "hidden_dim": WIDTH,
+    "num_queries": NUM_QUERIES,
+    "nheads": 4,
+    "dim_feedforward": 32,
+    "dec_layers": 2,
+    "pre_norm": False,
+    "mask_dim": 16,
+    "enforce_input_project": False,
+}
+
+
+def counting(kind: type) -> type:
+    """A subclass that counts its predictions."""
+
+    class Counting(kind):
+        calls = 0
+
+        def forward_prediction_heads(self, *args, **kwargs):
+            self.calls += 1
+            return super().forward_prediction_heads(*args, **kwargs)
+
+    return Counting
+
+
+CASES = {
+    "image": (tiny_model, MultiScaleMaskedTransformerDecoder, {}, labelled(), {"image": image()}),
+    "video": (
+        tiny_video_model,
+        VideoMultiScaleMaskedTransformerDecoder,
+        {"num_frames": 2},
+        clip(),
+        {"image": [image(seed=s) for s in (0, 1, 2)], "height": 40, "width": 56},
+    ),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def case(request):
+    """Our model, the same with a decoder from outside, and what they train on and are asked."""
+    make, kind, more, sample, question = request.param
+    ours, theirs = make(point_seed=0), make(point_seed=0)
+    decoder = counting(kind)(WIDTH, **ARGS, **more)
+    theirs.sem_seg_head.predictor = decoder
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs, sample, question
+
+
+def test_training(case):
+    ours, theirs, sample, _ = case
+    expected, losses = ours([sample]), theirs([sample])
+    assert losses.keys() == expected.keys() and len(losses) == 9
+    for name, loss in losses.items():
+        assert_close(loss, expected[name], rtol=1e-4, atol=1e-5)
+    sum(losses.values()).backward()
+    unused = [n for n, p in theirs.named_parameters() if p.grad is None]
+    assert unused == []
+    assert theirs.sem_seg_head.predictor.calls == 3
+
+
+@torch.no_grad()
+def test_evaluation(case):
+    ours, theirs, _, question = case
+    expected, result = (model.eval()([question]) for model in (ours, theirs))
+    assert theirs.sem_seg_head.predictor.calls == 3
+    if isinstance(result, dict):
+        assert_close(result["pred_scores"], expected["pred_scores"], rtol=1e-4, atol=1e-5)
+        assert result["pred_labels"] == expected["pred_labels"]
+        return
+    assert_close(result[0]["sem_seg"], expected[0]["sem_seg"], rtol=1e-4, atol=1e-4)
+    assert torch.equal(result[0]["panoptic_seg"][0], expected[0]["panoptic_seg"][0])
+
+
+def test_the_registry_knows_it_under_its_own_name():
+    own = counting(MultiScaleMaskedTransformerDecoder)
+    own.__name__ = "CountingDecoderOfATest"
+    TRANSFORMER_DECODER_REGISTRY.register(own)
+    assert TRANSFORMER_DECODER_REGISTRY.get("CountingDecoderOfATest") is own
