@@ -151,3 +151,11 @@ def test_installing_again_changes_nothing():
     assert sys.meta_path == before
     finders = [f for f in before if type(f).__module__ == import_hook.__name__]
     assert len(finders) == 1 and before[-1] is finders[0]
+
+
+def test_examples_of_the_page_for_users_of_the_published_code():
+    page = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    found: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        exec(block, found)
+    assert {"MaskFormer", "dice_loss", "YTVISEvaluator", "CalibratedDecoder"} <= found.keys()
