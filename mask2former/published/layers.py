@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers import xavier_matrices_
-from ..layers.transformer import ResidualLayer
 
 _ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "glu": F.glu}
 
@@ -31,8 +30,8 @@ def get_clones(module: nn.Module, count: int) -> nn.ModuleList:
     return nn.ModuleList(copy.deepcopy(module) for _ in range(count))
 
 
-class _Layer(ResidualLayer):
-    """What the layers share: a residual around a branch, a norm, and an activation.
+class _Layer(nn.Module):
+    """What the layers share: a branch with a residual around it, a norm, and an activation.
 
     Args:
         dropout: probability of dropping attention weights, hidden units and what a branch gives.
@@ -40,8 +39,12 @@ class _Layer(ResidualLayer):
         normalize_before: normalise what enters the branch instead of the sum after it.
     """
 
+    norm: nn.LayerNorm
+    _branch: Callable[..., Tensor]  # takes queries and what else `forward` takes
+
     def __init__(self, dropout: float, activation: str, normalize_before: bool):
-        super().__init__(dropout, normalize_before)
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.normalize_before = normalize_before
         self.activation = get_activation_fn(activation)
 
@@ -57,6 +60,18 @@ class _Layer(ResidualLayer):
     def with_pos_embed(tensor: Tensor, pos: Tensor | None) -> Tensor:
         """Return the sum, or the tensor alone."""
         return tensor if pos is None else tensor + pos
+
+    def forward_post(self, tgt: Tensor, *args: Tensor | None) -> Tensor:
+        """Do what `forward` does, with the norm after the sum."""
+        return self.norm(tgt + self.dropout(self._branch(tgt, *args)))
+
+    def forward_pre(self, tgt: Tensor, *args: Tensor | None) -> Tensor:
+        """Do what `forward` does, with the norm before the branch."""
+        return tgt + self.dropout(self._branch(self.norm(tgt), *args))
+
+    def _update(self, tgt: Tensor, *args: Tensor | None) -> Tensor:
+        update = self.forward_pre if self.normalize_before else self.forward_post
+        return update(tgt, *args)
 
 
 def _attend(
@@ -113,12 +128,17 @@ class SelfAttentionLayer(_Layer):
             tgt_key_padding_mask: (B, Q), bool, True for queries that nobody looks at.
             query_pos: (Q, B, C), positions.
         """
+        return self._update(tgt, tgt_mask, tgt_key_padding_mask, query_pos)
 
-        def branch(x: Tensor) -> Tensor:
-            query = self.with_pos_embed(x, query_pos)
-            return _attend(self.self_attn, query, query, x, tgt_mask, tgt_key_padding_mask)
-
-        return self.residual(tgt, self.norm, branch)
+    def _branch(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        key_padding_mask: Tensor | None,
+        query_pos: Tensor | None,
+    ) -> Tensor:
+        query = self.with_pos_embed(x, query_pos)
+        return _attend(self.self_attn, query, query, x, mask, key_padding_mask)
 
 
 class CrossAttentionLayer(_Layer):
@@ -154,13 +174,19 @@ class CrossAttentionLayer(_Layer):
             pos: (S, B, C), positions of the pixels.
             query_pos: (Q, B, C), positions of the queries.
         """
+        return self._update(tgt, memory, memory_mask, memory_key_padding_mask, pos, query_pos)
 
-        def branch(x: Tensor) -> Tensor:
-            query, key = self.with_pos_embed(x, query_pos), self.with_pos_embed(memory, pos)
-            masks = memory_mask, memory_key_padding_mask
-            return _attend(self.multihead_attn, query, key, memory, *masks)
-
-        return self.residual(tgt, self.norm, branch)
+    def _branch(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None,
+        key_padding_mask: Tensor | None,
+        pos: Tensor | None,
+        query_pos: Tensor | None,
+    ) -> Tensor:
+        query, key = self.with_pos_embed(x, query_pos), self.with_pos_embed(memory, pos)
+        return _attend(self.multihead_attn, query, key, memory, mask, key_padding_mask)
 
 
 class FFNLayer(_Layer):
@@ -186,10 +212,9 @@ class FFNLayer(_Layer):
         self.linear2 = nn.Linear(hidden, d_model)
         self._finish(d_model)
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """Apply `linear1`, the activation and `linear2`."""
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
-
     def forward(self, tgt: Tensor) -> Tensor:
         """Map queries (Q, B, C) to (Q, B, C)."""
-        return self.residual(tgt, self.norm, self.feed_forward)
+        return self._update(tgt)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))

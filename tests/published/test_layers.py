@@ -90,6 +90,20 @@ def test_gated_activation():
     assert layer(x).shape == x.shape
 
 
+def test_an_override_of_one_order_takes_effect():
+    class Doubled(SelfAttentionLayer):
+        def forward_post(self, tgt, tgt_mask=None, tgt_key_padding_mask=None, query_pos=None):
+            return 2 * super().forward_post(tgt, tgt_mask, tgt_key_padding_mask, query_pos)
+
+    torch.manual_seed(0)
+    layer = Doubled(C, M)
+    x, position = tensors((Q, B, C), (Q, B, C))
+    expected = SelfAttentionLayer.forward_post(layer, x, None, None, position)
+    torch.testing.assert_close(layer(x, query_pos=position), 2 * expected)
+    layer.normalize_before = True
+    assert not torch.allclose(layer(x, query_pos=position), 2 * expected)
+
+
 def test_dropout_is_on_while_training_alone():
     for layer in (SelfAttentionLayer(C, M, 0.5), FFNLayer(C, 16, 0.5)):
         (x,) = tensors((Q, B, C))
