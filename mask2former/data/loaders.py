@@ -20,6 +20,7 @@ from torch.utils.data import ConcatDataset
 from ..annotations.findings import Findings
 from ..classes import list_some
 from ..config.architecture import meta_architecture
+from ..formats.pillow import set_max_pixels
 from ..formats.segmentations import describe
 from .clips import ClipMapper
 from .datasets.class_order import label_numbers, match_classes, match_classes_late
@@ -28,6 +29,7 @@ from .datasets.registered import read_dataset
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
 from .num_classes import check_classes, check_num_classes, class_names
+from .workers import WatchedLoader, WorkerMapper
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +85,9 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
         records = _check_annotations(cfg, records)
     if is_video:
         records, sampler = mix_clips(records, cfg.INPUT.PSEUDO_CLIP.RATIO)
-    return build_detection_train_loader(
-        cfg, mapper=mapper or build_mapper(cfg, is_train=True), dataset=records, sampler=sampler
-    )
+    mapper = _for_workers(cfg, mapper or build_mapper(cfg, is_train=True))
+    loader = build_detection_train_loader(cfg, mapper=mapper, dataset=records, sampler=sampler)
+    return WatchedLoader(loader, cfg.DATALOADER.NUM_WORKERS)
 
 
 def build_test_loader(
@@ -102,11 +104,15 @@ def build_test_loader(
     match_classes(cfg, [dataset_name])
     records = _load(cfg, dataset_name, is_train=False)
     check_num_classes(cfg, [dataset_name])
-    return build_detection_test_loader(
-        records,
-        mapper=mapper or build_mapper(cfg, is_train=False),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-    )
+    mapper = _for_workers(cfg, mapper or build_mapper(cfg, is_train=False))
+    num_workers = cfg.DATALOADER.NUM_WORKERS
+    loader = build_detection_test_loader(records, mapper=mapper, num_workers=num_workers)
+    return WatchedLoader(loader, num_workers)
+
+
+def _for_workers(cfg: CfgNode, mapper: Mapper) -> Mapper:
+    set_max_pixels(cfg.INPUT.MAX_PIXELS)
+    return WorkerMapper(mapper, cfg.INPUT.MAX_PIXELS)
 
 
 def take_over_classes(names: Sequence[str], parts: Sequence[Sequence[Record]]) -> list[Record]:
