@@ -71,6 +71,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--input its images are taken",
     )
     parser.add_argument("--max-images", type=int, help="stop after so many")
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        help="the largest photo that is read (INPUT.MAX_PIXELS; by default 179 million pixels)",
+    )
     parser.add_argument("--save-json", action="store_true", help="write COCO-style results, too")
     parser.add_argument(
         "--window",
@@ -92,6 +97,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--video-input goes without --input and --dataset")
     if args.max_images is not None and args.max_images < 1:
         parser.error(f"--max-images is 1 or more, got {args.max_images}")
+    if args.max_pixels is not None and args.max_pixels < 1:
+        parser.error(f"--max-pixels is 1 or more, got {args.max_pixels}")
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
     check_mask_arguments(parser, args)
@@ -159,6 +166,8 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     register_custom(cfg, [args.dataset] if args.dataset else [])
     if args.confidence_threshold is not None:  # of panoptic segments
         cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = args.confidence_threshold
+    if args.max_pixels is not None:
+        cfg.INPUT.MAX_PIXELS = args.max_pixels
     cfg.freeze()
     return cfg
 

@@ -22,6 +22,7 @@ from mask2former import load_config
 from mask2former.checkpoints.bridges import check, convert
 from mask2former.checkpoints.checkpointer import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
+from mask2former.data.geometry import at_least_a_pixel
 from mask2former.formats.images import read_image
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet
@@ -89,7 +90,8 @@ def load_image(path: str, cfg: CfgNode | None) -> torch.Tensor:
     shortest, longest = (800, 1333) if cfg is None else (cfg.INPUT.MIN_SIZE_TEST, 1333)
     mean, std = (MEAN, STD) if cfg is None else (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
     array = read_image(path)
-    array = ResizeShortestEdge(shortest, longest).get_transform(array).apply_image(array)
+    resize = ResizeShortestEdge(shortest, longest).get_transform(array)
+    array = at_least_a_pixel(resize).apply_image(array)
     image = torch.as_tensor(array.astype("float32")).permute(2, 0, 1)
     image = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     height, width = image.shape[-2:]

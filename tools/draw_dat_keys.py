@@ -28,6 +28,7 @@ from torch import nn
 from mask2former import load_config
 from mask2former.checkpoints.checkpointer import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights
+from mask2former.data.geometry import at_least_a_pixel
 from mask2former.formats.atomic import atomic_path
 from mask2former.formats.images import read_image
 from mask2former.modeling import D2DAT
@@ -58,6 +59,7 @@ def main(args: argparse.Namespace) -> list[LayerKeys]:
     backbone = load_backbone(cfg, args.random)
     original = read_image(args.input)
     resize = ResizeShortestEdge(args.size, 4 * args.size).get_transform(original)
+    resize = at_least_a_pixel(resize)
     image = np.ascontiguousarray(resize.apply_image(original))
     scale = image.shape[1] / original.shape[1], image.shape[0] / original.shape[0]
     x, y = args.point or (original.shape[1] / 2, original.shape[0] / 2)

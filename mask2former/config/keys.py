@@ -37,6 +37,11 @@ _IMAGE_KEYS: Keys = {
         # Ours: the mask_former_* recipes respect RANDOM_FLIP (published: they flip horizontally
         # whatever it says).
         "OBEY_RANDOM_FLIP": False,
+        # Ours: the largest image that is read, in pixels; 0 for Pillow's own limit (179 million).
+        "MAX_PIXELS": 0,
+        # Ours: photos are turned as their EXIF tag says, where the size of the annotations does
+        # not say that they were made on the stored pixels. False: never.
+        "EXIF_ROTATION": True,
     },
     # Maximal fraction of a crop that one class may fill; DeepLab's config has this key too.
     "INPUT.CROP": {"SINGLE_CATEGORY_MAX_AREA": 1.0},

@@ -16,7 +16,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
 from ..config.arguments import configurable
-from ..formats.images import check_size, read_image
+from ..formats.images import check_size, read_annotated, read_image
 from ..formats.segmentations import describe
 from ..overrides import alias_of
 from .augmentation import Drift, clip_from_config
@@ -58,6 +58,7 @@ class ClipMapper:
         num_classes: K.
         drift: the motion in clips of images.
         ignore_void: whether to give "ignore".
+        exif_rotation: see `read_photo`.
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
@@ -77,6 +78,7 @@ class ClipMapper:
         num_classes: int = 40,
         drift: Drift | None = None,
         ignore_void: bool = False,
+        exif_rotation: bool = True,
     ) -> None:
         if sampling_frame_num < 1 or sampling_frame_range < 0:
             raise ValueError(
@@ -92,6 +94,7 @@ class ClipMapper:
         self.num_classes = num_classes
         self.drift = drift or Drift()
         self.ignore_void = ignore_void
+        self.exif_rotation = exif_rotation
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -103,6 +106,7 @@ class ClipMapper:
             "sampling_frame_shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "ignore_void": cfg.MODEL.MASK_FORMER.IGNORE_VOID,
+            "exif_rotation": cfg.INPUT.EXIF_ROTATION,
         }
         if not is_train:
             return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
@@ -132,9 +136,9 @@ class ClipMapper:
     def _lazy_frames(self, record: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         size = (record.get("height"), record.get("width"))
         if "height" not in record:
-            size = read_image(paths[0]).shape[:2]
+            size = read_image(paths[0], exif_rotation=self.exif_rotation).shape[:2]
         geometry = draw(self.augmentations, np.broadcast_to(np.uint8(0), (*size, 3)))
-        frames = FrameFiles(paths, geometry, self.image_format)
+        frames = FrameFiles(paths, geometry, self.image_format, self.exif_rotation)
         return {"image": frames, "height": size[0], "width": size[1]}
 
     def _video_clip(
@@ -154,8 +158,7 @@ class ClipMapper:
         for i in sorted(set(chosen)):  # a repeated frame is made once
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
-            image = read_image(paths[i], self.image_format)
-            check_size(record, image.shape, paths[i])
+            image = self._read(record, paths[i])
             geometry = draw(self.augmentations, image)
             masks, crowd = (
                 [track["segmentations"][i] for track in group] for group in (tracks, crowds)
@@ -184,8 +187,7 @@ class ClipMapper:
         self, record: Mapping[str, Any], annotations: Sequence[Annotation]
     ) -> dict[str, Any]:
         path = record["file_name"]
-        image = read_image(path, self.image_format)
-        check_size(record, image.shape, path)
+        image = self._read(record, path)
         crowds, objects = _split_crowd(annotations)
         self._check_classes(objects)
         masks, crowd = ([a.get("segmentation") for a in group] for group in (objects, crowds))
@@ -242,6 +244,9 @@ class ClipMapper:
             outside = padding_mask(geometry, size, size)
             frame["ignore"] = torch.from_numpy(ignore_map(targets.masks, void, outside))
         return frame
+
+    def _read(self, record: Mapping[str, Any], path: str) -> np.ndarray:
+        return read_annotated(record, path, self.image_format, exif_rotation=self.exif_rotation)
 
     def _check_classes(self, tracks: Sequence[Annotation]) -> None:
         classes = [track["category_id"] for track in tracks]

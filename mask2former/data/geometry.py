@@ -14,7 +14,7 @@ from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from PIL import Image
 
-from ..formats.images import check_size, read_image
+from ..formats.images import read_annotated
 
 Size = tuple[int, int]  # H, W in pixels
 Axes = tuple[np.ndarray, np.ndarray]  # rows and columns of the source
@@ -24,6 +24,7 @@ Axes = tuple[np.ndarray, np.ndarray]  # rows and columns of the source
 _DRAWN_BY_SIZE = {T.Resize, T.ResizeShortestEdge, T.ResizeScale, T.FixedSizeCrop, T.RandomFlip}
 _DRAWN_BY_SIZE |= {T.RandomCrop, T.RandomCrop_CategoryAreaConstraint}
 _SEPARABLE = {T.HFlipTransform, T.VFlipTransform, T.ResizeTransform, T.CropTransform}
+_RESIZES = (T.Resize, T.ResizeShortestEdge, T.ResizeScale)
 _COLOUR = {T.NoOpTransform, T.BlendTransform, ColorAugSSDTransform}
 
 
@@ -126,7 +127,8 @@ def draw(
     drawn_by_size = _DRAWN_BY_SIZE | _SEPARABLE | _COLOUR
     if not all(type(augmentation) in drawn_by_size for augmentation in augmentations):
         aug_input = T.AugInput(image, sem_seg=None if labels is None else labels.astype(np.float64))
-        drawn = T.AugmentationList(list(augmentations))(aug_input)
+        safe = [_SafeResize(a) if isinstance(a, _RESIZES) else a for a in augmentations]
+        drawn = T.AugmentationList(safe)(aug_input)
         return Geometry(drawn.transforms, size, aug_input.image)
     transforms: list[T.Transform] = []
     current = size
@@ -136,7 +138,7 @@ def draw(
             arguments = [np.broadcast_to(np.uint8(0), (*current, 3))]  # a size without memory
             if isinstance(augmentation, T.RandomCrop_CategoryAreaConstraint):
                 arguments.append(_labels_for_crop(augmentation, transforms, size, labels))
-            transform = _at_least_a_pixel(augmentation.get_transform(*arguments))
+            transform = at_least_a_pixel(augmentation.get_transform(*arguments))
         transforms.append(transform)
         current = _size_after(transform, current)
     return Geometry(transforms, size)
@@ -162,12 +164,20 @@ class FrameFiles(Sequence):
         file_names: T paths.
         geometry: the transforms; for frames of its ``size``.
         image_format: channels, "RGB" or "BGR".
+        exif_rotation: see `read_photo`.
     """
 
-    def __init__(self, file_names: Sequence[str], geometry: Geometry, image_format: str) -> None:
+    def __init__(
+        self,
+        file_names: Sequence[str],
+        geometry: Geometry,
+        image_format: str,
+        exif_rotation: bool = True,
+    ) -> None:
         self.file_names = list(file_names)
         self.geometry = geometry
         self.image_format = image_format
+        self.exif_rotation = exif_rotation
 
     def __len__(self) -> int:
         return len(self.file_names)
@@ -179,11 +189,10 @@ class FrameFiles(Sequence):
             FileNotFoundError, ValueError: it cannot be read or has another size; names the file.
         """
         if isinstance(index, slice):
-            return FrameFiles(self.file_names[index], self.geometry, self.image_format)
-        path = self.file_names[index]
-        image = read_image(path, self.image_format)
-        height, width = self.geometry.size
-        check_size({"height": height, "width": width}, image.shape, path)
+            files = self.file_names[index]
+            return FrameFiles(files, self.geometry, self.image_format, self.exif_rotation)
+        path, size = self.file_names[index], dict(zip(("height", "width"), self.geometry.size))
+        image = read_annotated(size, path, self.image_format, exif_rotation=self.exif_rotation)
         image = self.geometry.apply_image(image)
         return to_planes(image, image.shape[:2], 0)
 
@@ -204,7 +213,18 @@ def _labels_for_crop(
     return Geometry(transforms, size).apply_labels(labels, corner=True)
 
 
-def _at_least_a_pixel(transform: T.Transform) -> T.Transform:
+class _SafeResize(T.Augmentation):
+    """Another augmentation, whose resizing leaves a pixel."""
+
+    def __init__(self, resize: T.Augmentation) -> None:
+        super().__init__()
+        self.resize = resize
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return at_least_a_pixel(self.resize.get_transform(image))
+
+
+def at_least_a_pixel(transform: T.Transform) -> T.Transform:
     """Fix resizing to nothing, which a small scale makes of a very long and thin image."""
     if isinstance(transform, T.ResizeTransform):
         transform.new_h, transform.new_w = max(transform.new_h, 1), max(transform.new_w, 1)

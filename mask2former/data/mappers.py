@@ -16,7 +16,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
 from ..config.arguments import configurable
-from ..formats.images import check_size, read_image
+from ..formats.images import check_size, read_annotated, read_image
 from ..formats.label_maps import read_labels, read_panoptic_png
 from ..formats.segmentations import describe
 from .augmentation import lsj_from_config, shortest_edge_from_config
@@ -92,6 +92,7 @@ class DatasetMapper:
         sem_seg_labels: the numbers that stand for the classes 0, 1, ... in semantic maps, where
             they are others; numbers that it lacks are ignored. Where a record has this key, or
             "ignore_label", that is what its map means.
+        exif_rotation: see `read_photo`.
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
@@ -112,6 +113,7 @@ class DatasetMapper:
         extras: Collection[Extra] = (),
         num_classes: int | None = None,
         sem_seg_labels: Sequence[int] | None = None,
+        exif_rotation: bool = True,
     ) -> None:
         if target not in get_args(TargetKind):
             kinds = ", ".join(get_args(TargetKind))
@@ -126,6 +128,7 @@ class DatasetMapper:
         self.extras = frozenset(extras)
         self.num_classes = num_classes
         self.sem_seg_labels = sem_seg_labels
+        self.exif_rotation = exif_rotation
         mode = "training" if is_train else "inference"
         logger.info("Augmentations in %s: %s", mode, self.augmentations)
 
@@ -152,6 +155,7 @@ class DatasetMapper:
             "target": target,
             "image_format": cfg.INPUT.FORMAT,
             **mapper_labels(cfg),
+            "exif_rotation": cfg.INPUT.EXIF_ROTATION,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "drop": "empty" if cfg.INPUT.DROP_EMPTY_TARGETS else drop,
             "extras": (*extras, "ignore") if cfg.MODEL.MASK_FORMER.IGNORE_VOID else extras,
@@ -171,8 +175,8 @@ class DatasetMapper:
         result = dict(record)
         if not self.is_train or self.target == "panoptic":
             result.pop("annotations", None)
-        image = read_image(result["file_name"], self.image_format)
-        check_size(result, image.shape, result["file_name"])
+        path, exif_rotation = record["file_name"], self.exif_rotation
+        image = read_annotated(record, path, self.image_format, exif_rotation=exif_rotation)
         result["height"], result["width"] = image.shape[:2]
         if not self.is_train:
             image = draw(self.augmentations, image).apply_image(image)

@@ -13,6 +13,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..config.architecture import meta_architecture
+from ..formats.pillow import set_max_pixels
 from .instance.evaluator import InstanceSegEvaluator, MaskAccuracyEvaluator
 from .panoptic.evaluator import PanopticEvaluator
 from .semantic.evaluator import SemSegEvaluator
@@ -36,6 +37,7 @@ def build_evaluator(
         ValueError: the model has none of the outputs that are scored on this dataset.
         ImportError: the dataset is scored by a package that is not installed.
     """
+    set_max_pixels(cfg.INPUT.MAX_PIXELS)  # of maps, too
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")

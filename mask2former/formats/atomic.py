@@ -30,9 +30,8 @@ def atomic_path(target: PathLike) -> Iterator[Path]:
     target = Path(target)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"Cannot write {target}: the folder {target.parent} is missing.")
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent
-    )
+    prefix = f".{target.stem[:20]}."  # beside it, a longer one may not fit the file system
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     os.close(handle)
     part = Path(name)
     try:

@@ -1,51 +1,96 @@
-"""Photos and other images: the one module that knows modes, rotation and damaged files."""
+"""Photos and other images: reading to 8 bits and upright, writing, finding in folders."""
 
 import glob
+import logging
 import os
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
-from detectron2.utils.file_io import PathManager
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from .atomic import PathLike, atomic_path
+from .names import natural_key
+from .pillow import IMAGE_SUFFIXES, image_size, load_image, open_file, orientation, turn
+from .pixels import to_8_bits
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+logger = logging.getLogger(__name__)
 
+_WRITABLE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _WRITABLE = {(np.dtype(np.uint8),), (np.dtype(np.uint16),), (np.dtype(np.uint8), 3)}
 
-# What Pillow raises on damaged files of the various formats.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_TURNED = (
+    "turned as its EXIF tag says; if the annotations were made on the pixels as they are stored, "
+    "set INPUT.EXIF_ROTATION False"
+)
+_NOT_TURNED = "not turned as its EXIF tag says: the annotations have the size of the stored pixels"
+_FIRST_PAGE = "has several pages, of which the first is read"
+_said: set[str] = set()  # notes that were logged
 
 
-def read_image(path: PathLike, format: str = "RGB") -> np.ndarray:
+class Photo(NamedTuple):
+    """A photo that was read.
+
+    Attributes:
+        pixels: (H, W, C) uint8 in [0, 255]; float for "YUV-BT.601".
+        notes: what was assumed about the file; mostly nothing.
+    """
+
+    pixels: np.ndarray
+    notes: list[str]
+
+
+def read_image(path: PathLike, format: str = "RGB", *, exif_rotation: bool = True) -> np.ndarray:
+    """Return the pixels of `read_photo`; what was assumed is logged once."""
+    return _say_notes(path, read_photo(path, format, exif_rotation=exif_rotation))
+
+
+def read_annotated(
+    record: Mapping[str, Any], path: PathLike, format: str = "RGB", *, exif_rotation: bool = True
+) -> np.ndarray:
+    """Read a photo of a record as `read_image` does, and compare their sizes by `check_size`."""
+    photo = read_photo(path, format, record, exif_rotation=exif_rotation)
+    check_size(record, photo.pixels.shape, path)
+    return _say_notes(path, photo)
+
+
+def read_photo(
+    path: PathLike,
+    format: str = "RGB",
+    record: Mapping[str, Any] | None = None,
+    *,
+    exif_rotation: bool = True,
+) -> Photo:
     """Read a photo, upright as its EXIF tag says.
 
-    Grey and palette images become colour, transparency is dropped, and 16-bit grey values are
-    scaled to 8 bits (Pillow alone would clip them at 255).
+    Grey and palette images become colour, transparency is dropped, and values of other types than 8
+    bits are scaled by their range, see `to_8_bits` (Pillow alone would clip them at 255).
 
     Args:
         path: a file, or anything that detectron2's PathManager opens.
         format: "RGB", "BGR", "L" or another format of detectron2's ``INPUT.FORMAT``.
-
-    Returns:
-        (H, W, C) uint8 in [0, 255]; float for "YUV-BT.601".
+        record: in detectron2's form, with annotations of the photo. Where their size is that of the
+            pixels as they are stored, and not that of the upright photo, it is not turned.
+        exif_rotation: False takes the pixels as they are stored.
 
     Raises:
         FileNotFoundError: no such file.
+        TypeError: ``path`` is no path.
         ValueError: the file is no image, damaged or truncated; names the file.
     """
     image = load_image(path)
-    with suppress(*_DAMAGED):  # damaged EXIF does not make the pixels unreadable
-        ImageOps.exif_transpose(image, in_place=True)
+    tag, is_upright = image.info["orientation"], image.format == "TIFF"
+    stored = turn(image, tag, back=True).size if is_upright else image.size
+    wanted, note = _is_wanted_upright(stored, tag, record) if exif_rotation else (False, "")
+    notes = [note, _FIRST_PAGE if image.info["pages"] > 1 else ""]
     try:
-        return to_array(image, format)
+        image, assumed = _to_8_bits(_deep_colours(path, image))
+        if wanted != is_upright:
+            image = turn(image, tag, back=is_upright)
+        return Photo(_to_array(image, format), [n for n in (*notes, assumed) if n])
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"INPUT.FORMAT: expected 'RGB', 'BGR' or 'L', got {format!r}, which cannot be made of "
@@ -53,27 +98,11 @@ def read_image(path: PathLike, format: str = "RGB") -> np.ndarray:
         ) from error
 
 
-def to_array(image: Image.Image, format: str = "RGB") -> np.ndarray:
-    """Return an image of Pillow, which stands upright, as `read_image` returns a file."""
-    image = _to_8_bits(image)
-    if format in ("RGB", "BGR"):
-        array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
-    return convert_PIL_to_numpy(image, format)
-
-
-def image_size(path: PathLike) -> tuple[int, int]:
-    """Return (H, W) in pixels of an image as `read_image` gives it, from the head of its file.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_image`.
-    """
-    with _open_image(path) as image:
-        width, height = image.size
-        with suppress(*_DAMAGED):
-            if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # turned by a quarter
-                width, height = height, width
-        return height, width
+def to_array(image: Image.Image, format: str = "RGB", *, exif_rotation: bool = True) -> np.ndarray:
+    """Return an image of Pillow as `read_image` returns a file."""
+    image.load()  # which turns a TIFF
+    tag = orientation(image) if exif_rotation else 1
+    return _to_array(turn(_to_8_bits(image)[0], tag), format)
 
 
 def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None:
@@ -89,10 +118,10 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
     """
     path = Path(path)
     suffix, kind = path.suffix.lower(), (image.dtype, *image.shape[2:])
-    if suffix not in IMAGE_SUFFIXES or kind not in _WRITABLE or image.ndim < 2:
+    if suffix not in _WRITABLE_SUFFIXES or kind not in _WRITABLE or image.ndim < 2:
         raise ValueError(
-            f"{path}: expected an image ({', '.join(sorted(IMAGE_SUFFIXES))}) of (H, W) uint8 or "
-            f"uint16, or (H, W, 3) uint8, got {image.dtype} of shape {image.shape}"
+            f"{path}: expected an image ({', '.join(sorted(_WRITABLE_SUFFIXES))}) of (H, W) uint8 "
+            f"or uint16, or (H, W, 3) uint8, got {image.dtype} of shape {image.shape}"
         )
     options: list[int] = []
     if suffix in (".jpg", ".jpeg"):
@@ -107,7 +136,7 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
 
 
 def find_images(inputs: Sequence[str]) -> list[str]:
-    """Return the files that the inputs name, folders and globs in the order of their names.
+    """Return the files that the inputs name, folders and globs in the natural order of their names.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -120,25 +149,27 @@ def find_images(inputs: Sequence[str]) -> list[str]:
         elif path.is_file():
             names = [item]
         else:
-            names = sorted(name for name in glob.glob(item, recursive=True) if os.path.isfile(name))
+            names = [name for name in glob.glob(item, recursive=True) if os.path.isfile(name)]
+            names.sort(key=natural_key)
         if not names:
             raise FileNotFoundError(
-                f"--input {item}: no such file, no folder with images "
-                f"({', '.join(sorted(IMAGE_SUFFIXES))}) and no glob that matches any."
+                f"--input {item}: no such file, no folder with images (.jpg, .png, .tif, .webp or "
+                "another format that Pillow reads) and no glob that matches any."
             )
         found += names
     return list(dict.fromkeys(found))
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images in a folder, hidden ones apart, in the order of their names."""
-    return sorted(
+    """Return the images in a folder, hidden ones apart, in the natural order of their names."""
+    images = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not path.name.startswith(".")
         and path.is_file()
-    )
+    ]
+    return sorted(images, key=natural_key)
 
 
 def check_size(record: Mapping[str, Any], shape: tuple[int, ...], path: PathLike) -> None:
@@ -158,7 +189,7 @@ def check_size(record: Mapping[str, Any], shape: tuple[int, ...], path: PathLike
     if expected == (shape[1], shape[0]):
         hint = (
             " They are swapped: perhaps the annotations were made without respect to the EXIF "
-            "rotation of the photo; remove that tag or rotate the annotations."
+            "rotation of the photo (set INPUT.EXIF_ROTATION False), or with it (set it True)."
         )
     raise ValueError(
         f"{path}: expected {expected[1]}x{expected[0]} pixels (width x height) as the annotations "
@@ -166,42 +197,56 @@ def check_size(record: Mapping[str, Any], shape: tuple[int, ...], path: PathLike
     )
 
 
-def load_image(path: PathLike) -> Image.Image:
-    """Read an image with all its pixels, as it is in the file.
+def _is_wanted_upright(
+    stored: tuple[int, int], tag: int, record: Mapping[str, Any] | None
+) -> tuple[bool, str]:
+    """Return whether annotations see a photo of this size (W, H) upright, and what was assumed."""
+    if tag not in range(2, 9) or record is None:
+        return True, ""
+    upright = stored[::-1] if tag >= 5 else stored
+    annotated = _annotated_size(record)
+    if upright == stored or annotated not in (stored, upright):
+        return True, _TURNED
+    return (True, "") if annotated == upright else (False, _NOT_TURNED)
 
-    Returns:
-        Pillow's image, whose ``info["bits"]`` is the number of bits of a channel in the file: where
-        it is 16, Pillow keeps the upper 8 of colours.
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is no image, damaged or truncated; names the file.
-    """
-    with _open_image(path) as image:
-        tiles = getattr(image, "tile", ())
-        bits = 16 if any(";16" in str(tile[3]) for tile in tiles) else 8
-        image.load()
-        image.info["bits"] = bits
+def _annotated_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return (W, H) that the annotations of a record say or have."""
+    if "height" in record and "width" in record:
+        return record["width"], record["height"]
+    maps = [record[k] for k in ("sem_seg_file_name", "pan_seg_file_name") if k in record]
+    return image_size(maps[0], upright=False)[::-1] if maps else None
+
+
+def _say_notes(path: PathLike, photo: Photo) -> np.ndarray:
+    for note in photo.notes:
+        if note not in _said:
+            _said.add(note)
+            logger.warning("%s: %s (said once)", path, note)
+    return photo.pixels
+
+
+def _to_array(image: Image.Image, format: str) -> np.ndarray:
+    if format in ("RGB", "BGR"):
+        array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
+    return convert_PIL_to_numpy(image, format)
+
+
+def _deep_colours(path: PathLike, image: Image.Image) -> Image.Image | np.ndarray:
+    """Return colours of 16 bits (H, W, 3) as the file has them; other images as they are."""
+    if image.info["bits"] == 8 or image.mode not in ("RGB", "RGBA"):
         return image
-
-
-@contextmanager
-def _open_image(path: PathLike) -> Iterator[Image.Image]:
-    """Open an image, and say in errors of the block that it cannot be read."""
-    try:
-        with PathManager.open(os.fspath(path), "rb") as file:
-            yield Image.open(file)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"Image file not found: {path}") from error
-    except UnidentifiedImageError as error:
-        raise ValueError(f"Cannot read {path}: not an image, or of an unknown format") from error
-    except _DAMAGED as error:
-        raise ValueError(f"Cannot read {path}: damaged or truncated ({error})") from error
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits, as 65535 is its white; leave all else as it is."""
-    if not image.mode.startswith("I"):
+    with open_file(path) as file:
+        deep = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if deep is None or deep.dtype != np.uint16 or deep.shape[2:] not in ((3,), (4,)):
         return image
-    grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-    return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    return deep[:, :, 2::-1]
+
+
+def _to_8_bits(image: Image.Image | np.ndarray) -> tuple[Image.Image, str]:
+    """Scale grey of 16 or 32 bits, and arrays; leave all else as it is. See `to_8_bits`."""
+    if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
+        return image, ""
+    pixels, assumed = to_8_bits(np.asarray(image))
+    return Image.fromarray(np.ascontiguousarray(pixels)), assumed

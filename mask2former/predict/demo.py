@@ -262,7 +262,8 @@ class Demo:
 
     def _predict(self, file: str) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
         """Return an image (H, W, 3), RGB, its ground truth, which may be {}, and the prediction."""
-        image, record = self.predictor.to_rgb(file), self._record(file)
+        record = self._record(file)
+        image = self.predictor.to_rgb(file, record)
         size, given = image.shape[:2], {}
         truth = ground_truth(record, self._truth_metadata, size) if record else {}
         if self.masks is not None:

@@ -1,14 +1,14 @@
 """From images to predictions in one call."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.class_entry import read_classes
@@ -16,7 +16,10 @@ from ..checkpoints.published import get_checkpoint_file, get_config
 from ..classes import Classes, metadata_of
 from ..config.architecture import meta_architecture
 from ..config.keys import CLASSES_FROM_DATA
-from ..formats.images import read_image, to_array
+from ..data.geometry import at_least_a_pixel
+from ..formats.images import read_annotated, read_image, to_array
+from ..formats.pillow import set_max_pixels
+from ..formats.pixels import to_8_bits
 from ..modeling.build import build_model
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
@@ -66,6 +69,7 @@ class Predictor:
             cfg = get_config(cfg)
         if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
             raise ValueError(f"INPUT.FORMAT is 'BGR' or 'RGB' here, got {cfg.INPUT.FORMAT!r}")
+        set_max_pixels(cfg.INPUT.MAX_PIXELS)
         self.cfg = cfg.clone()
         self.cfg.defrost()
         if device is not None:
@@ -93,12 +97,12 @@ class Predictor:
             classes.write(self.cfg)
 
     @torch.no_grad()
-    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Any:
+    def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Any:
         """Predict one image, or several as one batch.
 
         Args:
-            images: a file, a PIL image or an array (H, W, 3) or (H, W) uint8 in [0, 255]; or a
-                list of them, of any sizes.
+            images: a file, a PIL image or an array (H, W, 3) or (H, W), of uint8 in [0, 255] or
+                scaled as `to_8_bits` does with files; or a list of them, of any sizes.
 
         Returns:
             what the model returns for one image, a dict with "panoptic_seg", "instances" and
@@ -107,6 +111,7 @@ class Predictor:
 
         Raises:
             FileNotFoundError: a file is missing.
+            TypeError: what came is none of these.
             ValueError: a file is no image, an array has another shape or type, or the model is one
                 for video: see ``predict_clip``.
         """
@@ -114,10 +119,13 @@ class Predictor:
             raise ValueError("this model is one for video: give the frames to predict_clip")
         if isinstance(images, ImageLike):
             return self.model([self._prepare(images)])[0]
-        return self.model([self._prepare(image) for image in images]) if images else []
+        if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping | torch.Tensor):
+            raise _no_image(images)
+        prepared = [self._prepare(image) for image in images]
+        return self.model(prepared) if prepared else []
 
     @torch.no_grad()
-    def predict_clip(self, frames: Sequence[ImageLike]) -> dict[str, Any]:
+    def predict_clip(self, frames: Iterable[ImageLike]) -> dict[str, Any]:
         """Predict the frames of one clip, T images of one size, with a video model.
 
         Returns:
@@ -136,7 +144,7 @@ class Predictor:
 
     def _prepare_array(self, array: np.ndarray) -> dict[str, Any]:
         height, width = array.shape[:2]
-        resized = self._resize.get_transform(array).apply_image(array)
+        resized = at_least_a_pixel(self._resize.get_transform(array)).apply_image(array)
         tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 
@@ -144,8 +152,11 @@ class Predictor:
         """Yield the same of the frames of one video.
 
         Raises:
+            TypeError: no frames at all, but a file, say: see `open_source`.
             ValueError: there is no frame, or one has another size than the first.
         """
+        if isinstance(frames, str | os.PathLike | Image.Image) or not isinstance(frames, Iterable):
+            raise TypeError(f"expected the frames of a video, got {type(frames).__name__}")
         size = None
         for i, frame in enumerate(frames):
             prepared = self._prepare(frame)
@@ -160,27 +171,45 @@ class Predictor:
         if size is None:
             raise ValueError("expected the frames of a video, got none")
 
-    def to_rgb(self, image: ImageLike) -> np.ndarray:
-        """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it."""
+    def to_rgb(self, image: ImageLike, record: Mapping[str, Any] | None = None) -> np.ndarray:
+        """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it.
+
+        Args:
+            record: annotations of the image, if it is a file; see `read_photo`.
+        """
+        if record:
+            exif_rotation = self.cfg.INPUT.EXIF_ROTATION
+            return read_annotated(record, image, "RGB", exif_rotation=exif_rotation)
         return self._to_array(image, "RGB")
 
     def _to_array(self, image: ImageLike, wanted: str | None = None) -> np.ndarray:
         """Return (H, W, 3) uint8, the channels in the wanted order, or in that of INPUT.FORMAT."""
         wanted = wanted or self.cfg.INPUT.FORMAT
+        exif_rotation = self.cfg.INPUT.EXIF_ROTATION
         if isinstance(image, str | os.PathLike):
-            return read_image(os.fspath(image), wanted)
+            return read_image(image, wanted, exif_rotation=exif_rotation)
         if isinstance(image, Image.Image):
-            return to_array(ImageOps.exif_transpose(image), wanted)
+            return to_array(image, wanted, exif_rotation=exif_rotation)
+        if not isinstance(image, np.ndarray):
+            raise _no_image(image)
         array = _check_array(image)
         return array if self.array_format == wanted else array[:, :, ::-1]
 
 
 def _check_array(array: np.ndarray) -> np.ndarray:
-    if array.ndim == 2:
-        array = np.repeat(array[:, :, None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3 or not array.size or array.dtype != np.uint8:
+    """Return an array (H, W, 3) or (H, W) of any type as (H, W, 3) uint8."""
+    is_image = array.ndim == 2 or array.shape[2:] == (3,)
+    if not is_image or not array.size or array.dtype.kind not in "buif":
         raise ValueError(
-            "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255],"
-            f" got {array.shape} of {array.dtype}"
+            "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255], or of other "
+            f"numbers, got {array.shape} of {array.dtype}"
         )
-    return array
+    array, _ = to_8_bits(array)
+    return np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array
+
+
+def _no_image(value: Any) -> TypeError:
+    return TypeError(
+        "expected an image as a path, a PIL image or an array (H, W, 3), or a list of them, got "
+        f"{type(value).__name__}"
+    )

@@ -215,11 +215,11 @@ def test_a_repeated_frame_is_read_once(video, monkeypatch: pytest.MonkeyPatch) -
 
     read = []
 
-    def count(path: str, format: str) -> np.ndarray:
+    def count(record: Any, path: str, format: str, exif_rotation: bool) -> np.ndarray:
         read.append(path)
         return np.zeros((H, W, 3), np.uint8)
 
-    monkeypatch.setattr(clips, "read_image", count)
+    monkeypatch.setattr(clips, "read_annotated", count)
     mapper = _mapper(3)
     monkeypatch.setattr(mapper, "_sample_frames", lambda length: [3, 3, 5])
     clip = mapper(video)

@@ -138,6 +138,14 @@ def test_labels_from_outside_are_filled_whatever_the_transform_would_fill() -> N
 # Edges
 
 
+def test_a_long_thin_image_does_not_vanish_where_pixels_are_looked_at() -> None:
+    chain = [T.ResizeShortestEdge(800, 1333), T.RandomBrightness(1, 1)]  # which looks at pixels
+    for shape in ((1, 10000, 3), (10000, 1, 3)):
+        image = np.zeros(shape, np.uint8)
+        geometry = draw(chain, image)
+        assert sorted(geometry.apply_image(image).shape[:2]) == [1, 1333]
+
+
 def test_a_long_thin_image_does_not_vanish() -> None:
     image = np.zeros((2, 900, 3), np.uint8)
     geometry = draw([T.ResizeScale(0.1, 0.1, 100, 100)], image)

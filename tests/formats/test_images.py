@@ -2,11 +2,24 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.formats.images import check_size, read_image, write_image
+from mask2former.formats import images, pillow
+from mask2former.formats.images import (
+    IMAGE_SUFFIXES,
+    check_size,
+    find_images,
+    images_in,
+    read_annotated,
+    read_image,
+    read_photo,
+    to_array,
+    write_image,
+)
+from mask2former.formats.pillow import set_max_pixels
 
 PIXELS = np.array([[[10, 20, 30], [40, 50, 60], [70, 80, 90]]], np.uint8)  # 1 x 3
 
@@ -46,6 +59,47 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 1, 128, 255])
 
 
+# The same ramp from black to white, as cameras, scanners and programs write it.
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+RAMPS = {
+    "8 bits": RAMP,
+    "12 bits": RAMP * np.uint16(16) + np.uint16(9),
+    "16 bits": RAMP * np.uint16(257),
+    "signed": (RAMP * np.int64(257) - 32768).astype(np.int16),
+    "signed, 12 bits": RAMP.astype(np.int16) * np.int16(16),
+    "32 bits": RAMP * np.int32(65536),
+    "0 to 1": (RAMP / 255).astype(np.float32),
+    "0 to 255": RAMP.astype(np.float32),
+    "-1 to 1": (RAMP / 127.5 - 1).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", RAMPS)
+def test_grey_of_every_range_is_scaled_to_8_bits(tmp_path: Path, kind: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), RAMPS[kind])
+    photo = read_photo(tmp_path / "a.tif")
+    np.testing.assert_array_equal(photo.pixels[:, :, 0], RAMP)
+    assert bool(photo.notes) == (kind not in ("8 bits", "16 bits"))
+    with Image.open(tmp_path / "a.tif") as image:
+        np.testing.assert_array_equal(to_array(image)[:, :, 0], RAMP)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("kind", ["12 bits", "16 bits"])
+def test_colours_of_16_bits_are_scaled_by_their_range(
+    tmp_path: Path, suffix: str, kind: str
+) -> None:
+    colours = np.dstack([RAMPS[kind], RAMPS[kind].T, RAMPS[kind][::-1]])
+    cv2.imwrite(str(tmp_path / f"a.{suffix}"), colours[:, :, ::-1])
+    expected = np.dstack([RAMP, RAMP.T, RAMP[::-1]])
+    np.testing.assert_array_equal(read_image(tmp_path / f"a.{suffix}"), expected)
+
+
+def test_no_data_is_black(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[np.nan, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 128, 255]
+
+
 # The picture that each orientation should show, of the pixels [[1, 2, 3], [4, 5, 6]].
 UPRIGHT = {
     1: [[1, 2, 3], [4, 5, 6]],
@@ -68,6 +122,51 @@ def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
     np.testing.assert_array_equal(read_image(path)[:, :, 0], UPRIGHT[orientation])
     path = _save(tmp_path / "16_bit.png", pixels * np.uint16(257), exif=exif)
     np.testing.assert_array_equal(read_image(path)[:, :, 0], UPRIGHT[orientation])
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_the_size_of_the_annotations_says_whether_a_photo_is_turned(
+    tmp_path: Path, suffix: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = _save(tmp_path / f"a.{suffix}", np.zeros((20, 30, 3), np.uint8), exif=exif)
+    stored, upright = {"height": 20, "width": 30}, {"height": 30, "width": 20}
+    photo = read_photo(path, record=stored)
+    assert photo.pixels.shape == (20, 30, 3) and "not turned" in photo.notes[0]
+    assert read_photo(path, record=upright) == (pytest.approx(read_image(path)), [])
+    unknown = read_photo(path, record={})
+    assert unknown.pixels.shape == (30, 20, 3) and "INPUT.EXIF_ROTATION False" in unknown.notes[0]
+    assert read_image(path, exif_rotation=False).shape == (20, 30, 3)
+    assert read_photo(path, record=stored, exif_rotation=False).notes == []
+    with Image.open(path) as image:
+        assert to_array(image).shape == (30, 20, 3)
+    # The label map has the size, where the record does not say it.
+    labels = _save(tmp_path / "labels.png", np.zeros((20, 30), np.uint8))
+    assert read_annotated({"sem_seg_file_name": labels}, path).shape == (20, 30, 3)
+    with pytest.raises(ValueError, match="expected 7x20 pixels"):
+        read_annotated({"height": 20, "width": 7}, path)
+
+
+def test_a_tiff_turned_back_is_what_was_stored(tmp_path: Path) -> None:
+    pixels = np.arange(1, 7, dtype=np.uint8).reshape(2, 3)
+    for orientation in UPRIGHT:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = _save(tmp_path / "a.tif", pixels, exif=exif)
+        np.testing.assert_array_equal(read_image(path)[:, :, 0], UPRIGHT[orientation])
+        stored = read_image(path, exif_rotation=False)
+        np.testing.assert_array_equal(stored[:, :, 0], pixels)
+
+
+def test_what_was_assumed_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_said", set())
+    for name in "ab":
+        read_image(_save(tmp_path / f"{name}.png", np.array([[4095]], np.uint16)))
+    (line,) = caplog.messages
+    assert line.endswith("a.png: values of type uint16 are taken as 12 bits (said once)")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -146,6 +245,90 @@ def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html>404</html>")
     with pytest.raises(ValueError, match=r"page\.jpg: not an image"):
         read_image(str(tmp_path / "page.jpg"))
+
+
+@pytest.fixture
+def pillows_limit():
+    yield
+    set_max_pixels(0)
+
+
+@pytest.mark.usefixtures("pillows_limit")
+def test_the_largest_image_is_a_setting(tmp_path: Path) -> None:
+    path = _save(tmp_path / "a.png", np.zeros((10, 11), np.uint8))
+    set_max_pixels(110)
+    assert read_image(path).shape == (10, 11, 3)
+    set_max_pixels(109)
+    with pytest.raises(ValueError, match=r"a\.png: too large .*110 .* set INPUT\.MAX_PIXELS"):
+        read_image(path)
+    with pytest.raises(ValueError, match="INPUT.MAX_PIXELS: expected 0 or more, got -1"):
+        set_max_pixels(-1)
+    set_max_pixels(0)
+    assert pillow.Image.MAX_IMAGE_PIXELS == pillow._PILLOW_LIMIT
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.png", np.zeros((4, 4, 3), np.uint8)])
+def test_what_is_no_path_is_named(path) -> None:
+    name = type(path).__name__
+    with pytest.raises(TypeError, match=f"expected the path of an image, got {name}"):
+        read_image(path)
+
+
+def test_pointers_of_git_lfs_are_named(tmp_path: Path) -> None:
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (tmp_path / "a.jpg").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.jpg: a pointer of Git LFS.*git lfs pull"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_tiff_that_pillow_cannot_read_is_named_with_the_cure(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), np.zeros((4, 5, 3), np.float32))
+    with pytest.raises(ValueError, match=r"a\.tif: a TIFF of a kind that .* save it as .* PNG"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_the_first_of_several_pages_is_read(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((2, 3), value, np.uint8)) for value in (7, 8)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    photo = read_photo(tmp_path / "a.tif")
+    assert photo.pixels[0, 0, 0] == 7 and "several pages" in photo.notes[0]
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "gif", "mpo", "avif", "jp2", "ppm", "tga", "JPG"])
+def test_whatever_can_be_read_is_found_in_folders(tmp_path: Path, suffix: str) -> None:
+    format = Image.registered_extensions()[f".{suffix.lower()}"]
+    Image.fromarray(RAMP).convert("RGB").save(tmp_path / f"a.{suffix}", format=format)
+    (tmp_path / "notes.txt").touch()
+    assert [p.name for p in images_in(tmp_path)] == [f"a.{suffix}"]
+    assert read_image(tmp_path / f"a.{suffix}").shape == (16, 16, 3)
+
+
+def test_folders_are_not_searched_for_videos_and_data() -> None:
+    assert not IMAGE_SUFFIXES & {".mpg", ".mpeg", ".h5", ".hdf", ".pdf", ".eps", ".json", ".txt"}
+
+
+def test_frames_come_in_their_natural_order(tmp_path: Path) -> None:
+    names = [f"{i}.png" for i in range(1, 13)]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [p.name for p in images_in(tmp_path)] == names
+    found = find_images([str(tmp_path / "*.png")])
+    assert found == find_images([str(tmp_path)]) == [str(tmp_path / name) for name in names]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "webp", "tif", "avif", "dds"])
+def test_however_a_file_is_damaged_it_is_a_value_error(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(RAMP).convert("RGB").save(tmp_path / f"whole.{suffix}")
+    whole, rng = (tmp_path / f"whole.{suffix}").read_bytes(), np.random.default_rng(0)
+    path = tmp_path / f"damaged.{suffix}"
+    for _ in range(30):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(0, len(damaged), 5)] = rng.integers(0, 256, 5)
+        path.write_bytes(damaged.tobytes())
+        try:
+            read_image(path)
+        except ValueError as error:
+            assert str(path) in str(error)
 
 
 def test_unknown_format_is_named(tmp_path: Path) -> None:

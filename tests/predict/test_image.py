@@ -112,6 +112,63 @@ def test_sixteen_bits(cfg, tmp_path: Path):
         assert colour_that_arrived(predictor) == (102, 102, 102)
 
 
+RAMP = np.arange(96, dtype=np.uint8).reshape(8, 12) * np.uint8(2)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        RAMP,
+        RAMP * np.uint16(16),
+        RAMP * np.uint16(257),
+        RAMP.astype(np.int16) * np.int16(16),
+        (RAMP / 255).astype(np.float32),
+        RAMP.astype(np.float32),
+        RAMP > 90,
+    ],
+)
+def test_a_photo_is_the_same_as_file_and_image_and_array(cfg, array, tmp_path: Path):
+    photo = Image.fromarray(array)
+    photo.save(tmp_path / "photo.tif")
+    predictor = Predictor(cfg)
+    forms = [tmp_path / "photo.tif", photo, array, np.dstack([array] * 3)]
+    predictor(forms)
+    arrived = [x["image"] for x in predictor.model.calls[0]]
+    expected = RAMP if array.dtype != bool else array * np.uint8(255)
+    for image in arrived:
+        np.testing.assert_array_equal(image, np.stack([expected] * 3))
+
+
+def test_very_thin_photos_keep_a_pixel(cfg):
+    predictor = Predictor(cfg)
+    predictor([np.zeros((1, 10000, 3), np.uint8), np.zeros((10000, 1, 3), np.uint8)])
+    shapes = [tuple(x["image"].shape) for x in predictor.model.calls[0]]
+    assert shapes == [(3, 1, 100), (3, 100, 1)]
+
+
+@pytest.mark.parametrize("value", [None, 3, b"a.png", {"image": 1}, torch.zeros(8, 12, 3), [None]])
+def test_what_is_no_image_is_named(cfg, value):
+    name = type(value[0] if isinstance(value, list) else value).__name__
+    with pytest.raises(TypeError, match=f"expected an image as a path, .* got {name}"):
+        Predictor(cfg)(value)
+
+
+@pytest.mark.parametrize("frames", [None, "clip.mp4", Image.new("RGB", (4, 4))])
+def test_what_is_no_clip_is_named(cfg, frames):
+    with pytest.raises(TypeError, match=f"the frames of a video, got {type(frames).__name__}"):
+        Predictor(cfg).predict_clip(frames)
+
+
+def test_exif_rotation_can_be_turned_off(cfg, photo: Image.Image, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    cfg.INPUT.EXIF_ROTATION = False
+    predictor = Predictor(cfg)
+    for given in (tmp_path / "turned.jpg", Image.open(tmp_path / "turned.jpg")):
+        assert predictor(given)["size"] == (8, 12)
+
+
 def test_exif_rotation(cfg, photo: Image.Image, tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
@@ -142,7 +199,7 @@ def test_a_list_is_one_batch(cfg, photo: Image.Image):
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((8, 12, 3), np.float32),
+        np.zeros((8, 12, 3), np.complex64),
         np.zeros((3, 8, 12), np.uint8),
         np.zeros((8, 12, 4), np.uint8),
         np.zeros((0, 12, 3), np.uint8),

@@ -29,8 +29,9 @@ from detectron2.data import transforms as T
 from ...annotations.findings import AnnotationError, Findings
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
-from ...formats.images import read_image
+from ...formats.images import read_annotated
 from ...formats.json_files import write_json
+from ...formats.pillow import set_max_pixels
 from ...painting import ContactSheet, Region, paint
 from ..datasets.common import palette, require_registered
 from ..datasets.counts import compare_with_detections, compare_with_queries
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = options.pop("json")
     try:
         cfg, names = _read_data(options.pop("data"), options.pop("opts"))
+        set_max_pixels(cfg.INPUT.MAX_PIXELS if cfg is not None else 0)
         if options["fix"] and len(names) != 1:
             raise ValueError(f"--fix writes one dataset, got {', '.join(names)}; name one of them")
         reports = [check_dataset(name, cfg=cfg, quiet=as_json, **options) for name in names]
@@ -185,7 +187,7 @@ def _write_sheet(folder: Path, source: Source, records: Sequence[Record]) -> Pat
 
 def _drawing(record: Record, meaning: Meaning) -> tuple[np.ndarray, Iterator[Region]]:
     """Return the photo of a record, (H, W, 3) in RGB and no larger than _CELL, and its regions."""
-    height, width = read_image(record["file_name"]).shape[:2]
+    height, width = read_annotated(record, record["file_name"]).shape[:2]
     scale = min(_CELL[0] / height, _CELL[1] / width, 1)
     mapper = DatasetMapper(
         target=meaning.kind,

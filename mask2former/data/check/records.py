@@ -10,7 +10,7 @@ import numpy as np
 
 from ...annotations.findings import Findings
 from ...annotations.repair import area_contradicts
-from ...formats.images import check_size, read_image
+from ...formats.images import check_size, read_photo
 from ...formats.label_maps import read_labels, read_panoptic_png
 from ...formats.segmentations import describe, draw_mask
 
@@ -49,6 +49,7 @@ class Tally:
         classes: numbers of objects or regions by class, crowd apart.
         scales: the same by area; in videos by the mean area over the frames.
         crowd: number of crowd regions.
+        notes: what reading photos assumed, with the number of photos; see `read_photo`.
     """
 
     findings: Findings = field(default_factory=lambda: Findings(""))
@@ -56,6 +57,7 @@ class Tally:
     classes: Counter[int] = field(default_factory=Counter)
     scales: Counter[str] = field(default_factory=Counter)
     crowd: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def fails(self) -> bool:
@@ -69,6 +71,7 @@ class Tally:
         self.classes += other.classes
         self.scales += other.scales
         self.crowd += other.crowd
+        self.notes += other.notes
 
 
 def check_record(record: Record, meaning: Meaning) -> Tally:
@@ -113,7 +116,9 @@ class _RecordCheck:
     def photo(self, record: Record, path: str) -> Size | None:
         """Return the size of the photo, None where it cannot be used."""
         with self._reporting(path):
-            height, width = read_image(path).shape[:2]
+            pixels, notes = read_photo(path, record=record)
+            height, width = pixels.shape[:2]
+            self.tally.notes.update(notes)
             self.tally.sizes[height, width] += 1
             check_size(record, (height, width), path)
             return height, width

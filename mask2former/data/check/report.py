@@ -48,6 +48,7 @@ class Report:
             "crowd": self.tally.crowd,
             "classes": {name: self.tally.classes[i] for i, name in enumerate(classes)},
             "counts": dict(self.findings.counts),
+            "assumed": dict(self.tally.notes),
             "findings": [finding.as_json() for finding in self.findings],
         }
 
@@ -67,6 +68,7 @@ class Report:
         fails = sum(n for code, n in counts.items() if POLICY[code].outcome == "refused")
         yield f"  findings: {fails} on which training fails, {len(self.findings) - fails} others"
         yield from finding_lines(self.findings, limit, "  ")
+        yield from (f"  {count} photos: {note}" for note, count in tally.notes.most_common())
         if photos:
             yield from _sizes(tally)
             yield "  classes:"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.data.detection_utils import read_image
 from detectron2.modeling import DatasetMapperTTA
 from fvcore.transforms import HFlipTransform, TransformList
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...config.arguments import configurable
+from ...formats.images import read_image
 
 _OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
 

@@ -1,0 +1,49 @@
+"""From the values of a photo, whatever their type and range, to 8 bits."""
+
+import numpy as np
+
+_DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners; files hold all of them as 16
+
+
+def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Scale the brightness of pixels to 8 bits, by the range that the values are in.
+
+    Integers keep the upper 8 of the 8, 10, 12, 14 or 16 bits in use, as Pillow does with colours of
+    16 bits; floats are 0 to 1 or 0 to 255. What has negative values is stretched from its minimum
+    to its maximum.
+
+    Args:
+        values: of any shape; bool, integers or floats.
+
+    Returns:
+        uint8 of the same shape, and what was assumed about the range, "" where nothing was.
+
+    Raises:
+        ValueError: values of another type.
+    """
+    kind, size = values.dtype.kind, 8 * values.dtype.itemsize
+    if values.dtype == np.uint8:
+        return values, ""
+    if kind == "b":
+        return values.astype(np.uint8) * np.uint8(255), ""
+    if kind not in "iuf":
+        raise ValueError(f"expected pixels that are integers or floats, got {values.dtype}")
+    if kind == "f":
+        values = np.where(np.isfinite(values), values, 0)  # no-data is black
+    low, high = values.min(initial=0), values.max(initial=0)
+    if kind == "f" and low >= -0.1 and high <= 2:  # resampling overshoots a little
+        return _round(values * 255), "floats are taken as 0 to 1"
+    if low < 0:
+        stretched = (values - np.float64(low)) * (255 / (np.float64(high) - low))
+        return _round(stretched), "negative values: stretched from the minimum to the maximum"
+    if kind == "f" and high <= 255:
+        return _round(values), "floats are taken as 0 to 255"
+    bits = next((depth for depth in _DEPTHS if high < 1 << depth), int(high).bit_length())
+    if 8 < bits < 16 and kind != "f" and not (values % 257).any():
+        bits = 16  # 8 bits that were spread over 16
+    note = "" if bits == size else f"values of type {values.dtype} are taken as {bits} bits"
+    return (values.astype(np.int64) >> (bits - 8)).astype(np.uint8), note
+
+
+def _round(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
