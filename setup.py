@@ -38,7 +38,7 @@ def version() -> str:
 
 EXTRAS = {
     "timm": ["timm>=1.0"],
-    "video": ["av>=12"],
+    "video": ["av>=14.1"],
     "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2", "shapely>=2.0"],
     "lvis": ["lvis>=0.5.3"],
     "tracks": ["trackeval>=1.3"],

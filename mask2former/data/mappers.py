@@ -202,8 +202,7 @@ class DatasetMapper:
 
         crowd = None
         if self.target == "semantic":
-            targets = semantic_targets(labels, self.ignore_label, canvas)
-            check_classes(targets.classes, self.num_classes, lambda i: "the label map")
+            targets = semantic_targets(labels, self.ignore_label, canvas, self.num_classes)
         elif self.target == "panoptic":
             targets = self._read_segments(result, geometry, canvas)
         else:

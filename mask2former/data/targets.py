@@ -13,6 +13,7 @@ import numpy as np
 from ..formats.label_maps import look_up, values_in
 from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 from .geometry import Geometry
+from .num_classes import check_classes
 
 Size = tuple[int, int]  # H, W in pixels
 Annotation = Mapping[str, Any]
@@ -50,16 +51,22 @@ class Targets:
         return boxes
 
 
-def semantic_targets(labels: np.ndarray, ignore_label: int, canvas: Size) -> Targets:
+def semantic_targets(
+    labels: np.ndarray, ignore_label: int, canvas: Size, num_classes: int | None = None
+) -> Targets:
     """Return one target for each class that occurs, in ascending order.
 
     Args:
         labels: (h, w) classes of the image's pixels, not negative.
         ignore_label: of pixels without a class.
         canvas: (H, W) of the masks.
+        num_classes: K; None leaves classes unchecked.
+
+    Raises:
+        ValueError: a class that is not in 0..K-1.
     """
-    classes = np.flatnonzero(np.bincount(labels.reshape(-1)))
-    classes = classes[classes != ignore_label]
+    classes = np.array(sorted(values_in(labels) - {ignore_label}), np.int64)
+    check_classes(classes, num_classes, lambda i: "the label map")  # before masks of them all
     return _from_codes(labels, classes, classes, canvas)
 
 

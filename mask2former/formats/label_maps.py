@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from .atomic import PathLike
-from .images import load_image, write_image
+from .images import write_image
+from .pillow import load_image
 
 # Pillow's modes of one channel whose values are integers.
 _INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
@@ -15,22 +16,31 @@ _INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 def read_labels(path: PathLike) -> np.ndarray:
     """Read a map of class indices from a one-channel image of 1, 8, 16 or 32 bits.
 
-    The values of a palette image are its indices, as the Pascal VOC annotations have it.
+    The values of a palette image are its indices, as the Pascal VOC annotations have it. An image
+    of three equal channels of 8 bits counts as one.
 
     Returns:
         (H, W) uint8, uint16 or int32.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged file, more than one channel or a negative value; names the file.
+        ValueError: damaged file, JPEG, several channels or a negative value; names the file.
     """
-    image = load_image(path)
-    if image.mode not in _INTEGER_MODES:
-        raise ValueError(
-            f"Label map {path}: expected one channel with a class index in each pixel, got mode "
-            f"{image.mode}. If colours stand for classes there, convert them to indices first."
-        )
-    return _values(image, path)
+    return _labels(_load(path, "Label map"), path)
+
+
+def read_objects(path: PathLike) -> np.ndarray:
+    """Read a map of objects as `read_labels` reads one of classes, with 0 for none.
+
+    255 is none, too, as in Pascal VOC's maps, where the others are indices of a palette, or are
+    counted from 1; alone, it is an object.
+    """
+    image = _load(path, "Label map")
+    labels = _labels(image, path)
+    objects = values_in(labels) - {0, 255}
+    if objects and (image.mode == "P" or objects == set(range(1, len(objects) + 1))):
+        labels = np.where(labels == 255, 0, labels)
+    return labels
 
 
 def read_panoptic_png(path: PathLike) -> np.ndarray:
@@ -45,10 +55,10 @@ def read_panoptic_png(path: PathLike) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged file, colours of 16 bits, a grey image with transparency or a negative
-            value; names the file.
+        ValueError: damaged file, JPEG, colours of 16 bits, a grey image with transparency or a
+            negative value; names the file.
     """
-    image = load_image(path)
+    image = _load(path, "Panoptic map")
     if image.mode in _INTEGER_MODES and image.mode != "P":
         return _values(image, path).astype(np.uint32)
     if image.mode not in ("RGB", "RGBA", "P") or image.info["bits"] > 8:
@@ -106,11 +116,46 @@ def values_in(labels: np.ndarray) -> set[int]:
     return set(_runs(labels)[1].tolist())
 
 
+def count_values(labels: np.ndarray) -> dict[int, int]:
+    """Return the number of pixels of each value of a map (H, W), in memory that values don't move.
+
+    Maps have values up to 2^31 - 1, for no data.
+    """
+    starts, values = _runs(labels)
+    present, index = np.unique(values, return_inverse=True)
+    pixels = np.bincount(index, np.diff(starts, append=labels.size), present.size)
+    return dict(zip(present.tolist(), pixels.astype(np.int64).tolist()))
+
+
 def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where the runs of equal values begin in the flat map, and their values, int64."""
     flat = labels.reshape(-1)
     starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))[: flat.size]
     return starts, flat[starts].astype(np.int64)
+
+
+def _load(path: PathLike, kind: str) -> Image.Image:
+    image = load_image(path)
+    if image.format in ("JPEG", "MPO"):
+        raise ValueError(
+            f"{kind} {path}: JPEG changes the values of pixels, so that what they stood for is "
+            "lost; write the map as PNG where it is made"
+        )
+    return image
+
+
+def _labels(image: Image.Image, path: PathLike) -> np.ndarray:
+    if image.mode in _INTEGER_MODES:
+        return _values(image, path)
+    if image.mode in ("RGB", "RGBA") and image.info["bits"] == 8:
+        channels = np.asarray(image)
+        if (channels[..., :1] == channels[..., 1:3]).all():
+            return channels[..., 0]
+    raise ValueError(
+        f"Label map {path}: expected one channel with a class index in each pixel, got mode "
+        f"{image.mode} of {image.info['bits']} bits. If colours stand for classes there, convert "
+        "them to indices first, such as with a palette."
+    )
 
 
 def _values(image: Image.Image, path: PathLike) -> np.ndarray:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .json_files import image_key, read_json
-from .label_maps import read_labels, read_panoptic_png
+from .label_maps import read_objects, read_panoptic_png
+from .pillow import IMAGE_SUFFIXES
 from .segmentations import draw_mask, error_prefix
 
 Size = tuple[int, int]  # H, W in pixels
@@ -83,9 +84,9 @@ class MaskFile:
     """The masks in a file, of one image or of several.
 
     Forms that are read: a PNG, of which each value (palette index, grey value, or colour as a
-    COCO panoptic id) but 0 is a mask; and json with COCO results, with COCO ground truth
-    (`annotations`, `images`), of an image of SA-1B (`annotations`, `image`) or with a list of bare
-    RLE. Crowd is left out.
+    COCO panoptic id) but 0 is a mask, see `read_objects`; and json with COCO results, with COCO
+    ground truth (`annotations`, `images`), of an image of SA-1B (`annotations`, `image`) or with a
+    list of bare RLE. Crowd is left out.
 
     Args:
         path: the file.
@@ -199,7 +200,7 @@ class MaskFile:
 
 
 def find_mask_file(path: str | Path, image: str | Path) -> Path:
-    """Return the file of masks for an image: the path or, in a folder, the json or PNG of its name.
+    """Return the file of masks for an image: the path or, in a folder, the json or map of its name.
 
     Raises:
         FileNotFoundError: there is none.
@@ -207,16 +208,16 @@ def find_mask_file(path: str | Path, image: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    for suffix in (".json", ".png"):
+    for suffix in (".json", ".png", *sorted(IMAGE_SUFFIXES)):
         file = path / f"{Path(image).stem}{suffix}"
-        if file.is_file():
+        if file.is_file() and file.resolve() != Path(image).resolve():
             return file
     raise FileNotFoundError(f"masks: {path} has no {Path(image).stem}.json or .png")
 
 
 def _read_label_map(path: Path) -> LabelMasks:
     try:
-        labels = read_labels(path)
+        labels = read_objects(path)
     except ValueError:
         labels = read_panoptic_png(path)  # has three channels, or says what is wrong
     with error_prefix(str(path)):

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = {
 
 _PILLOW_LIMIT = Image.MAX_IMAGE_PIXELS
 _LFS = b"version https://git-lfs"  # how the files begin that stand for those that Git LFS keeps
+LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_TIFF = (
     "Pillow reads TIFF of 8 or 16 bits with 1, 3 or 4 channels, and of 32 bits with 1; if another "
@@ -137,7 +138,7 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
 def _reason(error: Exception, start: bytes) -> str:
     """Return why an image cannot be read that starts with these bytes."""
     if is_lfs_pointer(start):
-        return "a pointer of Git LFS, not the image itself; fetch it with `git lfs pull`"
+        return LFS_POINTER
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"too large ({error}); set INPUT.MAX_PIXELS to read it all the same"
     is_tiff = start.startswith(_TIFF)

@@ -43,6 +43,19 @@ def test_semantic_targets_are_the_classes_that_occur() -> None:
     assert targets.inside.all()
 
 
+def test_large_labels_take_no_memory() -> None:
+    no_data = 2**31 - 1
+    labels = np.array([[0, no_data]], np.int32)
+    assert semantic_targets(labels, no_data, (1, 2), 3).classes.tolist() == [0]
+    with pytest.raises(ValueError, match=f"the label map has class {no_data}"):
+        semantic_targets(labels, 255, (1, 2), 3)
+    noise = np.arange(4_000_000, dtype=np.int32).reshape(
+        2000, 2000
+    )  # a mask for each would be 16 TB
+    with pytest.raises(ValueError, match="the label map has class 3"):
+        semantic_targets(noise, 255, noise.shape, 3)
+
+
 def test_numbers_of_classes_are_replaced_and_others_ignored() -> None:
     labels = np.array([[0, 7, 70000], [9, 300, 8]], np.int32)
     expected = [[65535, 1, 65535], [0, 2, 65535]]

@@ -11,8 +11,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from mask2former.formats.label_maps import (
+    count_values,
     look_up,
     read_labels,
+    read_objects,
     read_panoptic_png,
     write_panoptic_png,
 )
@@ -58,6 +60,48 @@ def test_segment_ids_are_base_256_with_red_lowest(tmp_path: Path, mode: str) -> 
     Image.open(path).convert(mode).save(path)
     expected = [[1 + 2 * 256 + 3 * 65536, 0, 2**24 - 1]]
     np.testing.assert_array_equal(read_panoptic_png(path), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_equal_channels_count_as_one(tmp_path: Path, mode: str) -> None:
+    grey = np.array([[0, 7, 255]], np.uint8)
+    path = _save(tmp_path / "a.png", np.dstack([grey] * 3), mode)
+    np.testing.assert_array_equal(read_labels(path), grey)
+
+
+@pytest.mark.parametrize("read", [read_labels, read_objects, read_panoptic_png])
+@pytest.mark.parametrize("name", ["a.jpg", "disguised.png"])
+def test_jpeg_is_no_map(tmp_path: Path, read, name: str) -> None:
+    Image.fromarray(PIXELS[:, :, 0]).save(tmp_path / name, format="JPEG")
+    with pytest.raises(ValueError, match=rf"map .*{name}: JPEG changes the values .* as PNG"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("labels", "palette", "expected"),
+    [
+        ([0, 3, 9, 255], True, [0, 3, 9, 0]),  # an object's palette of Pascal VOC
+        ([0, 1, 2, 255], False, [0, 1, 2, 0]),  # the same without it
+        ([0, 85, 170, 255], False, [0, 85, 170, 255]),
+        ([0, 0, 255, 255], True, [0, 0, 255, 255]),
+        ([0, 0, 255, 255], False, [0, 0, 255, 255]),  # a mask
+    ],
+)
+def test_void_is_no_object(tmp_path: Path, labels, palette: bool, expected) -> None:
+    image = Image.fromarray(np.array([labels], np.uint8))
+    if palette:
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+    image.save(tmp_path / "a.png")
+    assert read_objects(tmp_path / "a.png").tolist() == [expected]
+
+
+def test_values_of_any_size_are_counted_in_little_memory(tmp_path: Path) -> None:
+    no_data = 2**31 - 1
+    labels = read_labels(
+        _save(tmp_path / "a.tif", np.array([[0, 3, no_data], [3, 3, 0]], np.int32))
+    )
+    assert count_values(labels) == {0: 2, 3: 3, no_data: 1}
+    assert count_values(np.zeros((0, 4), np.uint8)) == {}
 
 
 def test_label_map_in_colours_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ...annotations.findings import Findings
 from ...annotations.repair import area_contradicts
 from ...formats.images import check_size, read_photo
-from ...formats.label_maps import read_labels, read_panoptic_png
+from ...formats.label_maps import count_values, read_labels, read_panoptic_png
 from ...formats.segmentations import describe, draw_mask
 
 Kind = Literal["instance", "panoptic", "semantic", "video"]
@@ -208,8 +208,8 @@ class _RecordCheck:
         with self._reporting(path):
             labels = read_labels(path)
             check_size(_as_record(size), labels.shape, path)
-            pixels = np.bincount(labels.reshape(-1))
-            found = set(np.flatnonzero(pixels).tolist()) - {meaning.ignore_label}
+            pixels = count_values(labels)
+            found = pixels.keys() - {meaning.ignore_label}
             numbers = meaning.sem_seg_labels or range(len(meaning.classes))
             indices = {number: i for i, number in enumerate(numbers)}
             if unknown := sorted(found - indices.keys()):
@@ -221,7 +221,7 @@ class _RecordCheck:
                 self._add("map-without-class", path)
             if meaning.kind == "semantic":
                 for label in sorted(found & indices.keys()):
-                    self._count(indices[label], int(pixels[label]), path, "", 0)
+                    self._count(indices[label], pixels[label], path, "", 0)
 
 
 def _size(record: Record) -> Size | None:

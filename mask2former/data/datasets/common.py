@@ -3,14 +3,15 @@
 import difflib
 import logging
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from detectron2.data import MetadataCatalog
 
 from ...annotations.categories import palette as palette
 from ...formats import json_files
+from ...formats.names import files_below, map_suffix
+from ...formats.pillow import IMAGE_SUFFIXES
 from . import catalog
 
 logger = logging.getLogger(__name__)
@@ -19,9 +20,7 @@ Category = Mapping[str, Any]
 Record = dict[str, Any]
 
 LONG_SPLITS = {"train": "training", "val": "validation"}  # how folders call them
-
-_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_LABELS = (".png", ".tif", ".tiff", ".bmp")
+_JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}  # beside maps, mostly previews of them
 
 
 def add(
@@ -112,16 +111,18 @@ def semantic(
 def load_label_maps(image_root: str, sem_seg_root: str, hint: str) -> list[Record]:
     """Return one record an image: file_name and sem_seg_file_name.
 
-    Subfolders are searched too. An image without a label map, or the other way round, is left out
-    with a line in the log.
+    Subfolders, and links to them, are searched too. An image without a label map, or the other way
+    round, is left out with a line in the log.
 
     Raises:
         FileNotFoundError: a folder is missing, or no file of one has its match in the other.
         ValueError: two files of a folder have the same name but for their suffix.
     """
-    images = _by_stem(image_root, _IMAGES, hint)
-    labels = _by_stem(sem_seg_root, _LABELS, hint)
+    images, labels = _by_stem(image_root, hint), _by_stem(sem_seg_root, hint, _JPEG)
     matched = sorted(images.keys() & labels.keys())
+    suffix, count = map_suffix(images.keys() - labels.keys(), labels.keys() - images.keys())
+    named = f"{count} label maps have the name of an image with {suffix!r} behind it: rename them. "
+    hint = named * (count > 0) + hint
     if not matched:
         raise FileNotFoundError(
             f"none of the {len(images)} images in {image_root} has a label map of its name among "
@@ -130,19 +131,24 @@ def load_label_maps(image_root: str, sem_seg_root: str, hint: str) -> list[Recor
     alone = sorted(images.keys() ^ labels.keys())
     if alone:
         logger.warning(
-            "%d files of %s and %s have no match in the other folder and are left out: %s",
-            len(alone), image_root, sem_seg_root, ", ".join(alone[:5]),
+            "%d files of %s and %s have no match in the other folder and are left out: %s. %s",
+            len(alone), image_root, sem_seg_root, ", ".join(alone[:5]), named * (count > 0),
         )  # fmt: skip
     return [{"file_name": images[stem], "sem_seg_file_name": labels[stem]} for stem in matched]
 
 
-def _by_stem(root: str, suffixes: tuple[str, ...], hint: str) -> dict[str, str]:
-    """Return files by their path below ``root`` without suffix."""
+def _by_stem(root: str, hint: str, second: Collection[str] = ()) -> dict[str, str]:
+    """Return images by their path below ``root`` without suffix.
+
+    Args:
+        second: suffixes of files that count only where no other has the name.
+    """
     files: dict[str, str] = {}
-    for path in sorted(Path(require(root, hint)).rglob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+    found = files_below(require(root, hint))
+    for path in sorted(found, key=lambda path: path.suffix.lower() in second):
+        suffix, stem = path.suffix.lower(), os.fspath(path.relative_to(root).with_suffix(""))
+        if suffix not in IMAGE_SUFFIXES or (suffix in second and stem in files):
             continue
-        stem = os.fspath(path.relative_to(root).with_suffix(""))
         if stem in files:
             raise ValueError(f"{files[stem]} and {path} have the same name: keep one of them")
         files[stem] = os.fspath(path)

@@ -156,4 +156,4 @@ class MaskDatasetMapper(DatasetMapper):
         copy.pop("annotations", None)
         labels = self._read_sem_seg(copy)
         check_size(record, labels.shape, record["file_name"])
-        return semantic_targets(labels, self.ignore_label, size)
+        return semantic_targets(labels, self.ignore_label, size, self.num_classes)

@@ -5,6 +5,7 @@ Video goes through PyAV (the extra "video"), which brings FFmpeg with it and nee
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..images import IMAGE_SUFFIXES, images_in, read_image
+from ..images import images_in, read_image
+from ..pillow import LFS_POINTER, is_lfs_pointer
 
 logger = logging.getLogger(__name__)
 
 FOLDER_RATE = Fraction(10)  # frames a second of folders, which know none
+_PYAV = (14, 1)  # the oldest that says how frames are turned
+_COVERS = 0x400 | 0x800  # FFmpeg's dispositions of cover pictures and of thumbnails
 
 OnError = Literal["stop", "skip"]
 
@@ -107,8 +111,8 @@ def _folder(path: Path, on_error: OnError) -> VideoSource:
     files = images_in(path)
     if not files:
         raise ValueError(
-            f"{path}: expected a folder of frames, it has no image "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))})."
+            f"{path}: expected a folder of frames, it has no image (.jpg, .png or another format "
+            "that Pillow reads)."
         )
 
     def frames() -> Iterator[Frame]:
@@ -148,10 +152,16 @@ def _camera(number: int) -> VideoSource:
 
 def import_av() -> Any:
     """Return PyAV, quiet; raise ImportError with what to install."""
+    wanted = ".".join(map(str, _PYAV))
     try:
         import av
     except ModuleNotFoundError as error:
-        raise ImportError("video needs PyAV: pip install av") from error
+        raise ImportError(f"video needs PyAV: pip install av ({wanted} or newer)") from error
+    if tuple(map(int, re.findall(r"\d+", av.__version__)[:2])) < _PYAV:
+        raise ImportError(
+            f"video needs PyAV {wanted} or newer, {av.__version__} is installed: "
+            f"pip install 'av>={wanted}'"
+        )
     # What matters is raised. With any level, decoding threads wait for the lock of Python.
     av.logging.set_level(None)
     return av
@@ -163,13 +173,18 @@ def _open(path: str, name: str, **options: Any) -> Any:
         return av.open(path, **options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                reason = LFS_POINTER if is_lfs_pointer(file.read(64)) else reason
         raise ValueError(f"{name}: cannot be read as video ({reason}).") from error
 
 
 def _video_stream(container: Any, name: str) -> Any:
-    if not container.streams.video:
-        raise ValueError(f"{name}: expected a video, the file has no video stream.")
-    stream = container.streams.video[0]
+    films = [s for s in container.streams.video if not s.disposition.value & _COVERS]
+    if not films:
+        alone = "sound with a cover picture" if container.streams.video else "no video stream"
+        raise ValueError(f"{name}: expected a video, the file has {alone}.")
+    stream = films[0]
     if stream.codec_context is None:
         raise ValueError(f"{name}: no decoder for its video stream is known to FFmpeg.")
     stream.thread_type = "AUTO"

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..atomic import atomic_path
 from ..images import IMAGE_SUFFIXES, write_image
+from ..names import short_name
 from .reading import Frame, import_av
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")  # which keep the time of each frame
@@ -109,7 +110,7 @@ class FolderWriter:
         """Write a picture (H, W, 3), uint8, RGB, as a file."""
         name = Path(frame.name)
         stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else f"{self._count:06d}"
-        write_image(self._path / f"{stem}.jpg", picture, quality=92)
+        write_image(self._path / f"{short_name(stem, 4)}.jpg", picture, quality=92)
         self._count += 1
 
     def close(self) -> Path | None:

@@ -5,6 +5,7 @@ import re
 import struct
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +163,63 @@ def test_sound_alone_is_no_video(tmp_path: Path):
         container.mux(stream.encode(samples))
         container.mux(stream.encode(None))
     with pytest.raises(ValueError, match="the file has no video stream"):
+        open_source(path)
+
+
+def _with_cover(path: Path, codec: str) -> Path:
+    """Write a file with a cover picture of 32 x 32 pixels, and a film or sound."""
+    with av.open(str(path), "w") as container:
+        if codec == "mpeg4":
+            main = container.add_stream(codec, rate=12, width=64, height=48)
+            frames = [av.VideoFrame.from_ndarray(picture(t), format="rgb24") for t in range(3)]
+        else:
+            main = container.add_stream(codec, rate=16000)
+            frames = [av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.int16), "s16p", "mono")]
+            frames[0].sample_rate = 16000
+        cover = container.add_stream("mjpeg", rate=1, width=32, height=32, pix_fmt="yuvj420p")
+        cover.disposition = av.stream.Disposition.attached_pic
+        image = av.VideoFrame.from_ndarray(picture(0, (32, 32)), format="rgb24")
+        container.mux([*cover.encode(image), *cover.encode(None)])
+        for frame in frames:
+            container.mux(main.encode(frame))
+        container.mux(main.encode(None))
+    return path
+
+
+def test_a_cover_picture_is_no_film(tmp_path: Path):
+    with av.open(str(_with_cover(tmp_path / "clip.mp4", "mpeg4"))) as container:
+        film, cover = container.streams.video
+        assert cover.width == 32
+        for streams in ([film, cover], [cover, film]):
+            opened = SimpleNamespace(streams=SimpleNamespace(video=streams))
+            assert video_io._video_stream(opened, "clip") is film
+    assert [frame.image.shape for frame in open_source(tmp_path / "clip.mp4")] == [(*SIZE, 3)] * 3
+
+
+def test_sound_with_a_cover_picture_is_no_video(tmp_path: Path):
+    path = _with_cover(tmp_path / "song.mp3", "mp3")
+    with pytest.raises(ValueError, match=r"song\.mp3: .* the file has sound with a cover"):
+        open_source(path)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path):
+    path = tmp_path / "clip.mp4"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(ValueError, match=r"clip\.mp4: .*a pointer of Git LFS.*git lfs pull"):
+        open_source(path)
+
+
+def test_frames_come_in_their_natural_order(tmp_path: Path):
+    for t in (1, 2, 10):
+        Image.fromarray(picture(t)).save(tmp_path / f"{t}.png")
+    assert [frame.name for frame in open_source(tmp_path)] == ["1.png", "2.png", "10.png"]
+
+
+@pytest.mark.parametrize("version", ["9.2.0", "14.0.1", "13.1.0rc1"])
+def test_old_versions_of_pyav_are_named(monkeypatch, tmp_path: Path, version: str):
+    path = write(tmp_path / "clip.mp4")
+    monkeypatch.setattr(av, "__version__", version)
+    with pytest.raises(ImportError, match=f"PyAV 14.1 or newer, {version} is installed: pip"):
         open_source(path)
 
 
