@@ -43,8 +43,9 @@ def match_classes(
     used, source = datasets_in_use(cfg), "the checkpoint"
     for name in used:
         catalog.take(name)
-    if classes is None:
-        classes, source = _read_config(cfg), "MODEL.CLASSES.NAMES"
+    if classes is None and (classes := _read_config(cfg)):
+        agreeing = (name for name in used if class_names(cfg, name) == list(classes.names))
+        source = next(agreeing, "MODEL.CLASSES.NAMES")
     if classes is None:
         number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         found = [name for name in used if len(class_names(cfg, name)) == number]
