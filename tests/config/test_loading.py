@@ -99,6 +99,33 @@ def test_the_number_of_other_datasets_is_not_inherited(tmp_path, base, top, opts
     assert _num_classes(tmp_path, base, top, opts) == expected
 
 
+def _names(keys: str) -> str:
+    return f"MODEL: {{CLASSES: {{NAMES: [a, b], THING_IDS: [0]}}}}\n{keys}"
+
+
+TRAINED = "DATASETS: {TRAIN: [mine], TEST: [mine]}\n"  # as config.yaml of an output folder
+
+
+@pytest.mark.parametrize(
+    ("top", "opts", "kept"),
+    [
+        ("", [], True),
+        ("DATASETS: {TEST: [x]}\n", ["DATASETS.CUSTOM", str([{"name": "x"}])], True),
+        ("DATASETS: {TRAIN: [x]}\n", [], False),
+        ("", ["DATASETS.TRAIN", "('x',)"], False),
+        ("", ["DATASETS.CUSTOM", str([{"name": "mine"}])], False),
+        ("MODEL: {SEM_SEG_HEAD: {NUM_CLASSES: 3}}\n", [], False),
+        (_names("DATASETS: {TRAIN: [x]}\n"), [], True),
+        ("", ["DATASETS.TRAIN", "('x',)", "MODEL.CLASSES.NAMES", "['a', 'b']"], True),
+    ],
+)
+def test_names_of_other_training_data_are_not_inherited(tmp_path, top, opts, kept):
+    (tmp_path / "base.yaml").write_text(_names(TRAINED))
+    (tmp_path / "top.yaml").write_text(f"_BASE_: base.yaml\n{top}")
+    node = load_config(tmp_path / "top.yaml", opts).MODEL.CLASSES
+    assert ([["a", "b"], [0]] if kept else [[], []]) == [node.NAMES, node.THING_IDS]
+
+
 @pytest.fixture
 def cfg() -> CfgNode:
     model = {"WIDTH": 4, "RATE": 0.1, "NAME": "", "SCALE": None, "ON": True}

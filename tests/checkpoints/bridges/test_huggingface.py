@@ -218,6 +218,31 @@ def test_class_names():
         to_huggingface_config(cfg, ["a", "b"])
 
 
+def test_class_names_of_config_and_checkpoint():
+    cfg = small_config("swin")
+    assert convert.class_names(cfg) == []
+    cfg.MODEL.CLASSES.NAMES = ["v", "w", "x", "y", "z"]
+    assert convert.class_names(cfg) == ["v", "w", "x", "y", "z"]
+    entry = {"classes": {"names": ["a", "b", "c", "d", "e"]}}
+    assert convert.class_names(cfg, entry) == ["a", "b", "c", "d", "e"]
+    assert convert.class_names(cfg, {"classes": {"names": ["of another number"]}})[0] == "v"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["v", "w", "x", "y", "z"], ["v", "w", "x", "y", "z"]),
+        ([], []),
+        (["a", "a", "x", "y", "z"], []),
+    ],
+)
+def test_class_names_come_back(names, expected):
+    """Those that are placeholders, or occur twice, are left out."""
+    config, preprocessor = to_huggingface_config(small_config("swin"), names)
+    cfg = from_huggingface_config(config, preprocessor)
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 5 and expected == cfg.MODEL.CLASSES.NAMES
+
+
 def test_the_image_processor_reads_its_file(tmp_path):
     _, preprocessor = to_huggingface_config(small_config("swin"))
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))

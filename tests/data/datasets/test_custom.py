@@ -405,6 +405,52 @@ def test_names_of_classes_have_to_agree(instance):
         register(**{**instance, "classes": ["cat"]})
 
 
+def _with_classes(text: str, tmp_path: Path) -> CfgNode:
+    """A config of label maps whose classes stand in a yaml file as ``text``."""
+    Image.new("L", (2, 2)).save(tmp_path / "a.png")
+    (tmp_path / "c.yaml").write_text(
+        f"DATASETS:\n  TRAIN: [x]\n  CUSTOM:\n  - {{name: x, task: sem_seg, classes: {text}, "
+        f"image_root: {tmp_path}, sem_seg_root: {tmp_path}}}\n"
+    )
+    return load_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[1, 2.5, 'off', dog]", ["1", "2.5", "off", "dog"]),
+        ("{'3': 7, '9': 'null'}", ["7", "null"]),
+    ],
+)
+def test_names_are_text_as_written(tmp_path, text, names):
+    cfg = _with_classes(text, tmp_path)
+    register_custom(cfg)
+    assert MetadataCatalog.get("x").stuff_classes == cfg.MODEL.CLASSES.NAMES == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[cat, off]", "x: classes, position 1: .* false, no or off without quotes .* in quotes"),
+        ("{'7': yes}", "x: classes, label 7: .* true, yes or on without quotes"),
+        ("[cat, null]", "x: classes, position 1: the name of a class has to be text, not None"),
+        ("[1, dog, '1']", "x: classes: the name '1' is at the positions 0 and 2"),
+        ("{'1': dog, '5': dog}", "x: classes: the name 'dog' is at the labels 1 and 5"),
+        ("{'7': dog, '07': cat}", "x: classes has to be a list of names, or a mapping of labels"),
+        ("cat", "x: classes has to be a list of names, or a mapping, not 'cat'"),
+        ("7", "x: classes has to be a list of names, or a mapping, not 7"),
+    ],
+)
+def test_classes_that_are_no_names(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        register_custom(_with_classes(text, tmp_path))
+
+
+def test_a_label_that_occurs_twice_in_other_forms(sem_seg):
+    with pytest.raises(ValueError, match="mine_sem_seg: classes: a label occurs twice in"):
+        register(**{**sem_seg, "classes": {7: "dog", "7": "cat"}})
+
+
 def test_unknown_category_names_file_and_id(instance, panoptic):
     other = _change(instance, categories=[{"id": 1, "name": "disc"}])
     with pytest.raises(ValueError, match=rf"{other['annotations']}.*category id [2-6], which"):
