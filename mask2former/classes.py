@@ -1,6 +1,7 @@
 """The classes of a model, known by name: in configs, in checkpoints, and as metadata."""
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,14 +71,16 @@ class Classes:
 
     @classmethod
     def from_checkpoint(cls, content: Mapping[str, Any]) -> "Classes | None":
-        """Read the entry "classes" of a checkpoint; None where it has none of ours."""
+        """Read the entry "classes" of a checkpoint, in .safetensors as json; None where it has none
+        of ours."""
         entry = content.get("classes")
-        if not isinstance(entry, Mapping) or not entry.get("names"):
-            return None
-        try:
-            return cls.from_plain(entry, "classes")
-        except ValueError:  # another project's entry of that name
-            return None
+        try:  # it may be an entry of another project that has this name
+            entry = json.loads(entry) if isinstance(entry, str) else entry
+            if isinstance(entry, Mapping) and entry.get("names"):
+                return cls.from_plain(entry, "classes")
+        except (ValueError, RecursionError):
+            pass
+        return None
 
     @classmethod
     def from_metadata(cls, metadata: Metadata, names: Sequence[str]) -> "Classes":

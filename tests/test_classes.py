@@ -68,7 +68,8 @@ def test_through_a_checkpoint():
 
 
 @pytest.mark.parametrize(
-    "entry", [None, 7, "cat", ["cat"], {}, {"names": []}, {"names": {0: "a"}}, {"names": [None]}]
+    "entry",
+    [None, 7, "cat", "[1]", "[" * 9999, ["cat"], {}, *({"names": n} for n in ([], {0: "a"}, [2j]))],
 )
 def test_entries_of_other_projects_are_passed_over(entry):
     assert Classes.from_checkpoint({"classes": entry}) is None

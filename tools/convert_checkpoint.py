@@ -22,6 +22,7 @@ from mask2former import load_config
 from mask2former.checkpoints.bridges import check, convert
 from mask2former.checkpoints.checkpointer import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
+from mask2former.classes import Classes
 from mask2former.data.geometry import at_least_a_pixel
 from mask2former.formats.images import read_image
 
@@ -59,7 +60,8 @@ def main(args: argparse.Namespace) -> None:
         model, cfg = convert.huggingface_to_ours(args.input, args.output, cfg)
     elif args.source == "ours":
         weights, rest = load_weights(args.input)
-        save_weights(weights, args.output, author=str(rest.get("__author__", "")))
+        author, classes = str(rest.get("__author__", "")), Classes.from_checkpoint(rest)
+        save_weights(weights, args.output, author=author, classes=classes)
     else:
         convert.backbone_to_ours(args.input, args.output, args.source)
     print(f"Wrote {args.output}")

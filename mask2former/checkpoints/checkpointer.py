@@ -189,13 +189,20 @@ class Checkpointer(DetectionCheckpointer):
         self.classes = classes
         self.report: LoadReport | None = None
 
-    def load(self, path: str, checkpointables: Iterable[str] | None = None) -> dict[str, Any]:
+    def load(
+        self,
+        path: str,
+        checkpointables: Iterable[str] | None = None,
+        *,
+        content: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Load a checkpoint: the model, and the named checkpointables where it has them.
 
         Args:
             path: as for `load_weights`, or a name that published configs have (see
                 `mask2former.checkpoints.published.resolve_weights`); "" loads nothing.
             checkpointables: their names; None for all.
+            content: what `read` has read from there; None to read it here.
 
         Returns:
             the rest of the checkpoint, for instance ``{"iteration": 999}``.
@@ -208,7 +215,7 @@ class Checkpointer(DetectionCheckpointer):
         if not path:
             logger.info("No checkpoint given; the model keeps its initial weights.")
             return {}
-        checkpoint = self._load_file(path)
+        checkpoint = dict(content) if content is not None else self._load_file(path)
         weights = checkpoint.pop("model")
         wanted = list(self.checkpointables if checkpointables is None else checkpointables)
         resumes = any(name in checkpoint for name in wanted)
@@ -225,7 +232,12 @@ class Checkpointer(DetectionCheckpointer):
         return checkpoint
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        return read_checkpoint(resolve_weights(os.fspath(filename)))
+        return self.read(filename)
+
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Return the content of a checkpoint, as `load` finds it, with the weights as "model"."""
+        return read_checkpoint(resolve_weights(os.fspath(path)))
 
     def save(self, name: str, **extra: Any) -> None:
         """Write ``<name>.pth`` into the folder, atomically, and tag it as the last.

@@ -1,26 +1,12 @@
-"""The classes that a checkpoint names, and what is said where they are not those of the data."""
+"""What is said where the classes that a checkpoint names are not those of the data."""
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..classes import Classes
-from .published import resolve_weights
-from .storage.weights_io import read_checkpoint
 
 logger = logging.getLogger(__name__)
-
-
-def read_classes(path: str | os.PathLike[str]) -> Classes | None:
-    """Return the classes that a checkpoint names, see `Checkpointer.save`; None where it has none.
-
-    Raises:
-        FileNotFoundError, UnsafePickleError, ValueError: as `load_weights`.
-    """
-    if not str(path).endswith(".pth"):  # other forms have none, and may be slow to read
-        return None
-    return Classes.from_checkpoint(read_checkpoint(resolve_weights(os.fspath(path))))
 
 
 def compare_classes(

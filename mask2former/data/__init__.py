@@ -2,7 +2,8 @@
 
 from . import datasets
 from .clips import ClipMapper, CocoClipDatasetMapper, YTVISDatasetMapper
-from .datasets.custom import register, register_custom
+from .datasets.custom import register
+from .datasets.from_config import register_custom
 from .loaders import build_mapper, build_test_loader, build_train_loader
 from .mappers import DatasetMapper
 from .published_mappers import (

@@ -16,7 +16,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
 from ..config.arguments import configurable
-from ..formats.images import check_size, read_annotated, read_image
+from ..formats.images import read_annotated, read_image
 from ..formats.segmentations import describe
 from ..overrides import alias_of
 from .augmentation import Drift, clip_from_config

@@ -16,7 +16,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
 from ..config.arguments import configurable
-from ..formats.images import check_size, read_annotated, read_image
+from ..formats.images import check_size, read_annotated
 from ..formats.label_maps import read_labels, read_panoptic_png
 from ..formats.segmentations import describe
 from .augmentation import lsj_from_config, shortest_edge_from_config

@@ -11,7 +11,6 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from ..checkpoints.checkpointer import Checkpointer
-from ..checkpoints.class_entry import read_classes
 from ..checkpoints.published import get_checkpoint_file, get_config
 from ..classes import Classes, metadata_of
 from ..config.architecture import meta_architecture
@@ -75,24 +74,24 @@ class Predictor:
         if device is not None:
             self.cfg.MODEL.DEVICE = device
         self.cfg.MODEL.WEIGHTS = os.fspath(cfg.MODEL.WEIGHTS if weights is None else weights)
-        expected = Classes.from_config(self.cfg)
-        self._take_classes()
+        expected, content = Classes.from_config(self.cfg), {}
+        if self.cfg.MODEL.WEIGHTS:
+            content = Checkpointer.read(self.cfg.MODEL.WEIGHTS)
+            self._take_classes(Classes.from_checkpoint(content))
         self.metadata = metadata_of(self.cfg, (*cfg.DATASETS.TEST, "__unused")[0])
         self.model = build_model(self.cfg).eval()
         if self.cfg.MODEL.WEIGHTS:
-            Checkpointer(
-                self.model, min_match=self.cfg.MODEL.WEIGHTS_MIN_MATCH, classes=expected
-            ).load(self.cfg.MODEL.WEIGHTS)
+            min_match = self.cfg.MODEL.WEIGHTS_MIN_MATCH
+            checkpointer = Checkpointer(self.model, min_match=min_match, classes=expected)
+            checkpointer.load(self.cfg.MODEL.WEIGHTS, content=content)
         self.array_format = array_format
         shortest = cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
 
-    def _take_classes(self) -> None:
+    def _take_classes(self, classes: Classes | None) -> None:
         """Set the classes that the checkpoint names, and their number where the config has none."""
-        weights, head = self.cfg.MODEL.WEIGHTS, self.cfg.MODEL.SEM_SEG_HEAD
-        classes = read_classes(weights) if weights else None
-        number = head.NUM_CLASSES
-        if classes is not None and number in (CLASSES_FROM_DATA, len(classes.names)):
+        head = self.cfg.MODEL.SEM_SEG_HEAD
+        if classes is not None and head.NUM_CLASSES in (CLASSES_FROM_DATA, len(classes.names)):
             head.NUM_CLASSES = len(classes.names)
             classes.write(self.cfg)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mask2former.checkpoints.checkpointer import Checkpointer
-from mask2former.checkpoints.class_entry import read_classes
+from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
 from mask2former.classes import Classes
 
 SAVED = Classes(("cat", "dog"), (0, 1), ((1, 2, 3), (4, 5, 6)))
@@ -34,17 +34,33 @@ def test_every_checkpoint_names_the_classes(checkpoint: str) -> None:
     entry = torch.load(checkpoint, weights_only=True)["classes"]
     colors = [[1, 2, 3], [4, 5, 6]]
     assert entry == {"names": ["cat", "dog"], "thing_ids": [0, 1], "colors": colors}
-    assert read_classes(checkpoint) == SAVED
+    assert Classes.from_checkpoint(Checkpointer.read(checkpoint)) == SAVED
     assert Checkpointer(nn.Linear(2, 2)).load(checkpoint, [])["classes"] == entry
 
 
 def test_checkpoints_without_names(tmp_path: Path) -> None:
     Checkpointer(nn.Linear(2, 2), str(tmp_path)).save("a")
     assert "classes" not in torch.load(tmp_path / "a.pth", weights_only=True)
-    assert read_classes(tmp_path / "a.pth") is None
-    assert read_classes("R-50.pkl") is None  # not even opened
-    with pytest.raises(FileNotFoundError):
-        read_classes(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "pkl", "safetensors"])
+def test_files_of_weights_may_name_the_classes(tmp_path: Path, suffix: str) -> None:
+    path, weights = tmp_path / f"a.{suffix}", {"w": torch.ones(2)}
+    for classes in (SAVED, Classes(("犬", "1"))):
+        save_weights(weights, path, author="me", classes=classes)
+        loaded, rest = load_weights(path)
+        assert Classes.from_checkpoint(rest) == classes and rest["__author__"] == "me"
+        assert torch.equal(loaded["w"], weights["w"])
+    save_weights(weights, path)
+    assert "classes" not in load_weights(path)[1]
+
+
+def test_content_that_was_read_is_not_read_again(checkpoint: str) -> None:
+    content = Checkpointer.read(checkpoint)
+    Path(checkpoint).unlink()
+    model = nn.Linear(2, 2)
+    rest = Checkpointer(model, classes=SAVED).load(checkpoint, content=content)
+    assert torch.equal(model.weight, content["model"]["weight"]) and "model" not in rest
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def huggingface_to_ours(
     cfg = from_huggingface_config(config, preprocessor) if derived else cfg
     model = build_on_cpu(cfg)
     load_into(model, from_huggingface(weights), min_match=1.0, source=str(folder))
-    save_weights(model.state_dict(), target, author="huggingface")
+    classes = Classes.from_config(cfg)
+    save_weights(model.state_dict(), target, author="huggingface", classes=classes)
     if derived:
         with atomic_path(Path(target).with_suffix(".yaml")) as temporary:
             temporary.write_text(yaml.safe_dump(_changed_keys(cfg, get_config())))

@@ -4,6 +4,7 @@ Reading never runs code from a file, and maps it into memory where the format al
 a large checkpoint needs no second copy. The content tells the format, not the suffix.
 """
 
+import json
 import mmap
 import os
 import pickle
@@ -19,6 +20,7 @@ import safetensors.torch
 import torch
 from detectron2.utils.file_io import PathManager
 
+from ...classes import Classes
 from ...formats.atomic import atomic_path
 from . import safe_pickle
 from .pickle_standins import UnsafePickleError
@@ -97,6 +99,7 @@ def save_weights(
     path: str | os.PathLike,
     author: str = "",
     partial: bool = False,
+    classes: Classes | None = None,
 ) -> None:
     """Write weights in the format that the suffix asks for, atomically.
 
@@ -107,6 +110,7 @@ def save_weights(
         author: who made them, kept in the file.
         partial: they are a part of a model, whose names lack its prefix; detectron2 then looks
             for the part by the ends of the names.
+        classes: of the model, kept in the file.
 
     Raises:
         ValueError: another suffix.
@@ -114,9 +118,13 @@ def save_weights(
     path = Path(path)
     extra: dict[str, Any] = {"__author__": author} if author else {}
     extra |= {"matching_heuristics": True} if partial else {}
+    entry = {} if classes is None else {"classes": classes.to_plain()}
     if path.suffix == ".safetensors":
-        save_safetensors(weights, path, {key: str(value) for key, value in extra.items()})
+        texts = {key: str(value) for key, value in extra.items()}
+        texts |= {key: json.dumps(value) for key, value in entry.items()}
+        save_safetensors(weights, path, texts)
         return
+    extra |= entry
     if path.suffix not in (".pth", ".pkl"):
         raise ValueError(f"{path}: expected the suffix .safetensors, .pth or .pkl.")
     tensors = {name: tensor.detach().cpu() for name, tensor in weights.items()}

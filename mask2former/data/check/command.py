@@ -35,7 +35,7 @@ from ...formats.pillow import set_max_pixels
 from ...painting import ContactSheet, Region, paint
 from ..datasets.common import palette, require_registered
 from ..datasets.counts import compare_with_detections, compare_with_queries
-from ..datasets.custom import register_custom
+from ..datasets.from_config import register_custom
 from ..loaders import build_mapper
 from ..mappers import DatasetMapper
 from ..num_classes import check_num_classes

@@ -213,10 +213,10 @@ def _reordered(metadata: Metadata, names: Sequence[str], new_ids: Mapping[int, i
             renumbered = {i: new_ids[old] for i, old in ids.items()}
             values[f"{kind}_dataset_id_to_contiguous_id"] = renumbered
     if values.get("stuff_classes"):  # label maps keep their numbers, so their meaning moves
-        numbers = values.pop("sem_seg_labels", None) or range(len(names))
+        numbers = values.get("sem_seg_labels") or range(len(names))
         moved = sorted(range(len(names)), key=new_ids.__getitem__)
         labels = [numbers[old] for old in moved]
-        if labels != list(range(len(names))):
+        if labels != list(numbers):
             values["sem_seg_labels"] = labels
     return Metadata(**values)
 

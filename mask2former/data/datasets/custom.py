@@ -1,34 +1,25 @@
-"""Custom datasets, registered by a call or by the config key DATASETS.CUSTOM.
+"""Custom datasets, registered by a call; from_config.py has those of DATASETS.CUSTOM.
 
 They keep their standard forms: COCO instance json, COCO panoptic json with PNGs, folders of label
 maps, YouTube-VIS json. Classes and their number are taken from the data.
 """
 
 import inspect
-import logging
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 
 from ...annotations.instances import read_instances
-from ...classes import Classes
-from ...config.keys import CLASSES_FROM_DATA
 from ...formats.class_names import class_texts
-from ..num_classes import check_num_classes, class_names, datasets_in_use
 from . import catalog, common
-from .class_order import match_classes
 from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
 from .ytvis import register_videos
 
-logger = logging.getLogger(__name__)
-
 ClassNames = Sequence[str] | Mapping[int | str, str]
 
-_PATHS = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
+PATHS = ("image_root", "annotations", "panoptic_root", "sem_seg_root")
 
 # Registered here, with what they were registered with.
 _REGISTERED: dict[str, dict[str, Any]] = {}
@@ -71,20 +62,20 @@ def register(
         ValueError: an argument is missing or does not fit the task, the name is taken, or the
             annotations are not of the form.
     """
-    classes = _as_in_file(classes, name)
+    classes = classes_as_in_file(classes, name)
     given = {key: value for key, value in locals().items() if key not in ("name", "task")}
     if _is_registered(name, {"task": task, **given}):
         return
     if task not in _TASKS:
         raise ValueError(f"{name}: task has to be one of {', '.join(_TASKS)}, not {task!r}")
     parameters = inspect.signature(_TASKS[task]).parameters
-    for key in (*_PATHS, "classes"):
+    for key in (*PATHS, "classes"):
         needed = key in parameters and parameters[key].default is inspect.Parameter.empty
         if needed and given[key] is None:
             raise ValueError(f"{name}: a dataset of task {task} needs {key}")
         if given[key] is not None and key not in parameters:
             raise ValueError(f"{name}: a dataset of task {task} has no {key}")
-    for key in (key for key in _PATHS if given[key] is not None):
+    for key in (key for key in PATHS if given[key] is not None):
         common.require(given[key], f"{key} of the dataset {name} has to exist.")
     catalog.give_way(name)
     _TASKS[task](name, **{key: given[key] for key in parameters if key in given})
@@ -92,7 +83,7 @@ def register(
     _REGISTERED[name] = {"task": task, **given}
 
 
-def _as_in_file(classes: ClassNames | None, name: str) -> list[str] | dict[str, str] | None:
+def classes_as_in_file(classes: ClassNames | None, name: str) -> list[str] | dict[str, str] | None:
     """Return the same classes as a config file has them, in which keys are text.
 
     Raises:
@@ -144,7 +135,7 @@ def _add_instances(
 
 
 def _add_video(
-    name: str, *, image_root: str, annotations: str, classes: Classes | None = None
+    name: str, *, image_root: str, annotations: str, classes: ClassNames | None = None
 ) -> None:
     categories = _read_categories(name, annotations, classes, ("videos",))
     register_videos(name, categories, image_root=image_root, json_file=annotations, hint=_HINT)
@@ -192,8 +183,8 @@ def _add_sem_seg(
         )
     if ignore_label in names:
         raise ValueError(f"{name}: label {ignore_label} cannot be both a class and ignore_label")
-    # Where the labels are not 0, 1, ... themselves, the metadata lists them.
-    more = {} if list(names) == list(range(len(names))) else {"sem_seg_labels": list(names)}
+    # Labels that a mapping lacks are ignored, also where it has 0, 1, ...
+    more = {"sem_seg_labels": list(names)} if isinstance(classes, dict) else {}
     common.semantic(
         name,
         image_root=image_root,
@@ -232,69 +223,10 @@ def _read_categories(
 
 
 def _check_names(
-    name: str, classes: Classes | None, path: str, categories: Sequence[Mapping[str, Any]]
+    name: str, classes: ClassNames | None, path: str, categories: Sequence[Mapping[str, Any]]
 ) -> None:
     """Compare the classes that a dataset is registered with, if it is, with those of its file."""
     found = [c["name"] for c in categories]
     wanted = list(classes.values() if isinstance(classes, Mapping) else classes or found)
     if wanted != found:
         raise ValueError(f"{name}: classes is {wanted}, but {path} has {found}")
-
-
-def register_custom(cfg: CfgNode, needed: Collection[str] | None = None) -> None:
-    """Register the datasets of DATASETS.CUSTOM and fit the number and names of classes to them.
-
-    Each entry is a mapping of the arguments of `register`, its name and task included. NUM_CLASSES
-    counts as not set where it is -1 or detectron2's default; then it is that of MODEL.CLASSES or of
-    the datasets of TRAIN and TEST. ``load_config`` makes it -1 where a config that names custom
-    datasets inherits the number from one that does not. MODEL.CLASSES is filled, and datasets whose
-    classes are in another order are brought to it, see `match_classes`.
-
-    Args:
-        cfg: not frozen; NUM_CLASSES and MODEL.CLASSES may be changed.
-        needed: names of the custom datasets that are used; others may be missing. None for all.
-
-    Raises:
-        FileNotFoundError, ValueError: as `register` and `match_classes`; or NUM_CLASSES, or the
-            number of classes of another dataset, differs from that of a custom one.
-    """
-    custom = [
-        _register_entry(entry, index, cfg.DATASETS.BOXES_AS_MASKS, needed)
-        for index, entry in enumerate(cfg.DATASETS.CUSTOM)
-    ]
-    for entry in cfg.DATASETS.CUSTOM:  # so that the config can be written to a file
-        entry.update({k: _as_in_file(v, entry["name"]) for k, v in entry.items() if k == "classes"})
-    head = cfg.MODEL.SEM_SEG_HEAD
-    used = datasets_in_use(cfg)
-    counted = [name for name in used if name in custom or head.NUM_CLASSES == CLASSES_FROM_DATA]
-    classes = Classes.from_config(cfg)
-    lists = [classes.names] if classes else [class_names(cfg, name) for name in counted]
-    not_set = (CLASSES_FROM_DATA, get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES)
-    if any(lists) and head.NUM_CLASSES in not_set:
-        head.NUM_CLASSES = len(next(filter(None, lists)))
-    check_num_classes(cfg, counted)
-    if classes := match_classes(cfg):
-        classes.write(cfg)
-
-
-def _register_entry(
-    entry: Any, index: int, boxes_as_masks: bool, needed: Collection[str] | None
-) -> str:
-    """Register an entry of DATASETS.CUSTOM and return its name."""
-    where = f"DATASETS.CUSTOM, entry {index}"
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where}: expected a mapping of name, task, ..., got {entry!r}")
-    parameters = inspect.signature(register).parameters
-    unknown = [key for key in entry if key not in parameters]
-    missing = [key for key in ("name", "task", "image_root") if not entry.get(key)]
-    if unknown or missing:
-        problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
-        raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
-    values = {k: os.path.expanduser(v) if k in _PATHS and v else v for k, v in entry.items()}
-    try:
-        register(**{"boxes_as_masks": boxes_as_masks} | values)
-    except FileNotFoundError as error:
-        if needed is None or entry["name"] in needed:
-            raise
-        logger.info("The dataset %s is left out, as it is not used: %s", entry["name"], error)
-    return entry["name"]

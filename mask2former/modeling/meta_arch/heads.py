@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ...checkpoints.renames import rename_when_loading
 from ...config.arguments import configurable
 from ...overrides import is_replaced, replaceable
-from ..overrides import is_replaced, replaceable
 from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
 

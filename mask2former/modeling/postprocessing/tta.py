@@ -5,8 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode, configurable
-from detectron2.data.detection_utils import read_image
+from detectron2.config import CfgNode
 from detectron2.modeling import DatasetMapperTTA
 from fvcore.transforms import HFlipTransform, TransformList
 from torch import Tensor, nn

@@ -367,6 +367,25 @@ SEMANTIC = [
 ]
 
 
+def test_labels_that_a_mapping_lacks_are_ignored(tmp_path: Path) -> None:
+    """Also where it has 0, 1, ..., and in another order; of a list they are an error."""
+    numbers = {"cat": 0, "dog": 1, "sky": 77}
+    a = sem_seg(tmp_path, "a", numbers, {"0": "cat", "1": "dog"})
+    b = sem_seg(tmp_path, "b", numbers, {"1": "dog", "0": "cat"})
+    c = sem_seg(tmp_path, "c", numbers, ["cat", "dog"])
+    cfg = config(a, b, c, train=("a", "b"), test=("b", "c"), kind="semantic")
+    register_custom(cfg)
+    assert targets(cfg) == {((0, "cat"), (1, "dog"))}
+    for name in "ab":
+        scores = score(SemSegEvaluator(name, distributed=False), name, ["cat", "dog"])
+        assert scores["sem_seg"]["mIoU"] == 100
+    with pytest.raises(ValueError, match="expected labels from 0 to 1 or the ignore label 255"):
+        score(SemSegEvaluator("c", distributed=False), "c", ["cat", "dog"])
+    cfg.DATASETS.TRAIN = ("c",)
+    with pytest.raises(ValueError, match="the label map has class 77"):
+        targets(cfg)
+
+
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_label_maps_with_other_numbers_give_the_same_targets(tmp_path: Path, first: int) -> None:
     """Whichever form trains first, the others follow its order."""
@@ -455,3 +474,19 @@ def test_custom_datasets_that_are_not_needed_may_be_missing(tmp_path: Path) -> N
     assert again == cfg
     assert MetadataCatalog.get("v").thing_classes == ["cat", "dog"]
     assert "t" not in DatasetCatalog
+
+
+def test_custom_datasets_that_are_not_needed_may_have_changed(tmp_path: Path, caplog) -> None:
+    """As a demo finds them, whose model was trained before: damaged, or with other classes."""
+    entries = [instances(tmp_path, name, {"cat": 1, "dog": 2}) for name in "tv"]
+    cfg = config(*entries, train=("t",), test=("v",))
+    register_custom(cfg)
+    DatasetCatalog.clear(), MetadataCatalog.clear()
+    Path(entries[0]["annotations"]).write_text("{")
+    instances(tmp_path, "v", {"cat": 1, "cow": 2})
+    with caplog.at_level("INFO", "mask2former"):
+        register_custom(cfg, [])
+    assert cfg.MODEL.CLASSES.NAMES == ["cat", "dog"] and "t" not in DatasetCatalog
+    assert "The dataset v is left out, as it is not used" in caplog.text
+    with pytest.raises(ValueError, match="v has other classes than"):
+        register_custom(cfg, ["v"])
