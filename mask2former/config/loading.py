@@ -55,6 +55,8 @@ def merge_file(cfg: CfgNode, path: str | os.PathLike[str]) -> None:
     """Set what a config file says in ``cfg``; raise as ``load_config`` does."""
     for source, keys in read_chain(path):
         merge_keys(cfg, keys, source)
+        if _look_up(keys, "DATASETS.CUSTOM") is not None:
+            cfg.DATASETS.CUSTOM = [_find_paths(e, source) for e in cfg.DATASETS.CUSTOM]
         _drop_inherited_classes(cfg, keys)
 
 
@@ -142,6 +144,19 @@ def _drop_inherited_classes(cfg: CfgNode, keys: Mapping[str, Any] | Sequence[Any
     if (trains or number is not None) and _look_up(keys, "MODEL.CLASSES.NAMES") is None:
         for key in cfg.MODEL.CLASSES:
             setattr(cfg.MODEL.CLASSES, key, [])
+
+
+def _find_paths(entry: Any, source: str) -> Any:
+    """Return an entry of DATASETS.CUSTOM with the paths that are there beside the config only."""
+    if not isinstance(entry, Mapping):
+        return entry
+    found = dict(entry)
+    for key in ("image_root", "annotations", "panoptic_root", "sem_seg_root"):
+        path = entry.get(key)
+        if isinstance(path, str) and path and not os.path.exists(path):
+            beside = os.path.join(os.path.dirname(source), path)
+            found[key] = beside if os.path.exists(beside) else path
+    return found
 
 
 def _look_up(keys: Any, key: str) -> Any:

@@ -199,3 +199,18 @@ def test_the_values_of_a_file_are_copied(cfg):
     merge_keys(cfg, {"SIZES": sizes}, "file.yaml")
     sizes.append(7)
     assert cfg.SIZES == [5, 6]
+
+
+def test_paths_of_custom_datasets_may_be_beside_the_config(tmp_path, monkeypatch):
+    (tmp_path / "configs" / "photos").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "configs" / "here").mkdir()
+    entry = "{name: a, task: instance, image_root: photos, annotations: none.json}"
+    other = "{name: b, task: instance, image_root: here}"
+    path = tmp_path / "configs" / "c.yaml"
+    path.write_text(f"DATASETS: {{CUSTOM: [{entry}, {other}]}}\n")
+    monkeypatch.chdir(tmp_path)
+    a, b = load_config(path).DATASETS.CUSTOM
+    assert a["image_root"] == str(tmp_path / "configs" / "photos")
+    assert a["annotations"] == "none.json"
+    assert b["image_root"] == "here"  # there where the command runs
