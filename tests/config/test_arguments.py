@@ -99,6 +99,7 @@ MAPPERS = {
     "MaskFormerInstanceDatasetMapper": f"{MAPPER} size_divisibility",
     "COCOPanopticNewBaselineDatasetMapper": "is_train tfm_gens image_format",
     "COCOInstanceNewBaselineDatasetMapper": "is_train tfm_gens image_format",
+    "YTVISDatasetMapper": f"{MAPPER} use_instance_mask sampling_frame_num num_classes",
 }
 
 
@@ -115,6 +116,7 @@ def test_published_arguments(name: str):
 def test_published_arguments_of_mappers(name: str):
     given = {"is_train": True, "image_format": "BGR", "ignore_label": 7, "size_divisibility": 32}
     given |= {"augmentations": [], "tfm_gens": []}
+    given |= {"use_instance_mask": True, "sampling_frame_num": 3, "num_classes": 5}
     cls = getattr(data, name)
     mapper = cls(**{argument: given[argument] for argument in MAPPERS[name].split()})
     assert mapper.image_format == "BGR"
