@@ -151,6 +151,16 @@ def test_decoder_of_frames_written_outside(training):
         torch.testing.assert_close(logits, b["pred_logits"], rtol=1e-5, atol=1e-5)
 
 
+def test_published_checkpoints_call_the_queries_otherwise():
+    decoder = FrameDecoder(C, **VIDEO, reid_dim=4)
+    state = {n: torch.randn_like(p) for n, p in decoder.state_dict().items() if "reid" not in n}
+    queries = state.pop("query_feat.weight")
+    left = decoder.load_state_dict(state | {"static_query.weight": queries}, strict=False)
+    assert left.unexpected_keys == []
+    assert {name.partition(".")[0] for name in left.missing_keys} == {"reid_embed"}
+    assert torch.equal(decoder.query_feat.weight, queries)
+
+
 @torch.no_grad()
 def test_an_override_of_the_prediction_heads_takes_effect():
     class Blind(MultiScaleMaskedTransformerDecoder):

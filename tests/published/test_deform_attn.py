@@ -81,6 +81,15 @@ def test_box_by_hand():
     assert out.item() == pytest.approx(4 * 1 + 2)  # row 1, column 2
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("coordinates", [2, 4])
+def test_one_reference_point_for_all_levels_and_images(coordinates):
+    layer, (query, reference, pixels) = make_layer(), make_input(coordinates)
+    reference = reference[:1, :, :1]
+    expected = layer(query, reference.expand(2, -1, 2, -1), pixels, SIZES)
+    torch.testing.assert_close(layer(query, reference, pixels, SIZES), expected)
+
+
 def test_masked_pixels_count_as_zeros_and_get_no_gradient():
     layer, (query, reference, pixels) = make_layer(), make_input()
     mask = torch.rand(2, TOTAL) < 0.5

@@ -12,6 +12,7 @@ from mask2former.published.decoders import (
 from tests.modeling.meta_arch.test_image import image, labelled
 from tests.modeling.meta_arch.test_video import clip
 from tests.modeling.small import NUM_CLASSES, NUM_QUERIES, WIDTH, tiny_model, tiny_video_model
+from tests.published.frame_decoder import FrameDecoder
 
 ARGS = {
     "num_classes": NUM_CLASSES,
@@ -72,6 +73,23 @@ def test_training(case):
     unused = [n for n, p in theirs.named_parameters() if p.grad is None]
     assert unused == []
     assert theirs.sem_seg_head.predictor.calls == 3
+
+
+def test_frames_are_trained_as_clips_of_one():
+    """As trackers of frames do it: axes (frames, Q, 1, H, W), and targets of each frame."""
+    torch.manual_seed(0)
+    model = tiny_video_model()
+    decoder = FrameDecoder(WIDTH, **ARGS, num_frames=1, reid_dim=4)
+    model.sem_seg_head.predictor = decoder
+    out = model.sem_seg_head(model.backbone(torch.randn(4, 3, 64, 64)))
+    for layer in (out, *out["aux_outputs"]):  # as their meta-architectures put the frames
+        assert layer["pred_masks"].shape == (4, NUM_QUERIES, 1, 16, 16)
+        layer["pred_logits"] = layer["pred_logits"].flatten(0, 1)
+    labels = [torch.tensor([0, 2]), torch.tensor([1]), torch.tensor([], dtype=torch.long)]
+    targets = [{"labels": x, "masks": torch.rand(len(x), 1, 64, 64) < 0.5} for x in labels]
+    losses = model.criterion(out, [*targets, targets[0]])
+    sum(losses.values()).backward()
+    assert len(losses) == 9 and decoder.query_feat.weight.grad.any()
 
 
 @torch.no_grad()
