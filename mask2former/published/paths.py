@@ -183,8 +183,8 @@ mask2former_video.data_video.ytvis_eval
 
 mask2former_video.data_video.datasets
 mask2former_video.data_video.datasets.builtin
-    ! register_all_ytvis_2019: mask2former.data.datasets.ytvis.register_ytvis
-    ! register_all_ytvis_2021: mask2former.data.datasets.ytvis.register_ytvis
+    ! register_all_ytvis_2019: mask2former.data.datasets.register_video_datasets
+    ! register_all_ytvis_2021: mask2former.data.datasets.register_video_datasets
 
 mask2former_video.data_video.datasets.ytvis
     .published.datasets register_ytvis_instances YTVIS_CATEGORIES_2019 YTVIS_CATEGORIES_2021
