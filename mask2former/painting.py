@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .formats.atomic import atomic_path
 from .formats.images import write_image
+from .formats.names import short_name
 
 
 class Region(NamedTuple):
@@ -53,6 +54,8 @@ class _Look(NamedTuple):
 _STILL = _Look(0.55, cv2.MORPH_RECT, 1, 384, 2048)
 _QUICK = _Look(0.5, cv2.MORPH_CROSS, 0, 256, 1 << 30)
 _GROUND = 0.2  # what remains of a colour's brightness behind the letters of quick pictures
+
+_NUMBER = 8  # bytes of a number behind a file's name
 
 _Name = tuple[str, tuple[float, float], np.ndarray]  # text, point (x, y), colour in 0..1
 
@@ -196,13 +199,15 @@ class ContactSheet:
         """Write the pictures of one row.
 
         Args:
-            name: of the row; files are called after it, with a number if it came before.
+            name: of the row; files are called after it, with a number if it came before, and
+                shorter where the file system needs it.
             pictures: (H, W, 3), uint8, RGB, by column; columns may be missing.
         """
-        stem = self._unused(name.replace(os.sep, "_"))
+        room = max((len(_file_end(column)) for column in self.columns), default=0) + _NUMBER
+        stem = self._unused(short_name(name.replace(os.sep, "_"), room))
         files = {}
         for column, picture in pictures.items():
-            file = f"{stem}_{column.lower().replace(' ', '_')}.jpg"
+            file = f"{stem}{_file_end(column)}"
             write_image(self.folder / file, picture, quality=92)
             files[column] = file
         self._rows.append((name, files))
@@ -240,3 +245,8 @@ class ContactSheet:
             stem = f"{name}_{number}"
         self._names.add(stem)
         return stem
+
+
+def _file_end(column: str) -> str:
+    """Return what follows the name of a row in the file of a column."""
+    return f"_{column.lower().replace(' ', '_')}.jpg"

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import detectron2.evaluation as detectron2_evaluation
@@ -14,6 +14,7 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..config.architecture import meta_architecture
 from ..formats.pillow import set_max_pixels
+from .common import check_instances, check_scores
 from .instance.evaluator import InstanceSegEvaluator, MaskAccuracyEvaluator
 from .panoptic.evaluator import PanopticEvaluator
 from .semantic.evaluator import SemSegEvaluator
@@ -147,11 +148,20 @@ class CityscapesInstanceEvaluator(_Cityscapes, detectron2_evaluation.CityscapesI
 
     _script = "evalInstanceLevelSemanticLabeling"
 
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        _check_all_instances(inputs, outputs)
+        super().process(inputs, outputs)
+
 
 class CityscapesSemSegEvaluator(_Cityscapes, detectron2_evaluation.CityscapesSemSegEvaluator):
     """IoU and iIoU of classes and categories by the official scripts, in percent."""
 
     _script = "evalPixelLevelSemanticLabeling"
+
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        for image, output in zip(inputs, outputs, strict=True):
+            check_scores(output["sem_seg"], output["sem_seg"].argmax(dim=0), image["file_name"])
+        super().process(inputs, outputs)
 
 
 class LVISEvaluator(detectron2_evaluation.LVISEvaluator):
@@ -169,9 +179,19 @@ class LVISEvaluator(detectron2_evaluation.LVISEvaluator):
         _require("lvis", dataset_name)
         super().__init__(dataset_name, *args, **kwargs)
 
+    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+        _check_all_instances(inputs, outputs)
+        super().process(inputs, outputs)
+
     def evaluate(self) -> dict[str, dict[str, float]]:
         importlib.import_module("lvis.eval").np = _NumpyOfOld()  # type: ignore[attr-defined]
         return super().evaluate() or {}
+
+
+def _check_all_instances(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
+    for image, output in zip(inputs, outputs, strict=True):
+        if "instances" in output:
+            check_instances(output["instances"], f"image {image.get('image_id')}")
 
 
 class _NumpyOfOld:

@@ -5,7 +5,9 @@ from typing import Any, Self, TypeVar
 
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
 from detectron2.utils import comm
+from torch import Tensor
 
 from ..overrides import is_replaced, refuse_overrides
 
@@ -73,6 +75,8 @@ class DatasetIds:
 
 Value = TypeVar("Value")
 
+_DIVERGED = "the training may have diverged, or the precision be too low"
+
 
 def refuse_coco_overrides(evaluator: DatasetEvaluator) -> None:
     """Raise a TypeError where a subclass replaces steps of detectron2's COCOEvaluator, which ours
@@ -92,6 +96,39 @@ def required(output: Mapping[str, Any], key: str, flag: str) -> Any:
             f"output: expected {key!r}, got {sorted(output)}; set MODEL.MASK_FORMER.TEST.{flag}"
         )
     return output[key]
+
+
+def check_instances(instances: Instances, where: str) -> None:
+    """Check that the scores and boxes of a model are numbers; matching would count them as hits.
+
+    Raises:
+        ValueError: one is NaN or infinite; says which.
+    """
+    columns = {"scores": instances.scores[:, None]}
+    if instances.has("pred_boxes"):
+        columns["pred_boxes"] = instances.pred_boxes.tensor
+    for key, values in columns.items():
+        wrong = (~values.isfinite()).any(dim=1).nonzero()
+        if len(wrong):
+            i = int(wrong[0])
+            raise ValueError(
+                f"{where}: {key} of instance {i}: expected finite numbers, got "
+                f"{values[i].tolist()}; {_DIVERGED}"
+            )
+
+
+def check_scores(scores: Tensor, labels: Tensor, where: str) -> None:
+    """Check the best scores of pixels; NaN is the best of all.
+
+    Args:
+        scores: (K, H, W).
+        labels: (H, W), the indices of the best.
+
+    Raises:
+        ValueError: one is NaN or infinite.
+    """
+    if not scores.gather(0, labels[None]).isfinite().all():
+        raise ValueError(f"{where}: sem_seg has scores that are no finite numbers; {_DIVERGED}")
 
 
 def gather(value: Value, distributed: bool = True) -> list[Value]:

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from .atomic import PathLike, atomic_path
+from .names import short_name
 
 
 def read_json(path: PathLike) -> Any:
@@ -85,7 +87,7 @@ class JsonStream:
         comm.synchronize()
 
     def _part_of(self, rank: int) -> Path:
-        return self._path.with_name(f".{self._path.name}.part{rank}")
+        return self._path.with_name(f".{short_name(self._path.name, 20)}.part{rank}")
 
     def _join(self, parts: list[Path]) -> None:
         with ExitStack() as stack:
@@ -116,6 +118,20 @@ def require_keys(entry: Any, keys: Collection[str]) -> None:
         raise ValueError(
             f"expected an object with {', '.join(keys)}; missing: {', '.join(missing)}"
         )
+
+
+def require_number(value: Any, name: str) -> None:
+    """Raise a ValueError where a value is no finite number; NaN, null, text and truth are none."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+
+
+def require_box(value: Any, name: str) -> None:
+    """Raise a ValueError where a value is no list of four finite numbers."""
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        raise ValueError(f"{name}: expected [x, y, width, height], got {value!r}")
+    for number in value:
+        require_number(number, name)
 
 
 def image_key(image_id: Any) -> Any:

@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = {
     if format in {*Image.OPEN, "MPO"} - _NO_PHOTOS  # MPO is opened as JPEG
 }
 
-_PILLOW_LIMIT = Image.MAX_IMAGE_PIXELS
+_replaced: list[int | None] = []  # Pillow's limit, while there is one of ours
 _LFS = b"version https://git-lfs"  # how the files begin that stand for those that Git LFS keeps
 LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -45,8 +45,8 @@ def set_max_pixels(limit: int) -> None:
     """Set the largest image that this process reads: INPUT.MAX_PIXELS.
 
     Args:
-        limit: in pixels; 0 for Pillow's own (179 million), which keeps small files that unfold to
-            huge images from filling the memory.
+        limit: in pixels; 0 for Pillow's own (twice PIL.Image.MAX_IMAGE_PIXELS, 179 million), which
+            keeps small files that unfold to huge images from filling the memory.
 
     Raises:
         ValueError: a negative number.
@@ -54,10 +54,12 @@ def set_max_pixels(limit: int) -> None:
     if limit < 0:
         raise ValueError(f"INPUT.MAX_PIXELS: expected 0 or more, got {limit}")
     if limit:
+        if not _replaced:
+            _replaced.append(Image.MAX_IMAGE_PIXELS)
         Image.MAX_IMAGE_PIXELS = limit / 2  # type: ignore[assignment]  # Pillow refuses twice that
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    else:
-        Image.MAX_IMAGE_PIXELS = _PILLOW_LIMIT
+    elif _replaced:
+        Image.MAX_IMAGE_PIXELS = _replaced.pop()
 
 
 def image_size(path: PathLike, *, upright: bool = True) -> tuple[int, int]:

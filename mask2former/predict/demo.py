@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from ..data.datasets.common import require_registered
+from ..formats.names import short_name
 from ..formats.video.reading import Frame, VideoSource
 from ..formats.video.writing import FolderWriter, open_writer
 from ..painting import ContactSheet
@@ -214,7 +215,12 @@ class Demo:
         """
         writer, drawn = open_writer(output, source.rate), DrawnVideo()
         is_folder = isinstance(writer, FolderWriter)
-        beside = Path(output, "tracks.json") if is_folder else Path(output).with_suffix(".json")
+        path = Path(output)
+        beside = (
+            path / "tracks.json"
+            if is_folder
+            else path.with_name(f"{short_name(path.stem, 5)}.json")
+        )
         tracks = None
         if save_json:
             tracks = TrackFile(beside, self.predictor.metadata, self.label_threshold)

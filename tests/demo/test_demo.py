@@ -101,6 +101,20 @@ def test_images_of_all_kinds(tmp_path: Path, photo: Path, run: Run) -> None:
     assert "broken" not in page and "random weights" in page
 
 
+def test_long_names_and_large_photos(tmp_path: Path, photo: Path, run: Run) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    name = "a" * 246
+    photo.rename(folder / f"{name}.png")
+    Image.new("RGB", (100, 100)).save(folder / "large.png")
+    code, error = run("--input", folder, "--save-json", "--max-pixels", 9999)
+    assert code == 1 and re.search(r"left out .*large\.png: .* too large .*MAX_PIXELS", error)
+    (drawn,) = (tmp_path / "out").glob("*_prediction.jpg")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert drawn.name in page and f"Input: {name}" in page
+    assert run("--input", folder, "--max-pixels", 10_000)[0] == 0
+
+
 def test_which_files_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b/2.JPG", "b/1.png", "b/note.txt", "b/.png", "c/3.png", "c/d/4.tif", "[x].png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mask2former.formats import images, pillow
+from mask2former.formats import images
 from mask2former.formats.images import (
     IMAGE_SUFFIXES,
     check_size,
@@ -254,7 +254,8 @@ def pillows_limit():
 
 
 @pytest.mark.usefixtures("pillows_limit")
-def test_the_largest_image_is_a_setting(tmp_path: Path) -> None:
+def test_the_largest_image_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Image.MAX_IMAGE_PIXELS
     path = _save(tmp_path / "a.png", np.zeros((10, 11), np.uint8))
     set_max_pixels(110)
     assert read_image(path).shape == (10, 11, 3)
@@ -264,7 +265,10 @@ def test_the_largest_image_is_a_setting(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="INPUT.MAX_PIXELS: expected 0 or more, got -1"):
         set_max_pixels(-1)
     set_max_pixels(0)
-    assert pillow.Image.MAX_IMAGE_PIXELS == pillow._PILLOW_LIMIT
+    assert before == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # of who has lifted it himself
+    set_max_pixels(0)
+    assert Image.MAX_IMAGE_PIXELS is None
 
 
 @pytest.mark.parametrize("path", [None, 3, b"a.png", np.zeros((4, 4, 3), np.uint8)])

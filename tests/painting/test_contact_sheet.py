@@ -105,6 +105,18 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     assert "script" not in page.tags
 
 
+@pytest.mark.parametrize("letter", ["a", "ü"])
+def test_long_names_fit_the_file_system(tmp_path: Path, letter: str) -> None:
+    name = letter * (250 // len(letter.encode()))
+    sheet = ContactSheet(tmp_path, "", ["Input", "Ground truth"])
+    for _ in range(3):
+        sheet.add(name, {"Input": PICTURE, "Ground truth": PICTURE})
+    page = Page(sheet.write())
+    assert len({*page.files()}) == 6 and page.captions[0] == f"Input: {name}"
+    for file in page.files():
+        assert len(file) <= 255 and (tmp_path / os.fsdecode(file)).is_file()
+
+
 def test_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = ContactSheet(tmp_path, "", ["Input"])
     sheet.add("a", {"Input": PICTURE})

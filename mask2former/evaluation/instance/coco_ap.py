@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ...annotations.fields import id_key
 from ...annotations.instances import Annotations, read_instances
-from ...formats.json_files import require_keys
+from ...formats.json_files import require_box, require_keys, require_number
 from ...formats.rle import RLE, area, decode, encode_masks
 from ...formats.segmentations import compress, describe, error_prefix
 
@@ -107,7 +107,9 @@ def coco_average_precision(
     ]
     categories = {category["id"] for category in content["categories"]}
     dt = dict(gt)
-    dt["annotations"] = [_detection(r, images, categories, by_mask) for r in results]
+    dt["annotations"] = [
+        _detection(result, i, images, categories, by_mask) for i, result in enumerate(results)
+    ]
     if fast is None:
         fast = importlib.util.find_spec("faster_coco_eval") is not None
     if iou_type == "boundary":
@@ -219,6 +221,7 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int]:
 
 def _detection(
     result: Mapping[str, Any],
+    index: int,
     images: Mapping[Any, Mapping[str, Any]],
     categories: set[int],
     by_mask: bool,
@@ -228,6 +231,13 @@ def _detection(
         require_keys(result, ("image_id", "category_id", "score", wanted))
     except ValueError as error:
         raise ValueError(f"results: {error}, in {result}") from error
+    with error_prefix(f"results: entry {index}"):
+        require_number(result["score"], "score")
+        if not by_mask:
+            require_box(result["bbox"], "bbox")
+        for key in ("image_id", "category_id"):
+            if isinstance(result[key], list | dict):
+                raise ValueError(f"{key}: expected a number or text, got {result[key]!r}")
     image = images.get(id_key(result["image_id"]))
     if image is None:
         raise ValueError(f"results: image id {result['image_id']} is not in the ground truth")

@@ -19,7 +19,14 @@ from ...formats.json_files import read_json, write_json_list
 from ...formats.label_maps import read_panoptic_png
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
 from ...overrides import replaceable
-from ..common import DatasetIds, class_name, gather, refuse_coco_overrides, required
+from ..common import (
+    DatasetIds,
+    check_instances,
+    class_name,
+    gather,
+    refuse_coco_overrides,
+    required,
+)
 from ..results import results_table
 from .coco_ap import coco_average_precision
 
@@ -85,10 +92,12 @@ class InstanceSegEvaluator(DatasetEvaluator):
                 one of the last two may be missing.
 
         Raises:
-            ValueError: no instance output, or a class that the dataset lacks.
+            ValueError: no instance output, a class that the dataset lacks, or scores or boxes that
+                are no finite numbers.
         """
         for image, output in zip(inputs, outputs, strict=True):
             instances = required(output, "instances", "INSTANCE_ON").to("cpu")
+            check_instances(instances, f"image {image['image_id']}")
             results = instances_to_json(instances, self._dataset_ids)
             self._results[id_key(image["image_id"])] = [
                 {"image_id": image["image_id"]} | result for result in results
@@ -247,6 +256,9 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
                     "annotations"
                 )
             logits = output["class_logits"]
+            if not logits.isfinite().all():
+                name = image.get("file_name", "an image")
+                raise ValueError(f"{name}: class_logits: expected finite numbers")
             self._num_classes = logits.shape[1] - 1
             found = logits.argmax(1).cpu().numpy()
             self._pairs.append(np.stack([image["mask_labels"].numpy(), found]))

@@ -14,7 +14,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from ...formats.atomic import PathLike
-from ...formats.json_files import image_key, read_json, write_json
+from ...formats.json_files import image_key, read_json, require_keys, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
 from ...formats.segmentations import error_prefix
 from ..common import DatasetIds, gather, required
@@ -223,6 +223,9 @@ def pq_compute(
 def _pair_by_image(
     gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]], pred_name: str
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    for i, annotation in enumerate(pred):
+        with error_prefix(f"{pred_name}: annotation number {i}"):
+            require_keys(annotation, ("image_id", "file_name", "segments_info"))
     by_image = {image_key(annotation["image_id"]): annotation for annotation in pred}
     if len(by_image) != len(pred):
         raise ValueError(f"{pred_name}: some image has more than one prediction")

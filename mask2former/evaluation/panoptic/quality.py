@@ -149,6 +149,13 @@ class _Segments:
     """The columns of a list of segments, in the order of their ids."""
 
     def __init__(self, segments: Sequence[Mapping[str, Any]], category_ids: np.ndarray, whose: str):
+        for i, segment in enumerate(segments):
+            for key in ("id", "category_id"):
+                if not isinstance(segment.get(key), int | np.integer):
+                    raise ValueError(
+                        f"{whose}: segment number {i}: {key}: expected a whole number, got "
+                        f"{segment.get(key)!r}"
+                    )
         segments = sorted(segments, key=lambda segment: segment["id"])
         self.ids = np.array([segment["id"] for segment in segments], dtype=np.int64)
         twice = self.ids[1:][self.ids[1:] == self.ids[:-1]]

@@ -14,7 +14,7 @@ from detectron2.evaluation import DatasetEvaluator
 from ...formats.json_files import JsonStream, read_json
 from ...formats.rle import decode, encode_segments
 from ...formats.segmentations import compress, error_prefix
-from ..common import gather, required
+from ..common import check_scores, gather, required
 from ..instance.coco_ap import DILATION_RATIO, boundary_region, boundary_width
 from ..panoptic.quality import VOID, PanopticQuality
 from ..results import results_table
@@ -102,7 +102,9 @@ class SemSegEvaluator(DatasetEvaluator):
                 f"{self._name} has {len(self._class_names)} classes, got {tuple(scores.shape)}; "
                 "set MODEL.SEM_SEG_HEAD.NUM_CLASSES"
             )
-        return scores.argmax(dim=0).cpu().numpy()
+        labels = scores.argmax(dim=0)
+        check_scores(scores, labels, image["file_name"])
+        return labels.cpu().numpy()
 
     def _entries(self, file_name: str, labels: np.ndarray) -> list[dict[str, Any]]:
         present = np.unique(labels).tolist()

@@ -19,7 +19,7 @@ import pycocotools.mask as mask_util
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
-from ...formats.json_files import read_json, require_keys, write_json_list
+from ...formats.json_files import read_json, require_keys, require_number, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks, run_lengths
 from ...formats.segmentations import compress, error_prefix
 from ...overrides import replaceable
@@ -129,7 +129,8 @@ class YTVISEvaluator(DatasetEvaluator):
                 ``pred_labels`` (contiguous) and ``pred_masks``, each (T, H, W) bool.
 
         Raises:
-            ValueError: B inputs with another number of outputs, or an unknown class.
+            ValueError: B inputs with another number of outputs, an unknown class, or a score that
+                is no finite number.
         """
         clips = [outputs] if isinstance(outputs, Mapping) else list(outputs)
         if len(clips) != len(inputs):
@@ -137,6 +138,8 @@ class YTVISEvaluator(DatasetEvaluator):
                 f"outputs: expected one for each of {len(inputs)} clips, got {len(clips)}"
             )
         for clip, output in zip(inputs, clips, strict=True):
+            for i, score in enumerate(output["pred_scores"]):
+                require_number(float(score), f"video {clip['video_id']}: pred_scores[{i}]")
             tubes = (output[key] for key in ("pred_scores", "pred_labels", "pred_masks"))
             self._results += [
                 {
@@ -230,6 +233,8 @@ def _tubes(
         name = entry.get("id", index) if has_ids and isinstance(entry, Mapping) else index
         with error_prefix(f"{kind} {name}"):
             require_keys(entry, ("video_id", "category_id", "segmentations", *keys))
+            for key in keys:
+                require_number(entry[key], key)
             tube = _tube(entry, videos, categories)
         yield tube
 
@@ -249,6 +254,9 @@ def _tube(
                 f"{key}: expected one for each of the {num_frames(video)} frames of video "
                 f"{video['id']}, got {count}"
             )
+    for area in entry.get("areas") or ():
+        if area is not None:
+            require_number(area, "areas")
     size = (video["height"], video["width"])
     runs = [_runs(mask, size, t) if mask else None for t, mask in enumerate(entry["segmentations"])]
     return Tube(entry, video, runs)

@@ -75,7 +75,7 @@ def test_errors(truth, tmp_path, register):
     with pytest.raises(ValueError, match=r"label.png: expected labels from 0 to 2 .* got 3"):
         truth(np.array([[3]], np.uint8)).read("a.jpg")
     with pytest.raises(ValueError, match=r"label.png: expected one channel .* mode RGB"):
-        truth(np.zeros((2, 2, 3), np.uint8)).read("a.jpg")
+        truth(np.full((2, 2, 3), (1, 2, 3), np.uint8)).read("a.jpg")
     found = truth(np.zeros((2, 2), np.uint8))
     with pytest.raises(ValueError, match=r"b.jpg is not an image of evaluation_test"):
         found.read("b.jpg")
