@@ -50,7 +50,7 @@ class AnnotationError(ValueError):
 
     def __init__(self, findings: "Findings"):
         self.findings = findings
-        lines = list(findings.summary("refused"))
+        lines = list(findings.summary("refused")) or list(findings.summary())
         more = f"; and {len(lines) - 3} other problems" * (len(lines) > 3)
         super().__init__("; ".join(lines[:3]) + more)
 

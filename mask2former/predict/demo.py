@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from ..data.datasets.common import require_registered
+from ..data.datasets.registered import load_dataset
 from ..formats.names import short_name
 from ..formats.video.reading import Frame, VideoSource
 from ..formats.video.writing import FolderWriter, open_writer
@@ -103,7 +104,7 @@ class Demo:
         self.label_threshold = label_threshold
         self.masks = masks
         self._truth_metadata = MetadataCatalog.get(dataset or "__unused")
-        records = DatasetCatalog.get(dataset) if dataset else []
+        records = load_dataset(dataset) if dataset else []
         self.images: list[str] = [record["file_name"] for record in records]
         self._records = {os.path.realpath(record["file_name"]): record for record in records}
 

@@ -8,9 +8,9 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
+from mask2former.annotations.given_masks import LabelMasks
 from mask2former.config import load_config
 from mask2former.engine import MaskPredictor
-from mask2former.formats.mask_files import LabelMasks
 from mask2former.modeling.mask_classifier import SamBackbone, SamPrompts
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 from tests.modeling.mask_classifier.small import SIDE, rectangles, save_tiny_sam

@@ -21,6 +21,18 @@ def read_dataset(name: str) -> Loaded:
     return read_function(name, DatasetCatalog[name])
 
 
+def load_dataset(name: str) -> Any:
+    """Return the records of a registered dataset, and write what was found to the log.
+
+    Raises:
+        FileNotFoundError, AnnotationError: as a `Loader`.
+    """
+    loaded = read_dataset(name)
+    loaded.findings.raise_refused()
+    loaded.log(name)
+    return loaded.records
+
+
 def read_function(name: str, function: Callable[[], Any]) -> Loaded:
     """Read a dataset by the function that is, or was, registered for it."""
     if not isinstance(function, Loader):

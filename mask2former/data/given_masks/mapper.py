@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
+from ...annotations.given_masks import MaskFile, RleMasks
 from ...config.arguments import configurable
 from ...formats.images import check_size
-from ...formats.mask_files import MaskFile, RleMasks
 from ..geometry import Geometry
 from ..mappers import DatasetMapper
 from ..targets import Targets, instance_targets, semantic_targets

@@ -13,12 +13,12 @@ import torch
 from detectron2.data import transforms as T
 from PIL import Image
 
+from mask2former.annotations.given_masks import RleMasks
 from mask2former.config import get_config
 from mask2former.data.given_masks.mapper import MaskDatasetMapper
 from mask2former.data.given_masks.proposals import ProposalSampler
 from mask2former.data.loaders import build_mapper
 from mask2former.data.mappers import DatasetMapper
-from mask2former.formats.mask_files import RleMasks
 
 H, W = 40, 60
 BOXES = {7: (0, 0, 20, 20), 900: (30, 5, 55, 35)}  # id: x0, y0, x1, y1

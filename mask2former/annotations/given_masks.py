@@ -1,5 +1,6 @@
 """Masks from files of any tool: COCO json with RLE or polygons, or PNGs of labels."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .json_files import image_key, read_json
-from .label_maps import read_objects, read_panoptic_png
-from .pillow import IMAGE_SUFFIXES
-from .segmentations import draw_mask, error_prefix
+from ..formats.json_files import read_json
+from ..formats.label_maps import read_objects, read_panoptic_png
+from ..formats.pillow import IMAGE_SUFFIXES
+from ..formats.segmentations import draw_mask, error_prefix
+from .fields import flag, id_key
+from .findings import AnnotationError, Findings
+from .masks import MaskReader
+
+logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]  # H, W in pixels
 _MAX_LABELS = 10_000  # a map with more is a photo
@@ -86,14 +92,15 @@ class MaskFile:
     Forms that are read: a PNG, of which each value (palette index, grey value, or colour as a
     COCO panoptic id) but 0 is a mask, see `read_objects`; and json with COCO results, with COCO
     ground truth (`annotations`, `images`), of an image of SA-1B (`annotations`, `image`) or with a
-    list of bare RLE. Crowd is left out.
+    list of bare RLE. Crowd is left out, and so are masks that cannot be used, which the log says;
+    see ``POLICY``.
 
     Args:
         path: the file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: none of these forms, or damaged.
+        ValueError: none of these forms, damaged, or no mask is left.
     """
 
     def __init__(self, path: str | Path):
@@ -140,7 +147,7 @@ class MaskFile:
         return masks, torch.tensor(scores).clamp(0, 1) if known else None
 
     def _annotations_of(self, file: Path, image_id: Any, missing_ok: bool) -> list[dict[str, Any]]:
-        key = file.name if self._by_name else image_key(image_id)
+        key = file.name if self._by_name else id_key(image_id)
         if key in self._groups:
             return self._groups[key]
         if missing_ok:
@@ -165,7 +172,14 @@ class MaskFile:
                 f"{self.path}: expected a list of masks, or a COCO json with `annotations`"
             )
         annotations = [self._annotation(entry, i) for i, entry in enumerate(data)]
-        self._group(annotations, images)
+        findings = Findings(str(self.path))
+        masks = MaskReader(findings)
+        kept = [a for i, a in enumerate(annotations) if masks.read(a, f"mask {i}", None)]
+        for line in findings.summary():
+            logger.warning("%s", line)
+        if annotations and not kept:
+            raise AnnotationError(findings)
+        self._group(kept, images)
 
     def _annotation(self, entry: Any, index: int) -> dict[str, Any]:
         if isinstance(entry, dict) and "counts" in entry:
@@ -179,12 +193,12 @@ class MaskFile:
     def _group(self, annotations: Sequence[dict[str, Any]], images: Sequence[Any]) -> None:
         """Sort the masks by the names of their images, if all have one, else by ids."""
         ids = {
-            image_key(image.get("id", image.get("image_id"))): Path(image["file_name"]).name
+            id_key(image.get("id", image.get("image_id"))): Path(image["file_name"]).name
             for image in images
             if isinstance(image, dict) and "file_name" in image
         }
         names = [
-            Path(a["file_name"]).name if "file_name" in a else ids.get(image_key(a.get("image_id")))
+            Path(a["file_name"]).name if "file_name" in a else ids.get(id_key(a.get("image_id")))
             for a in annotations
         ]
         if len(ids) == 1:  # of SA-1B, whose annotations do not say whose they are
@@ -193,9 +207,9 @@ class MaskFile:
         if self._by_name:
             self._groups = {name: [] for name in ids.values()}
         for annotation, name in zip(annotations, names):
-            key = name if self._by_name else image_key(annotation.get("image_id"))
+            key = name if self._by_name else id_key(annotation.get("image_id"))
             group = self._groups.setdefault(key, [])
-            if not annotation.get("iscrowd", 0):
+            if not flag(annotation.get("iscrowd")):
                 group.append(annotation)
 
 
