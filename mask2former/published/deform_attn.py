@@ -61,7 +61,7 @@ class MSDeformAttn(DeformableAttention):
             ValueError: the reference points have neither 2 nor 4 coordinates, or the shapes do not
                 fit the pixels.
         """
-        sizes = _sizes(input_spatial_shapes)
+        sizes = level_sizes(input_spatial_shapes)
         value = self.value_proj(input_flatten)
         if input_padding_mask is not None:
             value = value.masked_fill(input_padding_mask[..., None], 0.0)
@@ -119,7 +119,7 @@ class MSDeformAttnFunction:
         Returns:
             (B, Q, C).
         """
-        sizes = _sizes(value_spatial_shapes)
+        sizes = level_sizes(value_spatial_shapes)
         return deformable_attention(value, sizes, sampling_locations, attention_weights)
 
 
@@ -130,10 +130,11 @@ def ms_deform_attn_core_pytorch(
     attention_weights: Tensor,
 ) -> Tensor:
     """Do the same in plain PyTorch, which is slow; see `MSDeformAttnFunction.apply`."""
-    sizes = _sizes(value_spatial_shapes)
+    sizes = level_sizes(value_spatial_shapes)
     return deformable_attention_grid_sample(value, sizes, sampling_locations, attention_weights)
 
 
-def _sizes(shapes: Shapes) -> list[tuple[int, int]]:
+def level_sizes(shapes: Shapes) -> list[tuple[int, int]]:
+    """Return (H, W) of the levels as Python integers."""
     pairs = shapes.tolist() if isinstance(shapes, Tensor) else shapes
     return [(int(h), int(w)) for h, w in pairs]

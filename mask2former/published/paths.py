@@ -86,10 +86,10 @@ mask2former.modeling.matcher
     detectron2.projects.point_rend.point_features point_sample
 
 mask2former.modeling.backbone.swin
-    ! SwinTransformer: D2SwinTransformer of the same module, which can be built from plain arguments
+    .modeling SwinTransformer=D2SwinTransformer
     ! SwinTransformerBlock BasicLayer: mask2former.layers.SwinBlock, which takes maps (B, H, W, C)
     ! WindowAttention: mask2former.layers.WindowAttention, which takes maps (B, H, W, C)
-    ! PatchEmbed Mlp window_partition window_reverse: those of timm or torchvision
+    ! Mlp window_partition window_reverse: those of timm or torchvision
 
 mask2former.modeling.meta_arch.mask_former_head
     .modeling MaskFormerHead
@@ -106,9 +106,9 @@ mask2former.modeling.pixel_decoder.fpn
 mask2former.modeling.pixel_decoder.msdeformattn
     .modeling.meta_arch.heads build_pixel_decoder
     .published.deform_attn MSDeformAttn
+    .published.deformable_encoder MSDeformAttnTransformerEncoder
+    .published.deformable_encoder MSDeformAttnTransformerEncoderLayer
     .published.layers _get_clones=get_clones _get_activation_fn=get_activation_fn
-    ! MSDeformAttnTransformerEncoder: mask2former.layers.DeformableEncoder
-    ! MSDeformAttnTransformerEncoderLayer: mask2former.layers.DeformableEncoderLayer
 
 mask2former.modeling.pixel_decoder.ops
 mask2former.modeling.pixel_decoder.ops.modules
@@ -183,6 +183,9 @@ mask2former_video.data_video.ytvis_eval
 
 mask2former_video.data_video.datasets
 mask2former_video.data_video.datasets.builtin
+    .published.datasets register_ytvis_instances
+    .published.datasets _get_ytvis_2019_instances_meta=ytvis_2019_metadata
+    .published.datasets _get_ytvis_2021_instances_meta=ytvis_2021_metadata
     ! register_all_ytvis_2019: mask2former.data.datasets.register_video_datasets
     ! register_all_ytvis_2021: mask2former.data.datasets.register_video_datasets
 

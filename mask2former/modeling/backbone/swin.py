@@ -21,6 +21,32 @@ from ...overrides import is_replaced, refuse_overrides
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
 
 
+class PatchEmbed(Patches):
+    """Square patches of images, each as a vector.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        in_chans: channels of the images.
+        embed_dim: channels of the result.
+        norm_layer: makes the norm of so many channels; None for none.
+    """
+
+    def __init__(
+        self,
+        patch_size: int = 4,
+        in_chans: int = 3,
+        embed_dim: int = 96,
+        norm_layer: Callable[[int], nn.Module] | None = None,
+    ):
+        conv = nn.Conv2d(in_chans, embed_dim, patch_size, stride=patch_size)
+        norm = nn.Identity() if norm_layer is None else norm_layer(embed_dim)
+        super().__init__(OrderedDict(proj=conv, norm=norm))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W), zero-padded to whole patches, to (B, C', H/patch, W/patch)."""
+        return super().forward(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 @BACKBONE_REGISTRY.register()
 class D2SwinTransformer(StagedBackbone):
     """Swin Transformer that emits the normalised output of its stages as res2 to res5.
@@ -81,9 +107,8 @@ class D2SwinTransformer(StagedBackbone):
         super().__init__(
             patch_size, embed_dim, drop_path_rate, out_features, depths=depths, num_heads=num_heads
         )
-        conv = nn.Conv2d(in_chans, embed_dim, patch_size, stride=patch_size)
-        norm = nn.LayerNorm(embed_dim) if patch_norm else nn.Identity()
-        self.patch_embed = Patches(OrderedDict(proj=conv, norm=norm))
+        norm_layer = nn.LayerNorm if patch_norm else None
+        self.patch_embed = PatchEmbed(patch_size, in_chans, embed_dim, norm_layer)
         self.register_parameter("absolute_pos_embed", None)
         if ape:
             side = pretrain_img_size // patch_size
@@ -148,7 +173,7 @@ class D2SwinTransformer(StagedBackbone):
 
     def embed(self, images: Tensor) -> Tensor:
         """Map images (B, H, W, 3) to patches (B, H/patch, W/patch, C), with their positions."""
-        x = self.patch_embed(images)
+        x = self.patch_embed(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if self.absolute_pos_embed is not None:
             position = F.interpolate(self.absolute_pos_embed, x.shape[1:3], mode="bicubic")
             x = x + position.permute(0, 2, 3, 1)

@@ -4,11 +4,12 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
+from torch import nn
 from torch.nn import functional as F
 from torchvision.models.swin_transformer import SwinTransformer
 
 from mask2former.config import add_maskformer2_config
-from mask2former.modeling.backbone.swin import D2SwinTransformer
+from mask2former.modeling.backbone.swin import D2SwinTransformer, PatchEmbed
 
 TINY = {"embed_dim": 8, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 2, 4), "window_size": 3}
 NAMES = ["res2", "res3", "res4", "res5"]
@@ -176,3 +177,30 @@ def test_a_published_method_that_is_not_called_is_refused():
     with pytest.raises(TypeError, match="Frozen overrides _freeze_stages, .* Pass frozen_stages"):
         Frozen(**TINY)
     assert not any(p.requires_grad for p in Calls(**TINY).train().patch_embed.parameters())
+
+
+@torch.no_grad()
+def test_patches_by_hand():
+    """Of images that are padded to whole patches, channels first as published."""
+    patches = PatchEmbed(patch_size=2, in_chans=1, embed_dim=3)
+    nn.init.ones_(patches.proj.weight)
+    nn.init.zeros_(patches.proj.bias)
+    sums = patches(torch.arange(9.0).view(1, 1, 3, 3))
+    assert sums[0].tolist() == [[[8, 7], [13, 8]]] * 3
+    normed = PatchEmbed(2, 1, 3, norm_layer=nn.LayerNorm)(torch.rand(1, 1, 4, 4))
+    torch.testing.assert_close(normed.mean(1), torch.zeros(1, 2, 2), rtol=0, atol=1e-5)
+
+
+def test_subclass_with_patches_of_its_own():
+    class FourChannels(D2SwinTransformer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.patch_embed = PatchEmbed(
+                patch_size=4, in_chans=4, embed_dim=8, norm_layer=nn.LayerNorm
+            )
+
+    model = FourChannels(**TINY)
+    assert list(model.state_dict()) == list(tiny_swin().state_dict())
+    assert model(torch.rand(1, 4, 32, 40))["res2"].shape == (1, 8, 8, 10)
+    model.patch_embed = nn.Conv2d(4, 8, 4, stride=4)  # channels first, as the published ones
+    assert model(torch.rand(1, 4, 32, 40))["res5"].shape == (1, 64, 1, 2)
