@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,9 +79,15 @@ def map_parallel(
         yield from tqdm(map(function, items), **bar)
         return
     chunk = max(1, min(16, len(items) // (workers * 4)))
-    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
-        # At an error, map cancels what no process has begun.
-        yield from tqdm(pool.map(function, items, chunksize=chunk), **bar)
+    try:
+        with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+            # At an error, map cancels what no process has begun.
+            yield from tqdm(pool.map(function, items, chunksize=chunk), **bar)
+    except BrokenProcessPool as error:
+        raise OSError(
+            f"{label}: a worker was killed, for lack of memory perhaps; use fewer workers than "
+            f"{workers}"
+        ) from error
 
 
 def _start_worker() -> None:

@@ -17,6 +17,15 @@ from ...formats.images import read_image
 _OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
 
 
+class _Mapper(DatasetMapperTTA):
+    """detectron2's, with sizes that leave a pixel of very long and thin images."""
+
+    def __call__(self, dataset_dict: dict) -> list[dict]:
+        short, long = sorted(dataset_dict["image"].shape[-2:])
+        safe = DatasetMapperTTA(self.min_sizes, max(self.max_size, -(-long // short)), self.flip)
+        return safe(dataset_dict)
+
+
 class SemanticSegmentorWithTTA(nn.Module):
     """Run a semantic segmentation model on augmented copies of each image and average.
 
@@ -72,7 +81,7 @@ class SemanticSegmentorWithTTA(nn.Module):
     ) -> dict:
         return {
             "model": model,
-            "tta_mapper": DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper,
+            "tta_mapper": _Mapper(cfg) if tta_mapper is None else tta_mapper,
             "batch_size": batch_size,
             "image_format": cfg.INPUT.FORMAT,
         }

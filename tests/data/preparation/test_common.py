@@ -32,6 +32,15 @@ def test_errors_of_workers_come_through(workers):
         list(common.map_parallel(_fail_at_three, range(200), workers=workers, label=""))
 
 
+def _die(number: int) -> None:
+    os._exit(9)
+
+
+def test_a_killed_worker_is_an_error_with_the_cure():
+    with pytest.raises(OSError, match=r"photos: a worker was killed, .* fewer workers than 2"):
+        list(common.map_parallel(_die, range(9), workers=2, label="photos"))
+
+
 def _leave_a_mark(folder: Path, number: int) -> None:
     if number == 0:
         raise ValueError("the first is broken")

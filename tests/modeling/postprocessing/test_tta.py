@@ -110,6 +110,13 @@ def test_output_size_may_differ_from_the_image(cfg):
     assert out[0]["sem_seg"].shape == (3, 20, 40)
 
 
+def test_very_thin_images_keep_a_pixel(cfg):
+    model = Echo()
+    image = {"image": torch.zeros(3, 1, 10000, dtype=torch.uint8), "height": 1, "width": 10000}
+    SemanticSegmentorWithTTA(cfg, model)([image])
+    assert all(min(size) >= 1 for calls in model.calls for size, *_ in calls)
+
+
 def test_models_without_semantic_output_are_refused(cfg):
     with pytest.raises(ValueError, match="SEMANTIC_ON"):
         SemanticSegmentorWithTTA(cfg, Echo(semantic_on=False))
