@@ -16,7 +16,11 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 def read_categories(
-    document: Document, used: Collection[Any], *, with_things: bool = False
+    document: Document,
+    used: Collection[Any],
+    *,
+    with_things: bool = False,
+    need_names: bool = True,
 ) -> list[Category]:
     """Read the categories of an annotation file.
 
@@ -24,6 +28,7 @@ def read_categories(
         document: findings are added to its own.
         used: ids, as ``id_key`` gives them, that objects have.
         with_things: whether each has to say if it is a thing (isthing), as in panoptic json.
+        need_names: False calls a category without a name by its id.
 
     Returns:
         categories by id, each with id (as ``id_key`` gives it), name (text, unique), color (RGB in
@@ -48,6 +53,9 @@ def read_categories(
     if not by_id and not findings.of("refused"):
         findings.add("no-classes")
     ordered = [by_id[key] | {"id": key} for key in sorted(by_id, key=_order)]
+    for category in ordered:
+        if not need_names and category.get("name") in (None, ""):
+            category["name"] = str(category["id"])
     named = [c for c in ordered if _read_name(c, findings)]
     categories = _without_doubles(named, used, findings)
     _read_colors(categories, findings)

@@ -1,7 +1,9 @@
 """Annotation files as a whole: reading the json, and telling the forms of the tools apart."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,13 @@ class Document:
         """Return the folder that paths in the file may be relative to."""
         return Path(self.file).parent
 
+    def check_annotations(self) -> None:
+        """Raise an AnnotationError where there is something else than a list of annotations."""
+        if not isinstance(self.content.get("annotations", []), list):
+            found = f"a file whose annotations are {self.content['annotations']!r:.40}"
+            self.findings.add("other-form", expected="a list of annotations", found=found)
+            raise AnnotationError(self.findings)
+
     def entries(self, key: str, name: str) -> list[dict[str, Any]]:
         """Return the entries of a list that are json objects; the others are refused.
 
@@ -81,12 +90,44 @@ class Document:
             name: of one entry, for messages: "image".
         """
         entries = self.content.get(key) or []
+        if not isinstance(entries, list):
+            found = f"a json {type(entries).__name__}"
+            self.findings.add("other-form", expected=f"a list of {key}", found=found)
+            return []
         for index, entry in enumerate(entries):
             if not isinstance(entry, dict):
                 self.findings.add(
                     "entry-form", f"{name} number {index}", found=type(entry).__name__
                 )
         return [entry for entry in entries if isinstance(entry, dict)]
+
+
+@dataclass
+class Annotations:
+    """What an annotation file holds, cleaned.
+
+    Attributes:
+        file: its path; what it is called in messages.
+        content: json of the standard form, in which every entry can be used; see the reader. The
+            file of a test set has no annotations at all.
+        findings: what was irregular, and what became of it.
+        annotated: numbers of objects in the file by category id, before any was left out.
+    """
+
+    file: str
+    content: dict[str, Any]
+    findings: Findings
+    annotated: Counter[Any] = field(default_factory=Counter)
+
+    @property
+    def categories(self) -> list[dict[str, Any]]:
+        """Return the categories in the order of their ids."""
+        return self.content["categories"]
+
+    @property
+    def has_truth(self) -> bool:
+        """Return whether there are annotations, which files of test sets lack."""
+        return "annotations" in self.content
 
 
 def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None:
@@ -106,6 +147,14 @@ def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None
             return "COCO panoptic json (task panoptic)"
         if "segments_info" not in first and "panoptic" in expected:
             return "no panoptic json: its annotations lack segments_info (task instance?)"
+        by_frame = "image_id" in first and "segmentations" not in first
+        if by_frame and "videos" in lists and {"videos", "images"} <= content.keys():
+            return (
+                "CocoVID json, with an annotation for each frame of an object; convert it to one "
+                "annotation an object, with a list of segmentations"
+            )
+    if "annotations" in lists and "annotations" not in content and "images" in content:
+        return "the image info of a test set: images without annotations"
     if "videos" in content and "images" not in content and "videos" not in lists:
         return "annotations of videos (task video)"
     if "videos" in lists and "videos" not in content and "images" in content:

@@ -1,7 +1,7 @@
 """What readers find irregular in annotations, and the policy: taken, left out, or refused."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -98,16 +98,20 @@ class Findings:
         """Return how many items were left out, by code."""
         return {c: n for c, n in self.counts.items() if POLICY[c].outcome == "left out"}
 
-    def update(self, other: "Findings") -> None:
-        """Add those of another file or part."""
-        self.counts += other.counts
+    def update(self, other: "Findings", outcome: Outcome | None = None) -> None:
+        """Add those of another file or part, all of them or those of one outcome."""
         for code, kept in other._kept.items():
-            mine = self._kept.setdefault(code, [])
-            mine += kept[: _KEPT - len(mine)]
+            if outcome in (None, POLICY[code].outcome):
+                self.counts[code] += other.counts[code]
+                mine = self._kept.setdefault(code, [])
+                mine += kept[: _KEPT - len(mine)]
 
-    def raise_refused(self) -> None:
-        """Raise an AnnotationError where anything is refused."""
-        if self.of("refused"):
+    def raise_refused(self, but: Collection[str] = ()) -> None:
+        """Raise an AnnotationError where anything is refused, by other codes than those of ``but``.
+
+        Scoring goes on where there is nothing to learn from: "all-crowd".
+        """
+        if any(finding.code not in but for finding in self.of("refused")):
             raise AnnotationError(self)
 
     def summary(self, outcome: Outcome | None = None) -> Iterator[str]:

@@ -19,6 +19,7 @@ def read_images(
     image_root: PathLike | None = None,
     *,
     find_files: bool = False,
+    need_sizes: bool = True,
     key: str = "images",
     name: str = "image",
 ) -> dict[Any, Image]:
@@ -30,7 +31,8 @@ def read_images(
     Args:
         document: findings are added to its own.
         image_root: folder of the images.
-        find_files: look for files that are not where their names say.
+        find_files: look for files that are not where their names say, and need names.
+        need_sizes: False leaves sizes as they are.
         key, name: of the list, and of one of its entries for messages.
 
     Returns:
@@ -53,12 +55,13 @@ def read_images(
             findings.add("image-id-shared", f"{name} {entry['id']}", first=first, second=second)
     if not images and not findings.of("refused"):
         findings.add("no-images")
-    if key == "images":
-        _read_names(images, findings, needed=find_files)
-        paths = None if image_root is None else FilePaths(os.fspath(image_root), document)
-        if paths and find_files:
-            paths.replace(images.values())
-        _read_sizes(images.values(), paths, findings)
+    paths = None if image_root is None else FilePaths(os.fspath(image_root), document)
+    read_names = _read_frame_names if key == "videos" else _read_names
+    read_names(images, findings, needed=find_files)
+    if paths and find_files:
+        paths.replace(images.values(), name)
+    if need_sizes:
+        _read_sizes(images.values(), paths, findings, name)
     return {k: images[k] for k in sorted(images, key=lambda k: (isinstance(k, str), k))}
 
 
@@ -78,7 +81,20 @@ def _read_names(images: dict[Any, Image], findings: Findings, needed: bool) -> N
             findings.add("file-twice", item, name=name, first=seen[name], second=entry["id"])
 
 
-def _read_sizes(images: Iterable[Image], paths: "FilePaths | None", findings: Findings) -> None:
+def _read_frame_names(videos: dict[Any, Image], findings: Findings, needed: bool) -> None:
+    for entry in videos.values():
+        names = entry.get("file_names")
+        usable = isinstance(names, list) and all(isinstance(n, str) and n for n in names)
+        if names and usable:
+            continue
+        if needed or names:
+            findings.add("frame-names-missing", f"video {entry['id']}", value=names)
+        entry.pop("file_names", None)
+
+
+def _read_sizes(
+    images: Iterable[Image], paths: "FilePaths | None", findings: Findings, kind: str
+) -> None:
     for entry in images:
         given = entry.get("height"), entry.get("width")
         height, width = map(pixels, given)
@@ -87,11 +103,12 @@ def _read_sizes(images: Iterable[Image], paths: "FilePaths | None", findings: Fi
         if height is None or width is None:
             entry.pop("height", None)
             entry.pop("width", None)
-            item = f"image {entry['id']}"
+            item = f"{kind} {entry['id']}"
             findings.add("image-size", item, height=given[0], width=given[1])
-            if paths is None:
+            name = next(iter(entry.get("file_names", ())), entry.get("file_name"))
+            if paths is None or not isinstance(name, str):
                 continue
-            path = os.path.join(paths.root, paths.find(str(entry.get("file_name")), item))
+            path = os.path.join(paths.root, paths.find(name, item))
             if not os.path.isfile(path):
                 continue
             height, width = image_size(path)
@@ -115,12 +132,14 @@ class FilePaths:
         self._document = document
         self._all_there: bool | None = None
 
-    def replace(self, images: Iterable[Image]) -> None:
-        """Put the names under which the files are found in the place of file_name."""
+    def replace(self, images: Iterable[Image], kind: str) -> None:
+        """Put the names under which the files are found in the place of file_name or file_names."""
         for entry in images:
-            name = entry.get("file_name")
+            name, item = entry.get("file_name"), f"{kind} {entry['id']}"
             if isinstance(name, str) and name:
-                entry["file_name"] = self.find(name, f"image {entry['id']}")
+                entry["file_name"] = self.find(name, item)
+            if "file_names" in entry:
+                entry["file_names"] = [self.find(frame, item) for frame in entry["file_names"]]
 
     def find(self, name: str, item: str) -> str:
         """Return the name, below the root or absolute, under which a file is there.

@@ -58,6 +58,9 @@ _IMAGES = {
     "image-id-shared": Rule("refused", "two files have this id: {first} and {second}"),
     "image-twice": Rule("taken", "the image is listed twice; the entries count as one"),
     "image-name-missing": Rule("refused", "the image has no file_name"),
+    "frame-names-missing": Rule(
+        "refused", "file_names is {value!r}, expected a list with the file of each frame"
+    ),
     "file-twice": Rule("taken", "the file {name} is listed under the ids {first} and {second}"),
     "image-size": Rule("taken", "height {height!r} and width {width!r}: read from the file"),
 }
@@ -111,22 +114,6 @@ _MASKS = {
     "mask-empty": Rule("taken", "the mask covers no pixel of the image"),
 }
 
-_MAPS = {
-    "segment-listed-twice": Rule("refused", "the segment is listed {count} times"),
-    "segment-without-pixel": Rule("taken", "the segment is listed and has no pixel"),
-    "segment-not-listed": Rule("refused", "the segment has {pixels} pixels and is not listed"),
-    "label-unknown": Rule(
-        "refused",
-        "has the labels {labels}, which are no class from 0 to {last} and not the label "
-        "{ignore_label} to be ignored",
-    ),
-    "label-ignored": Rule(
-        "taken", "has the labels {labels}, which are no class and will be ignored"
-    ),
-    "map-without-class": Rule("taken", "has no pixel with a class"),
-    "track-unseen": Rule("taken", "it is seen in no frame"),
-}
-
 _CLASSES = {
     "no-classes": Rule("refused", "it has no categories; expected a list of ids and names"),
     "class-id-missing": Rule("refused", "the category {name!r} has no id, or null"),
@@ -145,10 +132,91 @@ _CLASSES = {
     "classes-differ": Rule(
         "refused", "its classes are not those that {name} is registered with: {classes}"
     ),
+    "classes-named-otherwise": Rule(
+        "taken",
+        "its classes are named otherwise than those that {name} is registered with: {classes}",
+    ),
     "class-unused": Rule("taken", "classes of which there is no object: {names}"),
     "class-color": Rule("taken", "the colour {value!r} is read as {read}"),
     "class-color-unusable": Rule("taken", "the colour {value!r} is replaced"),
     "isthing-missing": Rule("refused", "the category has to have isthing 0 or 1, got {value!r}"),
 }
 
-POLICY: dict[str, Rule] = _FILES | _IMAGES | _OBJECTS | _MASKS | _MAPS | _CLASSES
+_PANOPTIC = {
+    "no-maps": Rule("refused", "no image has a panoptic map: there are no annotations in it"),
+    "map-name-missing": Rule("refused", "the annotation has no file_name, that of its PNG"),
+    "map-twice": Rule("taken", "the image is annotated twice alike; it counts once"),
+    "map-shared": Rule(
+        "refused", "two annotations have this image_id, with the maps {first} and {second}"
+    ),
+    "image-without-map": Rule("left out", "no annotation has its panoptic map; left out"),
+    "class-id-text": Rule("refused", "the id {value!r} of a category has to be a whole number"),
+    "segments-missing": Rule("taken", "segments_info is {value!r}: read as no segment"),
+    "segments-form": Rule("refused", "segments_info: expected a list of segments, got {found}"),
+    "segment-id-unusable": Rule(
+        "refused", "the id {value!r} of a segment has to be a number from 1 to 16777215; 0 is void"
+    ),
+    "segment-twice": Rule("taken", "the segment is listed twice alike; it counts once"),
+    "segment-id-shared": Rule(
+        "refused", "two segments have this id, of the categories {first} and {second}"
+    ),
+    "segment-listed-twice": Rule("refused", "the segment is listed {count} times"),
+    "segment-without-pixel": Rule(
+        "taken", "the segment is listed and has no pixel: an empty target, which no result can hit"
+    ),
+    "segment-not-listed": Rule(
+        "refused", "the segment has {pixels} pixels and is not listed in segments_info"
+    ),
+}
+
+_VIDEOS = {
+    "length-unusable": Rule("refused", "length is {value!r} and there are no file_names"),
+    "length-contradicts": Rule(
+        "refused", "the video has {files} file names and the length {length}: which frames are it?"
+    ),
+    "object-video-missing": Rule("refused", "has no video_id, or null"),
+    "object-of-unlisted-video": Rule("left out", "its video {video!r} is not listed; left out"),
+    "frames-differ": Rule(
+        "refused",
+        "{key}: expected one for each of the {frames} frames of video {video}, got {found}",
+    ),
+    "frame-unusable": Rule("taken", "{problem}; it counts as not to be seen in this frame"),
+    "track-unseen": Rule("taken", "it is seen in no frame"),
+    "track-unusable": Rule("left out", "none of its masks can be used; the object is left out"),
+}
+
+_WHITE = (
+    "the label maps have nothing but 0, which is the class {name!r}, and 255, which is ignored; "
+    "where 255 is a class, set classes {{'0': {first!r}, '255': {second!r}}} and another "
+    "ignore_label (254)"
+)
+
+_LABEL_MAPS = {
+    "files-of-one-name": Rule("refused", "{first} and {second} have the same name: keep one"),
+    "photos-without-map": Rule(
+        "left out",
+        "{count} of {total} photos have no label map of their name and are left out{hint}: {names}",
+    ),
+    "maps-without-photo": Rule(
+        "left out",
+        "{count} of {total} label maps have no photo of their name and are left out{hint}: {names}",
+    ),
+    "label-unknown": Rule(
+        "refused",
+        "has the labels {labels}, which are no class from 0 to {last} and not the label "
+        "{ignore_label} to be ignored",
+    ),
+    "label-ignored": Rule(
+        "taken", "has the labels {labels}, which are no class and will be ignored"
+    ),
+    "map-without-class": Rule("taken", "has no pixel with a class"),
+    "no-class-in-maps": Rule("refused", "no pixel of the {count} label maps has a class"),
+    "white-ignored": Rule("taken", _WHITE),
+    "white-ignored-one-class": Rule(
+        "refused", _WHITE + "; as it stands, there is one class alone to learn"
+    ),
+}
+
+POLICY: dict[str, Rule] = (
+    _FILES | _IMAGES | _OBJECTS | _MASKS | _CLASSES | _PANOPTIC | _VIDEOS | _LABEL_MAPS
+)

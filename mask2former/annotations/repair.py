@@ -1,12 +1,15 @@
 """Write what the readers take back into a file that other tools can use."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..formats.label_maps import count_values
 from ..formats.rle import area, bounding_box
 from ..formats.segmentations import compress
 from .fields import id_key
 from .masks import box_contradicts
+from .panoptic import read_segment_map
 
 _SMALL = 20  # pixels; areas that differ by less are those of other rules of rounding
 
@@ -50,3 +53,24 @@ def _repaired(entry: Mapping[str, Any], size: tuple[int, int] | None) -> dict[st
     if pixels and box_contradicts(entry["bbox"], (x, y, x + width, y + height)):
         result["bbox"] = [x, y, width, height]
     return result
+
+
+def repaired_panoptic(content: Mapping[str, Any], panoptic_root: str) -> dict[str, Any]:
+    """Return COCO panoptic json with the areas of the maps.
+
+    Args:
+        content: of ``read_panoptic``.
+        panoptic_root: folder of the maps.
+
+    Raises:
+        FileNotFoundError, ValueError: a map cannot be used.
+    """
+    annotations = []
+    for entry in content.get("annotations", ()):
+        ids = read_segment_map(
+            os.path.join(panoptic_root, entry["file_name"]), entry["segments_info"]
+        )
+        areas = count_values(ids)
+        segments = [s | {"area": areas.get(s["id"], 0)} for s in entry["segments_info"]]
+        annotations.append(entry | {"segments_info": segments})
+    return {**content, "annotations": annotations}

@@ -204,6 +204,11 @@ def _load(cfg: CfgNode, name: str, *, is_train: bool) -> Any:
             logger.warning("%s", line)
     if is_train and loaded.inventory:
         loaded.inventory.require_objects(loaded.findings)
+    if is_train and loaded.sample:
+        found = loaded.sample()
+        found.raise_refused()
+        for line in found.summary():
+            logger.warning("%s (of a sample of the files)", line)
     numbers, first = label_numbers(cfg, name), (*cfg.DATASETS.TRAIN, name)[0]
     if isinstance(loaded.records, list) and numbers != label_numbers(cfg, first):
         return [r | numbers if "sem_seg_file_name" in r else r for r in loaded.records]

@@ -15,9 +15,10 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
+from ..annotations.label_maps import LabelMeaning, require_known
 from ..config.arguments import configurable
 from ..formats.images import check_size, read_annotated
-from ..formats.label_maps import read_labels, read_panoptic_png
+from ..formats.label_maps import read_labels, read_panoptic_png, values_in
 from ..formats.segmentations import describe
 from .augmentation import lsj_from_config, shortest_edge_from_config
 from .datasets.class_order import mapper_labels
@@ -245,6 +246,9 @@ class DatasetMapper:
         ignored = result.pop("ignore_label", self.ignore_label)
         if numbers is not None:
             return relabel(labels, numbers, self.ignore_label)
+        if self.num_classes is not None:
+            meaning = LabelMeaning([""] * self.num_classes, ignored)
+            require_known(values_in(labels), meaning, path)
         if ignored != self.ignore_label:
             return np.where(labels == ignored, np.uint16(self.ignore_label), labels)
         return labels

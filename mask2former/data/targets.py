@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..annotations.panoptic import require_listed
 from ..formats.label_maps import look_up, values_in
 from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 from .geometry import Geometry
@@ -104,18 +105,12 @@ def compact_ids(ids: np.ndarray, segments: Sequence[Annotation]) -> np.ndarray:
         ``segments[i]``, 0 for void.
 
     Raises:
-        ValueError: an id that the list lacks, one that it has twice, or one without a pixel.
+        ValueError: an id that the list lacks, or one that it has twice.
     """
     listed = [segment["id"] for segment in segments]
-    found, known = values_in(ids), set(listed)
-    if len(known) < len(listed):
+    if len(set(listed)) < len(listed):
         raise ValueError(f"a segment id occurs more than once in {sorted(listed)}")
-    if unlisted := found - known - {0}:
-        raise ValueError(
-            f"the map has pixels of segment {min(unlisted)}, which segments_info does not list"
-        )
-    if absent := known - found:
-        raise ValueError(f"segment {min(absent)} of segments_info has no pixel in the map")
+    require_listed(ids, listed)
     codes = {i: code for code, i in enumerate(listed, 1)}
     return look_up(ids, codes, 0, np.uint8 if len(listed) < 256 else np.uint16)
 

@@ -21,6 +21,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from ..classes import Classes, metadata_of
+from ..data.datasets.cityscapes import require_cityscapes
 from ..data.datasets.class_order import match_classes
 from ..data.datasets.common import require_registered
 from ..data.num_classes import check_num_classes, datasets_in_use
@@ -179,6 +180,7 @@ def check_dataset(name: str) -> None:
         FileNotFoundError: names the missing path.
     """
     require_registered(name)
+    require_cityscapes(name)
     missing = _missing_path(name)
     if missing is None:
         return

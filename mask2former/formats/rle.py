@@ -100,6 +100,8 @@ def run_lengths(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
         ValueError: another size, or counts that are damaged or do not cover the image.
     """
     size, counts = rle.get("size"), rle.get("counts")
+    if height * width > _MAX_PIXELS:
+        raise ValueError(f"{height} x {width} pixels are more than an RLE can count")
     if not isinstance(size, Sequence | np.ndarray) or list(size) != [height, width]:
         raise ValueError(f"RLE size: expected [{height}, {width}], got {size}")
     if isinstance(counts, str):

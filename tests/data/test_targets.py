@@ -173,13 +173,22 @@ def test_ids_of_many_segments_are_compacted(count: int) -> None:
 
 
 def test_a_pixel_of_an_unlisted_segment_is_an_error() -> None:
-    with pytest.raises(ValueError, match="pixels of segment 7, which segments_info does not list"):
+    with pytest.raises(ValueError, match="segment 7: the segment has 2 pixels and is not listed"):
         compact_ids(IDS, [SEGMENTS[0], SEGMENTS[2]])
 
 
-def test_a_listed_segment_without_a_pixel_is_an_error() -> None:
-    with pytest.raises(ValueError, match="segment 33 of segments_info has no pixel"):
-        compact_ids(IDS, [*SEGMENTS, {"id": 33}])
+def test_a_listed_segment_without_a_pixel_is_an_empty_target() -> None:
+    segments = [*SEGMENTS, {"id": 33, "category_id": 6}]
+    codes = compact_ids(IDS, segments)
+    np.testing.assert_array_equal(codes, compact_ids(IDS, SEGMENTS))
+    targets = panoptic_targets(codes, segments, (2, 3))
+    assert targets.classes.tolist() == [4, 1, 6]
+    assert targets.masks.any(axis=(1, 2)).tolist() == [True, True, False]
+
+
+def test_labels_of_any_size_need_no_memory() -> None:
+    labels = np.array([[2**31 - 1, 3]], np.int32)
+    assert semantic_targets(labels, 255, (1, 2)).classes.tolist() == [3, 2**31 - 1]
 
 
 def test_a_segment_listed_twice_is_an_error() -> None:

@@ -64,7 +64,9 @@ def test_rows(kind, flags, expected, register, monkeypatch):
 @pytest.fixture
 def files(tmp_path):
     categories = [{"id": 1, "name": "cat", "isthing": 1}]
-    gt = {"images": [], "categories": categories, "annotations": [], "videos": []}
+    size = {"id": 1, "height": 2, "width": 2}
+    lists = {"images": [size], "annotations": [], "videos": [size | {"length": 1}]}
+    gt = {"categories": categories, **lists}
     (tmp_path / "gt.json").write_text(json.dumps(gt))
     ids = {1: 0}
     return {

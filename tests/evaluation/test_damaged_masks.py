@@ -73,13 +73,16 @@ def test_videos(mask, message):
     results = [{**entry, "score": 0.5}]
     if mask is None:  # not to be seen in that frame
         return
-    both = ((gt["annotations"], "ground truth: annotation 9"), (results, "results: entry 0"))
-    for entries, whose in both:
-        entries[0]["segmentations"] = [GOOD, mask]
-        with pytest.raises(ValueError, match=f"{whose}: frame 1: .*{message}"):
-            evaluate_ytvis(copy.deepcopy(gt), results)
-        entries[0]["segmentations"] = [GOOD, GOOD]
+    results[0]["segmentations"] = [GOOD, mask]
+    with pytest.raises(ValueError, match=f"results: entry 0: frame 1: .*{message}"):
+        evaluate_ytvis(copy.deepcopy(gt), results)
+    # Of the truth such a frame is left out, and an object without any other.
+    results[0]["segmentations"] = [GOOD, None]
+    entry["segmentations"] = [GOOD, mask]
     assert evaluate_ytvis(gt, results)["AP"] == pytest.approx(100)
+    gt["annotations"] = [entry, {**entry, "segmentations": [mask, mask]}]
+    assert evaluate_ytvis(gt, results)["AP"] == pytest.approx(100)
+    assert evaluate_ytvis(gt, [])["AP"] == 0
 
 
 @bad_masks

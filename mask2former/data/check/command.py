@@ -27,6 +27,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from ...annotations.findings import AnnotationError, Findings
+from ...annotations.label_maps import judge_labels
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
 from ...formats.images import read_annotated
@@ -114,6 +115,7 @@ def check_dataset(
         empty += not tally.classes
         if not tally.fails and _has_known_categories(record):
             sound.append(record)
+    judge_labels(total.labels, total.label_maps, source.meaning.of_labels, total.findings)
     inventory = source.loaded.inventory
     if inventory and (cfg is None or name in cfg.DATASETS.TRAIN):
         with suppress(AnnotationError):  # it adds the finding itself

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from ...annotations.findings import Findings
+from ...annotations.label_maps import LabelMeaning, check_labels
+from ...annotations.panoptic import compare_segments
 from ...annotations.repair import area_contradicts
 from ...formats.images import check_size, read_photo
 from ...formats.label_maps import count_values, read_labels, read_panoptic_png
@@ -38,6 +38,11 @@ class Meaning:
     sem_seg_labels: Sequence[int] | None = None
     ignore_label: int = 255
 
+    @property
+    def of_labels(self) -> LabelMeaning:
+        """Return what the numbers in label maps mean."""
+        return LabelMeaning(self.classes, self.ignore_label, self.sem_seg_labels)
+
 
 @dataclass
 class Tally:
@@ -50,6 +55,8 @@ class Tally:
         scales: the same by area; in videos by the mean area over the frames.
         crowd: number of crowd regions.
         notes: what reading photos assumed, with the number of photos; see `read_photo`.
+        labels: in how many label maps each number occurs, where these are the annotations.
+        label_maps: how many of them there are.
     """
 
     findings: Findings = field(default_factory=lambda: Findings(""))
@@ -58,6 +65,8 @@ class Tally:
     scales: Counter[str] = field(default_factory=Counter)
     crowd: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    labels: Counter[int] = field(default_factory=Counter)
+    label_maps: int = 0
 
     @property
     def fails(self) -> bool:
@@ -72,6 +81,8 @@ class Tally:
         self.scales += other.scales
         self.crowd += other.crowd
         self.notes += other.notes
+        self.labels += other.labels
+        self.label_maps += other.label_maps
 
 
 def check_record(record: Record, meaning: Meaning) -> Tally:
@@ -156,8 +167,6 @@ class _RecordCheck:
             ]
             seen = [area for area in areas if area]
             name = describe(track, i)
-            if not seen:
-                self._add("track-unseen", where, name)
             mean = round(sum(seen) / max(len(seen), 1))
             self._count(track["category_id"], mean, where, name, track.get("iscrowd", 0))
 
@@ -185,21 +194,9 @@ class _RecordCheck:
         with self._reporting(path):
             ids = read_panoptic_png(path)
             check_size(_as_record(size), ids.shape, path)
-            found = dict(zip(*(part.tolist() for part in np.unique(ids, return_counts=True))))
-            found.pop(0, None)
-            listed = Counter(segment["id"] for segment in segments)
-            for i in sorted(listed.keys() | found.keys()):
-                name = f"segment {i}"
-                if listed[i] > 1:
-                    self._add("segment-listed-twice", path, name, count=listed[i])
-                if i not in found:
-                    self._add("segment-without-pixel", path, name)
-                if not listed[i]:
-                    self._add("segment-not-listed", path, name, pixels=found[i])
+            areas = compare_segments(ids, segments, path, self.tally.findings)
             for segment in segments:
-                name, area = f"segment {segment['id']}", found.get(segment["id"], 0)
-                if segment.get("area", area) != area:
-                    self._add("area-contradicts", path, name, area=segment["area"], pixels=area)
+                name, area = f"segment {segment['id']}", areas[segment["id"]]
                 self._count(segment["category_id"], area, path, name, segment.get("iscrowd", 0))
 
     def labels(self, record: Record, size: Size | None) -> None:
@@ -209,19 +206,13 @@ class _RecordCheck:
             labels = read_labels(path)
             check_size(_as_record(size), labels.shape, path)
             pixels = count_values(labels)
-            found = pixels.keys() - {meaning.ignore_label}
-            numbers = meaning.sem_seg_labels or range(len(meaning.classes))
-            indices = {number: i for i, number in enumerate(numbers)}
-            if unknown := sorted(found - indices.keys()):
-                code = "label-unknown" if meaning.sem_seg_labels is None else "label-ignored"
-                labelled = ", ".join(map(str, unknown))
-                last = len(meaning.classes) - 1
-                self._add(code, path, labels=labelled, last=last, ignore_label=meaning.ignore_label)
-            if not found & indices.keys():
-                self._add("map-without-class", path)
+            check_labels(pixels, meaning.of_labels, path, self.tally.findings)
             if meaning.kind == "semantic":
-                for label in sorted(found & indices.keys()):
-                    self._count(indices[label], pixels[label], path, "", 0)
+                self.tally.label_maps += 1
+                self.tally.labels.update(pixels.keys())
+                for label, index in meaning.of_labels.indices.items():
+                    if label in pixels:
+                        self._count(index, pixels[label], path, "", 0)
 
 
 def _size(record: Record) -> Size | None:

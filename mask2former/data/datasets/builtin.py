@@ -12,6 +12,7 @@ from ..categories import load_categories
 from . import catalog, common
 from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
+from .semantic import register_semantic
 
 
 def register_ade20k(root: str) -> None:
@@ -54,7 +55,7 @@ def register_ade20k_full(root: str) -> None:
     folder = os.path.join(root, "ADE20K_2021_17_01")
     names = [c["name"] for c in load_categories("ade20k_full")]
     for split, long_split in common.LONG_SPLITS.items():
-        common.semantic(
+        register_semantic(
             f"ade20k_full_sem_seg_{split}",
             image_root=f"{folder}/images_detectron2/{long_split}",
             sem_seg_root=f"{folder}/annotations_detectron2/{long_split}",
@@ -90,7 +91,6 @@ def register_coco_panoptic(root: str) -> None:
             instances_json=f"{folder}/annotations/instances_{split}2017.json",
             evaluator_type="coco_panoptic_seg",
             hint=common.hint("coco_semantic_annos_from_panoptic_annos"),
-            image_id=int,
         )
 
 
@@ -99,7 +99,7 @@ def register_coco_stuff_10k(root: str) -> None:
     folder = os.path.join(root, "coco", "coco_stuff_10k")
     categories = load_categories("coco_stuff_10k")
     for split in ("train", "test"):
-        common.semantic(
+        register_semantic(
             f"coco_2017_{split}_stuff_10k_sem_seg",
             image_root=f"{folder}/images_detectron2/{split}",
             sem_seg_root=f"{folder}/annotations_detectron2/{split}",
@@ -130,7 +130,7 @@ def register_mapillary_vistas(root: str) -> None:
             "ignore_label": 65,
             "hint": "Unpack Mapillary Vistas 1.2 there, see datasets/README.md",
         }
-        common.semantic(
+        register_semantic(
             f"mapillary_vistas_sem_seg_{split}", image_root=image_root, **sem_seg, **stuff
         )
         register_instances(
@@ -184,7 +184,7 @@ def register_shapes(root: str) -> None:
             evaluator_type="coco_panoptic_seg",
             **shared,
         )
-        common.semantic(
+        register_semantic(
             f"shapes_{split}_sem_seg",
             sem_seg_root=sem_seg_root,
             stuff_classes=metadata["stuff_classes"],

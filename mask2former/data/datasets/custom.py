@@ -5,16 +5,20 @@ maps, YouTube-VIS json. Classes and their number are taken from the data.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.data import DatasetCatalog
 
+from ...annotations.documents import Annotations
 from ...annotations.instances import read_instances
+from ...annotations.panoptic import read_panoptic
+from ...annotations.videos import read_videos
 from ...formats.class_names import class_texts
 from . import catalog, common
 from .instances import register_instances
 from .panoptic import panoptic_metadata, register_panoptic
+from .semantic import register_semantic
 from .ytvis import register_videos
 
 ClassNames = Sequence[str] | Mapping[int | str, str]
@@ -121,15 +125,14 @@ def _add_instances(
     boxes_as_masks: bool = False,
 ) -> None:
     read = read_instances(annotations, image_root, boxes_as_masks=boxes_as_masks)
-    read.findings.raise_refused()
-    _check_names(name, classes, annotations, read.categories)
+    categories = _usable_categories(name, classes, read)
     register_instances(
         name,
-        read.categories,
+        categories,
         image_root=image_root,
         json_file=annotations,
         hint=_HINT,
-        thing_colors=[c["color"] for c in read.categories],
+        thing_colors=[c["color"] for c in categories],
         boxes_as_masks=boxes_as_masks,
     )
 
@@ -137,7 +140,7 @@ def _add_instances(
 def _add_video(
     name: str, *, image_root: str, annotations: str, classes: ClassNames | None = None
 ) -> None:
-    categories = _read_categories(name, annotations, classes, ("videos",))
+    categories = _usable_categories(name, classes, read_videos(annotations, image_root))
     register_videos(name, categories, image_root=image_root, json_file=annotations, hint=_HINT)
 
 
@@ -151,10 +154,8 @@ def _add_panoptic(
     classes: ClassNames | None = None,
     ignore_label: int = 255,
 ) -> None:
-    categories = _read_categories(name, annotations, classes, ("images", "annotations"))
-    for category in categories:
-        if category.get("isthing") not in (0, 1):
-            raise ValueError(f"{annotations}: category {category['id']} has to have isthing 0 or 1")
+    read = read_panoptic(annotations, image_root, panoptic_root)
+    categories = _usable_categories(name, classes, read)
     # Things first, as in COCO: then instance results have the classes 0 to the number of things.
     ordered = sorted(categories, key=lambda c: not c["isthing"])
     register_panoptic(
@@ -185,7 +186,7 @@ def _add_sem_seg(
         raise ValueError(f"{name}: label {ignore_label} cannot be both a class and ignore_label")
     # Labels that a mapping lacks are ignored, also where it has 0, 1, ...
     more = {"sem_seg_labels": list(names)} if isinstance(classes, dict) else {}
-    common.semantic(
+    register_semantic(
         name,
         image_root=image_root,
         sem_seg_root=sem_seg_root,
@@ -206,27 +207,16 @@ _TASKS: dict[str, Callable[..., None]] = {
 }
 
 
-def _read_categories(
-    name: str, path: str, classes: ClassNames | None, keys: Iterable[str]
-) -> list[dict[str, Any]]:
-    """Return the categories of an annotation file by id, each with id, name and color."""
-    content = common.read_json(path, _HINT)
-    missing = [key for key in ("categories", *keys) if key not in content]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; is it the file for {name}?")
-    categories = sorted(content["categories"], key=lambda c: c["id"])
-    ids = [c["id"] for c in categories]
-    if not ids or len(set(ids)) < len(ids):
-        raise ValueError(f"{path}: categories need ids, each once, but they have {ids}")
-    _check_names(name, classes, path, categories)
-    return [{"color": color, **c} for c, color in zip(categories, common.palette(len(ids)))]
+def _usable_categories(
+    name: str, classes: ClassNames | None, read: Annotations
+) -> list[common.Category]:
+    """Return the categories of an annotation file, of which nothing is refused.
 
-
-def _check_names(
-    name: str, classes: ClassNames | None, path: str, categories: Sequence[Mapping[str, Any]]
-) -> None:
-    """Compare the classes that a dataset is registered with, if it is, with those of its file."""
-    found = [c["name"] for c in categories]
+    The classes that a dataset is registered with, if it is, have to be those of its file.
+    """
+    read.findings.raise_refused()
+    found = [c["name"] for c in read.categories]
     wanted = list(classes.values() if isinstance(classes, Mapping) else classes or found)
     if wanted != found:
-        raise ValueError(f"{name}: classes is {wanted}, but {path} has {found}")
+        raise ValueError(f"{name}: classes is {wanted}, but {read.file} has {found}")
+    return list(read.categories)

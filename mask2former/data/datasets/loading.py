@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 
+_SAMPLED = 50  # files that are looked into before a training starts
+
 
 @dataclass
 class Loaded:
@@ -23,12 +25,14 @@ class Loaded:
         inventory: what is left, compared with what was annotated; None where only a look at all
             records tells.
         content: makes json of the cleaned annotations in their form; None where they are no json.
+        sample: looks into some of the files that the records name, for what only these tell.
     """
 
     records: Sequence[Record]
     findings: Findings = field(default_factory=lambda: Findings(""))
     inventory: Inventory | None = None
     content: Callable[[], dict[str, Any]] | None = None
+    sample: Callable[[], Findings] | None = None
 
     def log(self, name: str) -> None:
         """Write what was found, and what is left, to the log."""
@@ -37,6 +41,11 @@ class Loaded:
         if self.inventory:
             for line in self.inventory.lines(self.findings.left_out()):
                 logger.info("%s: %s", name, line)
+
+
+def some(records: Sequence[Record]) -> Sequence[Record]:
+    """Return at most 50 records, evenly spread."""
+    return records[:: -(-len(records) // _SAMPLED) or 1]
 
 
 class Loader:

@@ -1,10 +1,20 @@
 """Datasets in COCO's panoptic form: a PNG of segment ids an image, and a json that names them."""
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from detectron2.data import MetadataCatalog
+
+from ...annotations.documents import Annotations
+from ...annotations.findings import Findings
+from ...annotations.inventory import Inventory
+from ...annotations.panoptic import compare_segments
+from ...annotations.registered import panoptic_records, read_registered_panoptic
+from ...annotations.repair import repaired_panoptic
+from ...formats.label_maps import read_panoptic_png
 from . import common
+from .loading import Loaded, Loader, Record, some
 
 
 def panoptic_metadata(categories: Iterable[common.Category]) -> dict[str, Any]:
@@ -37,34 +47,20 @@ def register_panoptic(
     evaluator_type: str,
     ignore_label: int = 255,
     hint: str,
-    **options: Any,
+    names_in_json: bool = False,
 ) -> None:
     """Register a dataset in COCO's panoptic form.
 
     Args:
         metadata: from ``panoptic_metadata``.
-        options: of ``load_panoptic``.
+        hint: what messages about missing files say on how to make them.
+        names_in_json: take the names of the images from the json, in place of the PNGs' names with
+            the suffix .jpg.
     """
-
-    def load() -> list[common.Record]:
-        records = load_panoptic(
-            panoptic_json,
-            image_root,
-            panoptic_root,
-            metadata,
-            sem_seg_root=sem_seg_root,
-            hint=hint,
-            **options,
-        )
-        for key, value in records[0].items():
-            if key.endswith("file_name"):
-                common.require(value, hint)
-        return records
-
     optional = {} if sem_seg_root is None else {"sem_seg_root": sem_seg_root}
     common.add(
         name,
-        load,
+        PanopticLoader(name, hint),
         panoptic_root=panoptic_root,
         image_root=image_root,
         panoptic_json=panoptic_json,
@@ -72,80 +68,64 @@ def register_panoptic(
         evaluator_type=evaluator_type,
         ignore_label=ignore_label,
         label_divisor=1000,
+        image_names_in_json=names_in_json,
         **metadata,
         **optional,
     )
 
 
-def load_panoptic(
-    panoptic_json: str,
-    image_root: str,
-    panoptic_root: str,
-    metadata: Mapping[str, Any],
-    *,
-    sem_seg_root: str | None = None,
-    hint: str = "",
-    image_id: Callable[[Any], Any] = lambda value: value,
-    names_in_json: bool = False,
-    report: Callable[[str], None] = common.refuse,
-) -> list[common.Record]:
-    """Read a panoptic json.
+class PanopticLoader(Loader):
+    """Load a dataset whose metadata are those of ``register_panoptic``.
 
     Args:
-        metadata: from ``panoptic_metadata``.
-        image_id: makes a record's image id from the one in the json.
-        names_in_json: take the names of the images from the json, in place of the PNGs' names with
-            the suffix .jpg.
-        report: called with each problem; where it returns, an unknown category becomes None.
-
-    Returns:
-        One record an image: file_name, image_id, pan_seg_file_name, sem_seg_file_name where there
-        is a ``sem_seg_root``, and segments_info with contiguous category_id and isthing.
-
-    Raises:
-        FileNotFoundError: the json is missing.
-        ValueError: a segment's category is unknown, or there is no image.
+        name: of the dataset.
+        hint: what messages about missing files say on how to make them.
     """
-    content = common.read_json(panoptic_json, hint)
-    names = {i["id"]: i["file_name"] for i in content["images"]} if names_in_json else {}
-    records = []
-    for annotation in content["annotations"]:
-        stem = os.path.splitext(annotation["file_name"])[0]
-        if names_in_json and annotation["image_id"] not in names:
-            report(f"{panoptic_json}: there is no image {annotation['image_id']!r}")
-        image_name = names.get(annotation["image_id"], f"{stem}.jpg")
-        record = {
-            "file_name": os.path.join(image_root, image_name),
-            "image_id": image_id(annotation["image_id"]),
-            "pan_seg_file_name": os.path.join(panoptic_root, annotation["file_name"]),
-            "segments_info": _contiguous_segments(annotation, metadata, panoptic_json, report),
-        }
-        if sem_seg_root is not None:
-            record["sem_seg_file_name"] = os.path.join(sem_seg_root, annotation["file_name"])
-        records.append(record)
-    if not records:
-        report(f"{panoptic_json} has no annotations: at least one image is needed")
-    return records
 
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(name, self._read)
+        self._hint = hint
 
-def _contiguous_segments(
-    annotation: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    path: str,
-    report: Callable[[str], None],
-) -> list[dict[str, Any]]:
-    """Return the segments of an image with contiguous category ids, and whether each is a thing."""
-    things = metadata["thing_dataset_id_to_contiguous_id"]
-    classes = {**metadata["stuff_dataset_id_to_contiguous_id"], **things}
-    segments = []
-    for segment in annotation["segments_info"]:
-        category = segment["category_id"]
-        if category not in classes:
-            report(
-                f"{path}: image {annotation['image_id']}: segment {segment['id']} has the category "
-                f"id {category}, which is none of the {len(classes)} known ids"
-            )
-        segments.append(
-            {**segment, "category_id": classes.get(category), "isthing": category in things}
+    def _read(self) -> Loaded:
+        metadata = MetadataCatalog.get(self._name)
+        for path in (metadata.panoptic_json, metadata.image_root, metadata.panoptic_root):
+            common.require(path, self._hint)
+        annotations = read_registered_panoptic(self._name)
+        records = panoptic_records(self._name, annotations)
+        if records and not annotations.findings.of("refused"):
+            for key, value in records[0].items():
+                if key.endswith("file_name"):
+                    common.require(value, self._hint)
+        inventory = _count_segments(annotations)
+        return Loaded(
+            records,
+            annotations.findings,
+            inventory,
+            lambda: repaired_panoptic(annotations.content, metadata.panoptic_root),
+            lambda: _sample(records),
         )
-    return segments
+
+
+def _count_segments(annotations: Annotations) -> Inventory:
+    names = {c["id"]: c["name"] for c in annotations.categories}
+    maps = annotations.content.get("annotations", ())
+    inventory = Inventory(list(names.values()), len(maps))
+    inventory.annotated = Counter(
+        {names.get(key, str(key)): count for key, count in annotations.annotated.items()}
+    )
+    for entry in maps:
+        for segment in entry["segments_info"]:
+            if segment["iscrowd"]:
+                inventory.crowd += 1
+            else:
+                inventory.kept[names.get(segment["category_id"], "unknown")] += 1
+    return inventory
+
+
+def _sample(records: Sequence[Record]) -> Findings:
+    """Return what is found in the maps of some records."""
+    findings = Findings("")
+    for record in some(records):
+        path = record["pan_seg_file_name"]
+        compare_segments(read_panoptic_png(path), record["segments_info"], path, findings)
+    return findings

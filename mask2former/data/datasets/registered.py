@@ -5,18 +5,23 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
+from ...annotations.registered import is_made_by
+from .cityscapes import require_cityscapes
 from .instances import InstanceLoader
 from .loading import Loaded, Loader
+from .panoptic import PanopticLoader
 
 
 def read_dataset(name: str) -> Loaded:
     """Read a registered dataset, and keep what was found.
 
-    Datasets that were registered by detectron2's ``register_coco_instances`` are read by our
-    reader; what others have registered is called as it is.
+    Datasets that were registered by detectron2's ``register_coco_instances`` or
+    ``register_coco_panoptic`` are read by our readers; what others have registered is called as it
+    is.
 
     Raises:
         KeyError: it is not registered.
+        FileNotFoundError: a file is missing.
     """
     return read_function(name, DatasetCatalog[name])
 
@@ -37,11 +42,16 @@ def read_function(name: str, function: Callable[[], Any]) -> Loaded:
     """Read a dataset by the function that is, or was, registered for it."""
     if not isinstance(function, Loader):
         function = _ours(name, function)
-    return function.read() if isinstance(function, Loader) else Loaded(function())
+    if isinstance(function, Loader):
+        return function.read()
+    require_cityscapes(name)  # detectron2's loader asserts that files are there
+    return Loaded(function())
 
 
 def _ours(name: str, function: Callable[[], Any]) -> Callable[[], Any]:
     """Return our loader for what detectron2 itself would read."""
-    if getattr(function, "__qualname__", "").startswith("register_coco_instances."):
+    if is_made_by(function, "register_coco_instances"):
         return InstanceLoader(name)
+    if is_made_by(function, "register_coco_panoptic"):
+        return PanopticLoader(name)
     return function

@@ -1,24 +1,22 @@
 """Video instance segmentation in the form of YouTube-VIS: its editions, OVIS, and the shapes clips.
 
-Annotations stay as the json has them until a clip is sampled: a loaded dataset holds one
-RLE string or polygon a frame and object, and no mask.
+Masks stay as the json has them until a clip is sampled: a loaded dataset holds one RLE string or
+polygon a frame and object, and no bitmap.
 """
 
-import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.data import MetadataCatalog
 
+from ...annotations.documents import Annotations
+from ...annotations.registered import read_registered_videos
+from ...annotations.videos import PER_FRAME
 from ..categories import load_categories
 from . import common
-
-logger = logging.getLogger(__name__)
-
-Record = dict[str, Any]
-
-_PER_FRAME = ("bboxes", "segmentations", "areas")
+from .instances import count_objects
+from .loading import Loaded, Loader, Record
 
 
 def register_ytvis(root: str, lazily: bool = False) -> None:
@@ -69,7 +67,7 @@ def register_videos(
     """
     common.add(
         name,
-        lambda: load_ytvis(json_file, image_root, name, hint),
+        VideoLoader(name, hint),
         lazily=lazily,
         json_file=json_file,
         image_root=image_root,
@@ -80,113 +78,77 @@ def register_videos(
     )
 
 
-def load_ytvis(
-    json_file: str,
-    image_root: str,
-    name: str,
-    hint: str = "",
-    report: Callable[[str], None] = common.refuse,
-) -> list[Record]:
-    """Read a json file in the form of YouTube-VIS.
+class VideoLoader(Loader):
+    """Load a dataset of videos whose metadata have json_file and image_root.
+
+    A record has file_names (T paths), height and width where they are known, length (T), video_id,
+    and annotations, one dict an object: id, category_id (contiguous), iscrowd, and the lists bboxes
+    (XYWH in pixels), segmentations (RLE or polygons) and areas, of T entries each, None where the
+    object is not visible. A file without annotations, as those of test sets, gives empty lists.
 
     Args:
-        name: of the registered dataset, whose thing_dataset_id_to_contiguous_id is used.
-        hint: what the message about a missing file says on how to make it.
-        report: called with each problem; where it returns, an unknown category becomes None, and
-            videos and objects that cannot be used are left out.
-
-    Returns:
-        One record a video: file_names (T paths), height, width, length (T), video_id, and
-        annotations, one dict an object: id, category_id (contiguous), iscrowd, and the lists
-        bboxes (XYWH in pixels), segmentations (RLE or polygons, as in the file) and areas, of T
-        entries each, None where the object is not visible. A file without annotations, as
-        those of test sets, gives empty lists.
-
-    Raises:
-        FileNotFoundError: the json or the folder of the frames is missing.
-        ValueError: the file does not fit the form or the classes; names the video or annotation.
+        name: of the dataset.
+        hint: what messages about missing files say on how to make them.
     """
-    content = common.read_json(json_file, hint)
-    common.require(image_root, hint)
-    classes = _match_classes(content, name, json_file, report)
-    records: dict[Any, Record] = {}
-    for video in content["videos"]:
-        if video["id"] in records:
-            report(f"{json_file}: there are two videos with the id {video['id']}")
-        records[video["id"]] = _video_record(video, image_root, json_file, report)
-    for annotation in content.get("annotations") or ():
-        record = records.get(annotation["video_id"])
-        where = f"{json_file}: annotation {annotation['id']}"
-        if record is None:
-            report(f"{where} is of video {annotation['video_id']}, which does not exist")
-            continue
-        if annotation["category_id"] not in classes:
-            report(
-                f"{where} has the category id {annotation['category_id']}, "
-                f"which is none of {sorted(classes)}"
-            )
-        if _has_entries(annotation, record["length"], where, report):
-            record["annotations"].append(_object(annotation, record["length"], classes))
-    logger.info("Read %d videos from %s", len(records), json_file)
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(name, self._read)
+        self._hint = hint
+
+    def _read(self) -> Loaded:
+        metadata = MetadataCatalog.get(self._name)
+        common.require(metadata.json_file, self._hint)
+        common.require(metadata.image_root, self._hint)
+        annotations = read_registered_videos(self._name, find_files=True)
+        ids = metadata.thing_dataset_id_to_contiguous_id
+        _compare_classes(self._name, annotations)
+        records = _to_records(annotations, ids, metadata.image_root)
+        return Loaded(
+            records,
+            annotations.findings,
+            count_objects(annotations, [_seen(record) for record in records], ids),
+            lambda: annotations.content,
+        )
+
+
+def _compare_classes(name: str, annotations: Annotations) -> None:
+    """Add it as a finding where the file has other ids than the metadata, or other names."""
+    metadata, findings = MetadataCatalog.get(name), annotations.findings
+    found = {c["id"]: c["name"] for c in annotations.categories}
+    ids = metadata.thing_dataset_id_to_contiguous_id
+    known = {key: metadata.thing_classes[i] for key, i in ids.items()}
+    differing = {k: (found.get(k), known.get(k)) for k in found | known}
+    text = ", ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in differing.items() if a != b)
+    if text and not findings.of("refused"):
+        code = "classes-differ" if found.keys() != known.keys() else "classes-named-otherwise"
+        findings.add(code, name=name, classes=f"{text:.500}")
+
+
+def _seen(record: Record) -> Record:
+    """Return a record without the objects that no frame shows, which nothing is learnt from."""
+    return record | {"annotations": [a for a in record["annotations"] if any(a["segmentations"])]}
+
+
+def _to_records(annotations: Annotations, ids: Mapping[Any, int], image_root: str) -> list[Record]:
+    records = {
+        video["id"]: {key: video[key] for key in ("height", "width") if key in video}
+        | {
+            "file_names": [os.path.join(image_root, n) for n in video.get("file_names", ())],
+            "length": video["length"],
+            "video_id": video["id"],
+            "annotations": [],
+        }
+        for video in annotations.content["videos"]
+    }
+    for entry in annotations.content.get("annotations", ()):
+        record = records[entry["video_id"]]
+        absent = [None] * record["length"]
+        record["annotations"].append(
+            {
+                "category_id": ids.get(entry["category_id"]),
+                "iscrowd": entry["iscrowd"],
+                **({"id": entry["id"]} if "id" in entry else {}),
+                **{key: entry.get(key) or absent for key in PER_FRAME},
+            }
+        )
     return [record for record in records.values() if record["file_names"]]
-
-
-def _match_classes(
-    content: Mapping[str, Any], name: str, json_file: str, report: Callable[[str], None]
-) -> dict[int, int]:
-    """Return the contiguous id of each category id; the json has to know the same ids."""
-    metadata = MetadataCatalog.get(name)
-    classes: dict[int, int] = metadata.thing_dataset_id_to_contiguous_id
-    found = {c["id"]: c["name"] for c in content["categories"]}
-    if found.keys() != classes.keys():
-        report(
-            f"{json_file} has {len(found)} category ids, {sorted(found)}, but {name} is "
-            f"registered with {len(classes)}, {sorted(classes)}"
-        )
-    named = {i: metadata.thing_classes[c] for i, c in classes.items()}
-    other = {i: n for i, n in found.items() if named.get(i, n) != n}
-    if other:
-        logger.warning("%s names some classes differently than %s: %s", json_file, name, other)
-    return classes
-
-
-def _video_record(
-    video: Mapping[str, Any], image_root: str, json_file: str, report: Callable[[str], None]
-) -> Record:
-    names = video["file_names"]
-    length = video.get("length", len(names))
-    if len(names) != length or not names:
-        report(
-            f"{json_file}: video {video['id']} has {len(names)} file names and the length {length}"
-        )
-    size = {key: video[key] for key in ("height", "width") if key in video}
-    if len(size) < 2:
-        report(f"{json_file}: video {video['id']} has no height or no width")
-    return size | {
-        "file_names": [os.path.join(image_root, file_name) for file_name in names],
-        "length": len(names),
-        "video_id": video["id"],
-        "annotations": [],
-    }
-
-
-def _has_entries(
-    annotation: Mapping[str, Any], length: int, where: str, report: Callable[[str], None]
-) -> bool:
-    """Return whether an object has one entry for each frame wherever it has any."""
-    counts = {key: len(annotation[key]) for key in _PER_FRAME if annotation.get(key) is not None}
-    wrong = {key: count for key, count in counts.items() if count != length}
-    for key, count in wrong.items():
-        report(f"{where}: {key} has {count} entries for {length} frames")
-    return not wrong
-
-
-def _object(
-    annotation: Mapping[str, Any], length: int, classes: Mapping[int, int]
-) -> dict[str, Any]:
-    return {
-        "id": annotation["id"],
-        "category_id": classes.get(annotation["category_id"]),
-        "iscrowd": annotation.get("iscrowd", 0),
-        **{key: annotation.get(key) or [None] * length for key in _PER_FRAME},
-    }

@@ -182,12 +182,17 @@ def average_precision(evaluation: Any) -> dict[str, float]:
 
 
 def index_coco(dataset: Mapping[str, Any]) -> COCO:
-    """Return pycocotools' view of a dataset that is in memory already."""
+    """Return pycocotools' view of a dataset that is in memory already.
+
+    Categories are counted in their order: pycocotools sorts ids, which may be text and numbers.
+    """
     coco = COCO()
     coco.dataset = dict(dataset)
+    numbers = {c["id"]: i for i, c in enumerate(dataset["categories"], start=1)}
+    coco.dataset["categories"] = [{**c, "id": numbers[c["id"]]} for c in dataset["categories"]]
     coco.dataset["annotations"] = [
         # pycocotools takes id 0 for "no match", so all are counted from 1
-        {**ann, "id": i}
+        {**ann, "id": i, "category_id": numbers[ann["category_id"]]}
         for i, ann in enumerate(dataset["annotations"], start=1)
     ]
     with contextlib.redirect_stdout(io.StringIO()):

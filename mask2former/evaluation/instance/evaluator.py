@@ -14,9 +14,9 @@ from detectron2.structures import BoxMode, Instances
 
 from ...annotations.fields import id_key
 from ...annotations.instances import Annotations, read_instances
+from ...annotations.panoptic import read_panoptic, read_segment_map
 from ...annotations.registered import read_registered_instances
-from ...formats.json_files import read_json, write_json_list
-from ...formats.label_maps import read_panoptic_png
+from ...formats.json_files import write_json_list
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
 from ...overrides import replaceable
 from ..common import (
@@ -180,30 +180,32 @@ def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, A
     Args:
         panoptic_json, panoptic_root: json and folder of PNGs, in COCO's panoptic format.
     """
-    panoptic = read_json(panoptic_json)
-    things = {c["id"]: c for c in panoptic["categories"] if c["isthing"]}
+    read = read_panoptic(
+        panoptic_json, panoptic_root=panoptic_root, names_in_json=False, find_files=True
+    )
+    read.findings.raise_refused()
+    things = {c["id"]: c for c in read.categories if c["isthing"]}
+    images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image in panoptic["annotations"]:
-        segments = [s for s in image["segments_info"] if s["category_id"] in things]
-        segment_map = read_panoptic_png(Path(panoptic_root) / image["file_name"])
+    for image, entry in zip(read.content["images"], read.content["annotations"]):
+        path = Path(panoptic_root) / entry["file_name"]
+        segment_map = read_segment_map(path, entry["segments_info"])
+        images.append(image | dict(zip(("height", "width"), segment_map.shape)))
+        segments = [s for s in entry["segments_info"] if s["category_id"] in things]
         masks = encode_segments(segment_map, [s["id"] for s in segments])
         annotations += [
             {
                 "id": len(annotations) + i,
-                "image_id": image["image_id"],
+                "image_id": image["id"],
                 "category_id": segment["category_id"],
-                "iscrowd": segment.get("iscrowd", 0),
+                "iscrowd": segment["iscrowd"],
                 "segmentation": mask,
                 "area": float(area(mask)),
                 "bbox": bounding_box(mask),
             }
             for i, (segment, mask) in enumerate(zip(segments, masks, strict=True), start=1)
         ]
-    return {
-        "images": panoptic["images"],
-        "categories": list(things.values()),
-        "annotations": annotations,
-    }
+    return {"images": images, "categories": list(things.values()), "annotations": annotations}
 
 
 def _ground_truth(dataset_name: str, need_masks: bool) -> Annotations:

@@ -13,8 +13,11 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from ...annotations.fields import id_key
+from ...annotations.panoptic import read_panoptic, read_segment_map
+from ...annotations.registered import read_registered_panoptic
 from ...formats.atomic import PathLike
-from ...formats.json_files import image_key, read_json, require_keys, write_json
+from ...formats.json_files import read_json, require_keys, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
 from ...formats.segmentations import error_prefix
 from ..common import DatasetIds, gather, required
@@ -48,9 +51,11 @@ class PanopticEvaluator(DatasetEvaluator):
         stuff = self._metadata.stuff_dataset_id_to_contiguous_id
         self._thing_ids = DatasetIds(things, dataset_name, "thing")
         self._stuff_ids = DatasetIds(stuff, dataset_name, "stuff")
-        self._gt_json = read_json(self._metadata.panoptic_json)
+        truth = read_registered_panoptic(dataset_name, need_photos=False)
+        truth.findings.raise_refused(but=["all-crowd"])
+        self._gt_json = truth.content
         self._gt = {
-            image_key(annotation["image_id"]): annotation
+            id_key(annotation["image_id"]): annotation
             for annotation in self._gt_json.get("annotations", ())
         }
 
@@ -114,11 +119,12 @@ class PanopticEvaluator(DatasetEvaluator):
         segment_map: np.ndarray,
         segments: list[dict[str, Any]],
     ) -> None:
-        gt = self._gt.get(image_key(image["image_id"]))
+        gt = self._gt.get(id_key(image["image_id"]))
         if gt is None and self._gt:
             raise ValueError(f"image id {image['image_id']} is not in the ground truth")
         if gt is not None:
-            gt_map = read_panoptic_png(Path(self._metadata.panoptic_root) / gt["file_name"])
+            path = Path(self._metadata.panoptic_root) / gt["file_name"]
+            gt_map = read_segment_map(path, gt["segments_info"])
             self._quality.add_image(gt_map, gt["segments_info"], segment_map, segments)
         png = _png_name(gt["file_name"] if gt else Path(image["file_name"]).name)
         if self._output_dir:
@@ -150,7 +156,7 @@ class PanopticEvaluator(DatasetEvaluator):
         return labels + 1, segments
 
     def _check_complete(self, annotations: Sequence[Mapping[str, Any]]) -> None:
-        seen = [image_key(annotation["image_id"]) for annotation in annotations]
+        seen = [id_key(annotation["image_id"]) for annotation in annotations]
         missing = [key for key in self._gt if key not in set(seen)]
         if missing or len(seen) != len(self._gt):
             raise ValueError(
@@ -178,7 +184,7 @@ def pq_compute(
     and crowd regions included; `PanopticQuality` has the details.
 
     Args:
-        gt_json_file: json with ``categories`` and ``annotations``.
+        gt_json_file: COCO panoptic json; see `read_panoptic`.
         pred_json_file: json with ``annotations``.
         gt_folder, pred_folder: folders of the PNGs; by default the path of the json without
             ``.json``.
@@ -195,12 +201,13 @@ def pq_compute(
         ValueError: prediction and ground truth are about other images, a PNG disagrees with its
             json or with the other's size, a category does not exist; says where.
     """
-    gt_json, pred_json = read_json(gt_json_file), read_json(pred_json_file)
     gt_folder = Path(gt_folder or os.path.splitext(gt_json_file)[0])
     pred_folder = Path(pred_folder or os.path.splitext(pred_json_file)[0])
-    for key in ("categories", "annotations"):
-        if not isinstance(gt_json, dict) or key not in gt_json:
-            raise ValueError(f"{gt_json_file}: expected COCO panoptic json with '{key}'")
+    truth = read_panoptic(
+        gt_json_file, panoptic_root=str(gt_folder), names_in_json=False, find_files=True
+    )
+    truth.findings.raise_refused(but=["all-crowd"])
+    gt_json, pred_json = truth.content, read_json(pred_json_file)
     if not isinstance(pred_json, dict) or "annotations" not in pred_json:
         raise ValueError(f"{pred_json_file}: expected COCO panoptic json with 'annotations'")
     pairs = _pair_by_image(gt_json["annotations"], pred_json["annotations"], str(pred_json_file))
@@ -226,10 +233,10 @@ def _pair_by_image(
     for i, annotation in enumerate(pred):
         with error_prefix(f"{pred_name}: annotation number {i}"):
             require_keys(annotation, ("image_id", "file_name", "segments_info"))
-    by_image = {image_key(annotation["image_id"]): annotation for annotation in pred}
+    by_image = {id_key(annotation["image_id"]): annotation for annotation in pred}
     if len(by_image) != len(pred):
         raise ValueError(f"{pred_name}: some image has more than one prediction")
-    wanted = {image_key(annotation["image_id"]): annotation for annotation in gt}
+    wanted = {id_key(annotation["image_id"]): annotation for annotation in gt}
     missing = [key for key in wanted if key not in by_image]
     extra = [key for key in by_image if key not in wanted]
     if missing or extra:
@@ -253,7 +260,7 @@ def _quality_of_files(
 ) -> PanopticQuality:
     quality = PanopticQuality(categories)
     for gt, pred in pairs:
-        gt_map = read_panoptic_png(gt_folder / gt["file_name"])
+        gt_map = read_segment_map(gt_folder / gt["file_name"], gt["segments_info"])
         pred_map = read_panoptic_png(pred_folder / pred["file_name"])
         with error_prefix(f"image {gt['image_id']} ({pred['file_name']})"):
             quality.add_image(gt_map, gt["segments_info"], pred_map, pred["segments_info"])

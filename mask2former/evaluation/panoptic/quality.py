@@ -46,8 +46,8 @@ class PanopticQuality:
         Args:
             gt_map, pred_map: (H, W) integers >= 0, the segment id of each pixel, 0 = void.
             gt_segments, pred_segments: ``{"id", "category_id"}`` of each segment; the ground truth
-                may have ``"iscrowd"`` and ``"area"`` too. Where an area is given it stands in for
-                the count of pixels, as in the COCO evaluation.
+                may have ``"iscrowd"`` too. Areas are those of the maps: the COCO evaluation takes
+                those of the json, which are the same in a sound file.
 
         Raises:
             ValueError: the maps differ in size; a segment of the prediction is missing in its map
@@ -170,7 +170,6 @@ class _Segments:
                 f"which is not among the {category_ids.size} categories of the ground truth"
             )
         self.crowd = np.array([bool(s.get("iscrowd", 0)) for s in segments], dtype=bool)
-        self.area = np.array([s.get("area", np.nan) for s in segments], dtype=float)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return the index of each id in the columns, or -1."""
@@ -182,8 +181,7 @@ def _match(
     gt: _Segments, pred: _Segments, table: np.ndarray, pred_area: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows of the pairs that match and their IoU; ``pred_area`` is without void pixels."""
-    gt_area = np.where(np.isnan(gt.area), table[:-1].sum(axis=1), gt.area)
-    shared = table[:-1, :-1]
+    gt_area, shared = table[:-1].sum(axis=1), table[:-1, :-1]
     with np.errstate(invalid="ignore"):  # 0 / 0, where both have no area
         iou = shared / (gt_area[:, None] + pred_area - shared)
     # Above one half at most one prediction can match: no assignment needed.

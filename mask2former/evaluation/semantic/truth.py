@@ -6,10 +6,16 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...formats.label_maps import look_up, read_labels, read_panoptic_png
+from ...annotations.label_maps import require_known
+from ...annotations.panoptic import read_segment_map
+from ...annotations.registered import (
+    is_made_by,
+    label_meaning,
+    panoptic_records,
+    read_registered_panoptic,
+)
+from ...formats.label_maps import look_up, read_labels, values_in
 from ..common import DatasetIds
-
-_UNKNOWN = -2
 
 
 class SemanticTruth:
@@ -28,17 +34,14 @@ class SemanticTruth:
             raise ValueError(f"no semantic segmentation dataset is called {dataset_name}")
         self.dataset_name = dataset_name
         self.class_names: list[str] = metadata.stuff_classes
-        self._ignore_label = metadata.ignore_label
-        labels = metadata.get("sem_seg_labels")
-        # Of a selection of labels the others are ignored.
-        self._default = _UNKNOWN if labels is None else -1
-        classes = {label: k for k, label in enumerate(labels or range(len(self.class_names)))}
-        self._table = classes | dict.fromkeys(np.ravel(self._ignore_label).tolist(), -1)
+        self._meaning = label_meaning(dataset_name)
+        labels = self._meaning.labels
+        self._table = self._meaning.indices
         ids = metadata.get("stuff_dataset_id_to_contiguous_id")
         if ids is None and labels is not None:
-            ids = classes
+            ids = self._table
         self.dataset_ids = DatasetIds(ids, dataset_name, "stuff")
-        self._records = {r["file_name"]: _needed(r) for r in DatasetCatalog.get(dataset_name)}
+        self._records = {r["file_name"]: _needed(r) for r in _records(dataset_name)}
         self.file_names = set(self._records)
 
     def read(self, file_name: str) -> np.ndarray:
@@ -56,18 +59,14 @@ class SemanticTruth:
         if record is None:
             raise ValueError(f"{file_name} is not an image of {self.dataset_name}")
         if "sem_seg_file_name" not in record:
-            ids = read_panoptic_png(record["pan_seg_file_name"])
-            return look_up(ids, record["classes"], -1, np.int64)
+            segments = record["segments_info"]
+            ids = read_segment_map(record["pan_seg_file_name"], segments)
+            classes = {segment["id"]: segment["category_id"] for segment in segments}
+            return look_up(ids, classes, -1, np.int64)
         path = record["sem_seg_file_name"]
         labels = read_labels(path)
-        classes = look_up(labels, self._table, self._default, np.int64)
-        unknown = labels[classes == _UNKNOWN]
-        if unknown.size:
-            raise ValueError(
-                f"{path}: expected labels from 0 to {len(self.class_names) - 1} or the ignore "
-                f"label {self._ignore_label}, got {unknown.max()}"
-            )
-        return classes
+        require_known(values_in(labels), self._meaning, path)
+        return look_up(labels, self._table, -1, np.int64)
 
 
 def _needed(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,5 +78,14 @@ def _needed(record: Mapping[str, Any]) -> dict[str, Any]:
             f"{record['file_name']} has no semantic ground truth: expected sem_seg_file_name, or "
             f"pan_seg_file_name and segments_info, got {', '.join(sorted(record))}"
         )
-    classes = {segment["id"]: segment["category_id"] for segment in record["segments_info"]}
-    return {"pan_seg_file_name": record["pan_seg_file_name"], "classes": classes}
+    return {key: record[key] for key in ("pan_seg_file_name", "segments_info")}
+
+
+def _records(name: str) -> Any:
+    """Return the records of a dataset, read by our reader where detectron2 registered it."""
+    if not is_made_by(DatasetCatalog.data.get(name), "register_coco_panoptic"):
+        return DatasetCatalog.get(name)
+    annotations = read_registered_panoptic(name)
+    records = panoptic_records(name, annotations)
+    annotations.findings.raise_refused()
+    return records

@@ -12,13 +12,16 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pycocotools.mask as mask_util
-from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from ...annotations.documents import Annotations
+from ...annotations.fields import id_key
+from ...annotations.registered import read_registered_videos
+from ...annotations.videos import read_videos
 from ...formats.json_files import read_json, require_keys, require_number, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks, run_lengths
 from ...formats.segmentations import compress, error_prefix
@@ -33,6 +36,7 @@ _AREA_BOUNDS = (0, 128**2, 256**2, 1e5**2)  # small, medium, large tubes: pixels
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 
 Json = str | os.PathLike[str] | dict[str, Any] | list[Any]
+Truth = str | os.PathLike[str] | dict[str, Any] | Annotations
 
 
 @dataclass
@@ -57,13 +61,14 @@ class Tube:
         return [area for area in given if area]
 
 
-def evaluate_ytvis(gt_json: Json, results_json: Json) -> dict[str, float]:
+def evaluate_ytvis(gt_json: Truth, results_json: Json) -> dict[str, float]:
     """Compute the average precision of video instances.
 
     Args:
-        gt_json: YouTube-VIS json, or its path: ``videos`` (id, height, width, file_names or
-            length), ``categories``, and ``annotations`` (video_id, category_id, iscrowd, and a list
-            of one RLE, polygon list or None a frame in ``segmentations``; ``areas`` likewise).
+        gt_json: YouTube-VIS json, its path, or what `read_videos` made of one: ``videos`` (id,
+            height, width, file_names or length), ``categories``, and ``annotations`` (video_id,
+            category_id, iscrowd, and a list of one RLE, polygon list or None a frame in
+            ``segmentations``; ``areas`` likewise). Objects that cannot be used are left out.
         results_json: list, or its path, of ``{"video_id", "category_id", "score",
             "segmentations"}`` with one RLE or None a frame.
 
@@ -110,8 +115,9 @@ class YTVISEvaluator(DatasetEvaluator):
         self._name = dataset_name
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
-        self._gt_json = read_json(MetadataCatalog.get(dataset_name).json_file)
-        self._dataset_ids = DatasetIds.of_things(dataset_name, self._gt_json["categories"])
+        self._truth = read_registered_videos(dataset_name)
+        self._truth.findings.raise_refused(but=["all-crowd"])
+        self._dataset_ids = DatasetIds.of_things(dataset_name, self._truth.categories)
 
     def reset(self) -> None:
         self._results: list[dict[str, Any]] = []
@@ -165,23 +171,25 @@ class YTVISEvaluator(DatasetEvaluator):
         results = list(itertools.chain.from_iterable(parts))
         if self._output_dir:
             write_json_list(self._output_dir / "results.json", results)
-        if "annotations" not in self._gt_json:
+        if not self._truth.has_truth:
             logger.info("%s has no annotations: there is no score", self._name)
             return {}
-        scores = {"segm": evaluate_ytvis(self._gt_json, results)}
+        scores = {"segm": evaluate_ytvis(self._truth, results)}
         logger.info("Video instances on %s:\n%s", self._name, results_table(scores))
         return scores
 
 
 def _as_wide_images(gt: Mapping[str, Any], tubes: Iterable[Tube]) -> dict[str, Any]:
     """Return COCO json whose images are the videos of ``gt``, with the tubes as annotations."""
+    numbers = {v["id"]: i for i, v in enumerate(gt["videos"], start=1)}
     images = [
-        {"id": v["id"], "height": v["height"], "width": v["width"] * num_frames(v)}
-        for v in gt["videos"]
+        {"id": i, "height": height, "width": width * num_frames(v)}
+        for i, v in enumerate(gt["videos"], start=1)
+        for height, width in [_frame_size(v)]
     ]
     annotations = [
         {
-            "image_id": tube.video["id"],
+            "image_id": numbers[tube.video["id"]],
             "category_id": tube.entry["category_id"],
             "score": tube.entry.get("score"),
             "iscrowd": tube.entry.get("iscrowd", 0),
@@ -202,7 +210,7 @@ def _tube_iou(dts: list[Annotation], gts: list[Annotation]) -> np.ndarray:
 
 
 def read_tubes(
-    gt_json: Json, results_json: Json
+    gt_json: Truth, results_json: Json
 ) -> tuple[dict[str, Any], Iterator[Tube], Iterator[Tube]]:
     """Return the ground truth's json, its objects, and the results; objects are read one by one.
 
@@ -212,11 +220,16 @@ def read_tubes(
     Raises:
         FileNotFoundError, ValueError: as ``evaluate_ytvis``, those about an object when it is read.
     """
-    values: list[Any] = [gt_json, results_json]
-    gt, results = (read_json(v) if isinstance(v, str | os.PathLike) else v for v in values)
+    truth = gt_json if isinstance(gt_json, Annotations) else read_videos(gt_json)
+    truth.findings.raise_refused(but=["all-crowd"])
+    gt, results = truth.content, cast(Any, results_json)
+    if isinstance(results, str | os.PathLike):
+        results = read_json(results)
+    if not isinstance(results, list):
+        raise ValueError(f"results: expected a list of entries, got {type(results).__name__}")
     require_keys(gt, ("videos", "categories", "annotations"))
-    truth = _tubes(gt, gt["annotations"], "ground truth: annotation", has_ids=True)
-    return gt, truth, _tubes(gt, results, "results: entry", "score")
+    tubes = _tubes(gt, gt["annotations"], "ground truth: annotation", has_ids=True)
+    return gt, tubes, _tubes(gt, results, "results: entry", "score")
 
 
 def num_frames(video: Mapping[str, Any]) -> int:
@@ -224,10 +237,16 @@ def num_frames(video: Mapping[str, Any]) -> int:
     return len(video["file_names"]) if "file_names" in video else video["length"]
 
 
+def _frame_size(video: Mapping[str, Any]) -> tuple[int, int]:
+    if "height" not in video:
+        raise ValueError(f"video {video['id']} has no height and width, nor frames with a size")
+    return video["height"], video["width"]
+
+
 def _tubes(
     gt: Mapping[str, Any], entries: Sequence[Any], kind: str, *keys: str, has_ids: bool = False
 ) -> Iterator[Tube]:
-    videos = {video["id"]: video for video in gt["videos"]}
+    videos = {id_key(video["id"]): video for video in gt["videos"]}
     categories = {category["id"] for category in gt["categories"]}
     for index, entry in enumerate(entries):
         name = entry.get("id", index) if has_ids and isinstance(entry, Mapping) else index
@@ -242,7 +261,7 @@ def _tubes(
 def _tube(
     entry: Mapping[str, Any], videos: Mapping[Any, Mapping[str, Any]], categories: set[int]
 ) -> Tube:
-    video = videos.get(entry["video_id"])
+    video = videos.get(id_key(entry["video_id"]))
     if video is None:
         raise ValueError(f"video id {entry['video_id']} is not in the ground truth")
     if entry["category_id"] not in categories:
@@ -257,7 +276,7 @@ def _tube(
     for area in entry.get("areas") or ():
         if area is not None:
             require_number(area, "areas")
-    size = (video["height"], video["width"])
+    size = _frame_size(video)
     runs = [_runs(mask, size, t) if mask else None for t, mask in enumerate(entry["segmentations"])]
     return Tube(entry, video, runs)
 

@@ -15,13 +15,13 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from ...formats.rle import from_runs
-from .evaluator import Json, Tube, num_frames, read_tubes
+from .evaluator import Json, Truth, Tube, num_frames, read_tubes
 
 _METRICS = ("HOTA", "DetA", "AssA", "IDF1")
 
 
 def track_quality(
-    gt_json: Json, results_json: Json, score_threshold: float = 0.5
+    gt_json: Truth, results_json: Json, score_threshold: float = 0.5
 ) -> dict[str, float]:
     """Score tracks by the similarity of their masks frame by frame.
 

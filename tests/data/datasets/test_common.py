@@ -3,7 +3,8 @@
 import pytest
 from detectron2.data import DatasetCatalog
 
-from mask2former.data.datasets.common import require_registered, semantic
+from mask2former.data.datasets.common import require_registered
+from mask2former.data.datasets.semantic import register_semantic
 
 
 def test_an_unknown_name_is_refused_with_near_ones(empty_catalogs) -> None:
@@ -22,6 +23,6 @@ def test_label_maps_are_matched_by_name_and_not_by_order(empty_catalogs, tmp_pat
         path.parent.mkdir(exist_ok=True)
         path.touch()
     images, labels = str(tmp_path / "images"), str(tmp_path / "labels")
-    semantic("maps", image_root=images, sem_seg_root=labels, hint="")
+    register_semantic("maps", image_root=images, sem_seg_root=labels, hint="")
     expected = {"file_name": f"{images}/2.jpg", "sem_seg_file_name": f"{labels}/2.png"}
     assert DatasetCatalog.get("maps") == [expected]

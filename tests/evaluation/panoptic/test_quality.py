@@ -93,11 +93,13 @@ def test_iou_of_one_half_is_no_match():
     assert (result["per_class"][1]["tp"], result["per_class"][2]["tp"]) == (0, 1)
 
 
-def test_area_of_the_json_stands_in_for_the_count():
+@pytest.mark.parametrize("area", [1, 5, None, "4"])
+def test_areas_are_those_of_the_map(area):
+    """With those of the json, 1 would make the IoU 4 / (1 + 4 - 4), which is 400 percent."""
     segments = [{"id": 1, "category_id": 1}]
-    gt = [{**segments[0], "area": 5}]
     one = np.ones((2, 2), int)
-    assert quality(one, gt, one, segments)["All"]["pq"] == pytest.approx(4 / 5)
+    gt = [{**segments[0], "area": area}]
+    assert quality(one, gt, one, segments)["All"]["pq"] == 1
 
 
 def test_ground_truth_as_prediction():

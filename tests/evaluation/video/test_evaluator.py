@@ -249,9 +249,26 @@ def test_errors(change, message):
     gt = video_data([(0, 1, square(4, size=(8, 8)), 0)])
     with pytest.raises(ValueError, match=message):
         evaluate_ytvis(gt, [{**gt["annotations"][0], "score": 1.0, **change}])
-    gt["annotations"][0].update(change)
-    with pytest.raises(ValueError, match=message.replace("results: entry", "annotation")):
-        evaluate_ytvis(gt, [])
+
+
+def test_ground_truth_that_is_refused_or_left_out():
+    gt = video_data([(0, 1, square(4, size=(8, 8)), 0)] * 2)
+    perfect = [{**gt["annotations"][0], "score": 1.0}]
+    twin = gt["annotations"][1]
+    sound = dict(twin)
+    for change, message in (
+        ({"category_id": 2}, "annotation 1: has the category id 2, which is none of"),
+        ({"segmentations": [None] * 2}, "one for each of the 3 frames of video 0, got 2"),
+        ({"areas": [1.0]}, "areas: expected one for each of the 3 frames of video 0, got 1"),
+    ):
+        twin.update(change)
+        with pytest.raises(ValueError, match=message):
+            evaluate_ytvis(gt, perfect)
+        twin.update(sound, areas=None)
+    assert evaluate_ytvis(gt, perfect)["AP"] < 60
+    for change in ({"video_id": 9}, {"segmentations": [{"size": [9, 8], "counts": [72]}] * 3}):
+        twin.update(sound | change)
+        assert evaluate_ytvis(gt, perfect)["AP"] == pytest.approx(100)
 
 
 def test_ground_truth_without_annotations():
