@@ -97,6 +97,8 @@ def _match(name: str, found: Classes, wanted: Classes, source: str) -> None:
     difference = found.difference(wanted, name, source)
     if set(found.names) != set(wanted.names) or len(found.names) != len(wanted.names):
         hint = "; NAMES [] takes them from the data" if source.startswith("MODEL") else ""
+        if _loosely(found.names) == _loosely(wanted.names):
+            hint += "; these differ in capitals or spaces alone"
         raise ValueError(
             f"DATASETS: {name} has other classes than {source}: {difference}. Datasets of a config "
             f"need classes of the same names, in any order{hint}"
@@ -109,6 +111,10 @@ def _match(name: str, found: Classes, wanted: Classes, source: str) -> None:
         )
     if difference or _has_gaps(MetadataCatalog.get(name), found.names):
         _reorder(name, wanted.names)
+
+
+def _loosely(names: Iterable[str]) -> set[str]:
+    return {"".join(name.casefold().split()) for name in names}
 
 
 def _has_gaps(metadata: Metadata, things: Sequence[str]) -> bool:
