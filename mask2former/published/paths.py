@@ -50,10 +50,12 @@ mask2former.data.datasets.register_ade20k_panoptic
     .published.datasets ADE20K_150_CATEGORIES
     .data.datasets.builtin register_all_ade20k_panoptic=register_ade20k
     ! register_ade20k_panoptic load_ade20k_panoptic_json: mask2former.data.register
+    ! get_metadata: detectron2's MetadataCatalog
 
 mask2former.data.datasets.register_coco_panoptic_annos_semseg
     .data.datasets.builtin register_all_coco_panoptic_annos_sem_seg=register_coco_panoptic
     ! register_coco_panoptic_annos_sem_seg load_coco_panoptic_json: mask2former.data.register
+    ! get_metadata: detectron2's MetadataCatalog
 
 mask2former.data.datasets.register_coco_stuff_10k
     .published.datasets COCO_CATEGORIES=COCO_STUFF_10K_CATEGORIES
@@ -67,6 +69,7 @@ mask2former.data.datasets.register_mapillary_vistas_panoptic
     .published.datasets MAPILLARY_VISTAS_SEM_SEG_CATEGORIES
     .data.datasets.builtin register_all_mapillary_vistas_panoptic=register_mapillary_vistas
     ! register_mapillary_vistas_panoptic: mask2former.data.register
+    ! get_metadata: detectron2's MetadataCatalog
     ! load_mapillary_vistas_panoptic_json: mask2former.data.register
 
 mask2former.evaluation.instance_evaluation
@@ -153,6 +156,7 @@ mask2former.utils.memory
 
 mask2former.utils.misc
     .published.misc NestedTensor nested_tensor_from_tensor_list is_dist_avail_and_initialized
+    ! _onnx_nested_tensor_from_tensor_list: nested_tensor_from_tensor_list of the same module
 
 mask2former_video.config
     .config add_maskformer2_video_config
@@ -172,6 +176,7 @@ mask2former_video.data_video.augmentation
 
 mask2former_video.data_video.build
     . build_detection_train_loader build_detection_test_loader get_detection_dataset_dicts
+    detectron2.data.build filter_images_with_only_crowd_annotations
 
 mask2former_video.data_video.dataset_mapper
     . YTVISDatasetMapper CocoClipDatasetMapper
@@ -238,6 +243,7 @@ mask2former_video.utils.memory
 
 mask2former_video.utils.misc
     .published.misc NestedTensor nested_tensor_from_tensor_list is_dist_avail_and_initialized
+    ! _onnx_nested_tensor_from_tensor_list: nested_tensor_from_tensor_list of the same module
 """
 
 

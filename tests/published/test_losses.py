@@ -47,6 +47,14 @@ def test_costs_are_the_losses_of_all_pairs():
         torch.testing.assert_close(cost(logits, targets), torch.tensor(pairs, dtype=torch.float64))
 
 
+def test_half_precision_is_summed_in_float32():
+    logits, targets = (x.to(torch.bfloat16) for x in make_masks())
+    for loss in (dice_loss, sigmoid_ce_loss, lambda x, t, n: batch_dice_loss(x, t)):
+        got = loss(logits, targets.bool(), 1.0)
+        torch.testing.assert_close(got, loss(logits.float(), targets.float(), 1.0))
+        assert got.dtype == torch.float32
+
+
 def test_uncertainty_by_hand():
     logits = torch.tensor([[[-2.0, 0.0, 1.0]]])
     assert calculate_uncertainty(logits).tolist() == [[[-2.0, 0.0, -1.0]]]
