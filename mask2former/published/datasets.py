@@ -13,7 +13,8 @@ from torch import Tensor
 from ..data.augmentation import lsj_from_config
 from ..data.categories import load_categories
 from ..data.datasets import common
-from ..data.datasets.ytvis import load_ytvis
+from ..data.datasets.loading import Loaded
+from ..data.datasets.ytvis import VideoLoader
 
 
 def _table(family: str, *keys: str) -> list[dict[str, Any]]:
@@ -48,24 +49,31 @@ def register_ytvis_instances(
 ) -> None:
     """Register a dataset in the form of YouTube-VIS.
 
-    Its records are those of `mask2former.data.datasets.ytvis.load_ytvis`.
+    Its records are those of `mask2former.data.datasets.ytvis.VideoLoader`.
 
     Args:
         metadata: more metadata; the classes are read from the file if there are none here.
     """
-    DatasetCatalog.register(name, partial(_load_ytvis, json_file, image_root, name))
+    DatasetCatalog.register(name, _VideoLoader(name))
     MetadataCatalog.get(name).set(
         json_file=json_file, image_root=image_root, evaluator_type="ytvis", **metadata
     )
 
 
-def _load_ytvis(json_file: str, image_root: str, name: str) -> list[dict[str, Any]]:
-    if not hasattr(MetadataCatalog.get(name), "thing_dataset_id_to_contiguous_id"):
-        categories = sorted(common.read_json(json_file, "")["categories"], key=lambda c: c["id"])
-        classes = _thing_metadata([{"color": None, **c} for c in categories])
-        del classes["thing_colors"]
-        common.fill_metadata(name, **classes)
-    return load_ytvis(json_file, image_root, name)
+class _VideoLoader(VideoLoader):
+    """Loads videos whose classes the file names, unless the metadata do."""
+
+    def _read(self) -> Loaded:
+        metadata = MetadataCatalog.get(self._name)
+        if not hasattr(metadata, "thing_dataset_id_to_contiguous_id"):
+            content = common.read_json(metadata.json_file, self._hint)
+            categories = sorted(content["categories"], key=lambda c: c["id"])
+            common.fill_metadata(
+                self._name,
+                thing_classes=[c["name"] for c in categories],
+                thing_dataset_id_to_contiguous_id={c["id"]: i for i, c in enumerate(categories)},
+            )
+        return super()._read()
 
 
 def build_transform_gen(cfg: CfgNode, is_train: bool) -> list[T.Augmentation | T.Transform]:

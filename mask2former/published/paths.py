@@ -198,11 +198,11 @@ mask2former_video.data_video.datasets.ytvis
     .published.datasets register_ytvis_instances YTVIS_CATEGORIES_2019 YTVIS_CATEGORIES_2021
     .published.datasets _get_ytvis_2019_instances_meta=ytvis_2019_metadata
     .published.datasets _get_ytvis_2021_instances_meta=ytvis_2021_metadata
-    ! load_ytvis_json: mask2former.data.datasets.ytvis.load_ytvis, a list by object
+    ! load_ytvis_json: mask2former.data.datasets.ytvis.VideoLoader, which lists objects
 
 mask2former_video.data_video.datasets.ytvis_api
 mask2former_video.data_video.datasets.ytvis_api.ytvos
-    ! YTVOS: mask2former.data.datasets.ytvis.load_ytvis
+    ! YTVOS: mask2former.data.datasets.ytvis.VideoLoader
 
 mask2former_video.data_video.datasets.ytvis_api.ytvoseval
     ! YTVOSeval: mask2former.evaluation.evaluate_ytvis, or YTVISEvaluator beside it

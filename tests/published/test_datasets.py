@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
+from PIL import Image
 
 from mask2former.config import get_config
 from mask2former.published import datasets
@@ -26,6 +27,7 @@ def video(tmp_path):
         "categories": CATEGORIES,
     }
     (tmp_path / "videos.json").write_text(json.dumps(content))
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.jpg")
     yield {"json_file": str(tmp_path / "videos.json"), "image_root": str(tmp_path)}
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
