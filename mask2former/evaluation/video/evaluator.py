@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -222,14 +222,14 @@ def read_tubes(
     """
     truth = gt_json if isinstance(gt_json, Annotations) else read_videos(gt_json)
     truth.findings.raise_refused(but=["all-crowd"])
-    gt, results = truth.content, cast(Any, results_json)
-    if isinstance(results, str | os.PathLike):
-        results = read_json(results)
-    if not isinstance(results, list):
-        raise ValueError(f"results: expected a list of entries, got {type(results).__name__}")
+    gt, results = truth.content, _entries(results_json)
     require_keys(gt, ("videos", "categories", "annotations"))
     tubes = _tubes(gt, gt["annotations"], "ground truth: annotation", has_ids=True)
     return gt, tubes, _tubes(gt, results, "results: entry", "score")
+
+
+def _entries(results: Json) -> Any:
+    return read_json(results) if isinstance(results, str | os.PathLike) else results
 
 
 def num_frames(video: Mapping[str, Any]) -> int:
