@@ -1,4 +1,4 @@
-"""Cityscapes, which detectron2 registers and loads: files that are missing are named at the start."""
+"""Cityscapes, which detectron2 loads: files that are missing are named at the start."""
 
 import shutil
 from pathlib import Path

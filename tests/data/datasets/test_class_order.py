@@ -389,7 +389,7 @@ def test_labels_that_a_mapping_lacks_are_ignored(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has the labels 77, which are no class from 0 to 1"):
         score(SemSegEvaluator("c", distributed=False), "c", ["cat", "dog"])
     cfg.DATASETS.TRAIN = ("c",)
-    with pytest.raises(ValueError, match="the label map has class 77"):
+    with pytest.raises(ValueError, match="has the labels 77, which are no class"):
         targets(cfg)
 
 
