@@ -229,7 +229,10 @@ def read_tubes(
 
 
 def _entries(results: Json) -> Any:
-    return read_json(results) if isinstance(results, str | os.PathLike) else results
+    entries = read_json(results) if isinstance(results, str | os.PathLike) else results
+    if not isinstance(entries, list):
+        raise ValueError(f"results: expected a list of entries, got {type(entries).__name__}")
+    return entries
 
 
 def num_frames(video: Mapping[str, Any]) -> int:
