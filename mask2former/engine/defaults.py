@@ -124,9 +124,11 @@ def take_classes(cfg: CfgNode, model: nn.Module, checkpoint: Mapping[str, Any]) 
         ValueError: a test set has other classes; names them.
     """
     classes = Classes.from_checkpoint(checkpoint)
-    if classes is None or len(classes.names) != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
+    if classes is None:
         return cfg
     match_classes(cfg, cfg.DATASETS.TEST, classes)
+    if len(classes.names) != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:  # of data without names
+        return cfg
     cfg = classes.in_config(cfg)
     if isinstance(model, BaseModel):
         model.metadata = metadata_of(cfg, next(iter(cfg.DATASETS.TRAIN), None))

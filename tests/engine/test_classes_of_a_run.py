@@ -154,6 +154,12 @@ def test_evaluation_on_other_classes_is_refused(trained: Path, data: Path, tmp_p
     message = "than the checkpoint: only in other: cube; only in the checkpoint: square"
     with pytest.raises(ValueError, match=message):
         run(tmp_path, entry(data, "other", square="cube"), flags=("--eval-only",), **weights)
+    more = entry(data, "more")
+    content = json.loads(Path(more["annotations"]).read_text())
+    content["categories"].append({"id": 11, "name": "cloud", "isthing": 0})
+    Path(more["annotations"]).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="than the checkpoint: only in more: cloud"):
+        run(tmp_path, more, flags=("--eval-only",), **weights)
 
 
 def test_fine_tuning_and_resuming(trained: Path, data: Path, tmp_path: Path) -> None:
