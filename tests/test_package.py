@@ -90,7 +90,8 @@ def test_importing_is_silent():
 def test_a_data_set_that_is_there_already_stays(imported):
     assert imported["data"] == ["mine"]
     assert imported["classes"] == ["mine"]
-    assert {"ytvis_2021_val", "shapes_train_panoptic"} <= set(imported["before"])
+    assert {"ade20k_panoptic_val", "shapes_train_panoptic"} <= set(imported["before"])
+    assert "ytvis_2021_val" not in imported["before"]  # those of videos wait to be asked for
 
 
 def test_reloading_changes_nothing(imported):

@@ -135,8 +135,9 @@ def replace(name: str, load: Load, metadata: Metadata) -> None:
 def keep(name: str) -> None:
     """From now on, have detectron2's rules for ``name``."""
     _OURS.pop(name, None)
-    if name in MetadataCatalog.data:
-        _change_class(MetadataCatalog.data[name], Metadata)
+    metadata = MetadataCatalog.data.get(name)
+    if isinstance(metadata, YieldingMetadata):
+        _change_class(metadata, Metadata)
 
 
 def _remember(name: str, load: Load | None, metadata: Mapping[str, Any]) -> None:
