@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ..formats.class_names import class_text
 from .documents import Document
 from .fields import flag, id_key, number
 from .findings import Findings, some
@@ -83,17 +84,17 @@ def _order(key: Any) -> tuple[bool, Any]:
 
 def _read_name(category: Category, findings: Findings) -> bool:
     name, item = category.get("name"), f"category {category['id']}"
-    if name is None or name == "":
+    if name is None or (isinstance(name, str) and not name.strip()):
         findings.add("class-nameless", item)
-    elif isinstance(name, str):
-        return True
-    elif isinstance(name, bool) or not isinstance(name, int | float):
-        findings.add("class-name-form", item, value=name)
-    else:
+        return False
+    try:
+        category["name"] = class_text(name, "")
+    except ValueError as error:
+        findings.add("class-name-form", item, problem=str(error).removeprefix(": "))
+        return False
+    if category["name"] != name:
         findings.add("class-name-number", item, value=name)
-        category["name"] = str(name)
-        return True
-    return False
+    return True
 
 
 def _without_doubles(

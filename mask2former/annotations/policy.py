@@ -120,7 +120,7 @@ _CLASSES = {
     "class-id-shared": Rule("refused", "two categories have this id: {first!r} and {second!r}"),
     "class-repeated": Rule("taken", "the category is listed {count} times alike; it counts once"),
     "class-nameless": Rule("refused", "the category has no name"),
-    "class-name-form": Rule("refused", "the name is {value!r}, expected text; put it in quotes"),
+    "class-name-form": Rule("refused", "{problem}"),
     "class-name-number": Rule("taken", "the name {value!r} is read as text"),
     "class-name-doubled": Rule(
         "refused", "the name {name!r} is that of the categories {first} and {second}; rename one"
