@@ -188,7 +188,7 @@ REFUSED = {
     "doubled name": (changed("categories", 1, name="box"), "'box' is that of the categories 5"),
     "no name": (changed("categories", name=...), "category 5: the category has no name"),
     "no category id": (changed("categories", id=...), "the category 'box' has no id"),
-    "boolean name": (changed("categories", name=False), "quotes"),
+    "boolean name": (changed("categories", name=False), "put the name in quotes"),
     "one id, two names": (added("categories", name="jar"), "'box' and 'jar'"),
     "no image": (sound() | {"images": []}, "there is no image in it"),
     "no category": (sound() | {"categories": []}, "it has no categories"),
