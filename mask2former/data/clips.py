@@ -34,7 +34,7 @@ ABSENT = -1  # as an id
 class ClipMapper:
     """Map a record of a video, or of an image with instances, to a clip.
 
-    A video's record is that of ``datasets.ytvis.load_ytvis``. For training, T of its frames are
+    A video's record is that of ``datasets.ytvis.VideoLoader``. For training, T of its frames are
     drawn: a reference frame, uniformly, and the others, with replacement, from those not farther
     than the range; where there are no others, the reference frame is repeated. Of an image, T views
     are made that differ by a drift of the camera.

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ..data.augmentation import lsj_from_config
 from ..data.categories import load_categories
-from ..data.datasets import common
-from ..data.datasets.loading import Loaded
 from ..data.datasets.ytvis import VideoLoader
 
 
@@ -54,26 +52,10 @@ def register_ytvis_instances(
     Args:
         metadata: more metadata; the classes are read from the file if there are none here.
     """
-    DatasetCatalog.register(name, _VideoLoader(name))
+    DatasetCatalog.register(name, VideoLoader(name))
     MetadataCatalog.get(name).set(
         json_file=json_file, image_root=image_root, evaluator_type="ytvis", **metadata
     )
-
-
-class _VideoLoader(VideoLoader):
-    """Loads videos whose classes the file names, unless the metadata do."""
-
-    def _read(self) -> Loaded:
-        metadata = MetadataCatalog.get(self._name)
-        if not hasattr(metadata, "thing_dataset_id_to_contiguous_id"):
-            content = common.read_json(metadata.json_file, self._hint)
-            categories = sorted(content["categories"], key=lambda c: c["id"])
-            common.fill_metadata(
-                self._name,
-                thing_classes=[c["name"] for c in categories],
-                thing_dataset_id_to_contiguous_id={c["id"]: i for i, c in enumerate(categories)},
-            )
-        return super()._read()
 
 
 def build_transform_gen(cfg: CfgNode, is_train: bool) -> list[T.Augmentation | T.Transform]:

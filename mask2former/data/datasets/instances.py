@@ -82,11 +82,7 @@ def contiguous_ids(name: str, annotations: Annotations) -> dict[Any, int]:
     names or ids than those of the metadata are a finding.
     """
     found = {c["id"]: c["name"] for c in annotations.categories}
-    common.fill_metadata(
-        name,
-        thing_classes=list(found.values()),
-        thing_dataset_id_to_contiguous_id={key: i for i, key in enumerate(found)},
-    )
+    fill_classes(name, found)
     metadata = MetadataCatalog.get(name)
     ids: dict[Any, int] = metadata.thing_dataset_id_to_contiguous_id
     known = {key: metadata.thing_classes[i] for key, i in ids.items()}
@@ -95,6 +91,15 @@ def contiguous_ids(name: str, annotations: Annotations) -> dict[Any, int]:
         text = ", ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in differing.items() if a != b)
         annotations.findings.add("classes-differ", name=name, classes=f"{text:.500}")
     return ids
+
+
+def fill_classes(name: str, found: Mapping[Any, str]) -> None:
+    """Take the classes of a file, names by id, as metadata of a dataset that has none."""
+    common.fill_metadata(
+        name,
+        thing_classes=list(found.values()),
+        thing_dataset_id_to_contiguous_id={key: i for i, key in enumerate(found)},
+    )
 
 
 def to_records(annotations: Annotations, ids: Mapping[Any, int], image_root: str) -> list[Record]:

@@ -15,7 +15,7 @@ from ...annotations.registered import read_registered_videos
 from ...annotations.videos import PER_FRAME
 from ..categories import load_categories
 from . import common
-from .instances import count_objects
+from .instances import count_objects, fill_classes
 from .loading import Loaded, Loader, Record
 
 
@@ -100,8 +100,7 @@ class VideoLoader(Loader):
         common.require(metadata.json_file, self._hint)
         common.require(metadata.image_root, self._hint)
         annotations = read_registered_videos(self._name, find_files=True)
-        ids = metadata.thing_dataset_id_to_contiguous_id
-        _compare_classes(self._name, annotations)
+        ids = _match_classes(self._name, annotations)
         records = _to_records(annotations, ids, metadata.image_root)
         return Loaded(
             records,
@@ -111,17 +110,23 @@ class VideoLoader(Loader):
         )
 
 
-def _compare_classes(name: str, annotations: Annotations) -> None:
-    """Add it as a finding where the file has other ids than the metadata, or other names."""
-    metadata, findings = MetadataCatalog.get(name), annotations.findings
+def _match_classes(name: str, annotations: Annotations) -> Mapping[Any, int]:
+    """Return the contiguous number of each category id by the metadata of a dataset.
+
+    A dataset whose metadata do not say gets those of the file. Where the file has other ids than
+    the metadata, or other names, that is a finding.
+    """
     found = {c["id"]: c["name"] for c in annotations.categories}
-    ids = metadata.thing_dataset_id_to_contiguous_id
+    fill_classes(name, found)
+    metadata, findings = MetadataCatalog.get(name), annotations.findings
+    ids: dict[Any, int] = metadata.thing_dataset_id_to_contiguous_id
     known = {key: metadata.thing_classes[i] for key, i in ids.items()}
     differing = {k: (found.get(k), known.get(k)) for k in found | known}
     text = ", ".join(f"{key}: {a!r} and {b!r}" for key, (a, b) in differing.items() if a != b)
     if text and not findings.of("refused"):
         code = "classes-differ" if found.keys() != known.keys() else "classes-named-otherwise"
         findings.add(code, name=name, classes=f"{text:.500}")
+    return ids
 
 
 def _seen(record: Record) -> Record:
