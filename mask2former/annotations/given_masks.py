@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..formats.json_files import read_json
 from ..formats.label_maps import read_objects, read_panoptic_png
-from ..formats.pillow import IMAGE_SUFFIXES
+from ..formats.pillow import image_suffixes
 from ..formats.segmentations import draw_mask, error_prefix
 from .fields import flag, id_key
 from .findings import AnnotationError, Findings
@@ -222,7 +222,7 @@ def find_mask_file(path: str | Path, image: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    for suffix in (".json", ".png", *sorted(IMAGE_SUFFIXES)):
+    for suffix in (".json", ".png", *sorted(image_suffixes())):
         file = path / f"{Path(image).stem}{suffix}"
         if file.is_file() and file.resolve() != Path(image).resolve():
             return file

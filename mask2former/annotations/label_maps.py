@@ -9,7 +9,7 @@ import numpy as np
 
 from ..formats.label_maps import count_values, read_labels
 from ..formats.names import files_below, map_suffix
-from ..formats.pillow import IMAGE_SUFFIXES
+from ..formats.pillow import image_suffixes
 from .findings import Findings
 
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}  # beside maps, mostly previews of them
@@ -181,7 +181,7 @@ def _by_stem(root: str, findings: Findings, second: Collection[str] = ()) -> dic
     files: dict[str, str] = {}
     for path in sorted(files_below(root), key=lambda path: path.suffix.lower() in second):
         suffix, stem = path.suffix.lower(), os.fspath(path.relative_to(root).with_suffix(""))
-        if suffix not in IMAGE_SUFFIXES or (suffix in second and stem in files):
+        if suffix not in image_suffixes() or (suffix in second and stem in files):
             continue
         if stem in files:
             findings.add("files-of-one-name", first=files[stem], second=path)

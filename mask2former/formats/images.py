@@ -14,7 +14,7 @@ from PIL import Image
 
 from .atomic import PathLike, atomic_path
 from .names import natural_key
-from .pillow import IMAGE_SUFFIXES, image_size, load_image, open_file, orientation, turn
+from .pillow import image_size, image_suffixes, load_image, open_file, orientation, turn
 from .pixels import to_8_bits
 
 logger = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def images_in(folder: Path) -> list[Path]:
     images = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in image_suffixes()
         and not path.name.startswith(".")
         and path.is_file()
     ]

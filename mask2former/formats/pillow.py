@@ -3,6 +3,7 @@
 import os
 import warnings
 from contextlib import suppress
+from functools import cache
 from typing import IO
 
 from detectron2.utils.file_io import PathManager
@@ -12,12 +13,6 @@ from .atomic import PathLike
 
 # Formats of Pillow's list that are videos or data, or need another program to be read.
 _NO_PHOTOS = {"MPEG", "HDF5", "GRIB", "BUFR", "EPS", "WMF", "IPTC"}
-Image.init()
-IMAGE_SUFFIXES = {
-    suffix
-    for suffix, format in Image.registered_extensions().items()
-    if format in {*Image.OPEN, "MPO"} - _NO_PHOTOS  # MPO is opened as JPEG
-}
 
 _replaced: list[int | None] = []  # Pillow's limit, while there is one of ours
 _LFS = b"version https://git-lfs"  # how the files begin that stand for those that Git LFS keeps
@@ -39,6 +34,14 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _BACK = {6: 8, 8: 6}  # the other turns undo themselves
+
+
+@cache  # and no constant: Pillow imports all its formats to tell
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes of images that Pillow reads, as ".jpg"."""
+    formats = Image.registered_extensions()  # before OPEN, which it fills
+    photos = {*Image.OPEN, "MPO"} - _NO_PHOTOS  # MPO is opened as JPEG
+    return frozenset(suffix for suffix, format in formats.items() if format in photos)
 
 
 def set_max_pixels(limit: int) -> None:

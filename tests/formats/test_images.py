@@ -9,9 +9,9 @@ from PIL import Image
 
 from mask2former.formats import images
 from mask2former.formats.images import (
-    IMAGE_SUFFIXES,
     check_size,
     find_images,
+    image_suffixes,
     images_in,
     read_annotated,
     read_image,
@@ -308,7 +308,7 @@ def test_whatever_can_be_read_is_found_in_folders(tmp_path: Path, suffix: str) -
 
 
 def test_folders_are_not_searched_for_videos_and_data() -> None:
-    assert not IMAGE_SUFFIXES & {".mpg", ".mpeg", ".h5", ".hdf", ".pdf", ".eps", ".json", ".txt"}
+    assert not image_suffixes() & {".mpg", ".mpeg", ".h5", ".hdf", ".pdf", ".eps", ".json", ".txt"}
 
 
 def test_frames_come_in_their_natural_order(tmp_path: Path) -> None:

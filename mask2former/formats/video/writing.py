@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..atomic import atomic_path
-from ..images import IMAGE_SUFFIXES, write_image
+from ..images import image_suffixes, write_image
 from ..names import short_name
 from .reading import Frame, import_av
 
@@ -33,7 +33,7 @@ def open_writer(path: str | os.PathLike[str], rate: Fraction) -> "VideoFileWrite
     path = Path(path)
     if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
         return VideoFileWriter(path, rate)
-    if path.suffix.lower() in IMAGE_SUFFIXES | {".avi", ".gif", ".webm"}:
+    if path.suffix.lower() in image_suffixes() | {".avi", ".gif", ".webm"}:
         raise ValueError(
             f"{path}: expected a video file ({', '.join(VIDEO_SUFFIXES)}) or a folder for frames."
         )
@@ -109,7 +109,7 @@ class FolderWriter:
     def write(self, picture: np.ndarray, frame: Frame) -> None:
         """Write a picture (H, W, 3), uint8, RGB, as a file."""
         name = Path(frame.name)
-        stem = name.stem if name.suffix.lower() in IMAGE_SUFFIXES else f"{self._count:06d}"
+        stem = name.stem if name.suffix.lower() in image_suffixes() else f"{self._count:06d}"
         write_image(self._path / f"{short_name(stem, 4)}.jpg", picture, quality=92)
         self._count += 1
 
