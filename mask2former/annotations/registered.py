@@ -5,11 +5,11 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from .documents import Annotations
-from .instances import read_instances
-from .label_maps import LabelMeaning
-from .panoptic import read_panoptic
-from .videos import read_videos
+from .parts.documents import Annotations
+from .readers.instances import read_instances
+from .readers.label_maps import LabelMeaning
+from .readers.panoptic import read_panoptic
+from .readers.videos import read_videos
 
 Record = dict[str, Any]
 

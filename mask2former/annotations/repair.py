@@ -7,9 +7,9 @@ from typing import Any
 from ..formats.label_maps import count_values
 from ..formats.rle import area, bounding_box
 from ..formats.segmentations import compress
-from .fields import id_key
-from .masks import box_contradicts
-from .panoptic import read_segment_map
+from .parts.fields import id_key
+from .parts.masks import box_contradicts
+from .readers.panoptic import read_segment_map
 
 _SMALL = 20  # pixels; areas that differ by less are those of other rules of rounding
 

@@ -1,9 +1,9 @@
 """Datasets, augmentation, mappers and loaders; importing it registers the datasets by name."""
 
 from . import datasets
+from .agreement.from_config import register_custom
 from .clips import ClipMapper, CocoClipDatasetMapper, YTVISDatasetMapper
 from .datasets.custom import register
-from .datasets.from_config import register_custom
 from .loaders import build_mapper, build_test_loader, build_train_loader
 from .mappers import DatasetMapper
 from .published_mappers import (

@@ -19,9 +19,9 @@ from ..config.arguments import configurable
 from ..formats.images import read_annotated, read_image
 from ..formats.segmentations import describe
 from ..overrides import alias_of
+from .agreement.num_classes import check_classes
 from .augmentation import Drift, clip_from_config
 from .geometry import FrameFiles, Geometry, draw, to_planes
-from .num_classes import check_classes
 from .targets import ignore_map, instance_targets, padding_mask
 
 Augmentations = Sequence[T.Augmentation | T.Transform]

@@ -22,13 +22,13 @@ from ..classes import list_some
 from ..config.architecture import meta_architecture
 from ..formats.pillow import set_max_pixels
 from ..formats.segmentations import describe
+from .agreement.class_order import label_numbers, match_classes, match_classes_late
+from .agreement.num_classes import check_classes, check_num_classes, class_names
+from .agreement.object_counts import compare_with_queries
 from .clips import ClipMapper
-from .datasets.class_order import label_numbers, match_classes, match_classes_late
-from .datasets.counts import compare_with_queries
 from .datasets.registered import read_dataset
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
-from .num_classes import check_classes, check_num_classes, class_names
 from .workers import WatchedLoader, WorkerMapper
 
 logger = logging.getLogger(__name__)

@@ -15,15 +15,15 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 
-from ..annotations.label_maps import LabelMeaning, require_known
+from ..annotations.readers.label_maps import LabelMeaning, require_known
 from ..config.arguments import configurable
 from ..formats.images import check_size, read_annotated
 from ..formats.label_maps import read_labels, read_panoptic_png, values_in
 from ..formats.segmentations import describe
+from .agreement.class_order import mapper_labels
+from .agreement.num_classes import check_classes
 from .augmentation import lsj_from_config, shortest_edge_from_config
-from .datasets.class_order import mapper_labels
 from .geometry import Geometry, draw, to_planes
-from .num_classes import check_classes
 from .targets import (
     Targets,
     compact_ids,

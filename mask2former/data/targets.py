@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..annotations.panoptic import require_listed
+from ..annotations.readers.panoptic import require_listed
 from ..formats.label_maps import look_up, values_in
 from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
+from .agreement.num_classes import check_classes
 from .geometry import Geometry
-from .num_classes import check_classes
 
 Size = tuple[int, int]  # H, W in pixels
 Annotation = Mapping[str, Any]

@@ -21,10 +21,10 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from ..classes import Classes, metadata_of
+from ..data.agreement.class_order import match_classes
+from ..data.agreement.num_classes import check_num_classes, datasets_in_use
 from ..data.datasets.cityscapes import require_cityscapes
-from ..data.datasets.class_order import match_classes
 from ..data.datasets.common import require_registered
-from ..data.num_classes import check_num_classes, datasets_in_use
 from ..formats.atomic import atomic_path
 from ..modeling.meta_arch.base import BaseModel
 

@@ -16,7 +16,7 @@ from ..checkpoints.checkpointer import Checkpointer
 from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders
-from ..data.datasets.class_order import match_classes
+from ..data.agreement.class_order import match_classes
 from ..evaluation import build_evaluator
 from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device

@@ -18,7 +18,7 @@ from torch import nn
 from ..checkpoints.checkpointer import Checkpointer
 from ..config.loading import changed
 from ..data import loaders
-from ..data.datasets.class_order import match_classes
+from ..data.agreement.class_order import match_classes
 from ..modeling.build import resolve_device
 from .defaults import validate
 from .distributed import wrap_model

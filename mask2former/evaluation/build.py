@@ -15,7 +15,8 @@ from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from ..config.architecture import meta_architecture
 from ..formats.pillow import set_max_pixels
 from .common import check_instances, check_scores
-from .instance.evaluator import InstanceSegEvaluator, MaskAccuracyEvaluator
+from .instance.evaluator import InstanceSegEvaluator
+from .instance.mask_accuracy import MaskAccuracyEvaluator
 from .panoptic.evaluator import PanopticEvaluator
 from .semantic.evaluator import SemSegEvaluator
 from .video.evaluator import YTVISEvaluator

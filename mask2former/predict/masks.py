@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from ..annotations.given_masks import LabelMasks, MaskFile, find_mask_file
+from ..annotations.readers.given_masks import LabelMasks, MaskFile, find_mask_file
 from ..checkpoints.published import get_config
 from ..config.architecture import meta_architecture
 from ..modeling.mask_classifier import MaskClassifier, SamBackbone, SamPrompts, SamSegmenter

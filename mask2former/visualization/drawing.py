@@ -10,7 +10,7 @@ from detectron2.structures import Instances
 from detectron2.utils.colormap import colormap
 from torch import Tensor
 
-from ..annotations.given_masks import RleMasks
+from ..annotations.readers.given_masks import RleMasks
 from ..evaluation.common import class_name
 from ..formats.images import check_size
 from ..formats.label_maps import look_up, read_labels, read_panoptic_png

@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 
 from mask2former.evaluation import coco_average_precision, evaluate_ytvis
 from mask2former.evaluation.common import DatasetIds, check_instances, check_scores
-from mask2former.evaluation.instance.evaluator import MaskAccuracyEvaluator
+from mask2former.evaluation.instance.mask_accuracy import MaskAccuracyEvaluator
 from mask2former.evaluation.panoptic.quality import PanopticQuality
 from mask2former.evaluation.video.evaluator import YTVISEvaluator
 

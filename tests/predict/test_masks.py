@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
-from mask2former.annotations.given_masks import LabelMasks
+from mask2former.annotations.readers.given_masks import LabelMasks
 from mask2former.config import load_config
 from mask2former.engine import MaskPredictor
 from mask2former.modeling.mask_classifier import SamBackbone, SamPrompts

@@ -27,19 +27,19 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from ...annotations.findings import AnnotationError, Findings
-from ...annotations.label_maps import judge_labels
+from ...annotations.readers.label_maps import judge_labels
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
 from ...formats.images import read_annotated
 from ...formats.json_files import write_json
 from ...formats.pillow import set_max_pixels
 from ...painting import ContactSheet, Region, paint
+from ..agreement.from_config import register_custom
+from ..agreement.num_classes import check_num_classes
+from ..agreement.object_counts import compare_with_detections, compare_with_queries
 from ..datasets.common import palette, require_registered
-from ..datasets.counts import compare_with_detections, compare_with_queries
-from ..datasets.from_config import register_custom
 from ..loaders import build_mapper
 from ..mappers import DatasetMapper
-from ..num_classes import check_num_classes
 from ..preparation.common import map_parallel
 from .records import Meaning, Record, Tally, check_record
 from .report import Report, finding_lines

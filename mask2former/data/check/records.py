@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from ...annotations.findings import Findings
-from ...annotations.label_maps import LabelMeaning, check_labels
-from ...annotations.panoptic import compare_segments
+from ...annotations.readers.label_maps import LabelMeaning, check_labels
+from ...annotations.readers.panoptic import compare_segments
 from ...annotations.repair import area_contradicts
 from ...formats.images import check_size, read_photo
 from ...formats.label_maps import count_values, read_labels, read_panoptic_png

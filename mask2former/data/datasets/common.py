@@ -7,7 +7,7 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from ...annotations.categories import palette as palette
+from ...annotations.parts.categories import palette as palette
 from ...formats import json_files
 from . import catalog
 

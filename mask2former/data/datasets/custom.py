@@ -10,10 +10,10 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from ...annotations.documents import Annotations
-from ...annotations.instances import read_instances
-from ...annotations.panoptic import read_panoptic
-from ...annotations.videos import read_videos
+from ...annotations.parts.documents import Annotations
+from ...annotations.readers.instances import read_instances
+from ...annotations.readers.panoptic import read_panoptic
+from ...annotations.readers.videos import read_videos
 from ...formats.class_names import class_texts
 from . import catalog, common
 from .instances import register_instances

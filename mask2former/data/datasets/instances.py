@@ -8,8 +8,8 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
-from ...annotations.instances import Annotations
 from ...annotations.inventory import Inventory
+from ...annotations.readers.instances import Annotations
 from ...annotations.registered import read_registered_instances
 from ...annotations.repair import repaired_instances
 from . import common

@@ -6,10 +6,10 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from ...annotations.documents import Annotations
 from ...annotations.findings import Findings
 from ...annotations.inventory import Inventory
-from ...annotations.panoptic import compare_segments
+from ...annotations.parts.documents import Annotations
+from ...annotations.readers.panoptic import compare_segments
 from ...annotations.registered import panoptic_records, read_registered_panoptic
 from ...annotations.repair import repaired_panoptic
 from ...formats.label_maps import read_panoptic_png

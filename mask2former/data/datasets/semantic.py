@@ -5,7 +5,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 
 from ...annotations.inventory import Inventory
-from ...annotations.label_maps import look_at_maps, pair_label_maps
+from ...annotations.readers.label_maps import look_at_maps, pair_label_maps
 from ...annotations.registered import label_meaning
 from . import common
 from .loading import Loaded, Loader

@@ -10,9 +10,9 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from ...annotations.documents import Annotations
+from ...annotations.parts.documents import Annotations
+from ...annotations.readers.videos import PER_FRAME
 from ...annotations.registered import read_registered_videos
-from ...annotations.videos import PER_FRAME
 from ..categories import load_categories
 from . import common
 from .instances import count_objects, fill_classes

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from ...annotations.given_masks import MaskFile, RleMasks
+from ...annotations.readers.given_masks import MaskFile, RleMasks
 from ...config.arguments import configurable
 from ...formats.images import check_size
 from ..geometry import Geometry

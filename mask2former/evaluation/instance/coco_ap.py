@@ -13,8 +13,8 @@ import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ...annotations.fields import id_key
-from ...annotations.instances import Annotations, read_instances
+from ...annotations.parts.fields import id_key
+from ...annotations.readers.instances import Annotations, read_instances
 from ...formats.json_files import require_box, require_keys, require_number
 from ...formats.rle import RLE, area, decode, encode_masks
 from ...formats.segmentations import compress, describe, error_prefix

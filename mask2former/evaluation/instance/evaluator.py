@@ -1,4 +1,4 @@
-"""Instance segmentation: AP of a model's boxes and masks, and the accuracy of named masks."""
+"""Instance segmentation: AP of a model's boxes and masks."""
 
 import itertools
 import logging
@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.data.datasets.coco import convert_to_coco_dict
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 
-from ...annotations.fields import id_key
-from ...annotations.instances import Annotations, read_instances
-from ...annotations.panoptic import read_panoptic, read_segment_map
+from ...annotations.parts.fields import id_key
+from ...annotations.readers.instances import Annotations, read_instances
+from ...annotations.readers.panoptic import read_panoptic, read_segment_map
 from ...annotations.registered import read_registered_instances
 from ...formats.json_files import write_json_list
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
@@ -22,7 +21,6 @@ from ...overrides import replaceable
 from ..common import (
     DatasetIds,
     check_instances,
-    class_name,
     gather,
     refuse_coco_overrides,
     required,
@@ -220,82 +218,3 @@ def _ground_truth(dataset_name: str, need_masks: bool) -> Annotations:
         truth = read_instances(convert_to_coco_dict(dataset_name))
     truth.findings.raise_refused()
     return truth
-
-
-class MaskAccuracyEvaluator(DatasetEvaluator):
-    """Accuracy on given masks, in percent: the best of all classes and no-object must be right.
-
-    Gathers over processes, which must all call ``evaluate``.
-
-    Args:
-        dataset_name: its metadata name the classes.
-        distributed: False scores what this process saw alone.
-    """
-
-    def __init__(self, dataset_name: str, distributed: bool = True):
-        self._metadata = MetadataCatalog.get(dataset_name)
-        self._distributed = distributed
-
-    def reset(self) -> None:
-        self._pairs: list[np.ndarray] = []
-        self._num_classes = 0
-
-    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        """Keep the classes of a batch of B images.
-
-        Args:
-            inputs: B dicts with ``mask_labels`` (N,), in 0..K, K for no-object.
-            outputs: B dicts with ``class_logits`` (N, K+1).
-
-        Raises:
-            ValueError: one of them is missing; says what to do.
-        """
-        for image, output in zip(inputs, outputs, strict=True):
-            if "mask_labels" not in image or "class_logits" not in output:
-                raise ValueError(
-                    f"{image.get('file_name', 'an image')}: accuracy needs `mask_labels` of the "
-                    "dataset and `class_logits` of a MaskClassifier; the dataset needs "
-                    "annotations"
-                )
-            logits = output["class_logits"]
-            if not logits.isfinite().all():
-                name = image.get("file_name", "an image")
-                raise ValueError(f"{name}: class_logits: expected finite numbers")
-            self._num_classes = logits.shape[1] - 1
-            found = logits.argmax(1).cpu().numpy()
-            self._pairs.append(np.stack([image["mask_labels"].numpy(), found]))
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """Score; the results are on the main process, the others get {}.
-
-        Returns:
-            ``{"mask_classes": {"accuracy", "class accuracy", "accuracy-<class>",
-            "accuracy-no object"}}``: of all masks, the mean over the classes, of the masks of each
-            class and of those of nothing; NaN where there are none.
-        """
-        parts = gather((self._pairs, self._num_classes), self._distributed)
-        if not parts:
-            return {}
-        num_classes = max(count for _, count in parts)
-        pairs = list(itertools.chain.from_iterable(part for part, _ in parts))
-        labels, found = np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)
-        scores = {"mask_classes": self._scores(labels, found == labels, num_classes)}
-        logger.info("Classes of %d given masks:\n%s", len(labels), results_table(scores))
-        return scores
-
-    def _scores(self, labels: np.ndarray, right: np.ndarray, num_classes: int) -> dict[str, float]:
-        each = [_percent(right[labels == k]) for k in range(num_classes)]
-        known = [score for score in each if not np.isnan(score)]
-        result = {
-            "accuracy": _percent(right),
-            "class accuracy": float(np.mean(known)) if known else float("nan"),
-        }
-        things = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        is_thing = set(range(num_classes)) if things is None else set(things.values())
-        for k, score in enumerate(each):
-            result[f"accuracy-{class_name(self._metadata, k, k in is_thing)}"] = score
-        return result | {"accuracy-no object": _percent(right[labels == num_classes])}
-
-
-def _percent(right: np.ndarray) -> float:
-    return 100 * float(right.mean()) if right.size else float("nan")

@@ -13,8 +13,8 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
-from ...annotations.fields import id_key
-from ...annotations.panoptic import read_panoptic, read_segment_map
+from ...annotations.parts.fields import id_key
+from ...annotations.readers.panoptic import read_panoptic, read_segment_map
 from ...annotations.registered import read_registered_panoptic
 from ...formats.atomic import PathLike
 from ...formats.json_files import read_json, require_keys, write_json

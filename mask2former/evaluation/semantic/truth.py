@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...annotations.label_maps import require_known
-from ...annotations.panoptic import read_segment_map
+from ...annotations.readers.label_maps import require_known
+from ...annotations.readers.panoptic import read_segment_map
 from ...annotations.registered import (
     is_made_by,
     label_meaning,

@@ -18,10 +18,10 @@ import numpy as np
 import pycocotools.mask as mask_util
 from detectron2.evaluation import DatasetEvaluator
 
-from ...annotations.documents import Annotations
-from ...annotations.fields import id_key
+from ...annotations.parts.documents import Annotations
+from ...annotations.parts.fields import id_key
+from ...annotations.readers.videos import read_videos
 from ...annotations.registered import read_registered_videos
-from ...annotations.videos import read_videos
 from ...formats.json_files import read_json, require_keys, require_number, write_json_list
 from ...formats.rle import concatenate_frames, encode_masks, run_lengths
 from ...formats.segmentations import compress, error_prefix

@@ -12,8 +12,8 @@ from detectron2.data.datasets import register_coco_instances
 
 from mask2former.config import get_config
 from mask2former.data import datasets, register
+from mask2former.data.agreement.class_order import match_classes
 from mask2former.data.datasets import catalog
-from mask2former.data.datasets.class_order import match_classes
 from mask2former.data.datasets.common import require_registered
 
 ROOT = Path(__file__).resolve().parents[3]

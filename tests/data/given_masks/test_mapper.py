@@ -13,7 +13,7 @@ import torch
 from detectron2.data import transforms as T
 from PIL import Image
 
-from mask2former.annotations.given_masks import RleMasks
+from mask2former.annotations.readers.given_masks import RleMasks
 from mask2former.config import get_config
 from mask2former.data.given_masks.mapper import MaskDatasetMapper
 from mask2former.data.given_masks.proposals import ProposalSampler

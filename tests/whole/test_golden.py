@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mask2former.modeling.transformer_decoder import masked
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # A number of an attention mask may lie nearer to the threshold than two orders of summation differ
 # (in ytvis19_r50_3frames one does, by 3e-6 of 10): then either side of it is right, as one is.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..formats.label_maps import count_values, read_labels
-from ..formats.names import files_below, map_suffix
-from ..formats.pillow import image_suffixes
-from .findings import Findings
+from ...formats.label_maps import count_values, read_labels
+from ...formats.names import files_below, map_suffix
+from ...formats.pillow import image_suffixes
+from ..findings import Findings
 
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}  # beside maps, mostly previews of them
 _SAMPLED = 50  # maps that are looked into before a training starts

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..classes import list_some
-from ..config.architecture import meta_architecture
-from ..config.keys import CLASSES_FROM_DATA
+from ...classes import list_some
+from ...config.architecture import meta_architecture
+from ...config.keys import CLASSES_FROM_DATA
 
 # Models of detectron2 whose head for regions has classes of its own.
 COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")

@@ -24,7 +24,7 @@ from mask2former.data import (
     register,
     register_custom,
 )
-from mask2former.data.datasets.class_order import match_classes
+from mask2former.data.agreement.class_order import match_classes
 from mask2former.engine import validate
 from mask2former.evaluation import InstanceSegEvaluator, PanopticEvaluator, SemSegEvaluator
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..formats.rle import as_text, bounding_box, run_lengths
+from ...formats.rle import as_text, bounding_box, run_lengths
+from ..findings import Findings
 from .fields import number
-from .findings import Findings
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 

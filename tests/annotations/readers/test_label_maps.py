@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from mask2former.annotations.findings import Findings
-from mask2former.annotations.label_maps import (
+from mask2former.annotations.readers.label_maps import (
     LabelMeaning,
     check_labels,
     judge_labels,
@@ -243,7 +243,7 @@ def test_a_sample_is_looked_at_and_all_maps_only_in_doubt(tmp_path, monkeypatch)
         read.append(path)
         return read_labels(path)
 
-    monkeypatch.setattr("mask2former.annotations.label_maps.read_labels", note)
+    monkeypatch.setattr("mask2former.annotations.readers.label_maps.read_labels", note)
     values = [0, 255] * 60
     paths = [str(tmp_path / f"{i:03}.png") for i in range(120)]
     for value, path in zip(values, paths):

@@ -14,7 +14,7 @@ import train_net
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 from tests.photos import register_photos
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "MODEL.DEVICE": "cpu",
     "MODEL.TIMM.PRETRAINED": "",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..formats.json_files import image_key
+from ...formats.json_files import image_key
 
 _FLAGS = {"0": 0, "1": 1, "false": 0, "true": 1, "": 0, "none": 0, "null": 0, "no": 0, "yes": 1}
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..formats.json_files import read_json
-from ..formats.label_maps import read_objects, read_panoptic_png
-from ..formats.pillow import image_suffixes
-from ..formats.segmentations import draw_mask, error_prefix
-from .fields import flag, id_key
-from .findings import AnnotationError, Findings
-from .masks import MaskReader
+from ...formats.json_files import read_json
+from ...formats.label_maps import read_objects, read_panoptic_png
+from ...formats.pillow import image_suffixes
+from ...formats.segmentations import draw_mask, error_prefix
+from ..findings import AnnotationError, Findings
+from ..parts.fields import flag, id_key
+from ..parts.masks import MaskReader
 
 logger = logging.getLogger(__name__)
 

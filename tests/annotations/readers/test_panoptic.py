@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mask2former.annotations import AnnotationError
-from mask2former.annotations.panoptic import read_panoptic
+from mask2former.annotations.readers.panoptic import read_panoptic
 from mask2former.evaluation import SemSegEvaluator
 from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
 from mask2former.formats.label_maps import read_panoptic_png, write_panoptic_png

@@ -17,7 +17,7 @@ from mask2former.data import register
 from mask2former.evaluation import evaluate_ytvis
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
-CONFIG = Path(__file__).resolve().parents[1] / "configs/shapes/video/maskformer2_lite0.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "configs/shapes/video/maskformer2_lite0.yaml"
 SMALL = {
     "MODEL.DEVICE": "cpu",
     "MODEL.WEIGHTS": "",

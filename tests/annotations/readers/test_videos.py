@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mask2former.annotations import AnnotationError
-from mask2former.annotations.videos import read_videos
+from mask2former.annotations.readers.videos import read_videos
 from mask2former.evaluation.video.evaluator import YTVISEvaluator, evaluate_ytvis
 from mask2former.formats.rle import encode_masks
 from tests.annotations import three

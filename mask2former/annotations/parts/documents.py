@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..formats.atomic import PathLike
-from ..formats.json_files import read_json
-from .findings import AnnotationError, Findings
+from ...formats.atomic import PathLike
+from ...formats.json_files import read_json
+from ..findings import AnnotationError, Findings
 
 Source = PathLike | Mapping[str, Any]
 

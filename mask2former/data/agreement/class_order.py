@@ -8,10 +8,10 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from ...classes import Classes
-from ..num_classes import COUNT_OTHERWISE, class_names, datasets_in_use
-from . import catalog
-from .loading import Loaded, Loader, Record
-from .registered import read_function
+from ..datasets import catalog
+from ..datasets.loading import Loaded, Loader, Record
+from ..datasets.registered import read_function
+from .num_classes import COUNT_OTHERWISE, class_names, datasets_in_use
 
 # Evaluators of others, which count classes as the files of their dataset do.
 _FIXED_ORDER = ("lvis", "cityscapes_instance", "cityscapes_sem_seg", "cityscapes_panoptic_seg")

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..formats.atomic import PathLike
-from .categories import read_categories
-from .documents import Annotations, Document, Source, open_document
-from .fields import id_key, number
-from .findings import Findings
-from .images import read_images
-from .masks import Box, MaskReader, box_contradicts, usable_box
-from .objects import ObjectReader, object_name
+from ...formats.atomic import PathLike
+from ..findings import Findings
+from ..parts.categories import read_categories
+from ..parts.documents import Annotations, Document, Source, open_document
+from ..parts.fields import id_key, number
+from ..parts.images import read_images
+from ..parts.masks import Box, MaskReader, box_contradicts, usable_box
+from ..parts.objects import ObjectReader, object_name
 
 
 def read_instances(

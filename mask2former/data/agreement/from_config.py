@@ -11,9 +11,9 @@ from detectron2.config import CfgNode, get_cfg
 
 from ...classes import Classes
 from ...config.keys import CLASSES_FROM_DATA
-from ..num_classes import check_num_classes, class_names, datasets_in_use
+from ..datasets.custom import PATHS, classes_as_in_file, register
 from .class_order import match_classes
-from .custom import PATHS, classes_as_in_file, register
+from .num_classes import check_num_classes, class_names, datasets_in_use
 
 logger = logging.getLogger(__name__)
 

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from .categories import read_categories
-from .documents import Annotations, Document, Source, open_document
-from .fields import id_key, number
-from .findings import Findings
-from .images import Image, read_images
-from .masks import MaskReader
-from .objects import ObjectReader, object_name
+from ..findings import Findings
+from ..parts.categories import read_categories
+from ..parts.documents import Annotations, Document, Source, open_document
+from ..parts.fields import id_key, number
+from ..parts.images import Image, read_images
+from ..parts.masks import MaskReader
+from ..parts.objects import ObjectReader, object_name
 
 PER_FRAME = ("segmentations", "bboxes", "areas")
 

@@ -5,7 +5,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from mask2former.config import get_config
-from mask2former.data.num_classes import (
+from mask2former.data.agreement.num_classes import (
     check_classes,
     check_num_classes,
     class_names,

@@ -11,7 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mask2former.annotations.given_masks import LabelMasks, MaskFile, RleMasks, find_mask_file
+from mask2former.annotations.readers.given_masks import (
+    LabelMasks,
+    MaskFile,
+    RleMasks,
+    find_mask_file,
+)
 
 SIZE = (6, 8)
 MASKS = np.zeros((3, *SIZE), bool)

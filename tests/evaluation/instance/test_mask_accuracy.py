@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 
-from mask2former.evaluation.instance.evaluator import MaskAccuracyEvaluator
+from mask2former.evaluation.instance.mask_accuracy import MaskAccuracyEvaluator
 
 
 @pytest.fixture

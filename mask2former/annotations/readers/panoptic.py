@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.atomic import PathLike
-from ..formats.label_maps import count_values, read_panoptic_png, values_in
-from .categories import Category, read_categories
-from .documents import Annotations, Document, Source, open_document
-from .fields import id_key
-from .findings import Findings
-from .images import FilePaths, Image, read_images
-from .objects import ObjectReader
-from .policy import POLICY
+from ...formats.atomic import PathLike
+from ...formats.label_maps import count_values, read_panoptic_png, values_in
+from ..findings import Findings
+from ..parts.categories import Category, read_categories
+from ..parts.documents import Annotations, Document, Source, open_document
+from ..parts.fields import id_key
+from ..parts.images import FilePaths, Image, read_images
+from ..parts.objects import ObjectReader
+from ..policy import POLICY
 
 Segment = dict[str, Any]
 

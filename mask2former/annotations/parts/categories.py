@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from ..formats.class_names import class_text
+from ...formats.class_names import class_text
+from ..findings import Findings, some
 from .documents import Document
 from .fields import flag, id_key, number
-from .findings import Findings, some
 
 Category = dict[str, Any]
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ..formats.atomic import PathLike
-from ..formats.images import image_size
+from ...formats.atomic import PathLike
+from ...formats.images import image_size
+from ..findings import Findings
 from .documents import Document
 from .fields import id_key, pixels
-from .findings import Findings
 
 Image = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""What forms share: the file as a whole, fields, classes, images, objects, masks."""

@@ -1,0 +1,1 @@
+"""What a config and its datasets agree on: which there are, their classes and how many objects."""
