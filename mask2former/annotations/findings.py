@@ -11,6 +11,7 @@ from .policy import POLICY
 # others can; its meaning is unclear, or nothing is left.
 Outcome = Literal["taken", "left out", "refused"]
 
+_LONGEST = 600  # characters of a text, whose facts may be of any length
 _KEPT = 1000  # findings of a code that are kept one by one; more are counted
 
 
@@ -79,7 +80,7 @@ class Findings:
         kept = self._kept.setdefault(code, [])
         if len(kept) < _KEPT:
             rule = POLICY[code]
-            text = rule.text.format(**facts)
+            text = f"{rule.text.format(**facts):.{_LONGEST}}"
             kept.append(Finding(code, rule.outcome, file or self.file, item, text))
 
     def __iter__(self) -> Iterator[Finding]:

@@ -102,7 +102,12 @@ _MASKS = {
         "a polygon has a coordinate that is no number or far outside of the image; the object is "
         "left out",
     ),
-    "polygon-form": Rule("taken", "the polygon is {found}: converted"),
+    "polygon-endless": Rule(
+        "left out",
+        "the outline of its polygons is {outline} pixels long, more than any object has; the "
+        "object is left out",
+    ),
+    "polygon-form": Rule("taken", "the mask is {found}: converted"),
     "polygon-unit": Rule(
         "refused",
         "all coordinates of its polygons lie in 0 to 1; expected pixels: multiply x by the width "

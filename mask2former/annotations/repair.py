@@ -35,7 +35,7 @@ def repaired_instances(content: Mapping[str, Any]) -> dict[str, Any]:
         _repaired(entry, sizes.get(id_key(entry["image_id"])))
         for entry in content.get("annotations", ())
     ]
-    if len({entry.get("id") for entry in annotations} - {None}) < len(annotations):
+    if len({id_key(entry.get("id")) for entry in annotations} - {None}) < len(annotations):
         annotations = [entry | {"id": i} for i, entry in enumerate(annotations, start=1)]
     truth = {"annotations": annotations} if "annotations" in content else {}
     return {**content, **truth}

@@ -13,7 +13,7 @@ def class_text(value: object, where: str) -> str:
 
     Raises:
         ValueError: it is none of these (off, yes and true are truth values in yaml), is not
-            finite, or is blank.
+            finite, is blank, or has half a character.
     """
     if isinstance(value, bool):
         words = "true, yes or on" if value else "false, no or off"
@@ -30,6 +30,10 @@ def class_text(value: object, where: str) -> str:
         )
     if not value.strip():
         raise ValueError(f"{where}: the name of a class has to be text, but {value!r} is blank")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(
+            f"{where}: the name {value!r} has half a character, which no file can hold"
+        )
     return value
 
 

@@ -134,11 +134,6 @@ def require_box(value: Any, name: str) -> None:
         require_number(number, name)
 
 
-def image_key(image_id: Any) -> Any:
-    """Return one form for image ids: loaders turn some that are text of digits into numbers."""
-    return int(image_id) if str(image_id).isdecimal() else image_id
-
-
 def _write_lines(path: PathLike, lines: Iterable[str]) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part, open(part, "w", encoding="utf-8") as file:

@@ -6,7 +6,6 @@ import pytest
 
 from mask2former.formats.json_files import (
     JsonStream,
-    image_key,
     read_json,
     require_keys,
     write_json,
@@ -50,10 +49,6 @@ def test_required_keys():
         require_keys({"a": 1}, ("a", "b"))
     with pytest.raises(ValueError, match="missing: a, b$"):
         require_keys([1], ("a", "b"))
-
-
-def test_image_ids_of_digits_are_numbers():
-    assert [image_key(i) for i in (12, "12", "000012", "a12", "-1")] == [12, 12, 12, "a12", "-1"]
 
 
 @pytest.mark.parametrize("merge", [True, False])

@@ -13,7 +13,7 @@ from .fields import flag, id_key, number
 
 Category = dict[str, Any]
 
-_HEX = re.compile(r"#?([0-9a-fA-F]{6})")
+_HEX = re.compile(r"#?([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")  # an opacity may follow
 
 
 def read_categories(
@@ -143,7 +143,8 @@ def _color(value: Any) -> list[int] | None:
     channels = [number(v) for v in value[:3]]
     if any(c is None or not 0 <= c <= 255 for c in channels):
         return None
-    return [int(c) for c in channels if c is not None]
+    scale = 255 if any(0 < c < 1 for c in channels if c is not None) else 1  # parts of one
+    return [round(scale * c) for c in channels if c is not None]
 
 
 def _read_things(categories: Sequence[Category], findings: Findings) -> None:

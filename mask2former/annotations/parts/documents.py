@@ -10,6 +10,7 @@ from typing import Any
 from ...formats.atomic import PathLike
 from ...formats.json_files import read_json
 from ..findings import AnnotationError, Findings
+from .fields import kind_of
 
 Source = PathLike | Mapping[str, Any]
 
@@ -79,7 +80,7 @@ class Document:
     def check_annotations(self) -> None:
         """Raise an AnnotationError where there is something else than a list of annotations."""
         if not isinstance(self.content.get("annotations", []), list):
-            found = f"a file whose annotations are {self.content['annotations']!r:.40}"
+            found = f"a file whose annotations are {kind_of(self.content['annotations'])}"
             self.findings.add("other-form", expected="a list of annotations", found=found)
             raise AnnotationError(self.findings)
 
@@ -91,14 +92,12 @@ class Document:
         """
         entries = self.content.get(key) or []
         if not isinstance(entries, list):
-            found = f"a json {type(entries).__name__}"
+            found = kind_of(entries)
             self.findings.add("other-form", expected=f"a list of {key}", found=found)
             return []
         for index, entry in enumerate(entries):
             if not isinstance(entry, dict):
-                self.findings.add(
-                    "entry-form", f"{name} number {index}", found=type(entry).__name__
-                )
+                self.findings.add("entry-form", f"{name} number {index}", found=kind_of(entry))
         return [entry for entry in entries if isinstance(entry, dict)]
 
 
@@ -135,7 +134,7 @@ def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None
     if isinstance(content, list):
         return _kind_of_list(content)
     if not isinstance(content, Mapping):
-        return f"a json {type(content).__name__}"
+        return kind_of(content)
     if not content:
         return "an empty json object"
     annotations = content.get("annotations")
@@ -165,10 +164,8 @@ def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None
     for key in lists:
         if not isinstance(content.get(key), list):
             have = ", ".join(map(str, list(content)[:6]))
-            if key in content and content[key] is None:
-                return f"a file whose {key} is null"
             if key in content:
-                return f"a file whose {key} is a {type(content[key]).__name__}"
+                return f"a file whose {key} are {kind_of(content[key])}"
             return f"a file without {key} (it has {have})"
     return None
 

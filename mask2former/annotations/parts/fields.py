@@ -3,9 +3,10 @@
 import math
 from typing import Any
 
-from ...formats.json_files import image_key
-
-_FLAGS = {"0": 0, "1": 1, "false": 0, "true": 1, "": 0, "none": 0, "null": 0, "no": 0, "yes": 1}
+_FLAGS = {"false": 0, "true": 1, "": 0, "none": 0, "null": 0, "no": 0, "yes": 1}
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+_LONGEST_ID = 1000  # digits; Python turns 4300 into a number
+_FAR = 1e18  # larger numbers measure nothing, and are more than C counts to
 
 
 def id_key(value: Any) -> Any:
@@ -17,19 +18,19 @@ def id_key(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return int(value) if value.is_integer() else None if math.isnan(value) else value
-    return image_key(value.strip()) if isinstance(value, str) and value.strip() else None
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text) if text.isdecimal() and len(text) < _LONGEST_ID else text or None
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, also of text; None where it is none."""
+    """Return a finite number, also of text; None where it is none, or beyond all measure."""
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and -_FAR < value < _FAR else None
 
 
 def pixels(value: Any) -> int | None:
@@ -43,5 +44,11 @@ def flag(value: Any) -> int | None:
     if value is None:
         return 0
     if isinstance(value, str):
-        return _FLAGS.get(value.strip().lower())
+        text = value.strip().lower()
+        value = _FLAGS.get(text, number(text))
     return int(value) if isinstance(value, int | float) and value in (0, 1) else None
+
+
+def kind_of(value: Any) -> str:
+    """Return what json calls a value: "a list", "text"."""
+    return _KINDS.get(type(value), "a number")

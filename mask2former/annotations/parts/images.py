@@ -98,7 +98,7 @@ def _read_sizes(
     for entry in images:
         given = entry.get("height"), entry.get("width")
         height, width = map(pixels, given)
-        if (height, width) == given and height and width:
+        if type(given[0]) is type(given[1]) is int and height and width:
             continue
         if height is None or width is None:
             entry.pop("height", None)

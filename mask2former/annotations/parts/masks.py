@@ -3,15 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...formats.rle import as_text, bounding_box, run_lengths
+import numpy as np
+
+from ...formats.rle import as_text, bounding_box, encode_masks, merge, run_lengths
 from ..findings import Findings
-from .fields import number
+from .fields import kind_of, number
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 _FAR = 20  # pixels; smaller differences of a box are those of rounding
+_FAR_AWAY = 1e9  # pixels; boxes beyond are no numbers of pixels
 _MAX_DEPTH = 4  # of lists of polygons
-_MAX_COORDINATE = 1e6  # pixels: what pycocotools allocates grows with the length of an outline
+_MAX_COORDINATE = 1e6  # pixels
+_MAX_OUTLINE = (
+    1e7  # pixels around all polygons of an object: pycocotools allocates 80 bytes a pixel
+)
 
 
 class MaskReader:
@@ -47,19 +53,22 @@ class MaskReader:
         """
         value = annotation.get("segmentation")
         if isinstance(value, list):
+            if size and _is_bitmap(value, size):
+                self._findings.add("polygon-form", item, found="a bitmap")
+                return self._read_rle(annotation, item, size, encode_masks(np.array([value]) > 0))
             if value and all(type(part) is list for part in value):
                 extent = _plain_extent(value)
                 if extent is not None:
                     return self._counted(extent)
-            if len(value) == 1 and isinstance(value[0], Mapping):
-                self._findings.add("polygon-form", item, found="an RLE in a list")
-                value = annotation["segmentation"] = value[0]
-        if isinstance(value, Mapping):
-            return self._read_rle(annotation, item, size)
-        if value is None or (isinstance(value, Sequence) and len(value) == 0) or value == [[]]:
+            if value and all(isinstance(part, Mapping) and "counts" in part for part in value):
+                self._findings.add("polygon-form", item, found="RLE in a list")
+                return self._read_rle(annotation, item, size, value)
+        if isinstance(value, Mapping) and value:
+            return self._read_rle(annotation, item, size, [value])
+        if _is_nothing(value):
             return self._read_box(annotation, item, value)
         if not isinstance(value, list):
-            self._findings.add("mask-form", item, found=type(value).__name__)
+            self._findings.add("mask-form", item, found=kind_of(value))
             return None
         return self._read_polygons(annotation, item, value)
 
@@ -81,18 +90,20 @@ class MaskReader:
         return x, y, x + width, y + height
 
     def _read_rle(
-        self, annotation: dict[str, Any], item: str, size: tuple[int, int] | None
+        self,
+        annotation: dict[str, Any],
+        item: str,
+        size: tuple[int, int] | None,
+        parts: Sequence[Mapping[str, Any]],
     ) -> Box | None:
-        rle = annotation["segmentation"]
+        """Read one RLE, or several that are the parts of one object."""
         try:
-            size = size or _own_size(rle)
-            if isinstance(rle.get("counts"), str):
-                run_lengths(rle, *size)
-            else:
-                rle = annotation["segmentation"] = as_text(rle, *size)
+            size = size or _own_size(parts[0])
+            texts = [_compressed(part, *size) for part in parts]
         except ValueError as error:
             self._findings.add("rle-damaged", item, problem=error)
             return None
+        rle = annotation["segmentation"] = texts[0] if len(texts) == 1 else merge(texts)
         x, y, width, height = bounding_box(rle)
         return x, y, x + width, y + height
 
@@ -104,13 +115,10 @@ class MaskReader:
             return None
         if forms:
             self._findings.add("polygon-form", item, found=forms)
-        sound: list[list[float]] = []
-        for part in parts:
-            numbers = [number(v) for v in part]
-            if not all(v is not None and abs(v) < _MAX_COORDINATE for v in numbers):
-                self._findings.add("polygon-coordinates", item)
-                return None
-            sound.append([v for v in numbers if v is not None])
+        sound = [[number(v) for v in part] for part in parts]
+        if not all(v is not None and abs(v) < _MAX_COORDINATE for part in sound for v in part):
+            self._findings.add("polygon-coordinates", item)
+            return None
         if any(len(part) % 2 for part in sound if len(part) > 6):
             self._findings.add("polygon-odd", item)
         whole = [part[: len(part) // 2 * 2] for part in sound if len(part) >= 6]
@@ -119,16 +127,19 @@ class MaskReader:
             return None
         if len(whole) < len(sound):
             self._findings.add("polygon-part-short", item)
+        outline = sum(map(_outline, whole))
+        if outline > _MAX_OUTLINE:
+            self._findings.add("polygon-endless", item, outline=f"{outline:.0f}")
+            return None
         annotation["segmentation"] = whole
-        extent = _plain_extent(whole)
-        return None if extent is None else self._counted(extent)
+        return self._counted(_extent(whole))
 
 
 def usable_box(value: Any) -> list[float] | None:
     """Return x, y, width and height of a bbox whose sides are not negative; None for others."""
     try:
         x, y, width, height = value
-        if width >= 0 and height >= 0 and (x + y + width + height) * 0 == 0:
+        if width >= 0 and height >= 0 and abs(x) + abs(y) + width + height < _FAR_AWAY:
             return value if type(value) is list else [x, y, width, height]
     except (TypeError, ValueError):  # text, null, another number of values
         pass
@@ -148,24 +159,39 @@ def box_contradicts(box: Sequence[float], extent: Box) -> bool:
 
 
 def _plain_extent(polygons: Sequence[list[Any]]) -> Box | None:
-    """Return the extent of polygons that are lists of numbers; None where something is odd.
+    """Return the extent of polygons that are lists of numbers; None where something may be odd.
 
     Most files have nothing else, and have it a million times: this looks at each number in C only.
     """
-    x0 = y0 = _MAX_COORDINATE
-    x1 = y1 = -_MAX_COORDINATE
+    values = 0
     try:
         for polygon in polygons:
+            values += len(polygon)
             if len(polygon) < 6 or len(polygon) % 2 or sum(polygon) * 0 != 0:  # NaN, infinity
                 return None
-            x, y = polygon[::2], polygon[1::2]
-            x0, y0 = min(x0, min(x)), min(y0, min(y))
-            x1, y1 = max(x1, max(x)), max(y1, max(y))
-    except TypeError:  # text, null or a list in the place of a number
+        x0, y0, x1, y1 = _extent(polygons)
+    except (TypeError, OverflowError):  # text, null or a list in the place of a number
         return None
     if min(x0, y0) <= -_MAX_COORDINATE or max(x1, y1) >= _MAX_COORDINATE:
         return None
+    may_be_endless = values / 2 * max(x1 - x0, y1 - y0) > _MAX_OUTLINE
+    return None if may_be_endless else (x0, y0, x1, y1)
+
+
+def _extent(polygons: Sequence[list[Any]]) -> Box:
+    x0 = y0 = _FAR_AWAY
+    x1 = y1 = -_FAR_AWAY
+    for polygon in polygons:
+        x, y = polygon[::2], polygon[1::2]
+        x0, y0 = min(x0, min(x)), min(y0, min(y))
+        x1, y1 = max(x1, max(x)), max(y1, max(y))
     return x0, y0, x1, y1
+
+
+def _outline(polygon: Sequence[Any]) -> float:
+    """Return the length of the outline of a polygon as pycocotools walks it, in pixels."""
+    points = np.reshape(np.array(polygon, np.float64), (-1, 2))
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def _flatten(value: list[Any], depth: int = 0) -> tuple[list[list[Any]], str]:
@@ -173,7 +199,7 @@ def _flatten(value: list[Any], depth: int = 0) -> tuple[list[list[Any]], str]:
     if depth > _MAX_DEPTH:
         return [], ""
     if not any(isinstance(part, list) for part in value):
-        if all(isinstance(part, Mapping) and {"x", "y"} <= part.keys() for part in value):
+        if value and all(isinstance(part, Mapping) and {"x", "y"} <= part.keys() for part in value):
             return [[part[key] for part in value for key in ("x", "y")]], "a list of x and y"
         return [value], "a flat list"
     if all(_is_pair(part) for part in value) and len(value) >= 3:
@@ -181,17 +207,39 @@ def _flatten(value: list[Any], depth: int = 0) -> tuple[list[list[Any]], str]:
     parts: list[list[Any]] = []
     form = ""
     for part in value:
-        if not isinstance(part, list) or not any(isinstance(item, list) for item in part):
+        if not isinstance(part, list) or not any(isinstance(v, list | Mapping) for v in part):
             parts.append(part if isinstance(part, list) else [part])
             continue
-        inner, _ = _flatten(part, depth + 1)
-        form = "of pairs" if all(map(_is_pair, part)) else "nested deeper"
+        inner, found = _flatten(part, depth + 1)
+        form = "of pairs" if all(map(_is_pair, part)) else found or "nested deeper"
         parts += inner
     return parts, form
 
 
 def _is_pair(part: Any) -> bool:
     return isinstance(part, list) and len(part) == 2 and not any(isinstance(v, list) for v in part)
+
+
+def _is_nothing(value: Any) -> bool:
+    """Return whether there is no mask: null, or an empty list, perhaps in a list."""
+    is_empty = value is None or (isinstance(value, Sequence | Mapping) and len(value) == 0)
+    return is_empty or (isinstance(value, list) and all(v in (None, [], [[]]) for v in value))
+
+
+def _is_bitmap(value: list[Any], size: tuple[int, int]) -> bool:
+    """Return whether lists are the rows of an image of this size (H, W), of 0 and 1 or 255."""
+    rows_fit = len(value) == size[0] and all(
+        isinstance(row, list) and len(row) == size[1] for row in value
+    )
+    return rows_fit and all(type(v) in (int, bool) and v in (0, 1, 255) for r in value for v in r)
+
+
+def _compressed(rle: Mapping[str, Any], height: int, width: int) -> Mapping[str, Any]:
+    """Return an RLE whose counts are text, after a check; one that has them stays as it is."""
+    if isinstance(rle.get("counts"), str):
+        run_lengths(rle, height, width)
+        return rle
+    return as_text(rle, height, width)
 
 
 def _own_size(rle: Mapping[str, Any]) -> tuple[int, int]:

@@ -12,8 +12,8 @@ class ObjectReader:
     """Read the fields that the objects of all forms have.
 
     Args:
-        document: findings are added to its own. Its categories are those of the file: one whose
-            name is refused makes no unknown category, since it has been said what is wrong.
+        document: findings are added to its own. Its categories are those of the file: one that is
+            refused makes no unknown category, since it has been said what is wrong.
 
     Attributes:
         count, crowd: how many objects were read, and how many of them are crowd.
@@ -22,14 +22,16 @@ class ObjectReader:
     def __init__(self, document: Document):
         self._findings = document.findings
         listed = document.content.get("categories") or ()
-        self._known = {id_key(c.get("id")) for c in listed if isinstance(c, Mapping)} - {None}
+        ids = {id_key(c.get("id")) if isinstance(c, Mapping) else None for c in listed}
+        self._known = ids - {None}
+        self._all_known = bool(ids) and None not in ids
         self._ids: list[Any] = []
         self.count = self.crowd = 0
 
     def read_fields(self, entry: dict[str, Any], item: str) -> None:
         """Put category_id and iscrowd in the standard form, and count the object."""
         category = id_key(entry.get("category_id"))
-        if category not in self._known:
+        if self._all_known and category not in self._known:
             known = ", ".join(map(str, sorted(self._known, key=str)[:10]))
             self._findings.add(
                 "class-unknown", item, category=entry.get("category_id"), known=known
@@ -58,7 +60,7 @@ class ObjectReader:
     def read_area(self, entry: dict[str, Any], item: str) -> None:
         """Leave the area away where it is no number of pixels, so that it is computed."""
         area = entry.get("area")
-        if isinstance(area, int | float) and 0 <= area < float("inf"):
+        if type(area) in (int, float) and 0 <= area < 1e18:
             return
         found = number(area)
         if found is None or found < 0:
@@ -66,14 +68,19 @@ class ObjectReader:
         else:
             entry["area"] = found
 
-    def count_id(self, entry: Mapping[str, Any]) -> None:
-        """Remember the id of an object, which should be its own in the file."""
-        if entry.get("id") is not None:
-            self._ids.append(entry["id"])
+    def count_id(self, entry: dict[str, Any]) -> None:
+        """Remember the id of an object, which should be its own in the file; drop what is none."""
+        if "id" not in entry:
+            return
+        key = id_key(entry["id"])
+        if key is None:
+            del entry["id"]
+        else:
+            self._ids.append(key)
 
     def report_ids(self) -> None:
         """Report ids that several objects have."""
-        for key, count in Counter(map(id_key, self._ids)).items():
+        for key, count in Counter(self._ids).items():
             if count > 1:
                 self._findings.add("object-id-twice", f"annotation {key}")
 

@@ -12,7 +12,7 @@ from ...formats.label_maps import count_values, read_panoptic_png, values_in
 from ..findings import Findings
 from ..parts.categories import Category, read_categories
 from ..parts.documents import Annotations, Document, Source, open_document
-from ..parts.fields import id_key
+from ..parts.fields import id_key, kind_of
 from ..parts.images import FilePaths, Image, read_images
 from ..parts.objects import ObjectReader
 from ..policy import POLICY
@@ -215,13 +215,13 @@ class _MapReader(ObjectReader):
             self._findings.add("segments-missing", item, value=value)
             return []
         if not isinstance(value, list):
-            self._findings.add("segments-form", item, found=type(value).__name__)
+            self._findings.add("segments-form", item, found=kind_of(value))
             return []
         segments: dict[Any, Segment] = {}
         for index, listed in enumerate(value):
             if not isinstance(listed, Mapping):
                 where = f"{item}, segment number {index}"
-                self._findings.add("entry-form", where, found=type(listed).__name__)
+                self._findings.add("entry-form", where, found=kind_of(listed))
                 continue
             segment = dict(listed)
             self._read_segment(segment, item)

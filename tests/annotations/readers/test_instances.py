@@ -192,9 +192,9 @@ REFUSED = {
     "one id, two names": (added("categories", name="jar"), "'box' and 'jar'"),
     "no image": (sound() | {"images": []}, "there is no image in it"),
     "no category": (sound() | {"categories": []}, "it has no categories"),
-    "annotations null": (sound() | {"annotations": None}, "annotations are None"),
-    "images null": (sound() | {"images": None}, "a file whose images is null"),
-    "image of text": (sound() | {"images": ["a.png"]}, "expected a json object, got str"),
+    "annotations null": (sound() | {"annotations": None}, "annotations are null"),
+    "images null": (sound() | {"images": None}, "a file whose images are null"),
+    "image of text": (sound() | {"images": ["a.png"]}, "expected a json object, got text"),
     "unit square": (
         changed("annotations", None, segmentation=[[v / 30 for v in SQUARE]]),
         "0 to 1; expected pixels",

@@ -174,7 +174,7 @@ CASES = {
     "empty": (whole(), Refused("an empty json object")),
     "no images": (lambda c: c.update(images=[]), Refused("there is no image in it")),
     "no annotations": (lambda c: c.update(annotations=[]), Refused("there are no annotations")),
-    "annotations null": (lambda c: c.update(annotations=None), Refused("annotations is null")),
+    "annotations null": (lambda c: c.update(annotations=None), Refused("annotations are null")),
 }  # fmt: skip
 
 

@@ -150,7 +150,7 @@ CASES = {
     ),
     "polygon short": (masks(polygon(1), [[1, 2, 3, 4]]), Taken((FRAME_1 + "its polygon",), ONE)),
     "polygon NaN": (masks(polygon(1), [[NAN, *polygon(1)[0][1:]]]), Taken((FRAME_1,), ONE)),
-    "polygon flat": (masks(polygon(1)[0], polygon(1)), Taken(("frame 0: the polygon is a",), ONE)),
+    "polygon flat": (masks(polygon(1)[0], polygon(1)), Taken(("frame 0: the mask is a",), ONE)),
     "mask is text": (masks(polygon(1), "x"), Taken((FRAME_1 + "expected polygons or",), ONE)),
     "empty list": (masks(polygon(1), []), Taken((), ONE)),
     "all damaged": (

@@ -239,7 +239,7 @@ def _twin_images(coco: Folder) -> None:
         (_annotation_of_no_image, "a.json: annotation 4: its image 77 is not listed; left out"),
         (_twin_images, "a.json: image 2 (2.png): the image is listed twice"),
         (_twin_annotations, "a.json: annotation 1: the id occurs more than once"),
-        (_flat_polygon_list, "annotation 3: the polygon is a flat list: converted"),
+        (_flat_polygon_list, "annotation 3: the mask is a flat list: converted"),
         (_rle_of_other_size, "annotation 3: its RLE cannot be used (RLE size: expected [20, 30]"),
     ],
 )
