@@ -14,8 +14,8 @@ from .pixel_decoder import (
     TransformerEncoderPixelDecoder,
 )
 from .postprocessing.tta import SemanticSegmentorWithTTA
+from .registries import TRANSFORMER_DECODER_REGISTRY
 from .transformer_decoder import (
-    TRANSFORMER_DECODER_REGISTRY,
     MultiScaleMaskedTransformerDecoder,
     StandardTransformerDecoder,
     VideoMultiScaleMaskedTransformerDecoder,

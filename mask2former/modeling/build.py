@@ -5,18 +5,18 @@ from functools import reduce
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import (
-    BACKBONE_REGISTRY,
-    META_ARCH_REGISTRY,
-    SEM_SEG_HEADS_REGISTRY,
-)
 from detectron2.modeling import build_model as build_registered
 from detectron2.utils.registry import Registry
 from torch import nn
 
 from ..config.keys import CLASSES_FROM_DATA
 from ..config.loading import changed
-from .transformer_decoder import TRANSFORMER_DECODER_REGISTRY
+from .registries import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    SEM_SEG_HEADS_REGISTRY,
+    TRANSFORMER_DECODER_REGISTRY,
+)
 
 _REGISTRIES: dict[str, Registry] = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,

@@ -4,6 +4,8 @@ They have the parameters of our decoders and give the same numbers; those are fa
 names in the registry stand for. Subclasses register themselves under names of their own.
 """
 
+import logging
+from abc import ABCMeta
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,11 +15,51 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers import PositionEmbeddingSine, PositionEmbeddingSine3D
+from ..modeling import TRANSFORMER_DECODER_REGISTRY
 from ..modeling.transformer_decoder import masked
 from .layers import CrossAttentionLayer, FFNLayer, SelfAttentionLayer
 
+logger = logging.getLogger(__name__)
 
-class MultiScaleMaskedTransformerDecoder(masked.MultiScaleMaskedTransformerDecoder):
+
+class _Patchable(ABCMeta):
+    """The type of the two classes below, which stand in for ours where somebody may tell.
+
+    Once an attribute of the class has been replaced, configs that name it build it in place of
+    ours, until the attribute is put back. Decoders of ours are instances.
+    """
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        cls._choose()
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        cls._choose()
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return super().__instancecheck__(instance) or (
+            cls in _AS_PUBLISHED and isinstance(instance, getattr(masked, cls.__name__))
+        )
+
+    def _choose(cls) -> None:
+        """Register the class, or ours of this name, unless it is a subclass or is being made."""
+        registered = TRANSFORMER_DECODER_REGISTRY._obj_map
+        name, ours = cls.__name__, getattr(masked, cls.__name__, None)
+        if cls not in _AS_PUBLISHED or registered[name] not in (cls, ours):
+            return
+        chosen = ours if dict(vars(cls)) == _AS_PUBLISHED[cls] else cls
+        if chosen is not registered[name]:
+            registered[name] = chosen
+            logger.warning("Models that are built from now on have %s.%s", chosen.__module__, name)
+
+
+_AS_PUBLISHED: dict[type, dict[str, Any]] = {}  # what is in the two, before anybody changes it
+
+
+class MultiScaleMaskedTransformerDecoder(
+    masked.MultiScaleMaskedTransformerDecoder, metaclass=_Patchable
+):
     """Queries attend to pixels inside the masks that they predicted one layer before.
 
     Tokens are length first: queries (Q, B, C), pixels (S, B, C).
@@ -155,6 +197,10 @@ class VideoMultiScaleMaskedTransformerDecoder(
     def _as_clips(self, maps: Tensor) -> Tensor:
         """Return maps (B, T, C, H, W)."""
         return maps.unflatten(0, (-1, self.frames_of(len(maps))))
+
+
+for _class in (MultiScaleMaskedTransformerDecoder, VideoMultiScaleMaskedTransformerDecoder):
+    _AS_PUBLISHED[_class] = dict(vars(_class))
 
 
 def _length_first(maps: Tensor) -> Tensor:

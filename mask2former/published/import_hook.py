@@ -1,5 +1,6 @@
 """Modules under the published import paths, which are made when somebody imports them."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -11,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from .paths import published_modules
+
+logger = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parents[2]  # of both packages
 
@@ -39,6 +42,19 @@ class _PublishedPaths(MetaPathFinder, Loader):
         _offer(module)
 
 
+class _PublishedModule(ModuleType):
+    """A module that says so where somebody replaces a name of the table in vain."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        target = published_modules()[self.__name__].names.get(name)
+        if target is not None and value is not resolve_name(target):
+            logger.warning(
+                "%s.%s is replaced, but nothing in this package calls it there: see "
+                "docs/extending.md for what may be overridden", self.__name__, name,
+            )  # fmt: skip
+        super().__setattr__(name, value)
+
+
 def _is_ours(package: str) -> bool:
     """Tell whether a package lies beside this one: somebody's own copy is left alone."""
     file = getattr(sys.modules.get(package), "__file__", None)
@@ -63,6 +79,7 @@ def _offer(module: ModuleType) -> None:
         return sorted({*vars(module), *names})
 
     module.__getattr__, module.__dir__ = __getattr__, __dir__
+    module.__class__ = _PublishedModule
 
 
 def install() -> None:

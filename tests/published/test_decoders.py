@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from mask2former.config import get_config
 from mask2former.layers import PositionEmbeddingSine
 from mask2former.modeling import TRANSFORMER_DECODER_REGISTRY
+from mask2former.modeling.meta_arch.heads import build_transformer_decoder
 from mask2former.modeling.transformer_decoder import masked
 from mask2former.published.decoders import (
     MultiScaleMaskedTransformerDecoder,
@@ -205,6 +206,53 @@ def test_built_from_a_config_under_a_name_of_its_own():
         decoder = cls(cfg, 16, mask_classification=True)
         assert (decoder.num_layers, decoder.num_queries) == (2, 100)
     assert (decoder.num_frames, decoder.reid_embed.layers[-1].out_features) == (2, 4)
+
+
+@pytest.fixture
+def image_config():
+    cfg = get_config()
+    cfg.MODEL.MASK_FORMER.HIDDEN_DIM, cfg.MODEL.MASK_FORMER.DEC_LAYERS = 16, 2
+    return cfg
+
+
+def test_decoders_of_ours_count_as_the_published_class(image_config):
+    ours = build_transformer_decoder(image_config, 16)
+    assert type(ours) is masked.MultiScaleMaskedTransformerDecoder
+    assert isinstance(ours, MultiScaleMaskedTransformerDecoder)
+    assert not isinstance(ours, VideoMultiScaleMaskedTransformerDecoder | FrameDecoder)
+    assert not isinstance(nn.Linear(1, 1), MultiScaleMaskedTransformerDecoder)
+
+
+def test_a_patch_of_the_class_is_what_configs_build(image_config, monkeypatch, caplog):
+    calls = []
+    original = MultiScaleMaskedTransformerDecoder.forward_prediction_heads
+
+    def patched(self, *args):
+        calls.append(args)
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MultiScaleMaskedTransformerDecoder, "forward_prediction_heads", patched)
+        decoder = build_transformer_decoder(image_config, 16)
+        decoder([torch.zeros(1, 16, 2, 2)] * 3, torch.zeros(1, 256, 4, 4))
+    assert len(calls) == 2
+    assert "Models that are built from now on have mask2former.published.decoders." in caplog.text
+    again = build_transformer_decoder(image_config, 16)
+    assert type(again) is masked.MultiScaleMaskedTransformerDecoder
+
+
+def test_a_new_attribute_of_the_class_is_a_patch_until_it_is_deleted():
+    name = "VideoMultiScaleMaskedTransformerDecoder"
+    VideoMultiScaleMaskedTransformerDecoder.temperature = 2
+    assert TRANSFORMER_DECODER_REGISTRY.get(name) is VideoMultiScaleMaskedTransformerDecoder
+    del VideoMultiScaleMaskedTransformerDecoder.temperature
+    assert TRANSFORMER_DECODER_REGISTRY.get(name) is masked.VideoMultiScaleMaskedTransformerDecoder
+
+
+def test_subclasses_are_patched_for_themselves(monkeypatch):
+    names = dict(TRANSFORMER_DECODER_REGISTRY)
+    monkeypatch.setattr(FrameDecoder, "forward", nn.Identity.forward)
+    assert dict(TRANSFORMER_DECODER_REGISTRY) == names
 
 
 def test_errors():

@@ -1,7 +1,10 @@
 """Decoders that inherit from the published ones, inside of our models: trained and evaluated."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from mask2former.modeling import TRANSFORMER_DECODER_REGISTRY
@@ -110,3 +113,22 @@ def test_the_registry_knows_it_under_its_own_name():
     own.__name__ = "CountingDecoderOfATest"
     TRANSFORMER_DECODER_REGISTRY.register(own)
     assert TRANSFORMER_DECODER_REGISTRY.get("CountingDecoderOfATest") is own
+
+
+@torch.no_grad()
+def test_another_vocabulary_in_a_model_that_is_built():
+    """As open vocabulary models do: head, classifier and metadata are changed between images."""
+    model = tiny_model(metadata=SimpleNamespace(thing_dataset_id_to_contiguous_id={3: 1})).eval()
+    model.sem_seg_head.num_classes = 2
+    model.sem_seg_head.predictor.class_embed = nn.Linear(WIDTH, 3)
+    model.sem_seg_head.predictor.class_embed.bias.copy_(torch.tensor([0.0, 9.0, 0.0]))
+    model.object_mask_threshold = model.overlap_threshold = 0.0
+    (result,) = model([{"image": image()}])
+    assert result["sem_seg"].shape[0] == 2
+    assert {(s["category_id"], s["isthing"]) for s in result["panoptic_seg"][1]} == {(1, True)}
+    assert set(result["instances"].pred_classes.tolist()) == {1}
+    model.metadata = SimpleNamespace(thing_dataset_id_to_contiguous_id={})
+    model.semantic_on, model.test_topk_per_image = False, 2
+    (result,) = model([{"image": image()}])
+    assert result.keys() == {"panoptic_seg", "instances"} and len(result["instances"]) == 0
+    assert [s["isthing"] for s in result["panoptic_seg"][1]] == [False]

@@ -145,6 +145,26 @@ def test_somebodys_own_copy_is_left_alone(tmp_path, monkeypatch):
     assert importlib.util.find_spec(name) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("mask2former.modeling.criterion", "dice_loss_jit"),
+        ("mask2former.maskformer_model", "SetCriterion"),
+    ],
+)
+def test_a_name_that_is_replaced_in_vain(path, name, monkeypatch, caplog):
+    module = importlib.import_module(path)
+    original = getattr(module, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, len)
+        assert f"{path}.{name} is replaced, but nothing in this package calls it" in caplog.text
+        caplog.clear()
+    assert getattr(module, name) is original
+    module.of_somebody = 1
+    del module.of_somebody
+    assert not caplog.records
+
+
 def test_installing_again_changes_nothing():
     before = list(sys.meta_path)
     import_hook.install()

@@ -10,12 +10,12 @@ from itertools import zip_longest
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from ...config.arguments import configurable
 from ...layers import LinearSequential
+from ..registries import BACKBONE_REGISTRY
 from .dat_attention import LocalAttention, SampledKeyAttention, named_norm
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
 

@@ -10,7 +10,6 @@ from functools import partial
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.swin_transformer import PatchMerging
@@ -18,6 +17,7 @@ from torchvision.models.swin_transformer import PatchMerging
 from ...config.arguments import configurable
 from ...layers import SwinBlock
 from ...overrides import is_replaced, refuse_overrides
+from ..registries import BACKBONE_REGISTRY
 from .stages import STAGE_NAMES, Patches, StagedBackbone, run_blocks
 
 
@@ -45,6 +45,42 @@ class PatchEmbed(Patches):
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W), zero-padded to whole patches, to (B, C', H/patch, W/patch)."""
         return super().forward(images.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class SwinStage(nn.Module):
+    """The blocks of a stage, and what leads to the next one.
+
+    Args:
+        blocks: map (B, H, W, C) to the same shape.
+        downsample: maps (B, H, W, C) to half the size; None in the last stage.
+        use_checkpoint: see `D2SwinTransformer`.
+    """
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], downsample: nn.Module | None, use_checkpoint: bool
+    ):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+        self.use_checkpoint = use_checkpoint
+
+    def run(self, maps: Tensor) -> Tensor:
+        """Apply the blocks to maps (B, H, W, C)."""
+        return run_blocks(self.blocks, maps, self.use_checkpoint)
+
+    def forward(self, x: Tensor, H: int, W: int) -> tuple[Tensor, int, int, Tensor, int, int]:
+        """Do what the published stage does, for subclasses that go from stage to stage.
+
+        Args:
+            x: (B, H*W, C), row by row.
+
+        Returns:
+            what the blocks give, (B, H*W, C), with H and W; and the next stage's input and sizes.
+        """
+        maps = self.run(x.unflatten(1, (H, W)))
+        following = maps if self.downsample is None else self.downsample(maps)
+        height, width = following.shape[1:3]
+        return maps.flatten(1, 2), H, W, following.flatten(1, 2), height, width
 
 
 @BACKBONE_REGISTRY.register()
@@ -115,7 +151,9 @@ class D2SwinTransformer(StagedBackbone):
             self.absolute_pos_embed = nn.Parameter(torch.empty(1, embed_dim, side, side))
             nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
         self.pos_drop = nn.Dropout(drop_rate)
-        self.use_checkpoint = use_checkpoint
+        # Read by subclasses of the published class, beside the modules.
+        self.ape, self.num_layers, self.num_features = ape, len(self.dims), self.dims
+        self.out_indices = tuple(range(self.num_layers))
         block = partial(
             SwinBlock,
             window=window_size,
@@ -132,10 +170,8 @@ class D2SwinTransformer(StagedBackbone):
                 block(dim=dim, num_heads=num_heads[i], shift=shift, drop_path=rate)
                 for shift, rate in zip(shifts, self.drop_paths[i])
             ]
-            stage = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
-            if i < len(depths) - 1:
-                stage["downsample"] = PatchMerging(dim)
-            self.layers.append(stage)
+            downsample = PatchMerging(dim) if i < len(depths) - 1 else None
+            self.layers.append(SwinStage(blocks, downsample, use_checkpoint))
         for i, dim in enumerate(self.dims):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
         if not is_replaced(self, "train"):  # published: called there
@@ -181,8 +217,4 @@ class D2SwinTransformer(StagedBackbone):
 
     def parts(self) -> list[tuple[Callable[[Tensor], Tensor], nn.Module | None]]:
         """Return what applies the blocks of each stage, with the `PatchMerging` behind it."""
-        run = partial(run_blocks, checkpointing=self.use_checkpoint)
-        return [
-            (partial(run, stage["blocks"]), getattr(stage, "downsample", None))
-            for stage in self.layers
-        ]
+        return [(stage.run, stage.downsample) for stage in self.layers]

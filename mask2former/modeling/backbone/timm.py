@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...layers import SimpleFeaturePyramid
+from ..registries import BACKBONE_REGISTRY
 from .stages import FreezableBackbone
 
 _PYRAMID_STRIDES = [4, 8, 16, 32]

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.arguments import configurable
-from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY, MultiScaleMaskedTransformerDecoder
+from ..registries import TRANSFORMER_DECODER_REGISTRY
+from ..transformer_decoder import MultiScaleMaskedTransformerDecoder
 from ..transformer_decoder.masked import NUM_LEVELS
 
 # A query attends to the cells that its mask covers at least half as much as the best covered one.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from ..meta_arch.base import weights_of_layers
 from ..meta_arch.heads import pixel_features
 from ..meta_arch.image import MergingModel
 from ..postprocessing.canvas import Canvas
+from ..registries import META_ARCH_REGISTRY
 from .decoder import MaskQueryDecoder, Memory
 from .given_masks import (
     IGNORED,

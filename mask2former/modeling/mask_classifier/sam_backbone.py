@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ...layers import SimpleFeaturePyramid
 from ..postprocessing.canvas import Canvas
+from ..registries import BACKBONE_REGISTRY
 from .sam_segmenter import PIXEL_MEAN, PIXEL_STD, SamPrompts, SamSegmenter
 
 _EMBEDDING = "sam_embedding"

@@ -4,14 +4,13 @@ import inspect
 from collections.abc import Container
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from ...checkpoints.renames import rename_when_loading
 from ...config.arguments import configurable
 from ...overrides import is_replaced, replaceable
 from ..pixel_decoder.fpn import select_features, sort_by_stride
-from ..transformer_decoder import TRANSFORMER_DECODER_REGISTRY
+from ..registries import SEM_SEG_HEADS_REGISTRY, TRANSFORMER_DECODER_REGISTRY
 
 COMMON_STRIDE = 4  # of the mask features
 _DECODERS = {  # for images and for clips; those from elsewhere are not checked

@@ -4,7 +4,6 @@ Source: Mask2Former, Cheng et al. 2022, section 3.
 """
 
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
@@ -15,6 +14,7 @@ from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
 from ..postprocessing.cuda_graphs import GraphedFunction
 from ..postprocessing.mergers import InstanceMerger, PanopticMerger, SemanticMerger, merge_masks
+from ..registries import META_ARCH_REGISTRY
 from .base import BaseModel, SegmentationModel, mask_tensor, pad_to_canvas
 from .heads import takes_aux_outputs
 
@@ -168,7 +168,7 @@ class MergingModel(BaseModel):
 
     def _is_thing(self, num_classes: int) -> Tensor:
         """Return (K,), True for the classes that are things in the training set."""
-        ids = self.metadata.get("thing_dataset_id_to_contiguous_id") if self.metadata else None
+        ids = getattr(self.metadata, "thing_dataset_id_to_contiguous_id", None)
         if ids is None:
             raise ValueError(
                 f"{type(self).__name__}: panoptic output needs to know which classes are things, "

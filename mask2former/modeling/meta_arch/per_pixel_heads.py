@@ -4,12 +4,12 @@ Source: MaskFormer, Cheng et al. 2021, section 4.1 (PerPixelBaseline and PerPixe
 """
 
 from detectron2.layers import Conv2d, ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.arguments import configurable
+from ..registries import SEM_SEG_HEADS_REGISTRY
 from ..transformer_decoder import StandardTransformerDecoder
 from .heads import COMMON_STRIDE, BaseHead, MaskFormerHead, pixel_features
 

@@ -4,7 +4,6 @@ Source: Mask2Former for Video Instance Segmentation, Cheng et al. 2021.
 """
 
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
@@ -13,6 +12,7 @@ from ...config.arguments import configurable
 from ...ops.masks import resize
 from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
+from ..registries import META_ARCH_REGISTRY
 from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
 from ..tracking.windows import Windows, run_windows
 from .base import SegmentationModel, mask_tensor, pad_to_canvas

@@ -6,13 +6,13 @@ Source: MaskFormer, Cheng et al. 2021, section 3.2; FPN, Lin et al. 2017.
 from collections.abc import Callable
 
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.arguments import configurable
 from ...layers import SinePositionEncoding, TransformerEncoder
+from ..registries import SEM_SEG_HEADS_REGISTRY
 
 Norm = str | Callable[[int], nn.Module] | None
 NUM_LEVELS = 3  # maps of strides 32, 16 and 8 that multi-scale transformer decoders get

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +18,7 @@ from ...layers import (
     PositionEmbeddingSine,
     xavier_matrices_,
 )
+from ..registries import SEM_SEG_HEADS_REGISTRY
 from .fpn import (
     NUM_LEVELS,
     Norm,

@@ -1,7 +1,8 @@
 """Transformer decoders, registered in TRANSFORMER_DECODER_REGISTRY ("TRANSFORMER_MODULE")."""
 
+from ..registries import TRANSFORMER_DECODER_REGISTRY
 from .masked import MultiScaleMaskedTransformerDecoder, VideoMultiScaleMaskedTransformerDecoder
-from .standard import TRANSFORMER_DECODER_REGISTRY, StandardTransformerDecoder
+from .standard import StandardTransformerDecoder
 
 __all__ = [
     "TRANSFORMER_DECODER_REGISTRY",

@@ -23,7 +23,8 @@ from ...layers import (
 from ...ops.linear import linear
 from ...overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import NUM_LEVELS, c2_xavier_conv
-from .standard import TRANSFORMER_DECODER_REGISTRY, decoder_args
+from ..registries import TRANSFORMER_DECODER_REGISTRY
+from .standard import decoder_args
 
 # Methods of the published class, and of one with its conventions, that subclasses may override.
 _PUBLISHED_METHODS = ("forward_prediction_heads", "_set_aux_loss")

@@ -1,25 +1,16 @@
-"""The registry of transformer decoders, and that of MaskFormer: DETR's decoder over one map.
+"""The transformer decoder of MaskFormer: DETR's decoder over one map.
 
 Source: MaskFormer, Cheng et al. 2021, section 3.3 (transformer module).
 """
 
 import torch
-from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
 from ...config.arguments import configurable
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
 from ...overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import c2_xavier_conv
-
-TRANSFORMER_DECODER_REGISTRY = Registry("TRANSFORMER_MODULE")
-TRANSFORMER_DECODER_REGISTRY.__doc__ = """
-Transformer decoders, built as `cls(cfg, in_channels, mask_classification)` and selected by
-MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME.
-
-A decoder's `forward(x, mask_features, mask=None)` returns a dict with `pred_logits` (B, Q, K+1),
-`pred_masks` (B, Q, H, W) and, optionally, `aux_outputs`, a list of dicts with the same two keys.
-"""
+from ..registries import TRANSFORMER_DECODER_REGISTRY
 
 
 def decoder_args(cfg, in_channels: int, mask_classification: bool) -> dict:

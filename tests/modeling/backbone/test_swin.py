@@ -204,3 +204,32 @@ def test_subclass_with_patches_of_its_own():
     assert model(torch.rand(1, 4, 32, 40))["res2"].shape == (1, 8, 8, 10)
     model.patch_embed = nn.Conv2d(4, 8, 4, stride=4)  # channels first, as the published ones
     assert model(torch.rand(1, 4, 32, 40))["res5"].shape == (1, 64, 1, 2)
+
+
+class Walking(D2SwinTransformer):
+    """Goes from stage to stage itself, as subclasses of the published class do."""
+
+    def forward(self, x):
+        tokens = self.patch_embed(x)
+        height, width = tokens.shape[2:]
+        assert not self.ape
+        tokens = self.pos_drop(tokens.flatten(2).transpose(1, 2))
+        features = {}
+        for i in range(self.num_layers):
+            out, h, w, tokens, height, width = self.layers[i](tokens, height, width)
+            if i in self.out_indices:
+                out = getattr(self, f"norm{i}")(out).view(-1, h, w, self.num_features[i])
+                features[f"res{i + 2}"] = out.permute(0, 3, 1, 2).contiguous()
+        return {name: features[name] for name in self._out_features}
+
+
+@pytest.mark.parametrize("use_checkpoint", [False, True])
+def test_subclass_that_goes_from_stage_to_stage(use_checkpoint):
+    model, images = tiny_swin(use_checkpoint=use_checkpoint).eval(), torch.randn(2, 3, 70, 90)
+    other = Walking(**TINY, out_features=["res3", "res5"]).eval()
+    other.load_state_dict(model.state_dict(), strict=True)
+    expected, found = model(images), other(images)
+    assert list(found) == ["res3", "res5"]
+    for name, feature in found.items():
+        torch.testing.assert_close(feature, expected[name])
+    assert (model.layers[3].downsample, len(model.layers[1].blocks)) == (None, 2)
