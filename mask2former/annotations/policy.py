@@ -50,7 +50,11 @@ _FILES = {
         "TEST.DETECTIONS_PER_IMAGE to {most} or more",
     ),
     "path-changed": Rule("taken", "its file {name!r} was found as {path}"),
-    "image-file-missing": Rule("refused", "there is no file {name!r}; tried {tried}"),
+    "image-file-missing": Rule(
+        "refused",
+        "there is no file {name!r}; tried {tried}; correct the name, or set image_root to the "
+        "folder that it is below",
+    ),
 }
 
 _IMAGES = {

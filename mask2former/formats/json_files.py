@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from numbers import Real
@@ -30,14 +31,15 @@ def read_json(path: PathLike) -> Any:
         with PathManager.open(os.fspath(path), "r", encoding="utf-8-sig") as file:
             return json.load(file)
     except UnicodeDecodeError as error:
+        found = _found_at(path)
+        if found:
+            raise ValueError(f"{path}: expected a json file{found}") from error
         raise ValueError(
             f"{path}: expected a json file in UTF-8, got another encoding ({error}); save it as "
             "UTF-8, for example with: iconv -f GBK -t UTF-8 (or -f UTF-16, CP1252, ...)"
         ) from error
     except (ValueError, RecursionError) as error:
-        with PathManager.open(os.fspath(path), "rb") as file:
-            found = _found_instead(file.read(64))
-        raise ValueError(f"{path}: expected a json file{found}: {error}") from error
+        raise ValueError(f"{path}: expected a json file{_found_at(path)}: {error}") from error
 
 
 def write_json(path: PathLike, value: Any, indent: int | None = None) -> None:
@@ -97,17 +99,28 @@ class JsonStream:
             part.unlink()
 
 
-def _found_instead(head: bytes) -> str:
+def _found_at(path: PathLike) -> str:
     """Return what a file seems to be that is no json, by its first bytes; "" where not known."""
+    with PathManager.open(os.fspath(path), "rb") as file:
+        head = file.read(4096)
     known = {
         b"version https://git-lfs": "a pointer of Git LFS (get the file with: git lfs pull)",
         b"\x1f\x8b": "a gzip archive; unpack it",
         b"PK": "a zip archive; unpack it",
-        b"<?xml": "XML; export the annotations as COCO json",
+        b"\x89PNG": "an image",
+        b"\xff\xd8\xff": "an image",
+        b"<!doctype html": "a page of the web, perhaps in place of a download",
+        b"<html": "a page of the web, perhaps in place of a download",
+        b"<": "XML; export the annotations as COCO json",
     }
     start = head.lstrip()
     if not start:
         return ", got an empty file"
+    if start[1:2] == b"\0":
+        return ", got UTF-16; save it as UTF-8"
+    if re.match(rb"\{[^\n]*\}\s*\n\s*\{", start):
+        return ", got one in each line; export it as a single one, in the form of COCO"
+    start = start.lower() if start.startswith(b"<") else start
     return next((f", got {what}" for sign, what in known.items() if start.startswith(sign)), "")
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from ...formats.atomic import PathLike
 from ...formats.json_files import read_json
-from ..findings import AnnotationError, Findings
+from ..findings import AnnotationError, Findings, some
 from .fields import kind_of
 
 Source = PathLike | Mapping[str, Any]
 
 # Keys at the top of the json files of other tools.
 _TOOLS = {
-    "shapes": "a LabelMe file of one image",
+    "shapes": "a LabelMe file of one image; convert them all to one COCO file",
     "_via_img_metadata": "a project of the VGG Image Annotator; export it as COCO",
     "_via_settings": "a project of the VGG Image Annotator; export it as COCO",
     "items": "a Datumaro dataset; export it as COCO",
@@ -24,6 +24,15 @@ _TOOLS = {
     "geometry": "GeoJSON",
     "features": "GeoJSON",
     "questions": "visual question answering",
+    "imgHeight": "the polygons of one image of Cityscapes; datasets/README.md says how to use it",
+    "item": "a V7 Darwin file of one image; export it as COCO",
+    "instances": "a SuperAnnotate file of one image; export it as COCO",
+    "image": "a file of one image, as those of SA-1B; join them to one COCO file",
+    "label_classes": "a Hasty project; export it as COCO",
+    "data_list": "a dataset of MMDetection; convert it to COCO",
+    "assets": "a VoTT project; export it as COCO",
+    "samples": "a FiftyOne dataset; export it as COCODetectionDataset",
+    "openlabel": "OpenLABEL; export it as COCO",
 }
 
 
@@ -142,6 +151,8 @@ def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None
     if isinstance(first, Mapping):
         if "caption" in first:
             return "COCO captions, which have no masks"
+        if "score" in first and lists[0] not in content:
+            return "results of a model"
         if "segments_info" in first and "instance" in expected:
             return "COCO panoptic json (task panoptic)"
         if "segments_info" not in first and "panoptic" in expected:
@@ -158,16 +169,21 @@ def _other_form(content: Any, expected: str, lists: Sequence[str]) -> str | None
         return "annotations of videos (task video)"
     if "videos" in lists and "videos" not in content and "images" in content:
         return "annotations of images (task instance)"
+    missing = next((key for key in lists if not isinstance(content.get(key), list)), None)
+    return None if missing is None else _form_of_keys(content, missing)
+
+
+def _form_of_keys(content: Mapping[str, Any], missing: str) -> str:
+    """Return which form a json has, by its keys; ``missing`` is none of them, or no list."""
+    if missing in content:
+        return f"a file whose {missing} are {kind_of(content[missing])}"
     for key, name in _TOOLS.items():
-        if key in content and "images" not in content:
+        if key in content:
             return name
-    for key in lists:
-        if not isinstance(content.get(key), list):
-            have = ", ".join(map(str, list(content)[:6]))
-            if key in content:
-                return f"a file whose {key} are {kind_of(content[key])}"
-            return f"a file without {key} (it has {have})"
-    return None
+    entry = next(iter(content.values()))
+    if isinstance(entry, Mapping) and "regions" in entry:
+        return "annotations of the VGG Image Annotator in its own form; export them as COCO"
+    return f"a file without {missing} (it has {some(list(map(str, content)), 6)})"
 
 
 def _kind_of_list(content: Sequence[Any]) -> str:
@@ -175,6 +191,8 @@ def _kind_of_list(content: Sequence[Any]) -> str:
     if isinstance(first, Mapping):
         if "score" in first:
             return "a list of results"
-        if "data" in first or "Labeled Data" in first or "data_row" in first:
+        if {"data", "Labeled Data", "data_row", "annotator"} & first.keys():
             return "an export of Label Studio or Labelbox; export it as COCO"
-    return "a json list"
+        if "labels" in first or "regions" in first:
+            return "a list of images with labels, as of BDD100K; convert it to COCO"
+    return "a list"

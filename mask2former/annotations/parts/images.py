@@ -1,8 +1,9 @@
 """The images or videos that an annotation file lists: ids, each once, sizes and files."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath, PureWindowsPath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PureWindowsPath
 from typing import Any
 
 from ...formats.atomic import PathLike
@@ -12,6 +13,8 @@ from .documents import Document
 from .fields import id_key, pixels
 
 Image = dict[str, Any]
+
+_NOT_PLAIN = re.compile(r"\\|://|[\0\ud800-\udfff]")
 
 
 def read_images(
@@ -119,7 +122,8 @@ class FilePaths:
     """Find the files that an annotation file names, whatever folder or system it is from.
 
     Tried in this order: the name as it stands below ``root``; with "/" for each backslash; relative
-    to the annotation file; and the ends of an absolute path of another machine below ``root``.
+    to the annotation file; and, of an absolute path of another machine, an address in the web or a
+    path that climbs out of its folder, its ends below ``root``.
     Plain names are taken as they stand where the first of them is there, without a look at each.
 
     Args:
@@ -147,7 +151,7 @@ class FilePaths:
         A file that is not there is a finding where its name has to be looked for; else it is left
         to who reads it.
         """
-        is_plain = "\\" not in name and not os.path.isabs(name) and not name.startswith(".")
+        is_plain = not (_NOT_PLAIN.search(name) or os.path.isabs(name) or name.startswith("."))
         if is_plain and self._all_there:
             return name
         tried = []
@@ -176,11 +180,8 @@ class FilePaths:
         yield os.path.normpath(posix)
         here = self._document.folder / posix
         yield os.path.abspath(here)
-        windows = PureWindowsPath(name)
-        if windows.is_absolute() or posix.startswith("/") or windows.drive:
-            parts = _parts(posix)
+        if posix.startswith(("/", "../")) or PureWindowsPath(name).drive or "://" in name:
+            # Label Studio gives addresses whose query names the file, Labelbox some with a key.
+            path = posix.partition("?")[0] if "://" in name else posix
+            parts = [p for p in path.split("/") if p not in ("", ".", "..") and p[-1] != ":"]
             yield from ("/".join(parts[i:]) for i in range(len(parts)))
-
-
-def _parts(path: str) -> Sequence[str]:
-    return [p for p in PurePosixPath(path).parts if p != "/" and not p.endswith(":")]

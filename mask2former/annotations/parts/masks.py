@@ -234,11 +234,11 @@ def _is_bitmap(value: list[Any], size: tuple[int, int]) -> bool:
     return rows_fit and all(type(v) in (int, bool) and v in (0, 1, 255) for r in value for v in r)
 
 
-def _compressed(rle: Mapping[str, Any], height: int, width: int) -> Mapping[str, Any]:
-    """Return an RLE whose counts are text, after a check; one that has them stays as it is."""
+def _compressed(rle: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
+    """Return an RLE whose counts are text, after a check; they stay where they are text."""
     if isinstance(rle.get("counts"), str):
         run_lengths(rle, height, width)
-        return rle
+        return dict(rle)
     return as_text(rle, height, width)
 
 

@@ -60,7 +60,7 @@ class ObjectReader:
     def read_area(self, entry: dict[str, Any], item: str) -> None:
         """Leave the area away where it is no number of pixels, so that it is computed."""
         area = entry.get("area")
-        if type(area) in (int, float) and 0 <= area < 1e18:
+        if isinstance(area, int | float) and area is not True and 0 <= area < 1e18:
             return
         found = number(area)
         if found is None or found < 0:

@@ -149,7 +149,7 @@ class _RecordCheck:
         """Check the annotations of an image; ``size`` is that of its photo."""
         where = record["file_name"]
         for i, annotation in enumerate(record["annotations"]):
-            area = self._area(annotation, i, size or _size(record), where)
+            area = self._area(annotation, i, size, where)
             if area is not None:
                 self._compare_area(annotation, i, area, where)
                 name, crowd = describe(annotation, i), annotation.get("iscrowd", 0)
@@ -158,7 +158,6 @@ class _RecordCheck:
     def tracks(self, record: Record, size: Size | None) -> None:
         """Check the annotations of a video; ``size`` is that of its frames."""
         where = f"video {record['video_id']} ({record['file_names'][0]}, ...)"
-        size = size or _size(record)
         for i, track in enumerate(record["annotations"]):
             areas = [
                 self._area({**track, "segmentation": mask}, i, size, f"{where}, frame {frame}")
@@ -213,11 +212,6 @@ class _RecordCheck:
                 for label, index in meaning.of_labels.indices.items():
                     if label in pixels:
                         self._count(index, pixels[label], path, "", 0)
-
-
-def _size(record: Record) -> Size | None:
-    """Return the size that the annotations give, where they do."""
-    return (record["height"], record["width"]) if "height" in record else None
 
 
 def _as_record(size: Size | None) -> Record:
