@@ -12,11 +12,22 @@ from typing import Any, TextIO
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 _traces = pytest.StashKey[Path]()
 _trace = pytest.StashKey[TextIO]()
+
+# How long an example takes says more about the machine than about the code, and a new example that
+# fails should not stop a change that has nothing to do with it: look for such with RANDOM_EXAMPLES=1.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize="RANDOM_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 # The workers share the cores: more threads each would only get in each other's way.
 torch.set_num_threads(1)

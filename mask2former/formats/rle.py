@@ -39,7 +39,7 @@ def _for_json(rle: RLE) -> RLE:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def merge(rles: Sequence[RLE]) -> RLE:
+def merge(rles: Sequence[Mapping[str, Any]]) -> RLE:
     """Return the union of compressed RLE, at least one."""
     return _for_json(mask_util.merge(rles))
 
@@ -169,7 +169,7 @@ def area(rle: RLE) -> int:
     return int(mask_util.area(rle))
 
 
-def bounding_box(rle: RLE) -> list[float]:
+def bounding_box(rle: Mapping[str, Any]) -> list[float]:
     """Return x, y, width and height in pixels of a compressed RLE; 0 where it is empty."""
     return mask_util.toBbox(rle).tolist()
 

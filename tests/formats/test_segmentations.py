@@ -132,7 +132,7 @@ def _polygons(steps: int):
 
 
 @pytest.mark.parametrize("steps", [2, 5, 10, 0])  # annotation tools write tenths
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_polygons_are_drawn_as_pycocotools_draws_them(steps: int, data) -> None:
     corners = data.draw(_polygons(steps))
@@ -157,7 +157,7 @@ def test_compress_takes_every_form() -> None:
         assert not mask_util.decode(compress(nothing, 6, 8)).any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.floats(-15, 45, width=16), max_size=11), min_size=1, max_size=3))
 def test_compress_draws_what_pycocotools_draws(polygons) -> None:
     polygons = [[1, 1, 9, 1, 9, 9], *polygons]  # the first one says that it is no list of boxes

@@ -283,7 +283,7 @@ PLACES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PLACES, VALUES)
 def test_no_value_in_any_place_is_more_than_a_finding(place, value) -> None:
     where, key = place
