@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _traces = pytest.StashKey[Path]()
 _trace = pytest.StashKey[TextIO]()
 
-# How long an example takes says more about the machine than about the code, and a new example that
-# fails should not stop a change that has nothing to do with it: look for such with RANDOM_EXAMPLES=1.
+# How long an example takes says more about the machine than about the code. A new example that
+# fails should not stop an unrelated change: look for new ones with RANDOM_EXAMPLES=1.
 settings.register_profile(
     "steady",
     deadline=None,
