@@ -60,6 +60,9 @@ class Inventory:
         findings.raise_refused()
         if self.annotated is None or self.kept:
             return
+        if not self.annotated:
+            findings.add("no-annotations")
+            raise AnnotationError(findings)
         reasons = [f"{count} left out ({code})" for code, count in findings.left_out().items()]
         findings.add(
             "no-objects",

@@ -24,6 +24,9 @@ _FILES = {
     "no-objects": Rule(
         "refused", "no object is left to learn from: {annotated} annotated, {reasons}"
     ),
+    "no-annotations": Rule(
+        "refused", "no object is left to learn from: nothing is annotated, as in files of test sets"
+    ),
     "all-crowd": Rule(
         "refused",
         "all {count} objects are flagged as crowd (iscrowd 1), which training and scoring leave "

@@ -102,6 +102,8 @@ def open_file(path: PathLike) -> IO[bytes]:
         return PathManager.open(os.fspath(path), "rb")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image file not found: {path}") from error
+    except ValueError as error:  # a name that no file can have
+        raise ValueError(f"Cannot read {path!r}: {error}") from error
 
 
 def orientation(image: Image.Image) -> int:

@@ -73,6 +73,8 @@ def _register_entry(
     if unknown or missing:
         problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
         raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
+    for key in (key for key in PATHS if not isinstance(entry.get(key, ""), str | None)):
+        raise ValueError(f"{where}: {key} has to be a path, got {entry[key]!r}")
     values = {k: os.path.expanduser(v) if k in PATHS and v else v for k, v in entry.items()}
     with _skips_unneeded(entry["name"], needed):
         register(**{"boxes_as_masks": boxes_as_masks} | values)

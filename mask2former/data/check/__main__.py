@@ -1,7 +1,10 @@
 """Run the check from the command line."""
 
+import io
 import sys
 
 from .command import main
 
+if isinstance(sys.stdout, io.TextIOWrapper):  # names need not fit the encoding of the screen
+    sys.stdout.reconfigure(errors="backslashreplace")
 sys.exit(main())

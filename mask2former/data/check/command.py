@@ -106,6 +106,7 @@ def check_dataset(
     """
     source = open_source(name)
     total = Tally()
+    total.findings.file = source.loaded.findings.file or name
     total.findings.update(source.loaded.findings)
     sound, empty = [], 0
     check = partial(check_record, meaning=source.meaning)
@@ -156,7 +157,6 @@ def _check_config(
     cfg: CfgNode, name: str, source: Source, sound: Sequence[Record], findings: Findings
 ) -> None:
     """Find whether the number of classes and the mapper of a config fit the dataset."""
-    findings.file = findings.file or "config"
     try:
         check_num_classes(cfg, [name])
         if name in cfg.DATASETS.TRAIN and sound:

@@ -1,5 +1,6 @@
 """Open datasets for checking: what training would get of them, and what was found on the way."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from ..datasets.registered import read_dataset
 from .records import Kind, Meaning
 
 Record = dict[str, Any]
+
+_MISSING = {"image-file-missing", "image-name-missing", "map-name-missing", "frame-names-missing"}
 
 
 @dataclass
@@ -29,8 +32,14 @@ class Source:
 
     @property
     def records(self) -> Sequence[Record]:
-        """Return the records that training gets."""
-        return self.loaded.records
+        """Return the records that training gets, but those of files that are known to be missing.
+
+        The reader has looked for each of these, and said so.
+        """
+        records = self.loaded.records
+        if not _MISSING & self.loaded.findings.counts.keys():
+            return records
+        return [record for record in records if all(map(os.path.isfile, _files(record)))]
 
 
 def open_source(name: str) -> Source:
@@ -57,6 +66,12 @@ def open_source(name: str) -> Source:
         ignore_label=metadata.get("ignore_label", 255),
     )
     return Source(name, meaning, loaded)
+
+
+def _files(record: Record) -> list[str]:
+    """Return the files that a record names."""
+    names = [value for key, value in record.items() if key.endswith("file_name")]
+    return names + list(record.get("file_names", ()))
 
 
 def _message(error: Exception) -> str:

@@ -5,6 +5,7 @@ maps, YouTube-VIS json. Classes and their number are taken from the data.
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,6 +82,9 @@ def register(
             raise ValueError(f"{name}: a dataset of task {task} has no {key}")
     for key in (key for key in PATHS if given[key] is not None):
         common.require(given[key], f"{key} of the dataset {name} has to exist.")
+        if os.path.isdir(given[key]) == (key == "annotations"):
+            kind = "a json file" if key == "annotations" else "a folder"
+            raise ValueError(f"{name}: {key} has to be {kind}, {given[key]} is none")
     catalog.give_way(name)
     _TASKS[task](name, **{key: given[key] for key in parameters if key in given})
     catalog.keep(name)
