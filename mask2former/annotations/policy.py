@@ -64,7 +64,9 @@ _IMAGES = {
     "image-id-missing": Rule("refused", "the image has no id, or null"),
     "image-id-shared": Rule("refused", "two files have this id: {first} and {second}"),
     "image-twice": Rule("taken", "the image is listed twice; the entries count as one"),
-    "image-name-missing": Rule("refused", "the image has no file_name"),
+    "image-name-missing": Rule(
+        "refused", "the image has no file_name, the path of its file below image_root"
+    ),
     "frame-names-missing": Rule(
         "refused", "file_names is {value!r}, expected a list with the file of each frame"
     ),

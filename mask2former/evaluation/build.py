@@ -75,7 +75,13 @@ def _instances(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:
     boundary = cfg.MODEL.MASK_FORMER.TEST.BOUNDARY_METRICS
     tasks = ("bbox", "segm", "boundary") if boundary else None
     count = cfg.TEST.DETECTIONS_PER_IMAGE
-    return InstanceSegEvaluator(name, tasks, output_dir=folder, max_dets_per_image=count)
+    return InstanceSegEvaluator(
+        name,
+        tasks,
+        output_dir=folder,
+        max_dets_per_image=count,
+        exif_rotation=cfg.INPUT.EXIF_ROTATION,
+    )
 
 
 def _video(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:

@@ -23,19 +23,22 @@ def read_images(
     *,
     find_files: bool = False,
     need_sizes: bool = True,
+    exif_rotation: bool | None = None,
     key: str = "images",
     name: str = "image",
 ) -> dict[Any, Image]:
     """Read the list of images, or of videos.
 
     Sizes that are missing or no numbers of pixels are read from the files, where ``image_root``
-    is given; else they are left away.
+    is given; else they are left away. So are those of a photo whose EXIF tag swaps its sides, where
+    nobody says whether photos are turned: annotations and photo fit as they are read.
 
     Args:
         document: findings are added to its own.
         image_root: folder of the images.
         find_files: look for files that are not where their names say, and need names.
         need_sizes: False leaves sizes as they are.
+        exif_rotation: INPUT.EXIF_ROTATION, where it is known: whether photos are turned.
         key, name: of the list, and of one of its entries for messages.
 
     Returns:
@@ -64,7 +67,7 @@ def read_images(
     if paths and find_files:
         paths.replace(images.values(), name)
     if need_sizes:
-        _read_sizes(images.values(), paths, findings, name)
+        _read_sizes(images.values(), paths, findings, name, exif_rotation)
     return {k: images[k] for k in sorted(images, key=lambda k: (isinstance(k, str), k))}
 
 
@@ -96,7 +99,11 @@ def _read_frame_names(videos: dict[Any, Image], findings: Findings, needed: bool
 
 
 def _read_sizes(
-    images: Iterable[Image], paths: "FilePaths | None", findings: Findings, kind: str
+    images: Iterable[Image],
+    paths: "FilePaths | None",
+    findings: Findings,
+    kind: str,
+    exif_rotation: bool | None,
 ) -> None:
     for entry in images:
         given = entry.get("height"), entry.get("width")
@@ -114,7 +121,11 @@ def _read_sizes(
             path = os.path.join(paths.root, paths.find(name, item))
             if not os.path.isfile(path):
                 continue
-            height, width = image_size(path)
+            ways = (True, False) if exif_rotation is None else (exif_rotation,)
+            sizes = {image_size(path, upright=upright) for upright in ways}
+            if len(sizes) > 1:
+                continue
+            height, width = sizes.pop()
         entry["height"], entry["width"] = height, width
 
 
@@ -135,6 +146,7 @@ class FilePaths:
         self.root = root
         self._document = document
         self._all_there: bool | None = None
+        self._missing: set[str] = set()
 
     def replace(self, images: Iterable[Image], kind: str) -> None:
         """Put the names under which the files are found in the place of file_name or file_names."""
@@ -152,7 +164,7 @@ class FilePaths:
         to who reads it.
         """
         is_plain = not (_NOT_PLAIN.search(name) or os.path.isabs(name) or name.startswith("."))
-        if is_plain and self._all_there:
+        if name in self._missing or (is_plain and self._all_there):
             return name
         tried = []
         for candidate in self._candidates(name):
@@ -169,6 +181,7 @@ class FilePaths:
         if is_plain and self._all_there is None and not os.path.isdir(self.root):
             return name  # there are no images here at all, which others may do without
         self._all_there = False
+        self._missing.add(name)
         self._document.findings.add(
             "image-file-missing", item, name=name, tried=", ".join(tried[:4])
         )

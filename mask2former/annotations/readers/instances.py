@@ -11,7 +11,7 @@ from ..findings import Findings
 from ..parts.categories import read_categories
 from ..parts.documents import Annotations, Document, Source, open_document
 from ..parts.fields import id_key, number
-from ..parts.images import read_images
+from ..parts.images import Image, read_images
 from ..parts.masks import Box, MaskReader, box_contradicts, usable_box
 from ..parts.objects import ObjectReader, object_name
 
@@ -23,6 +23,7 @@ def read_instances(
     boxes_as_masks: bool = False,
     find_files: bool = False,
     need_masks: bool = True,
+    exif_rotation: bool | None = None,
 ) -> Annotations:
     """Read COCO instance json.
 
@@ -36,6 +37,7 @@ def read_instances(
         find_files: look for images that are not where their names say.
         need_masks: False takes objects with a usable box as they are, whatever their masks, which
             is how COCO scores boxes.
+        exif_rotation: for sizes that the file does not give, see `read_images`.
 
     Returns:
         annotations in which each segmentation is a list of polygons [x0, y0, x1, y1, ...] in
@@ -48,7 +50,12 @@ def read_instances(
         AnnotationError: it is not of this form at all.
     """
     with _paused_collection():
-        return _read(source, image_root, boxes_as_masks, find_files, need_masks)
+        document = open_document(source, "COCO instance json", ("images", "categories"))
+        document.check_annotations()
+        images = read_images(
+            document, image_root, find_files=find_files, exif_rotation=exif_rotation
+        )
+        return _read(document, images, boxes_as_masks, need_masks)
 
 
 @contextmanager
@@ -64,18 +71,11 @@ def _paused_collection() -> Iterator[None]:
 
 
 def _read(
-    source: Source,
-    image_root: PathLike | None,
-    boxes_as_masks: bool,
-    find_files: bool,
-    need_masks: bool,
+    document: Document, images: Mapping[Any, Image], boxes_as_masks: bool, need_masks: bool
 ) -> Annotations:
-    document = open_document(source, "COCO instance json", ("images", "categories"))
     content = document.content
-    document.check_annotations()
     entries = document.entries("annotations", "annotation")
     annotated = Counter(id_key(entry.get("category_id")) for entry in entries)
-    images = read_images(document, image_root, find_files=find_files)
     categories = read_categories(document, annotated)
     masks = MaskReader(document.findings if need_masks else Findings(""), boxes_as_masks)
     reader = _InstanceReader(document, images, masks, need_masks)

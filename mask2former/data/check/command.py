@@ -104,7 +104,7 @@ def check_dataset(
         ValueError: there is no dataset of that name, or nothing that ``fix`` can write.
         FileExistsError: there is a file at ``fix``.
     """
-    source = open_source(name)
+    source = open_source(name, cfg is None or cfg.INPUT.EXIF_ROTATION)
     total = Tally()
     total.findings.file = source.loaded.findings.file or name
     total.findings.update(source.loaded.findings)
@@ -189,12 +189,15 @@ def _write_sheet(folder: Path, source: Source, records: Sequence[Record]) -> Pat
 
 def _drawing(record: Record, meaning: Meaning) -> tuple[np.ndarray, Iterator[Region]]:
     """Return the photo of a record, (H, W, 3) in RGB and no larger than _CELL, and its regions."""
-    height, width = read_annotated(record, record["file_name"]).shape[:2]
+    turns = meaning.exif_rotation
+    photo = read_annotated(record, record["file_name"], exif_rotation=turns)
+    height, width = photo.shape[:2]
     scale = min(_CELL[0] / height, _CELL[1] / width, 1)
     mapper = DatasetMapper(
         target=meaning.kind,
         augmentations=[T.Resize((max(1, round(height * scale)), max(1, round(width * scale))))],
         image_format="RGB",
+        exif_rotation=turns,
         ignore_label=meaning.ignore_label if meaning.sem_seg_labels is None else 65535,
         sem_seg_labels=meaning.sem_seg_labels,
     )

@@ -31,12 +31,14 @@ class Meaning:
         classes: names of the K classes; categories are 0 to K - 1.
         sem_seg_labels: the numbers of the classes in semantic maps; None for 0 to K - 1.
         ignore_label: the number there of pixels without a class.
+        exif_rotation: whether photos are turned, see `read_photo`.
     """
 
     kind: Kind
     classes: Sequence[str]
     sem_seg_labels: Sequence[int] | None = None
     ignore_label: int = 255
+    exif_rotation: bool = True
 
     @property
     def of_labels(self) -> LabelMeaning:
@@ -127,7 +129,8 @@ class _RecordCheck:
     def photo(self, record: Record, path: str) -> Size | None:
         """Return the size of the photo, None where it cannot be used."""
         with self._reporting(path):
-            pixels, notes = read_photo(path, record=record)
+            turns = self.meaning.exif_rotation
+            pixels, notes = read_photo(path, record=record, exif_rotation=turns)
             height, width = pixels.shape[:2]
             self.tally.notes.update(notes)
             self.tally.sizes[height, width] += 1

@@ -42,8 +42,11 @@ class Source:
         return [record for record in records if all(map(os.path.isfile, _files(record)))]
 
 
-def open_source(name: str) -> Source:
+def open_source(name: str, exif_rotation: bool = True) -> Source:
     """Open a dataset by its registered name.
+
+    Args:
+        exif_rotation: INPUT.EXIF_ROTATION.
 
     Raises:
         ValueError: there is none of that name.
@@ -64,6 +67,7 @@ def open_source(name: str) -> Source:
         classes=list(classes or metadata.get("thing_classes") or []),
         sem_seg_labels=metadata.get("sem_seg_labels"),
         ignore_label=metadata.get("ignore_label", 255),
+        exif_rotation=exif_rotation,
     )
     return Source(name, meaning, loaded)
 

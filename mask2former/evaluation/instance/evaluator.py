@@ -49,6 +49,8 @@ class InstanceSegEvaluator(DatasetEvaluator):
         output_dir: where ``coco_instances_results.json`` goes; None writes nothing.
         fast: use faster-coco-eval; None uses it where it is installed.
         max_dets_per_image: the largest number of results of an image that count; COCO's is 100.
+        exif_rotation: whether the results are of photos that are turned as their EXIF tag says, for
+            ground truth without sizes.
 
     Raises:
         FileNotFoundError, AnnotationError: the ground truth cannot be used; see
@@ -64,6 +66,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
         *,
         fast: bool | None = None,
         max_dets_per_image: int = 100,
+        exif_rotation: bool = True,
     ):
         refuse_coco_overrides(self)
         self._name = dataset_name
@@ -72,9 +75,8 @@ class InstanceSegEvaluator(DatasetEvaluator):
         self._output_dir = Path(output_dir) if output_dir else None
         self._fast = fast
         self._max_detections = max_dets_per_image
-        self._truth = _ground_truth(
-            dataset_name, need_masks=tasks is None or set(tasks) != {"bbox"}
-        )
+        need_masks = tasks is None or set(tasks) != {"bbox"}
+        self._truth = _ground_truth(dataset_name, need_masks, exif_rotation)
         self._dataset_ids = DatasetIds.of_things(dataset_name, self._truth.categories)
 
     def reset(self) -> None:
@@ -206,10 +208,12 @@ def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, A
     return {"images": images, "categories": list(things.values()), "annotations": annotations}
 
 
-def _ground_truth(dataset_name: str, need_masks: bool) -> Annotations:
+def _ground_truth(dataset_name: str, need_masks: bool, exif_rotation: bool) -> Annotations:
     metadata = MetadataCatalog.get(dataset_name)
     if metadata.get("json_file"):
-        truth = read_registered_instances(dataset_name, need_masks=need_masks)
+        truth = read_registered_instances(
+            dataset_name, need_masks=need_masks, exif_rotation=exif_rotation
+        )
     elif metadata.get("panoptic_json"):
         logger.info("%s has no instance json: its thing segments stand in", dataset_name)
         content = instances_of_panoptic(metadata.panoptic_json, metadata.panoptic_root)
