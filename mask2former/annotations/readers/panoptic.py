@@ -29,6 +29,7 @@ def read_panoptic(
     *,
     names_in_json: bool = True,
     need_maps: bool = True,
+    need_names: bool = True,
     find_files: bool = False,
 ) -> Annotations:
     """Read COCO panoptic json; no pixel of a map is read.
@@ -41,8 +42,8 @@ def read_panoptic(
         image_root, panoptic_root: folders of the images and of the PNGs.
         names_in_json: take the names of the images from the json, in place of the PNGs' names with
             the suffix .jpg.
-        need_maps: False takes files of test sets too, which have no annotations, and categories
-            without names.
+        need_maps: False takes files of test sets too, which have no annotations.
+        need_names: False takes categories without names, which panoptic quality does without.
         find_files: look for maps, and photos where there is an ``image_root``, that are not where
             their names say.
 
@@ -67,9 +68,7 @@ def read_panoptic(
     if names_in_json or content.get("images"):
         look = find_files and names_in_json and image_root is not None
         images = read_images(document, image_root, find_files=look, need_sizes=False)
-    categories = read_categories(
-        document, _used(entries), with_things=True, need_names=not need_maps
-    )
+    categories = read_categories(document, _used(entries), with_things=True, need_names=need_names)
     _check_category_ids(categories, document.findings)
     paths = FilePaths(panoptic_root, document) if find_files and panoptic_root else None
     reader = _MapReader(document, images, paths)

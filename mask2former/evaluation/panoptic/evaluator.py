@@ -204,7 +204,11 @@ def pq_compute(
     gt_folder = Path(gt_folder or os.path.splitext(gt_json_file)[0])
     pred_folder = Path(pred_folder or os.path.splitext(pred_json_file)[0])
     truth = read_panoptic(
-        gt_json_file, panoptic_root=str(gt_folder), names_in_json=False, find_files=True
+        gt_json_file,
+        panoptic_root=str(gt_folder),
+        names_in_json=False,
+        need_names=False,
+        find_files=True,
     )
     truth.findings.raise_refused(but=["all-crowd"])
     gt_json, pred_json = truth.content, read_json(pred_json_file)

@@ -253,15 +253,19 @@ def test_boxes_can_be_read_whatever_the_masks() -> None:
     assert len(read.content["annotations"]) == 2 and len(read.findings) == 0
 
 
-def test_sizes_are_read_from_the_files_upright(tmp_path) -> None:
+def test_sizes_are_read_from_the_files_as_photos_are_turned(tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "1.png", exif=exif)
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "2.png")
+    sizes = {True: (20, 30), False: (30, 20), None: (None, None)}
     for size in ({"height": ..., "width": ...}, {"height": -1, "width": 0}, {"height": None}):
-        read = read_instances(changed("images", None, **size), tmp_path)
-        assert [(i["height"], i["width"]) for i in read.content["images"]] == [(20, 30)] * 2
-        assert read.findings.counts == {"image-size": 2}
+        for exif_rotation, expected in sizes.items():
+            content = changed("images", None, **size)
+            read = read_instances(content, tmp_path, exif_rotation=exif_rotation)
+            found = [(i.get("height"), i.get("width")) for i in read.content["images"]]
+            assert found == [expected, (20, 30)]
+            assert read.findings.counts == {"image-size": 2}
 
 
 @pytest.mark.parametrize(

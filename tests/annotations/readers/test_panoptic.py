@@ -157,6 +157,9 @@ CASES = {
     "isthing text": (lambda c: c["categories"][0].update(isthing="1"), Taken()),
     "category twice": (add("categories"), Taken(("listed 2 times alike",))),
     "category ids shared": (add("categories", name="dog"), Refused("this id: 'cat' and 'dog'")),
+    "class without a name": (
+        lambda c: c["categories"][0].update(name=None), Refused("category 3: the category has no")
+    ),
     "no class": (lambda c: c.update(categories=[]), Refused("no categories")),
     "windows names": (windows_names, Taken(("was found as",))),
     "maps of another machine": (
