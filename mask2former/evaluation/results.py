@@ -1,4 +1,4 @@
-"""Results as tables for people, and as json that says which model and versions they are of."""
+"""Results as json, as tables for people, and with the model and versions that they are of."""
 
 import hashlib
 import os
@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from ..formats.json_files import write_json
+from ..formats.json_files import require_number, write_json
+from ..formats.rle import encode_masks
 
 _PACKAGES = ("mask2former", "detectron2", "torch", "torchvision", "numpy", "pycocotools")
 _GROUPS = ("All", "Things", "Stuff")
@@ -107,3 +108,30 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.2f}"
     return str(value)
+
+
+def results_of_clip(
+    inputs: Sequence[Mapping[str, Any]], outputs: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Turn the output of a clip into YouTube-VIS results, whose classes are contiguous still.
+
+    Args:
+        inputs: of the clip alone.
+        outputs: see `YTVISEvaluator.process`.
+
+    Raises:
+        ValueError: a score is no finite number.
+    """
+    (clip,) = inputs
+    for i, score in enumerate(outputs["pred_scores"]):
+        require_number(float(score), f"video {clip['video_id']}: pred_scores[{i}]")
+    tubes = (outputs[key] for key in ("pred_scores", "pred_labels", "pred_masks"))
+    return [
+        {
+            "video_id": clip["video_id"],
+            "score": float(score),
+            "category_id": int(label),
+            "segmentations": encode_masks(masks),
+        }
+        for score, label, masks in zip(*tubes, strict=True)
+    ]

@@ -184,7 +184,7 @@ mask2former_video.data_video.dataset_mapper
 
 mask2former_video.data_video.ytvis_eval
     . YTVISEvaluator
-    ! instances_to_coco_json_video: YTVISEvaluator.process
+    .evaluation.results instances_to_coco_json_video=results_of_clip
 
 mask2former_video.data_video.datasets
 mask2former_video.data_video.datasets.builtin

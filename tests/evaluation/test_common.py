@@ -65,8 +65,14 @@ def test_names(entries: dict, label: int, is_thing: bool, name: str) -> None:
     assert class_name(Metadata(**entries), label, is_thing) == name
 
 
-@pytest.mark.parametrize("base", [InstanceSegEvaluator, YTVISEvaluator])
-@pytest.mark.parametrize("name", ["_eval_predictions", "_derive_coco_results"])
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [
+        (InstanceSegEvaluator, "_eval_predictions"),
+        (InstanceSegEvaluator, "_derive_coco_results"),
+        (YTVISEvaluator, "_derive_coco_results"),
+    ],
+)
 def test_steps_of_detectron2_s_evaluator_are_refused_in_subclasses(base, name):
     own = type("Own", (base,), {name: lambda self, *args: {}})
     with pytest.raises(TypeError, match=f"Own overrides {name}, .* Override evaluate."):

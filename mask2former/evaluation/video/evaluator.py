@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from ...annotations.parts.documents import Annotations
@@ -23,12 +24,12 @@ from ...annotations.parts.fields import id_key
 from ...annotations.readers.videos import read_videos
 from ...annotations.registered import read_registered_videos
 from ...formats.json_files import read_json, require_keys, require_number, write_json_list
-from ...formats.rle import concatenate_frames, encode_masks, run_lengths
+from ...formats.rle import concatenate_frames, run_lengths
 from ...formats.segmentations import compress, error_prefix
 from ...overrides import replaceable
 from ..common import DatasetIds, gather, refuse_coco_overrides
 from ..instance.coco_ap import Annotation, PairwiseEval, average_precision, index_coco
-from ..results import results_table
+from ..results import results_of_clip, results_table
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +112,9 @@ class YTVISEvaluator(DatasetEvaluator):
         distributed: bool = True,
         output_dir: str | None = None,
     ):
-        refuse_coco_overrides(self)
+        refuse_coco_overrides(self, but="_eval_predictions")
         self._name = dataset_name
+        self._metadata = MetadataCatalog.get(dataset_name)
         self._distributed = distributed
         self._output_dir = Path(output_dir) if output_dir else None
         self._truth = read_registered_videos(dataset_name)
@@ -120,7 +122,8 @@ class YTVISEvaluator(DatasetEvaluator):
         self._dataset_ids = DatasetIds.of_things(dataset_name, self._truth.categories)
 
     def reset(self) -> None:
-        self._results: list[dict[str, Any]] = []
+        self._predictions: list[dict[str, Any]] = []  # with contiguous classes
+        self._results: dict[str, dict[str, float]] = {}
 
     def process(
         self,
@@ -144,18 +147,10 @@ class YTVISEvaluator(DatasetEvaluator):
                 f"outputs: expected one for each of {len(inputs)} clips, got {len(clips)}"
             )
         for clip, output in zip(inputs, clips, strict=True):
-            for i, score in enumerate(output["pred_scores"]):
-                require_number(float(score), f"video {clip['video_id']}: pred_scores[{i}]")
-            tubes = (output[key] for key in ("pred_scores", "pred_labels", "pred_masks"))
-            self._results += [
-                {
-                    "video_id": clip["video_id"],
-                    "score": float(score),
-                    "category_id": self._dataset_ids[int(label)],
-                    "segmentations": encode_masks(masks),
-                }
-                for score, label, masks in zip(*tubes, strict=True)
-            ]
+            results = results_of_clip([clip], output)
+            for result in results:
+                self._dataset_ids[result["category_id"]]  # which is refused here if it is unknown
+            self._predictions += results
 
     @replaceable
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -165,18 +160,29 @@ class YTVISEvaluator(DatasetEvaluator):
             ``{"segm": {"AP", ...}}``, and {} where the ground truth has no annotations (as in the
             validation and test sets of YouTube-VIS).
         """
-        parts = gather(self._results, self._distributed)
-        if not parts:
-            return {}
-        results = list(itertools.chain.from_iterable(parts))
+        parts = gather(self._predictions, self._distributed)
+        self._results = {}
+        if parts:
+            self._eval_predictions(list(itertools.chain.from_iterable(parts)))
+        return self._results
+
+    def _eval_predictions(self, predictions: Sequence[Mapping[str, Any]]) -> None:
+        """Write results.json, and score into ``_results``, which `evaluate` returns.
+
+        Args:
+            predictions: as of `results_of_clip`, of all clips and processes.
+        """
+        results = [
+            {**result, "category_id": self._dataset_ids[result["category_id"]]}
+            for result in predictions
+        ]
         if self._output_dir:
             write_json_list(self._output_dir / "results.json", results)
         if not self._truth.has_truth:
             logger.info("%s has no annotations: there is no score", self._name)
-            return {}
-        scores = {"segm": evaluate_ytvis(self._truth, results)}
-        logger.info("Video instances on %s:\n%s", self._name, results_table(scores))
-        return scores
+            return
+        self._results = {"segm": evaluate_ytvis(self._truth, results)}
+        logger.info("Video instances on %s:\n%s", self._name, results_table(self._results))
 
 
 def _as_wide_images(gt: Mapping[str, Any], tubes: Iterable[Tube]) -> dict[str, Any]:

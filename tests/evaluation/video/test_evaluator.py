@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mask2former.evaluation.results import results_of_clip
 from mask2former.evaluation.video.evaluator import YTVISEvaluator, evaluate_ytvis
 from mask2former.formats.rle import encode_masks
 
@@ -319,6 +321,47 @@ def test_evaluator_takes_batches_and_single_outputs(scene, tmp_path):
     for clip, output in zip(inputs, outputs):
         evaluator.process([clip], output)
     assert evaluator.evaluate()["segm"] == pytest.approx(batch["segm"], nan_ok=True)
+
+
+class Numbered(YTVISEvaluator):
+    """Writes more than the results, with the attributes that the published class has."""
+
+    def process(self, inputs, outputs):
+        super().process(inputs, outputs)
+        self._predictions[-1]["number"] = len(self._predictions)
+
+    def _eval_predictions(self, predictions):
+        super()._eval_predictions([p for p in predictions if p["score"] > 0.5])
+        ids = self._metadata.thing_dataset_id_to_contiguous_id
+        self._results["numbers"] = [p["number"] for p in predictions if "number" in p]
+        self._results["classes"] = [p["category_id"] in ids.values() for p in predictions]
+
+
+class Scoring(YTVISEvaluator):
+    """Has an `evaluate` of its own, which calls the published step."""
+
+    def evaluate(self):
+        assert not self._distributed
+        self._results = OrderedDict()
+        self._eval_predictions(self._predictions)
+        return {"own": self._results["segm"]["AP"]}
+
+
+def test_subclasses_with_the_published_steps(scene, tmp_path):
+    name, inputs, outputs = scene
+    evaluator = Numbered(name, output_dir=tmp_path / "out")
+    evaluator.reset()
+    evaluator.process(inputs[:1], outputs[0])
+    evaluator.process(inputs[1:], outputs[1] | {"pred_scores": [0.2]})
+    found = evaluator.evaluate()
+    assert (found["numbers"], found["classes"]) == ([2, 3], [True] * 3)
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())) == 2
+    assert 50 < found["segm"]["AP"] < 100
+    other = Scoring(name, distributed=False)
+    other.reset()
+    for clip, output in zip(inputs, outputs):
+        other._predictions.extend(results_of_clip([clip], output))
+    assert other.evaluate() == {"own": pytest.approx(100)}
 
 
 def test_evaluator_errors(scene):
