@@ -136,7 +136,7 @@ def tiny_model(point_seed=-1, **changes) -> MaskFormer:
         "test_topk_per_image": 5,
     }
     decoder = _decoder(MultiScaleMaskedTransformerDecoder)
-    return MaskFormer(**_common(decoder, point_seed), **(args | changes))
+    return MaskFormer(**(_common(decoder, point_seed) | args | changes))
 
 
 def tiny_video_model(num_frames=2, clip_label="last_frame", point_seed=-1) -> VideoMaskFormer:

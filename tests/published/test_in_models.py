@@ -132,3 +132,27 @@ def test_another_vocabulary_in_a_model_that_is_built():
     (result,) = model([{"image": image()}])
     assert result.keys() == {"panoptic_seg", "instances"} and len(result["instances"]) == 0
     assert [s["isthing"] for s in result["panoptic_seg"][1]] == [False]
+
+
+@pytest.mark.parametrize("part", ["sem_seg_head", "sem_seg_head.predictor"])
+def test_forward_that_is_patched_on_an_object(part):
+    """With the published arguments, which lack that for auxiliary outputs."""
+    model, calls = tiny_model(), []
+    module = model.get_submodule(part)
+    original = module.forward
+
+    def patched(x, mask_features=None, mask=None):
+        calls.append(part)
+        return original(x) if mask_features is None else original(x, mask_features, mask)
+
+    module.forward = patched
+    model([labelled()])
+    with torch.no_grad():
+        model.eval()([{"image": image()}])
+    assert calls == [part] * 2
+
+
+def test_whole_numbers_as_mean_of_the_pixels():
+    model = tiny_model(pixel_mean=[1, 2, 3], pixel_std=torch.ones(3))
+    assert model.pixel_mean.dtype == model.pixel_std.dtype == torch.float32
+    assert model.pixel_mean.flatten().tolist() == [1, 2, 3]

@@ -94,8 +94,9 @@ class BaseModel(nn.Module):
         self.size_divisibility = size_divisibility
         self.precision = precision
         self.metadata = metadata
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            values = torch.as_tensor(values, dtype=torch.float32)
+            self.register_buffer(name, values.view(-1, 1, 1), persistent=False)
         for module in (self, backbone):
             rename_when_loading(module)
 

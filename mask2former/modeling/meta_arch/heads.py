@@ -90,7 +90,7 @@ def _base_of(cls: type, names: Container[str]) -> str | None:
 
 def takes_aux_outputs(module: nn.Module) -> bool:
     """Tell whether a head or decoder has our keyword `aux_outputs`; others may lack it."""
-    parameters = inspect.signature(type(module).forward).parameters
+    parameters = inspect.signature(module.forward).parameters
     return "aux_outputs" in parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
     )
