@@ -223,7 +223,7 @@ class ContactSheet:
             f"<div class=rows>\n{rows}\n</div></body></html>\n"
         )
         target = self.folder / "index.html"
-        with atomic_path(target) as path:  # names of files need not be Unicode
+        with atomic_path(target, sync=False) as path:  # names of files need not be Unicode
             path.write_text(page, encoding="utf-8", errors="replace")
         return target
 

@@ -33,6 +33,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., int | float]] = {
 _MAX_EXPRESSION_LENGTH = 200  # characters; bounds the depth of the syntax tree too
 _MAX_LIST_LENGTH = 1000
 _MAX_NUMBER = 10**9
+_MAX_VALUES = 100_000  # of one file, each as often as it is referred to
 
 
 def read_chain(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -65,6 +66,11 @@ def _read_chain(path: str, below: tuple[str, ...]) -> list[tuple[str, dict[str, 
     for base in bases:
         if not isinstance(base, str):
             raise ValueError(f"{path}: {BASE_KEY} expects a file name, got {base!r}")
+        if "://" in base and "://" not in path:
+            raise ValueError(
+                f"{path}: {BASE_KEY} {base} is on the web, where a config of somebody else should "
+                "not make us go; download it and name the file"
+            )
         chain += _read_chain(_beside(path, base), (*below, path))
     return [*chain, (path, keys)]
 
@@ -97,10 +103,25 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is not a yaml text file: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply for a config") from error
+    if _is_huge(content):
+        raise ValueError(f"{path}: has more than {_MAX_VALUES} values, through aliases of aliases")
     if not isinstance(content, dict):
         kind = "an empty file" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"{path}: expected a mapping of config keys, got {kind}")
     return content
+
+
+def _is_huge(content: Any) -> bool:
+    """Tell whether so many values come of aliases that work with them would not end."""
+    left, waiting = _MAX_VALUES, [content]
+    while waiting and left:
+        left -= 1
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+    return bool(waiting)
 
 
 class _Loader(yaml.SafeLoader):

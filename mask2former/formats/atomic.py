@@ -10,7 +10,7 @@ PathLike = str | os.PathLike[str]
 
 
 @contextmanager
-def atomic_path(target: PathLike) -> Iterator[Path]:
+def atomic_path(target: PathLike, *, sync: bool = True) -> Iterator[Path]:
     """Lend the name of a new empty file beside ``target``, which takes its place at the end.
 
     Where the block raises, the new file is deleted and ``target`` stays what it was; so it does
@@ -19,6 +19,8 @@ def atomic_path(target: PathLike) -> Iterator[Path]:
 
     Args:
         target: the file to write; its folder must exist.
+        sync: wait until file and name are on the disk, so that a power cut leaves the old file or
+            the new one, and no empty one. False for the many files that can be made again.
 
     Raises:
         FileNotFoundError: the folder is missing.
@@ -41,8 +43,22 @@ def atomic_path(target: PathLike) -> Iterator[Path]:
             mask = os.umask(0)
             os.umask(mask)
             part.chmod(0o666 & ~mask)
+            if sync:
+                _sync(part)
             part.replace(target)
+            if sync:
+                _sync(target.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             part.unlink()
         raise
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk where the system can."""
+    with suppress(OSError):  # folders on some network file systems
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -131,7 +131,7 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     _, encoded = cv2.imencode(suffix, pixels, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as part:
+    with atomic_path(path, sync=False) as part:
         encoded.tofile(part)
 
 

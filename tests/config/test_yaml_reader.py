@@ -231,3 +231,21 @@ def test_a_base_is_a_file_name(write, base: str):
     write("a: 1\n", "a.yaml")
     with pytest.raises(ValueError, match="_BASE_ expects a file name, got"):
         read_chain(write(f"_BASE_: {base}\n"))
+
+
+def test_aliases_of_aliases_do_not_grow_without_end(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for i in range(1, 9):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]")
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="more than 100000 values") as error:
+        read_yaml(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_file_does_not_make_us_fetch(tmp_path, monkeypatch):
+    path = tmp_path / "a.yaml"
+    path.write_text("_BASE_: https://example.org/base.yaml")
+    with pytest.raises(ValueError, match="is on the web.*download it"):
+        read_chain(path)

@@ -1,6 +1,7 @@
 """Files written atomically: invariants and errors."""
 
 import os
+import stat
 
 import pytest
 
@@ -41,3 +42,14 @@ def test_a_missing_folder_is_named(tmp_path):
         atomic_path(tmp_path / "nowhere" / "file"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("sync", "count"), [(True, 2), (False, 0)])
+def test_file_and_name_are_on_the_disk(tmp_path, monkeypatch, sync, count):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_mode))
+    with atomic_path(tmp_path / "a", sync=sync) as part:
+        part.write_text("new")
+    assert len(synced) == count
+    if sync:  # the file before its name is changed, the folder after it
+        assert [stat.S_ISDIR(mode) for mode in synced] == [False, True]

@@ -141,5 +141,5 @@ def link_files(sources: Sequence[Path], folder: Path) -> None:
         try:
             os.link(source, target)
         except OSError:  # another file system, or one without links
-            with atomic_path(target) as partial:
+            with atomic_path(target, sync=False) as partial:
                 shutil.copyfile(source, partial)

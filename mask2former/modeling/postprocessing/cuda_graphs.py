@@ -41,7 +41,9 @@ class GraphedFunction:
 
     def __call__(self, images: Tensor) -> Outputs:
         """Return the function's outputs, copied out of the recording."""
-        key = (images.device, images.dtype, *images.shape)
+        kind = images.device.type
+        precision = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        key = (images.device, images.dtype, *precision, *images.shape)
         recording = self._recordings.pop(key, None)
         if recording is None:
             while len(self._recordings) >= self._max_recordings:
