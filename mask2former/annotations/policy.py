@@ -38,6 +38,7 @@ _FILES = {
         "DATASETS.BOXES_AS_MASKS True to train on the boxes as masks, or export with masks",
     ),
     "entry-form": Rule("refused", "expected a json object, got {found}"),
+    "record-form": Rule("refused", "not in detectron2's format: {problem}"),
     "cannot-be-loaded": Rule("refused", "{problem}"),
     "file-unusable": Rule("refused", "{problem}"),
     "config": Rule("refused", "{problem}"),

@@ -104,7 +104,7 @@ def check_dataset(
         ValueError: there is no dataset of that name, or nothing that ``fix`` can write.
         FileExistsError: there is a file at ``fix``.
     """
-    source = open_source(name, cfg is None or cfg.INPUT.EXIF_ROTATION)
+    source = open_source(name, cfg)
     total = Tally()
     total.findings.file = source.loaded.findings.file or name
     total.findings.update(source.loaded.findings)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 
 from ...annotations.findings import AnnotationError, Findings
@@ -42,11 +43,11 @@ class Source:
         return [record for record in records if all(map(os.path.isfile, _files(record)))]
 
 
-def open_source(name: str, exif_rotation: bool = True) -> Source:
+def open_source(name: str, cfg: CfgNode | None = None) -> Source:
     """Open a dataset by its registered name.
 
     Args:
-        exif_rotation: INPUT.EXIF_ROTATION.
+        cfg: whose INPUT.EXIF_ROTATION counts, and NUM_CLASSES where nobody names the classes.
 
     Raises:
         ValueError: there is none of that name.
@@ -57,17 +58,20 @@ def open_source(name: str, exif_rotation: bool = True) -> Source:
         loaded = read_dataset(name)
     except AnnotationError as error:
         loaded.findings = error.findings
-    except (AssertionError, LookupError, OSError, TypeError, ValueError) as error:
-        loaded.findings.add("cannot-be-loaded", problem=f"cannot be loaded: {_message(error)}")
+    except (OSError, ValueError) as error:
+        loaded.findings.add("cannot-be-loaded", problem=f"cannot be loaded: {error}")
     metadata = MetadataCatalog.get(name)
     kind = _kind(metadata, loaded.records)
     classes = metadata.get("stuff_classes") if kind in ("panoptic", "semantic") else None
+    names = list(classes or metadata.get("thing_classes") or [])
+    if not names and cfg is not None:
+        names = [f"class {i}" for i in range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)]
     meaning = Meaning(
         kind=kind,
-        classes=list(classes or metadata.get("thing_classes") or []),
+        classes=names,
         sem_seg_labels=metadata.get("sem_seg_labels"),
         ignore_label=metadata.get("ignore_label", 255),
-        exif_rotation=exif_rotation,
+        exif_rotation=cfg is None or cfg.INPUT.EXIF_ROTATION,
     )
     return Source(name, meaning, loaded)
 
@@ -76,13 +80,6 @@ def _files(record: Record) -> list[str]:
     """Return the files that a record names."""
     names = [value for key, value in record.items() if key.endswith("file_name")]
     return names + list(record.get("file_names", ()))
-
-
-def _message(error: Exception) -> str:
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return (
-        f"{text}" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
-    )
 
 
 def _kind(metadata: Metadata, records: Sequence[Record]) -> Kind:

@@ -1,11 +1,15 @@
 """Read datasets by the names that they are registered under, with what is found on the way."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from detectron2.data import DatasetCatalog
 
-from ...annotations.registered import is_made_by
+from ...annotations.findings import Findings
+from ...annotations.readers.label_maps import look_at_maps
+from ...annotations.readers.records import call, check_records, count_records
+from ...annotations.registered import is_made_by, label_meaning
 from .cityscapes import require_cityscapes
 from .instances import InstanceLoader
 from .loading import Loaded, Loader
@@ -22,6 +26,7 @@ def read_dataset(name: str) -> Loaded:
     Raises:
         KeyError: it is not registered.
         FileNotFoundError: a file is missing.
+        ValueError: what others have registered fails, or gives no records.
     """
     return read_function(name, DatasetCatalog[name])
 
@@ -45,7 +50,20 @@ def read_function(name: str, function: Callable[[], Any]) -> Loaded:
     if isinstance(function, Loader):
         return function.read()
     require_cityscapes(name)  # detectron2's loader asserts that files are there
-    return Loaded(function())
+    records, findings = call(name, function), Findings(name)
+    records = check_records(name, records, findings)
+    maps = [r["sem_seg_file_name"] for r in records] if _is_semantic(records) else []
+    meaning = label_meaning(name)
+    look = partial(look_at_maps, maps, meaning, name) if maps and meaning.classes else None
+    return Loaded(records, findings, count_records(name, records), sample=look)
+
+
+def _is_semantic(records: Any) -> bool:
+    """Return whether records have nothing but label maps to learn from."""
+    others = {"annotations", "pan_seg_file_name"}
+    return isinstance(records, list) and all(
+        "sem_seg_file_name" in record and not others & record.keys() for record in records
+    )
 
 
 def _ours(name: str, function: Callable[[], Any]) -> Callable[[], Any]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
-from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 
 from ...annotations.parts.fields import id_key
 from ...annotations.readers.instances import Annotations, read_instances
 from ...annotations.readers.panoptic import read_panoptic, read_segment_map
+from ...annotations.readers.records import call, records_as_coco
 from ...annotations.registered import read_registered_instances
 from ...formats.json_files import write_json_list
 from ...formats.rle import area, bounding_box, encode_masks, encode_segments
@@ -219,6 +219,8 @@ def _ground_truth(dataset_name: str, need_masks: bool, exif_rotation: bool) -> A
         content = instances_of_panoptic(metadata.panoptic_json, metadata.panoptic_root)
         truth = read_instances(content)
     else:
-        truth = read_instances(convert_to_coco_dict(dataset_name))
+        records = call(dataset_name, DatasetCatalog[dataset_name])
+        content = records_as_coco(dataset_name, records)
+        truth = read_instances(content, "", need_masks=need_masks, exif_rotation=exif_rotation)
     truth.findings.raise_refused()
     return truth

@@ -1,0 +1,182 @@
+"""Records in detectron2's format, as functions of others make them for datasets of their own."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.structures import BoxMode
+
+from ...formats.rle import encode_masks
+from ..findings import Findings
+from ..inventory import Inventory
+from ..parts.fields import flag, kind_of
+
+Record = dict[str, Any]
+
+
+def call(name: str, function: Callable[[], Any]) -> Any:
+    """Return what a function that is registered for a dataset loads.
+
+    Raises:
+        OSError, ValueError: as the function; a ValueError also for what else goes wrong in it, and
+            where it gives no sequence.
+    """
+    try:
+        records = function()
+    except (AssertionError, AttributeError, ImportError, LookupError, TypeError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ValueError(
+            f"{name}: the function that is registered for it fails: {type(error).__name__}: {text}"
+        ) from error
+    if isinstance(records, Mapping | str) or not hasattr(records, "__getitem__"):
+        raise ValueError(
+            f"{name}: expected a list of records in detectron2's format from the function that is "
+            f"registered for it, got {type(records).__name__}"
+        )
+    return records
+
+
+def check_records(name: str, records: Any, findings: Findings) -> Any:
+    """Find records that are not of detectron2's format; flags of crowd are read as everywhere.
+
+    Returns:
+        the records; a copy of one where a flag is text or null, or where it has no annotations and
+        others have.
+    """
+    if not len(records):
+        findings.add("no-images", file=name)
+    if not isinstance(records, list | tuple):  # a dataset of torch, which may be slow to read
+        return records
+    lists_objects = any("annotations" in r for r in records if isinstance(r, Mapping))
+    checked = []
+    for index, record in enumerate(records):
+        problem = _problem(record)
+        if problem:
+            findings.add("record-form", f"record number {index}", file=name, problem=problem)
+        else:
+            known = (
+                record
+                if "annotations" in record or not lists_objects
+                else {**record, "annotations": []}
+            )
+            checked.append(_with_flags(known, f"record number {index}", findings))
+    return checked
+
+
+def count_records(name: str, records: Any) -> Inventory | None:
+    """Return how many objects are left; None where records do not list them."""
+    if not isinstance(records, list) or not any("annotations" in record for record in records):
+        return None
+    classes = list(MetadataCatalog.get(name).get("thing_classes") or ())
+    names = {index: str(text) for index, text in enumerate(classes)}
+    inventory = Inventory(list(names.values()), len(records))
+    for record in records:
+        for entry in record.get("annotations", ()):
+            inventory.crowd += bool(entry.get("iscrowd"))
+            if not entry.get("iscrowd"):
+                inventory.kept[names.get(entry["category_id"], str(entry["category_id"]))] += 1
+    inventory.annotated = Counter(inventory.kept)
+    if inventory.crowd:
+        inventory.annotated["crowd"] = inventory.crowd
+    return inventory
+
+
+def records_as_coco(name: str, records: Sequence[Record]) -> dict[str, Any]:
+    """Return COCO instance json of records, for scoring.
+
+    Args:
+        name: its metadata have thing_classes and perhaps thing_dataset_id_to_contiguous_id.
+
+    Raises:
+        AnnotationError: records are not of detectron2's format.
+        ValueError: a record has no image_id.
+    """
+    findings = Findings(name)
+    records = check_records(name, records, findings)
+    findings.raise_refused()
+    metadata = MetadataCatalog.get(name)
+    mapping = metadata.get("thing_dataset_id_to_contiguous_id") or {}
+    ids = {index: key for key, index in mapping.items()}
+    classes = enumerate(metadata.get("thing_classes") or ())
+    content: dict[str, Any] = {
+        "categories": [{"id": ids.get(i, i), "name": text} for i, text in classes],
+        "images": [],
+        "annotations": [],
+    }
+    for index, record in enumerate(records):
+        if "image_id" not in record:
+            raise ValueError(f"{name}: record number {index} has no image_id, which scoring needs")
+        keys = ("height", "width")
+        image = {key: record[key] for key in keys if key in record}
+        image |= {"id": record["image_id"], "file_name": os.fspath(record["file_name"])}
+        content["images"].append(image)
+        content["annotations"] += [
+            _as_coco(entry, record["image_id"], ids) for entry in record.get("annotations", ())
+        ]
+    if not any("annotations" in record for record in records):
+        del content["annotations"]
+    return content
+
+
+def _as_coco(entry: Mapping[str, Any], image_id: Any, ids: Mapping[int, Any]) -> dict[str, Any]:
+    result = {key: entry[key] for key in ("id", "iscrowd", "area") if key in entry}
+    category = int(entry["category_id"])
+    result |= {"image_id": image_id, "category_id": ids.get(category, category)}
+    mask = entry.get("segmentation")
+    if isinstance(mask, np.ndarray):
+        mask = encode_masks(mask[None] != 0)[0]
+    elif isinstance(mask, list | tuple):
+        mask = [part.tolist() if isinstance(part, np.ndarray) else part for part in mask]
+    if mask is not None:
+        result["segmentation"] = mask
+    if "bbox" in entry:
+        mode = entry.get("bbox_mode", BoxMode.XYWH_ABS)
+        box = np.array(entry["bbox"], np.float64).tolist()
+        result["bbox"] = BoxMode.convert(box, mode, BoxMode.XYWH_ABS)
+    return result
+
+
+def _problem(record: Any) -> str:
+    """Return what keeps a record from use; "" for nothing."""
+    if not isinstance(record, Mapping):
+        return f"expected a dict, got {type(record).__name__}"
+    path = record.get("file_name")
+    if "file_names" not in record and not isinstance(path, str | os.PathLike):
+        return f"file_name: expected a path, got {path!r}"
+    for key in ("annotations", "segments_info"):
+        entries = record.get(key, ())
+        if not isinstance(entries, list | tuple):
+            return f"{key}: expected a list, got {kind_of(entries)}"
+        for entry in entries:
+            if not isinstance(entry, Mapping):
+                return f"{key}: expected a list of dicts, got {entry!r} in it"
+            if not _is_whole(entry.get("category_id")):
+                found = entry.get("category_id")
+                return f"category_id: expected a whole number, from 0 on, got {found!r}"
+    return ""
+
+
+def _is_whole(value: Any) -> bool:
+    is_float = isinstance(value, float) and value.is_integer()
+    return is_float or (isinstance(value, Integral) and not isinstance(value, bool))
+
+
+def _with_flags(record: Record, item: str, findings: Findings) -> Record:
+    """Return a record whose flags of crowd are 0 or 1."""
+    entries = record.get("annotations", ())
+    if all(entry.get("iscrowd", 0) in (0, 1) for entry in entries):
+        return record
+    changed = []
+    for entry in entries:
+        value = entry.get("iscrowd", 0)
+        read = flag(value)
+        if read is None:
+            findings.add("crowd-unclear", item, key="iscrowd", value=value)
+        elif value not in (0, 1):
+            findings.add("crowd-form", item, key="iscrowd", value=value, read=read)
+        changed.append({**entry, "iscrowd": read or 0})
+    return record | {"annotations": changed}
