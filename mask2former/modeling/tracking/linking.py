@@ -19,6 +19,7 @@ from ...ops.assignment import assign
 # the Bhattacharyya coefficient.
 _MIN_SIMILARITY = 0.5
 _MIN_CLASS_OVERLAP = 0.5
+_TIE = 1e-4  # gain of the same class, which decides where masks do not
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class TrackLinker:
         if recent and everything and shared:
             before = torch.stack([t.masks[-shared:] for t in recent])
             iou = mask_iou(before, objects.masks[:, :shared])
-            gain = iou * _confidence(recent, objects)
+            gain = iou * _confidence(recent, objects) + _TIE * _same_class(recent, objects)
             if objects.embeddings is not None:
                 gain = gain * (1 + _cosine(recent, objects.embeddings))
             found = self._assign(recent, everything, gain, iou >= self.min_iou)
@@ -177,6 +178,11 @@ def _confidence(tracks: Sequence[Track], objects: Objects) -> Tensor:
     """
     known = torch.stack([t.class_probs.max() for t in tracks])
     return known[:, None] * objects.class_probs.amax(1)
+
+
+def _same_class(tracks: Sequence[Track], objects: Objects) -> Tensor:
+    """Return how well the classes of each pair agree, (S, N), in 0..1."""
+    return torch.stack([t.class_probs for t in tracks]) @ objects.class_probs.T
 
 
 def _cosine(tracks: Sequence[Track], embeddings: Tensor) -> Tensor:

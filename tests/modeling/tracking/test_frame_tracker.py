@@ -82,6 +82,13 @@ def test_a_class_that_changes_is_the_same_object():
     assert first.track_ids.tolist() == second.track_ids.tolist()
 
 
+def test_of_two_on_one_mask_the_class_decides():
+    tracker = FrameTracker(3)
+    first = tracker.update(instances((DOG, 5, 0.9), (CAT, 5, 0.9)))["instances"]
+    second = tracker.update(instances((CAT, 5, 0.9), (DOG, 5, 0.9)))["instances"]
+    assert second.track_ids.tolist() == first.track_ids.tolist()[::-1]
+
+
 def test_large_masks_are_compared_by_some_of_their_pixels_and_stay_whole():
     tracker = FrameTracker(3)
     ids = torch.zeros(700, 900, dtype=torch.int32)
