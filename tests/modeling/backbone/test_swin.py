@@ -131,6 +131,17 @@ def test_frozen_stages(frozen, parts):
     assert {".".join(n.split(".")[: 1 + n.startswith("layers")]) for n in still} == parts
 
 
+@pytest.mark.parametrize("names", [["res2"], ["res3", "res5"], ["res2", "res3", "res4", "res5"]])
+def test_what_learns_has_a_gradient(names):
+    model = D2SwinTransformer(
+        embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], drop_path_rate=0.0,
+        out_features=names,
+    )  # fmt: skip
+    sum(x.square().mean() for x in model(torch.randn(1, 3, 32, 32)).values()).backward()
+    learning = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert learning == {n for n, p in model.named_parameters() if p.grad is not None}
+
+
 def test_config_decides_and_freeze_at_of_the_backbone_is_not_read():
     cfg = get_cfg()
     add_maskformer2_config(cfg)
