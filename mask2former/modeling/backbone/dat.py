@@ -153,6 +153,7 @@ class D2DAT(StagedBackbone):
         for i, (name, dim) in enumerate(zip(STAGE_NAMES, self.dims)):
             if out_norm and name in out_features:
                 self.add_module(f"norm{i}", nn.LayerNorm(dim))
+        self.freeze_unused(self.stages, self.down_projs)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:

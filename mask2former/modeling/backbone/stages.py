@@ -115,6 +115,26 @@ class StagedBackbone(FreezableBackbone):
         self._out_feature_channels = dict(zip(names, self.dims))
         self._out_feature_strides = {name: patch_size * 2**i for i, name in enumerate(names)}
 
+    def freeze_unused(
+        self, stages: Sequence[nn.Module], merges: Sequence[nn.Module | None]
+    ) -> None:
+        """Freeze what no output depends on, which distributed training would wait for.
+
+        Args:
+            stages: the modules of all stages.
+            merges: what follows each of them, if anything does.
+        """
+        names = list(self._out_feature_strides)
+        last = names.index(self._out_features[-1])
+        norms = [
+            getattr(self, f"norm{i}", None)
+            for i, name in enumerate(names)
+            if name not in self._out_features
+        ]
+        for module in (*norms, *stages[last + 1 :], *merges[last:]):
+            if module is not None:
+                module.requires_grad_(False)
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map normalised images (B, 3, H, W) to {name: (B, C, H/stride, W/stride)}, rounded up."""
         if images.dim() != 4:

@@ -174,7 +174,7 @@ class D2SwinTransformer(StagedBackbone):
             self.layers.append(SwinStage(blocks, downsample, use_checkpoint))
         for i, dim in enumerate(self.dims):
             self.add_module(f"norm{i}", nn.LayerNorm(dim))
-        self._freeze_unused(out_features)
+        self.freeze_unused(self.layers, [stage.downsample for stage in self.layers])
         if not is_replaced(self, "train"):  # published: called there
             instead = "Pass frozen_stages, or freeze parts at the end of __init__."
             refuse_overrides(self, ["_freeze_stages"], instead)
@@ -183,17 +183,6 @@ class D2SwinTransformer(StagedBackbone):
                 module.requires_grad_(False)
         if frozen_stages >= 1 and ape:
             self.absolute_pos_embed.requires_grad_(False)
-
-    def _freeze_unused(self, out_features: Sequence[str]) -> None:
-        """Freeze what no output depends on, which distributed training would wait for."""
-        used = [i for i, name in enumerate(STAGE_NAMES) if name in out_features]
-        for i, stage in enumerate(self.layers):
-            if i not in used:
-                getattr(self, f"norm{i}").requires_grad_(False)
-            if i > max(used):
-                stage.requires_grad_(False)
-            elif i == max(used) and stage.downsample is not None:
-                stage.downsample.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:

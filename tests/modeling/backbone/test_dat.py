@@ -214,3 +214,11 @@ def test_impossible_networks_are_refused(options, message):
 def test_images_without_a_batch_axis_are_refused():
     with pytest.raises(ValueError, match=r"\(B, C, H, W\), got \(3, 64, 64\)"):
         tiny_dat()(torch.zeros(3, 64, 64))
+
+
+def test_what_learns_has_a_gradient():
+    model = D2DAT(out_features=["res2", "res3"])
+    out = model(torch.randn(1, 3, 64, 64))
+    sum(x.square().mean() for x in out.values()).backward()
+    learning = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert learning == {n for n, p in model.named_parameters() if p.grad is not None}
