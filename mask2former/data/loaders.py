@@ -82,7 +82,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
         _check_known(cfg)
         records = parts[0] if len(parts) == 1 else _join(parts)
     if isinstance(records, list) and "annotations" in records[0]:
-        records = _check_annotations(cfg, records)
+        records = check_annotations(cfg, records)
     if is_video:
         records, sampler = mix_clips(records, cfg.INPUT.PSEUDO_CLIP.RATIO)
     mapper = _for_workers(cfg, mapper or build_mapper(cfg, is_train=True))
@@ -232,8 +232,12 @@ def _check_known(cfg: CfgNode) -> None:
         )
 
 
-def _check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
-    """Check categories and drop images without objects where DATALOADER says so."""
+def check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
+    """Check categories and drop images without objects where DATALOADER says so.
+
+    Raises:
+        ValueError: a category does not exist, or no image is left; says where.
+    """
     for record in records:
         classes = [annotation["category_id"] for annotation in record["annotations"]]
         check_classes(classes, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, partial(_describe, record))

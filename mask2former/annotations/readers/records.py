@@ -1,7 +1,6 @@
 """Records in detectron2's format, as functions of others make them for datasets of their own."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -12,7 +11,6 @@ from detectron2.structures import BoxMode
 
 from ...formats.rle import encode_masks
 from ..findings import Findings
-from ..inventory import Inventory
 from ..parts.fields import flag, kind_of
 
 Record = dict[str, Any]
@@ -65,24 +63,6 @@ def check_records(name: str, records: Any, findings: Findings) -> Any:
             )
             checked.append(_with_flags(known, f"record number {index}", findings))
     return checked
-
-
-def count_records(name: str, records: Any) -> Inventory | None:
-    """Return how many objects are left; None where records do not list them."""
-    if not isinstance(records, list) or not any("annotations" in record for record in records):
-        return None
-    classes = list(MetadataCatalog.get(name).get("thing_classes") or ())
-    names = {index: str(text) for index, text in enumerate(classes)}
-    inventory = Inventory(list(names.values()), len(records))
-    for record in records:
-        for entry in record.get("annotations", ()):
-            inventory.crowd += bool(entry.get("iscrowd"))
-            if not entry.get("iscrowd"):
-                inventory.kept[names.get(entry["category_id"], str(entry["category_id"]))] += 1
-    inventory.annotated = Counter(inventory.kept)
-    if inventory.crowd:
-        inventory.annotated["crowd"] = inventory.crowd
-    return inventory
 
 
 def records_as_coco(name: str, records: Sequence[Record]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from ..agreement.from_config import register_custom
 from ..agreement.num_classes import check_num_classes
 from ..agreement.object_counts import compare_with_detections, compare_with_queries
 from ..datasets.common import palette, require_registered
-from ..loaders import build_mapper
+from ..loaders import build_mapper, check_annotations
 from ..mappers import DatasetMapper
 from ..preparation.common import map_parallel
 from .records import Meaning, Record, Tally, check_record
@@ -160,6 +160,9 @@ def _check_config(
     try:
         check_num_classes(cfg, [name])
         if name in cfg.DATASETS.TRAIN and sound:
+            alone = len(cfg.DATASETS.TRAIN) == 1  # others may have the objects
+            if alone and "annotations" in sound[0] and not findings.of("refused"):
+                check_annotations(cfg, list(sound))
             build_mapper(cfg, is_train=True)(sound[0])
     except (LookupError, OSError, ValueError) as error:
         findings.add("config", file="config", problem=error)

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog
 
 from ...annotations.findings import Findings
 from ...annotations.readers.label_maps import look_at_maps
-from ...annotations.readers.records import call, check_records, count_records
+from ...annotations.readers.records import call, check_records
 from ...annotations.registered import is_made_by, label_meaning
 from .cityscapes import require_cityscapes
 from .instances import InstanceLoader
@@ -55,7 +55,7 @@ def read_function(name: str, function: Callable[[], Any]) -> Loaded:
     maps = [r["sem_seg_file_name"] for r in records] if _is_semantic(records) else []
     meaning = label_meaning(name)
     look = partial(look_at_maps, maps, meaning, name) if maps and meaning.classes else None
-    return Loaded(records, findings, count_records(name, records), sample=look)
+    return Loaded(records, findings, sample=look)
 
 
 def _is_semantic(records: Any) -> bool:

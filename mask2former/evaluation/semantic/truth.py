@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...annotations.readers.label_maps import require_known
 from ...annotations.readers.panoptic import read_segment_map
+from ...annotations.readers.records import call
 from ...annotations.registered import (
     is_made_by,
     label_meaning,
@@ -84,7 +85,7 @@ def _needed(record: Mapping[str, Any]) -> dict[str, Any]:
 def _records(name: str) -> Any:
     """Return the records of a dataset, read by our reader where detectron2 registered it."""
     if not is_made_by(DatasetCatalog.data.get(name), "register_coco_panoptic"):
-        return DatasetCatalog.get(name)
+        return call(name, DatasetCatalog[name])
     annotations = read_registered_panoptic(name)
     records = panoptic_records(name, annotations)
     annotations.findings.raise_refused()

@@ -100,7 +100,7 @@ REFUSED = {
     "all crowd": (
         lambda records: [r | {"annotations": [r["annotations"][0] | {"iscrowd": 1}]}
                          for r in records],
-        "no object is left to learn from",
+        "No image of theirs has an object; set DATALOADER.FILTER_EMPTY_ANNOTATIONS False",
     ),
     "fails": (lambda records: records[9], "the function that is registered for it fails: IndexErr"),
 }  # fmt: skip
