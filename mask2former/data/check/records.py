@@ -31,6 +31,7 @@ class Meaning:
         classes: names of the K classes; categories are 0 to K - 1.
         sem_seg_labels: the numbers of the classes in semantic maps; None for 0 to K - 1.
         ignore_label: the number there of pixels without a class.
+        label_classes: names of those in semantic maps, where they are others.
         exif_rotation: whether photos are turned, see `read_photo`.
     """
 
@@ -38,12 +39,14 @@ class Meaning:
     classes: Sequence[str]
     sem_seg_labels: Sequence[int] | None = None
     ignore_label: int = 255
+    label_classes: Sequence[str] | None = None
     exif_rotation: bool = True
 
     @property
     def of_labels(self) -> LabelMeaning:
         """Return what the numbers in label maps mean."""
-        return LabelMeaning(self.classes, self.ignore_label, self.sem_seg_labels)
+        classes = self.label_classes or self.classes
+        return LabelMeaning(classes, self.ignore_label, self.sem_seg_labels)
 
 
 @dataclass

@@ -71,6 +71,7 @@ def open_source(name: str, cfg: CfgNode | None = None) -> Source:
         classes=names,
         sem_seg_labels=metadata.get("sem_seg_labels"),
         ignore_label=metadata.get("ignore_label", 255),
+        label_classes=metadata.get("stuff_classes"),
         exif_rotation=cfg is None or cfg.INPUT.EXIF_ROTATION,
     )
     return Source(name, meaning, loaded)

@@ -205,3 +205,15 @@ def test_label_maps_of_others(white, classes, code, empty_catalogs, tmp_path) ->
             build_train_loader(cfg)
     else:
         assert [len(m["instances"]) for m in next(iter(build_train_loader(cfg)))] == [2] * COUNT
+
+
+def test_label_maps_beside_instances_have_classes_of_their_own(empty_catalogs, tmp_path) -> None:
+    register(tmp_path, list)
+    records = sound(tmp_path)
+    for i, found in enumerate(records):
+        found["sem_seg_file_name"] = str(tmp_path / f"{i}.png")
+        Image.fromarray(2 * bitmap(i)).save(found["sem_seg_file_name"])
+    DatasetCatalog.remove("theirs")
+    DatasetCatalog.register("theirs", lambda: records)
+    MetadataCatalog.get("theirs").set(stuff_classes=["sky", "sea", "land"])
+    assert check(["theirs", "--samples", "0"]) == 0
