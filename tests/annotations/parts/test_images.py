@@ -11,8 +11,9 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from mask2former.annotations import read_instances
+from mask2former.config import get_config
 from mask2former.data.datasets.registered import read_dataset
-from mask2former.evaluation import InstanceSegEvaluator
+from mask2former.evaluation.build import build_evaluator
 from tests.annotations.three import Taken, ask, judge
 
 HEIGHT, WIDTH = 24, 40  # as the pixels are stored; the tag swaps them
@@ -45,13 +46,16 @@ def write_turned_photo(folder: Path, name: str = "0.jpg") -> None:
     Image.fromarray(pixels).save(folder / name, exif=exif)
 
 
-def perfect_score(size: tuple[int, int], exif_rotation: bool) -> float:
+def perfect_score(size: tuple[int, int], exif_rotation: bool, folder: Path) -> float:
     """Score the object itself on photos of a size (H, W)."""
     x, y, width, height = BOX
     masks = torch.zeros(1, *size, dtype=torch.bool)
     masks[:, y : y + height, x : x + width] = True
     found = Instances(size, pred_masks=masks, scores=torch.ones(1), pred_classes=torch.tensor([0]))
-    evaluator = InstanceSegEvaluator("mine", distributed=False, exif_rotation=exif_rotation)
+    cfg = get_config()
+    cfg.INPUT.EXIF_ROTATION, cfg.OUTPUT_DIR = exif_rotation, str(folder)
+    cfg.MODEL.MASK_FORMER.TEST.INSTANCE_ON = True
+    evaluator = build_evaluator(cfg, "mine")
     evaluator.reset()
     for record in read_dataset("mine").records:
         evaluator.process([record], [{"instances": found}])
@@ -73,7 +77,8 @@ def test_three_agree_on_a_turned_photo_without_a_size(
         options=[*MAPPER, "INPUT.EXIF_ROTATION", exif_rotation],
     )
     size = (WIDTH, HEIGHT) if exif_rotation else (HEIGHT, WIDTH)
-    judge(answers, Taken(("image-size",), (1,)), lambda: perfect_score(size, exif_rotation))
+    wanted = Taken(("image-size",), (1,))
+    judge(answers, wanted, lambda: perfect_score(size, exif_rotation, tmp_path))
 
 
 @pytest.mark.parametrize("exif_rotation", [True, False])
