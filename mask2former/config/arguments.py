@@ -39,7 +39,27 @@ def checks_names(init: Init) -> Init:
     return checked
 
 
-def _known_arguments(cls: type, init: Init) -> list[str]:
+def takes(cls: type, name: str) -> bool:
+    """Tell whether the constructor of a class takes an argument, or passes it on."""
+    return name in _known_arguments(cls)
+
+
+def unless_default(cls: type, **options: Any) -> dict[str, Any]:
+    """Return those of a class's optional arguments that have another value than by default.
+
+    With the others left out, what a `from_config` returns fits subclasses, too, whose constructors
+    take the published arguments alone.
+    """
+    defaults: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if "__init__" in vars(base):
+            parameters = inspect.signature(inspect.unwrap(vars(base)["__init__"])).parameters
+            defaults |= {name: p.default for name, p in parameters.items()}
+    empty = inspect.Parameter.empty
+    return {name: x for name, x in options.items() if x != defaults.get(name, empty)}
+
+
+def _known_arguments(cls: type, init: Init | None = None) -> list[str]:
     """Return the names that ``init`` of a class or of its base takes, or passes on."""
     inits = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
     functions = [inspect.unwrap(function) for function in inits]

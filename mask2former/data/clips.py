@@ -15,7 +15,7 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
-from ..config.arguments import configurable
+from ..config.arguments import configurable, unless_default
 from ..formats.images import read_annotated, read_image
 from ..formats.segmentations import describe
 from ..overrides import alias_of
@@ -29,6 +29,8 @@ Size = tuple[int, int]  # H, W in pixels
 Annotation = Mapping[str, Any]  # of an object, in a video over all frames
 
 ABSENT = -1  # as an id
+
+DRIFT = Drift()  # by default
 
 
 class ClipMapper:
@@ -76,7 +78,7 @@ class ClipMapper:
         sampling_frame_range: int = 5,
         sampling_frame_shuffle: bool = False,
         num_classes: int = 40,
-        drift: Drift | None = None,
+        drift: Drift = DRIFT,
         ignore_void: bool = False,
         exif_rotation: bool = True,
     ) -> None:
@@ -92,7 +94,7 @@ class ClipMapper:
         self.frame_range = sampling_frame_range
         self.shuffle = sampling_frame_shuffle
         self.num_classes = num_classes
-        self.drift = drift or Drift()
+        self.drift = drift
         self.ignore_void = ignore_void
         self.exif_rotation = exif_rotation
 
@@ -105,15 +107,18 @@ class ClipMapper:
             "sampling_frame_range": cfg.INPUT.SAMPLING_FRAME_RANGE,
             "sampling_frame_shuffle": cfg.INPUT.SAMPLING_FRAME_SHUFFLE,
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
-            "ignore_void": cfg.MODEL.MASK_FORMER.IGNORE_VOID,
-            "exif_rotation": cfg.INPUT.EXIF_ROTATION,
+            **unless_default(
+                cls,
+                ignore_void=cfg.MODEL.MASK_FORMER.IGNORE_VOID,
+                exif_rotation=cfg.INPUT.EXIF_ROTATION,
+            ),
         }
         if not is_train:
             return settings | {"augmentations": build_augmentation(cfg, is_train=False)}
         pseudo = cfg.INPUT.PSEUDO_CLIP
         return settings | {
             "augmentations": clip_from_config(cfg),
-            "drift": Drift(pseudo.ROTATION, pseudo.SCALE, pseudo.SHIFT),
+            **unless_default(cls, drift=Drift(pseudo.ROTATION, pseudo.SCALE, pseudo.SHIFT)),
         }
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,6 +270,7 @@ class YTVISDatasetMapper(ClipMapper):
         self, is_train: bool = True, *, use_instance_mask: bool = True, **settings: Any
     ) -> None:
         ClipMapper.__init__(self, is_train, **settings)
+        self.use_instance_mask = use_instance_mask
 
 
 class CocoClipDatasetMapper(YTVISDatasetMapper):

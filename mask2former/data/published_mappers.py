@@ -6,7 +6,9 @@ Each is ``DatasetMapper`` with some of its arguments fixed.
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
 
+from ..config.arguments import takes, unless_default
 from ..overrides import alias_of
 from .mappers import MAPPERS, DatasetMapper
 
@@ -21,6 +23,7 @@ class _Published(DatasetMapper):
     """
 
     name = ""  # in MAPPERS, which fixes target, extras and drops
+    published: tuple[str, ...] = ()  # arguments, beside those that all five have
     augmentations_name = "augmentations"
     tfm_gens = alias_of("augmentations")
     img_format = alias_of("image_format")
@@ -48,15 +51,30 @@ class _Published(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Return the published arguments and, of ours, those that are used and taken."""
         settings = DatasetMapper.from_config(cfg, is_train, name=cls.name)
-        del settings["target"]
-        return settings | {cls.augmentations_name: settings.pop("augmentations")}
+        target, _, extras, drop = MAPPERS[cls.name]
+        fixed = {"target": target, "extras": extras, "drop": drop}
+        options = {name: x for name, x in settings.items() if x != fixed.get(name)}
+        names = ("is_train", "image_format", "augmentations", "pad_to", *cls.published)
+        args = {name: options.pop(name) for name in names if name in options}
+        if not takes(cls, "num_classes"):
+            del options["num_classes"]
+        args |= unless_default(cls, **options)
+        return cls._padded(args | {cls.augmentations_name: args.pop("augmentations")})
+
+    @classmethod
+    def _padded(cls, args: dict[str, Any]) -> dict[str, Any]:
+        """Say in the published way how images are padded."""
+        pad_to = args.pop("pad_to", None)
+        return args | {"size_divisibility": pad_to[0] if pad_to else -1}
 
 
 class MaskFormerSemanticDatasetMapper(_Published):
     """mask_former_semantic."""
 
     name = "mask_former_semantic"
+    published = ("ignore_label",)
 
 
 class MaskFormerPanopticDatasetMapper(MaskFormerSemanticDatasetMapper):
@@ -76,6 +94,12 @@ class COCOPanopticNewBaselineDatasetMapper(_Published):
 
     name = "coco_panoptic_lsj"
     augmentations_name = "tfm_gens"
+
+    @classmethod
+    def _padded(cls, args: dict[str, Any]) -> dict[str, Any]:
+        if args.get("pad_to") and not takes(cls, "pad_to"):
+            args["tfm_gens"] = [*args["tfm_gens"], T.FixedSizeCrop(args.pop("pad_to"))]
+        return args
 
 
 class COCOInstanceNewBaselineDatasetMapper(COCOPanopticNewBaselineDatasetMapper):

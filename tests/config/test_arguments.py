@@ -1,14 +1,27 @@
 """Unknown arguments of constructors, and the published names of those that there are."""
 
 import inspect
+from pathlib import Path
 
+import detectron2.config
+import numpy as np
 import pytest
 from detectron2.config import CfgNode
+from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
 
 from mask2former import data, modeling
-from mask2former.config.arguments import _known_arguments, checks_names, configurable
+from mask2former.config import load_config
+from mask2former.config.arguments import (
+    _known_arguments,
+    checks_names,
+    configurable,
+    takes,
+    unless_default,
+)
 from mask2former.modeling import BasePixelDecoder, HungarianMatcher, MaskFormer
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Base:
@@ -122,6 +135,61 @@ def test_published_arguments_of_mappers(name: str):
     assert mapper.image_format == "BGR"
     with pytest.raises(TypeError, match="has no argument unheard_of.*; it takes .*, .*"):
         cls(unheard_of=1)
+
+
+SHAPES = {f"res{i}": ShapeSpec(channels=8, stride=2**i) for i in range(2, 6)}
+BUILT_WITH = {"Head": [SHAPES], "PixelDecoder": [SHAPES], "TransformerDecoder": [32, True]}
+
+
+@pytest.fixture(scope="module")
+def config():
+    cfg = load_config(ROOT / "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml")
+    cfg.MODEL.MASK_FORMER.HIDDEN_DIM = cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM = 32
+    cfg.INPUT.IMAGE_SIZE = 48
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in PUBLISHED if n.endswith(("MaskFormer", "MaskFormerHead", "Decoder"))]
+)
+def test_a_from_config_returns_published_arguments_unless_ours_are_used(name: str, config):
+    """So that a subclass may take these alone."""
+    more = next((args for suffix, args in BUILT_WITH.items() if name.endswith(suffix)), [])
+    published = set(PUBLISHED[name].split()) | {"transformer_dim_feedforward"}
+    assert set(getattr(modeling, name).from_config(config, *more)) - published == set()
+
+
+@pytest.mark.parametrize("name", MAPPERS)
+def test_mappers_whose_subclasses_take_the_published_arguments_alone(name: str, config):
+    base, names = getattr(data, name), MAPPERS[name].split()
+    names += ["sampling_frame_range", "sampling_frame_shuffle"] * (name == "YTVISDatasetMapper")
+    scope = {"base": base, "configurable": detectron2.config.configurable}
+    taken = ", ".join(n for n in names if n != "use_instance_mask")
+    passed = ", ".join(f"{n}={n}" for n in taken.split(", "))
+    exec(
+        f"class Own(base):\n"
+        f"    @configurable\n"
+        f"    def __init__(self, *, {taken}, own=1):\n"
+        f"        base.__init__(self, {passed})\n",
+        scope,
+    )
+    mapper = scope["Own"](config, True)
+    assert mapper.is_train
+    if "tfm_gens" in names:  # images are still padded
+        image = T.AugInput(np.zeros((8, 8, 3), np.uint8))
+        T.AugmentationList(mapper.tfm_gens)(image)
+        assert image.image.shape == (48, 48, 3)
+    with pytest.raises(TypeError, match="takes|unexpected"):
+        scope["Own"](config, True, unheard_of=1)
+
+
+def test_options_that_are_used_are_returned(config):
+    cfg = config.clone()
+    cfg.MODEL.MASK_FORMER.TEST.PRECISION, cfg.MODEL.MASK_FORMER.POINT_SEED = "bf16", 3
+    found = MaskFormer.from_config(cfg)
+    assert (found["precision"], found["point_seed"], "cuda_graphs" in found) == ("bf16", 3, False)
+    assert unless_default(Own, width=1, depth=1, height=2) == {"width": 1, "height": 2}
+    assert takes(Own, "depth") and not takes(Own, "length")
 
 
 def test_real_classes_name_the_nearest():

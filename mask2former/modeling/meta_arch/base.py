@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.renames import rename_when_loading
 from ...classes import metadata_of
+from ...config.arguments import unless_default
 from ...overrides import is_replaced
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
@@ -111,7 +112,7 @@ class BaseModel(nn.Module):
             "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            "precision": cfg.MODEL.MASK_FORMER.TEST.PRECISION,
+            **unless_default(cls, precision=cfg.MODEL.MASK_FORMER.TEST.PRECISION),
             "metadata": metadata_of(cfg, next(iter(cfg.DATASETS.TRAIN), None)),
         }
 
@@ -174,7 +175,7 @@ class SegmentationModel(BaseModel):
             **args,
             "criterion": build_criterion(cfg, args["sem_seg_head"].num_classes),
             "num_queries": cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES,
-            "point_seed": cfg.MODEL.MASK_FORMER.POINT_SEED,
+            **unless_default(cls, point_seed=cfg.MODEL.MASK_FORMER.POINT_SEED),
         }
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:

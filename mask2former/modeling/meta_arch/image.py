@@ -8,7 +8,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-from ...config.arguments import configurable
+from ...config.arguments import configurable, unless_default
 from ...ops.masks import resize
 from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
@@ -197,7 +197,8 @@ class MaskFormer(SegmentationModel, MergingModel):
 
     @classmethod
     def from_config(cls, cfg):
-        return {**cls.common_args(cfg), "cuda_graphs": cfg.MODEL.MASK_FORMER.TEST.CUDA_GRAPHS}
+        cuda_graphs = cfg.MODEL.MASK_FORMER.TEST.CUDA_GRAPHS
+        return cls.common_args(cfg) | unless_default(cls, cuda_graphs=cuda_graphs)
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Train on a batch, or segment it.

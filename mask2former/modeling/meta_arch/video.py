@@ -8,7 +8,7 @@ from detectron2.structures import ImageList
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-from ...config.arguments import configurable
+from ...config.arguments import configurable, unless_default
 from ...ops.masks import resize
 from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
@@ -82,12 +82,19 @@ class VideoMaskFormer(SegmentationModel):
     @classmethod
     def from_config(cls, cfg):
         test = cfg.MODEL.MASK_FORMER.TEST
+        windows = Windows(test.VIDEO_WINDOW, test.VIDEO_OVERLAP)
         return {
             **cls.common_args(cfg),
             "num_frames": cfg.INPUT.SAMPLING_FRAME_NUM,
-            "clip_label": cfg.MODEL.MASK_FORMER.CLIP_LABEL,
-            "windows": Windows(test.VIDEO_WINDOW, test.VIDEO_OVERLAP),
-            "query_scores": QueryScores(test.VIDEO_MASK_QUALITY, test.VIDEO_DUPLICATE_IOU),
+            "object_mask_threshold": test.OBJECT_MASK_THRESHOLD,
+            "overlap_threshold": test.OVERLAP_THRESHOLD,
+            "sem_seg_postprocess_before_inference": test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+            **unless_default(
+                cls,
+                clip_label=cfg.MODEL.MASK_FORMER.CLIP_LABEL,
+                windows=windows if windows.length else WHOLE_CLIP,
+                query_scores=QueryScores(test.VIDEO_MASK_QUALITY, test.VIDEO_DUPLICATE_IOU),
+            ),
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict | list[dict]:

@@ -11,7 +11,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config.arguments import configurable
+from ...config.arguments import configurable, unless_default
 from ...layers import (
     DeformableAttention,
     DeformableEncoder,
@@ -208,7 +208,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "transformer_enc_layers": head.TRANSFORMER_ENC_LAYERS,
             "transformer_in_features": head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
             "common_stride": head.COMMON_STRIDE,
-            "autocast_in_eval": cfg.MODEL.MASK_FORMER.TEST.PRECISION != "fp32",
+            **unless_default(cls, autocast_in_eval=cfg.MODEL.MASK_FORMER.TEST.PRECISION != "fp32"),
         }
 
     def forward_features(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
