@@ -22,6 +22,7 @@ from ..overrides import alias_of
 from .agreement.num_classes import check_classes
 from .augmentation import Drift, clip_from_config
 from .geometry import FrameFiles, Geometry, draw, to_planes
+from .published_mappers import annotations_by_object
 from .targets import ignore_map, instance_targets, padding_mask
 
 Augmentations = Sequence[T.Augmentation | T.Transform]
@@ -125,6 +126,8 @@ class ClipMapper:
         """Map one record, which stays as it is; see the class."""
         result = dict(record)
         annotations = result.pop("annotations", None) or []
+        if annotations and not isinstance(annotations[0], Mapping):
+            annotations = annotations_by_object(annotations)
         is_video = "file_names" in record
         paths = record["file_names"] if is_video else [record["file_name"]]
         result["length"] = len(paths)

@@ -3,6 +3,7 @@
 Each is ``DatasetMapper`` with some of its arguments fixed.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
@@ -106,3 +107,23 @@ class COCOInstanceNewBaselineDatasetMapper(COCOPanopticNewBaselineDatasetMapper)
     """coco_instance_lsj, with the arguments of the panoptic one."""
 
     name = "coco_instance_lsj"
+
+
+def annotations_by_object(
+    frames: Sequence[Sequence[Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Turn annotations of a video as published loaders give them, a list a frame, into ours.
+
+    Args:
+        frames: of each frame the objects in it, with id, category_id, segmentation and iscrowd.
+
+    Returns:
+        one dict an object, with the list ``segmentations``, None where it is not to be seen.
+    """
+    objects: dict[Any, dict[str, Any]] = {}
+    for i, frame in enumerate(frames):
+        for entry in frame:
+            kept = {"id": entry["id"], "category_id": entry["category_id"]}
+            kept |= {"iscrowd": entry.get("iscrowd", 0), "segmentations": [None] * len(frames)}
+            objects.setdefault(entry["id"], kept)["segmentations"][i] = entry["segmentation"]
+    return list(objects.values())

@@ -1,14 +1,17 @@
 """The published mapper classes: built from a config and from their published arguments."""
 
+import numpy as np
 import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T
 from detectron2.projects.deeplab import add_deeplab_config
+from PIL import Image
 
 import mask2former
 from mask2former import add_maskformer2_config
 from mask2former.data.loaders import build_mapper
 from mask2former.data.mappers import MAPPERS, DatasetMapper
+from mask2former.data.published_mappers import annotations_by_object
 
 CLASSES = {
     "mask_former_semantic": mask2former.MaskFormerSemanticDatasetMapper,
@@ -89,3 +92,28 @@ def test_published_attributes_of_the_mapper_of_videos() -> None:
     assert [getattr(mapper, name) for name in names] == [3, 7, False]
     mapper.sampling_frame_num, mapper.sampling_frame_shuffle = 5, True
     assert (mapper.num_frames, mapper.shuffle) == (5, True)
+
+
+def test_annotations_of_published_loaders_of_videos() -> None:
+    """A list for each frame, of the objects that are in it."""
+
+    def seen(number: int, counts: str, **more: int) -> dict:
+        return {"id": number, "category_id": number - 1, "segmentation": counts, **more}
+
+    frames = [[], [seen(1, "a"), seen(2, "b", iscrowd=1)], [seen(2, "c", iscrowd=1)]]
+    assert annotations_by_object(frames) == [
+        {"id": 1, "category_id": 0, "iscrowd": 0, "segmentations": [None, "a", None]},
+        {"id": 2, "category_id": 1, "iscrowd": 1, "segmentations": [None, "b", "c"]},
+    ]
+
+
+def test_the_mapper_of_videos_takes_them(cfg, tmp_path) -> None:
+    file = str(tmp_path / "frame.png")
+    Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(file)
+    segmentation = {"segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]], "iscrowd": 0}
+    frame = [{"id": 4, "category_id": 2, **segmentation}]
+    record = {"file_names": [file] * 2, "length": 2, "video_id": 1, "height": 32, "width": 48}
+    mapper = mask2former.YTVISDatasetMapper(augmentations=[], image_format="RGB")
+    result = mapper(record | {"annotations": [frame, frame]})
+    for instances in result["instances"]:
+        assert instances.gt_classes.tolist() == [2] and instances.gt_masks.tensor.sum() == 64
