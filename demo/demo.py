@@ -247,9 +247,13 @@ def run_video(args: argparse.Namespace) -> int:
         score_threshold=options["score_threshold"],
         max_overlap=0.6,  # one name on an object
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     demo = Demo(predictor, **options)
-    drawn = demo.draw_video(source, args.output, save_json=args.save_json, progress=True)
+    # SIGTERM ends as Ctrl-C does.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        drawn = demo.draw_video(source, args.output, save_json=args.save_json, progress=True)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     rate = drawn.frames / max(drawn.seconds, 1e-9)
     state = "interrupted: " if drawn.interrupted else ""
     files = ", ".join(map(str, drawn.paths)) or "nothing written"

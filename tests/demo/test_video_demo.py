@@ -140,6 +140,7 @@ def test_an_interruption_leaves_a_file_that_plays(
 ) -> None:
     monkeypatch.undo()  # signals are real here
     previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = previous[signal.SIGTERM]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
     draw = drawing.draw
     drawn = []
@@ -153,6 +154,7 @@ def test_an_interruption_leaves_a_file_that_plays(
     monkeypatch.setattr(drawing, "draw", interrupt)
     try:
         code, out = run("--video-input", clip, "--save-json", "--confidence-threshold", 0)
+        assert signal.getsignal(signal.SIGTERM) is before
     finally:
         for n, handler in previous.items():
             signal.signal(n, handler)

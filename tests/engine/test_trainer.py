@@ -38,6 +38,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     tmp_path: Path, messages: pytest.LogCaptureFixture, number: int, code: int
 ) -> None:
     torch.manual_seed(0)
+    before = signal.getsignal(signal.SIGTERM)
     stopped = SignalledTrainer(make_cfg(tmp_path / "a"))
     stopped.number = number
     straight = StubTrainer(make_cfg(tmp_path / "b"))
@@ -48,7 +49,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
         stopped.train()
     assert stop.value.code == code
     assert "after iteration 4. To go on, run the same command with --resume" in messages.text
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
     resumed = StubTrainer(make_cfg(tmp_path / "a"))
     resumed = train(resumed, resume=True)
     assert resumed.start_iter == 5
