@@ -42,8 +42,8 @@ def read_instances(
     Returns:
         annotations in which each segmentation is a list of polygons [x0, y0, x1, y1, ...] in
         pixels, or a compressed RLE. bbox is that of the file where it can be used, else the extent
-        of the mask; an area that cannot be used is missing, and `complete` computes it. What is
-        refused is among the findings, and so is not raised here.
+        of the mask; an area that cannot be used is missing, and is computed from the mask where it
+        is needed. What is refused is among the findings, and so is not raised here.
 
     Raises:
         FileNotFoundError: no such file.

@@ -13,7 +13,7 @@ from ...annotations.readers.instances import Annotations
 from ...annotations.registered import read_registered_instances
 from ...annotations.repair import repaired_instances
 from . import common
-from .loading import Loaded, Loader, Record
+from .loading import FileLoader, Loaded, Record
 
 _OPTIONAL = ("id", "area", "keypoints")  # keys of objects that records have where files do
 
@@ -46,19 +46,11 @@ def register_instances(
     )
 
 
-class InstanceLoader(Loader):
+class InstanceLoader(FileLoader):
     """Load a dataset whose metadata have json_file and image_root.
 
     Where the metadata do not name the classes yet, they are taken from the json.
-
-    Args:
-        name: of the dataset.
-        hint: what messages about missing files say on how to make them.
     """
-
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(name, self._read)
-        self._hint = hint
 
     def _read(self) -> Loaded:
         metadata = MetadataCatalog.get(self._name)

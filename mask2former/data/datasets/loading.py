@@ -71,3 +71,19 @@ class Loader:
         loaded.findings.raise_refused()
         loaded.log(self._name)
         return loaded.records
+
+
+class FileLoader(Loader):
+    """Load a dataset from the files that its metadata name; subclasses define ``_read``.
+
+    Args:
+        name: of the dataset.
+        hint: what messages about missing files say on how to make them.
+    """
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(name, self._read)
+        self._hint = hint
+
+    def _read(self) -> Loaded:
+        raise NotImplementedError

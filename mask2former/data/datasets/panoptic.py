@@ -14,7 +14,7 @@ from ...annotations.registered import panoptic_records, read_registered_panoptic
 from ...annotations.repair import repaired_panoptic
 from ...formats.label_maps import read_panoptic_png
 from . import common
-from .loading import Loaded, Loader, Record, some
+from .loading import FileLoader, Loaded, Record, some
 
 
 def panoptic_metadata(categories: Iterable[common.Category]) -> dict[str, Any]:
@@ -74,17 +74,8 @@ def register_panoptic(
     )
 
 
-class PanopticLoader(Loader):
-    """Load a dataset whose metadata are those of ``register_panoptic``.
-
-    Args:
-        name: of the dataset.
-        hint: what messages about missing files say on how to make them.
-    """
-
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(name, self._read)
-        self._hint = hint
+class PanopticLoader(FileLoader):
+    """Load a dataset whose metadata are those of ``register_panoptic``."""
 
     def _read(self) -> Loaded:
         metadata = MetadataCatalog.get(self._name)

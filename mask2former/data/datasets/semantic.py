@@ -8,7 +8,7 @@ from ...annotations.inventory import Inventory
 from ...annotations.readers.label_maps import look_at_maps, pair_label_maps
 from ...annotations.registered import label_meaning
 from . import common
-from .loading import Loaded, Loader
+from .loading import FileLoader, Loaded
 
 
 def register_semantic(
@@ -36,20 +36,12 @@ def register_semantic(
     )
 
 
-class LabelMapLoader(Loader):
+class LabelMapLoader(FileLoader):
     """Load a dataset whose metadata are those of ``register_semantic``.
 
     A record has file_name and sem_seg_file_name. Photos without a map, and maps without a photo,
     are left out, which is among the findings.
-
-    Args:
-        name: of the dataset.
-        hint: what messages about missing files say on how to make them.
     """
-
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(name, self._read)
-        self._hint = hint
 
     def _read(self) -> Loaded:
         metadata = MetadataCatalog.get(self._name)

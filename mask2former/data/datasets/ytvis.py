@@ -16,7 +16,7 @@ from ...annotations.registered import read_registered_videos
 from ..categories import load_categories
 from . import common
 from .instances import count_objects, fill_classes
-from .loading import Loaded, Loader, Record
+from .loading import FileLoader, Loaded, Record
 
 
 def register_ytvis(root: str, lazily: bool = False) -> None:
@@ -78,22 +78,14 @@ def register_videos(
     )
 
 
-class VideoLoader(Loader):
+class VideoLoader(FileLoader):
     """Load a dataset of videos whose metadata have json_file and image_root.
 
     A record has file_names (T paths), height and width where they are known, length (T), video_id,
     and annotations, one dict an object: id, category_id (contiguous), iscrowd, and the lists bboxes
     (XYWH in pixels), segmentations (RLE or polygons) and areas, of T entries each, None where the
     object is not visible. A file without annotations, as those of test sets, gives empty lists.
-
-    Args:
-        name: of the dataset.
-        hint: what messages about missing files say on how to make them.
     """
-
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(name, self._read)
-        self._hint = hint
 
     def _read(self) -> Loaded:
         metadata = MetadataCatalog.get(self._name)
