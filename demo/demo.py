@@ -20,7 +20,11 @@ from typing import Any
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
 # ruff: noqa: E402
 
+# isort: off
+import mask2former  # noqa: F401 (first, before torch is loaded: see mask2former/threads.py)
 from detectron2.config import CfgNode
+
+# isort: on
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 

@@ -8,6 +8,11 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .threads import sleep_when_waiting
+
+sleep_when_waiting()  # before torch is loaded
+# ruff: noqa: E402
+
 try:
     import detectron2
 except ModuleNotFoundError as error:
