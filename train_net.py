@@ -27,11 +27,12 @@ from torch.multiprocessing import ProcessExitedException
 from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.engine import Trainer, defaults, launch
+from mask2former.errors import SHOWN, message
 
 warnings.filterwarnings("ignore", "TypedStorage is deprecated")  # used by fvcore
 logger = logging.getLogger("mask2former.train_net")
 
-USER_ERRORS = (ValueError, OSError, NotImplementedError, FloatingPointError)
+USER_ERRORS = (*SHOWN, FloatingPointError)  # the last where losses are no numbers any more
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -41,7 +42,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args: as parsed by detectron2's ``default_argument_parser``.
 
     Raises:
-        OSError, ValueError: the config cannot be read or used; says why.
+        OSError, UserError: the config cannot be read or used; says why.
     """
     cfg = load_config(args.config_file, args.opts)
     register_custom(cfg, cfg.DATASETS.TEST if args.eval_only else None)
@@ -74,10 +75,7 @@ def fail(error: BaseException) -> NoReturn:
         raise error
     with defaults.only_in_file():
         logger.info("Ended by an error", exc_info=error)
-    message = str(error).strip()
-    if "Original Traceback" in message:  # raised in a worker of a data loader
-        message = message.splitlines()[-1].partition(": ")[2]
-    print(f"train_net.py: error: {message}", file=sys.stderr)
+    print(f"train_net.py: error: {message(error)}", file=sys.stderr)
     sys.exit(2)
 
 

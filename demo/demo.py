@@ -31,6 +31,7 @@ from tqdm import tqdm
 from mask2former.config import load_config
 from mask2former.data import register_custom
 from mask2former.data.datasets.common import require_registered
+from mask2former.errors import SHOWN, UserError
 from mask2former.formats.images import find_images
 from mask2former.formats.video.reading import open_source
 from mask2former.modeling.mask_classifier import SamPrompts
@@ -189,13 +190,13 @@ def build_mask_predictor(
     """Build the predictor and say where its masks come from.
 
     Raises:
-        ValueError, OSError, ImportError: SAM's weights, the model or the prompts cannot be used.
+        UserError, OSError: SAM's weights, the model or the prompts cannot be used.
     """
     if args.masks != SAM:
         return MaskPredictor(cfg, array_format="RGB"), MaskSource(args.masks)
     folder = args.sam_weights or cfg.MODEL.SAM.WEIGHTS
     if not folder:
-        raise ValueError(f"--masks {SAM} needs --sam-weights, a folder of SAM's weights")
+        raise UserError(f"--masks {SAM} needs --sam-weights, a folder of SAM's weights")
     prompts = SamPrompts(args.points, args.boxes, args.grid, *args.sam_thresholds)
     return MaskPredictor(cfg, array_format="RGB", sam=folder), MaskSource(prompts)
 
@@ -204,7 +205,7 @@ def run_images(args: argparse.Namespace) -> int:
     """Draw images; return the exit code, 1 where some were left out.
 
     Raises:
-        ValueError, OSError: the config, the model, the inputs or the output folder cannot be used.
+        UserError, OSError: the config, the model, the inputs or the output folder cannot be used.
     """
     cfg = setup_config(args)
     if args.dataset:
@@ -240,7 +241,7 @@ def run_video(args: argparse.Namespace) -> int:
     """Draw a video; return the exit code, 130 after an interruption.
 
     Raises:
-        ValueError, OSError: the config, the model, the input or the output cannot be used.
+        UserError, OSError: the config, the model, the input or the output cannot be used.
     """
     source = open_source(args.video_input, "skip" if args.skip_damaged else "stop")
     options = drawing(args)
@@ -273,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logger(name="mask2former", abbrev_name="m2f")
     try:
         return run_video(args) if args.video_input else run_images(args)
-    except (OSError, ValueError, ImportError) as error:
+    except SHOWN as error:
         if os.environ.get("MASK2FORMER_DEBUG"):
             raise
         print(f"demo.py: error: {error}", file=sys.stderr)

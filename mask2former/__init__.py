@@ -43,6 +43,7 @@ from .data import (
     MaskFormerSemanticDatasetMapper,
 )
 from .data.clips import CocoClipDatasetMapper, YTVISDatasetMapper
+from .errors import UserError
 from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
 from .published import import_hook
 
@@ -63,6 +64,7 @@ __all__ = [
     "MaskFormerSemanticDatasetMapper",
     "Predictor",
     "SemanticSegmentorWithTTA",
+    "UserError",
     "VideoMaskFormer",
     "VideoPredictor",
     "YTVISDatasetMapper",

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 
 from .config.loading import changed
+from .errors import UserError
 from .formats.class_names import class_texts
 
 
@@ -35,22 +36,22 @@ class Classes:
             where: what messages call the values.
 
         Raises:
-            ValueError: a name, position or colour cannot be used; says which.
+            UserError: a name, position or colour cannot be used; says which.
         """
         lists = {key: values.get(key) or [] for key in ("names", "thing_ids", "colors")}
         for key, value in lists.items():
             if not isinstance(value, list | tuple):
-                raise ValueError(f"{where}: {key} expects a list, got {value!r}")
+                raise UserError(f"{where}: {key} expects a list, got {value!r}")
         names = class_texts(lists["names"], f"{where}: names")
         for i in lists["thing_ids"]:
             if type(i) is not int or not 0 <= i < len(names):
-                raise ValueError(
+                raise UserError(
                     f"{where}: thing_ids expects positions in names, 0 to {len(names) - 1}, got "
                     f"{i!r}"
                 )
         colors = lists["colors"]
         if colors and (len(colors) != len(names) or not all(map(_is_color, colors))):
-            raise ValueError(
+            raise UserError(
                 f"{where}: colors expects [red, green, blue] in 0 to 255 for each of the "
                 f"{len(names)} names, or nothing, got {colors!r}"
             )
@@ -62,7 +63,7 @@ class Classes:
         """Read MODEL.CLASSES; None where its NAMES are empty.
 
         Raises:
-            ValueError: as `from_plain`.
+            UserError: as `from_plain`.
         """
         node = cfg.MODEL.get("CLASSES")
         if not node or not node.NAMES:

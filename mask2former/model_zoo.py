@@ -41,7 +41,7 @@ def get(name: str, trained: bool = False, device: str | None = None) -> nn.Modul
         the model in training mode, as after building; call ``.eval()`` for inference.
 
     Raises:
-        ValueError: there is no such config or published model.
+        UserError: there is no such config or published model.
         FileNotFoundError: ``trained``, and the weights are unavailable.
     """
     weights = get_checkpoint_file(name) if trained else None

@@ -25,6 +25,7 @@ from mask2former.data.datasets.common import require_registered
 from mask2former.data.loaders import build_test_loader
 from mask2former.engine import Checkpointer, build_model
 from mask2former.engine.analysis import Costs, costs_table, count_costs, count_parameters
+from mask2former.errors import one_line
 
 TASKS = ("flop", "activation", "parameter", "structure")
 
@@ -73,7 +74,7 @@ def print_costs(title: str, unit: float, found: list[Costs], depth: int) -> None
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    try:
+    with one_line("analyze_model.py"):
         cfg = load_config(args.config_file, args.opts)
         register_custom(cfg, [] if args.input_size or args.use_fixed_input_size else None)
         model = build_model(cfg).eval()
@@ -88,8 +89,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if cfg.MODEL.WEIGHTS and not args.input_size and not args.use_fixed_input_size:
             Checkpointer(model, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH).load(cfg.MODEL.WEIGHTS)
         runs = [count_costs(model, lambda x=x: model(x)) for x in tqdm(inputs(cfg, args))]
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"analyze_model.py: error: {error}") from None
     if "flop" in wanted:
         print_costs("G multiply-adds", 1e9, [macs for macs, _ in runs], args.depth)
     if "activation" in wanted:

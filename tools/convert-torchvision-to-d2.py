@@ -7,11 +7,10 @@ convert-torchvision-to-d2.py resnet50.pth R-50.pkl
 import sys
 
 from mask2former.checkpoints.bridges.convert import backbone_to_ours
+from mask2former.errors import one_line
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    try:
+    with one_line("convert-torchvision-to-d2.py"):
         backbone_to_ours(sys.argv[1], sys.argv[2], "torchvision")
-    except (OSError, ValueError) as error:
-        sys.exit(f"{error}")

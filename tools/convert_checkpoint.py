@@ -11,7 +11,6 @@ both models run on the image, and the largest difference of their outputs is pri
 """
 
 import argparse
-import sys
 
 import torch
 from detectron2.config import CfgNode
@@ -24,6 +23,7 @@ from mask2former.checkpoints.checkpointer import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
 from mask2former.classes import Classes
 from mask2former.data.geometry import at_least_a_pixel
+from mask2former.errors import one_line
 from mask2former.formats.images import read_image
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet
@@ -101,7 +101,5 @@ def load_image(path: str, cfg: CfgNode | None) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("convert_checkpoint.py"):
         main(parse_args())
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"{error}")

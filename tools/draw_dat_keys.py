@@ -11,7 +11,6 @@ largest and reddest. There is a row for the last such layer of each stage, or fo
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from mask2former import load_config
 from mask2former.checkpoints.checkpointer import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.data.geometry import at_least_a_pixel
+from mask2former.errors import UserError, one_line
 from mask2former.formats.atomic import atomic_path
 from mask2former.formats.images import read_image
 from mask2former.modeling import D2DAT
@@ -86,7 +86,7 @@ def load_backbone(cfg: CfgNode, random: bool) -> D2DAT:
     torch.manual_seed(0)
     backbone = build_backbone(cfg)
     if not isinstance(backbone, D2DAT):
-        raise ValueError(f"the backbone must be D2DAT, but is {cfg.MODEL.BACKBONE.NAME}")
+        raise UserError(f"the backbone must be D2DAT, but is {cfg.MODEL.BACKBONE.NAME}")
     if not random:
         weights, _ = load_weights(cfg.MODEL.WEIGHTS)
         own = {n: w for n, w in weights.items() if n.startswith("backbone.")}
@@ -99,13 +99,11 @@ def choose(found: list[LayerKeys], names: list[str] | None) -> list[LayerKeys]:
     by_name = {keys.name: keys for keys in found}
     unknown = [name for name in names or () if name not in by_name]
     if unknown:
-        raise ValueError(f"there is no layer {unknown[0]}; there are {', '.join(by_name)}")
+        raise UserError(f"there is no layer {unknown[0]}; there are {', '.join(by_name)}")
     last = {keys.feature: keys for keys in found}
     return [by_name[name] for name in names] if names else list(last.values())
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("draw_dat_keys.py"):
         main(parse_args())
-    except (OSError, ValueError) as error:
-        sys.exit(f"{error}")

@@ -3,6 +3,7 @@
 
 import argparse
 
+from mask2former.errors import one_line
 from mask2former.evaluation import coco_average_precision, results_table
 from mask2former.formats.json_files import read_json
 
@@ -17,15 +18,13 @@ def main() -> None:
     )
     parser.add_argument("--per-class", action="store_true", help="list the AP of each class too")
     args = parser.parse_args()
-    try:
+    with one_line(parser.prog):
         scores = coco_average_precision(
             read_json(args.gt_json_file),
             read_json(args.dt_json_file),
             args.iou_type,
             dilation_ratio=args.dilation_ratio,
         )
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
     print(results_table({args.iou_type: scores}, args.per_class))
 
 

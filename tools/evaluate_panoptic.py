@@ -3,6 +3,7 @@
 
 import argparse
 
+from mask2former.errors import one_line
 from mask2former.evaluation import pq_compute, quality_table
 
 
@@ -14,7 +15,7 @@ def main() -> None:
     parser.add_argument("--pred-folder", help="PNGs; default: the path of the json without .json")
     parser.add_argument("--num-workers", type=int, help="processes; default: all cores")
     args = parser.parse_args()
-    try:
+    with one_line(parser.prog):
         quality = pq_compute(
             args.gt_json_file,
             args.pred_json_file,
@@ -22,8 +23,6 @@ def main() -> None:
             args.pred_folder,
             args.num_workers,
         )
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
     print(quality_table(quality))
 
 

@@ -7,6 +7,7 @@ Reads the sem_seg_predictions.json that evaluation writes into its output folder
 import argparse
 
 from mask2former.data.datasets.common import require_registered
+from mask2former.errors import one_line
 from mask2former.evaluation import quality_table, results_table, semantic_pq
 
 
@@ -15,11 +16,9 @@ def main() -> None:
     parser.add_argument("--dataset-name", required=True, help="such as ade20k_sem_seg_val")
     parser.add_argument("--json-file", required=True, help="sem_seg_predictions.json")
     args = parser.parse_args()
-    try:
+    with one_line(parser.prog):
         require_registered(args.dataset_name)
         quality, scores = semantic_pq(args.dataset_name, args.json_file)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
     print(quality_table(quality))
     print(results_table({"sem_seg": scores}))
 

@@ -3,6 +3,7 @@
 
 import argparse
 
+from mask2former.errors import one_line
 from mask2former.evaluation import evaluate_ytvis, results_table, track_quality
 
 
@@ -17,12 +18,10 @@ def main() -> None:
     )
     args = parser.parse_args()
     files = (args.gt_json_file, args.results_json_file)
-    try:
+    with one_line(parser.prog):
         scores = (
             track_quality(*files, args.score_threshold) if args.tracks else evaluate_ytvis(*files)
         )
-    except (FileNotFoundError, ImportError, ValueError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
     print(results_table({"segm": scores}, args.per_class))
 
 

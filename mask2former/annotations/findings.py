@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..errors import UserError
 from .policy import POLICY
 
 # What becomes of an irregularity: its meaning is clear; one object or class cannot be used, the
@@ -42,7 +43,7 @@ class Finding:
         return asdict(self)
 
 
-class AnnotationError(ValueError):
+class AnnotationError(UserError):
     """Annotations that cannot be used.
 
     Attributes:

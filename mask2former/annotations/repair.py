@@ -63,7 +63,7 @@ def repaired_panoptic(content: Mapping[str, Any], panoptic_root: str) -> dict[st
         panoptic_root: folder of the maps.
 
     Raises:
-        FileNotFoundError, ValueError: a map cannot be used.
+        FileNotFoundError, UserError: a map cannot be used.
     """
     annotations = []
     for entry in content.get("annotations", ()):

@@ -14,6 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from ..classes import Classes
+from ..errors import UserError
 from ..formats.atomic import atomic_path
 from .class_entry import compare_classes
 from .published import resolve_weights
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_MIN_MATCH = 0.75
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointMismatchError(UserError):
     """Too few of a checkpoint's weights fit the model."""
 
 
@@ -208,9 +209,8 @@ class Checkpointer(DetectionCheckpointer):
             the rest of the checkpoint, for instance ``{"iteration": 999}``.
 
         Raises:
-            FileNotFoundError, UnsafePickleError, ValueError: as `load_weights`.
-            CheckpointMismatchError: as `load_into`.
-            ValueError: the state of a training with other classes is to be restored.
+            FileNotFoundError, UserError: as `load_weights` and `load_into`; or the state of a
+                training with other classes is to be restored.
         """
         if not path:
             logger.info("No checkpoint given; the model keeps its initial weights.")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..classes import Classes
+from ..errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def compare_classes(
         resumes: whether the state of a training is restored.
 
     Raises:
-        ValueError: ``resumes``, and classes have moved or their number is another.
+        UserError: ``resumes``, and classes have moved or their number is another.
     """
     saved = Classes.from_checkpoint(checkpoint)
     if saved is None or classes is None or saved.names == classes.names:
@@ -32,7 +33,7 @@ def compare_classes(
     difference = classes.difference(saved, "the data", "the checkpoint")
     text = f"{path} has other classes than the data: {difference}"
     if resumes and (classes.moved(saved) or len(classes.names) != len(saved.names)):
-        raise ValueError(
+        raise UserError(
             f"{text}. A training goes on with the classes that it began with: set "
             f"MODEL.CLASSES.NAMES to {list(saved.names)}, or start anew without --resume"
         )

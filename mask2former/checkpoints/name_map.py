@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
+from ..errors import UserError
+
 _PLACEHOLDER = re.compile(r"\{(\w+?)(?:\+(\d+))?\}")
 
 
@@ -50,7 +52,7 @@ class NameMap:
         """Return the weights under our names, and the names without a rule.
 
         Raises:
-            ValueError: a tensor of ours has only some of its parts among ``weights``.
+            UserError: a tensor of ours has only some of its parts among ``weights``.
         """
         found: dict[tuple[str, int], dict[int, torch.Tensor]] = {}
         unknown = []
@@ -62,7 +64,7 @@ class NameMap:
                 found.setdefault((ours, count), {})[index] = tensor
         broken = [name for (name, count), parts in found.items() if len(parts) < count]
         if broken:
-            raise ValueError(f"Only some of the parts of {', '.join(broken)} are given.")
+            raise UserError(f"Only some of the parts of {', '.join(broken)} are given.")
         joined = {
             name: parts[0] if count == 1 else torch.cat([parts[i] for i in range(count)])
             for (name, count), parts in found.items()

@@ -17,6 +17,7 @@ from iopath.common.file_io import get_cache_dir
 
 from ..config import load_config
 from ..config.loading import nearest_names
+from ..errors import UserError
 from ..formats.json_files import read_json
 
 WEIGHTS_DIR_VARIABLE = "MASK2FORMER_WEIGHTS_DIR"
@@ -68,7 +69,7 @@ def available(dataset: str | None = None, task: str | None = None) -> list[str]:
         task: "panoptic", "instance", "semantic" or "video"; None for all.
 
     Raises:
-        ValueError: there is no such dataset or task.
+        UserError: there is no such dataset or task.
     """
     entries = list(_table().values())
     _check_choice("dataset", dataset, {entry.dataset for entry in entries})
@@ -84,11 +85,11 @@ def get_entry(name: str) -> Entry:
     """Return what was published for a config, which may be named with or without ``.yaml``.
 
     Raises:
-        ValueError: nothing was; names the nearest models.
+        UserError: nothing was; names the nearest models.
     """
     entry = _table().get(_stem(name))
     if entry is None:
-        raise ValueError(f"no model was published for {name!r}{_nearest(name, _table())}")
+        raise UserError(f"no model was published for {name!r}{_nearest(name, _table())}")
     return entry
 
 
@@ -96,14 +97,14 @@ def get_config_file(name: str) -> str:
     """Return the path of a config that comes with the package, published or not.
 
     Raises:
-        ValueError: there is no such config; names the nearest ones.
+        UserError: there is no such config; names the nearest ones.
         FileNotFoundError: the configs are missing altogether.
     """
     folder = _config_folder()
     path = folder / f"{_stem(name)}.yaml"
     if not path.is_file() or not path.resolve().is_relative_to(folder):
         known = [_stem(file.relative_to(folder).as_posix()) for file in folder.rglob("*.yaml")]
-        raise ValueError(f"there is no config {name!r}{_nearest(name, known)}")
+        raise UserError(f"there is no config {name!r}{_nearest(name, known)}")
     return str(path)
 
 
@@ -115,7 +116,7 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
             starts from.
 
     Raises:
-        ValueError: there is no such config, or no published model where ``trained``.
+        UserError: there is no such config, or no published model where ``trained``.
     """
     cfg = load_config(get_config_file(name))
     if trained:
@@ -130,7 +131,7 @@ def get_checkpoint_url(name: str) -> str:
     path is inferred (docs/model_zoo.md).
 
     Raises:
-        ValueError: nothing was published for this config; names the nearest models.
+        UserError: nothing was published for this config; names the nearest models.
     """
     entry = get_entry(name)
     stem = entry.name.rpartition("/")[2]
@@ -149,7 +150,7 @@ def get_checkpoint_file(name: str) -> str:
     cache of fvcore ($FVCORE_CACHE, or ~/.torch/iopath_cache), then downloads into that.
 
     Raises:
-        ValueError: nothing was published for this config.
+        UserError: nothing was published for this config.
         FileNotFoundError: it is in neither place and cannot be downloaded; says what to get from
             where, and where to put it.
     """
@@ -232,4 +233,4 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _check_choice(argument: str, value: str | None, choices: set[str]) -> None:
     if value is not None and value not in choices:
-        raise ValueError(f"{argument} is one of {', '.join(sorted(choices))}, got {value!r}")
+        raise UserError(f"{argument} is one of {', '.join(sorted(choices))}, got {value!r}")

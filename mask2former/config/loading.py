@@ -10,6 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
+from ..errors import UserError
 from .keys import CLASSES_FROM_DATA, add_maskformer2_config, add_video_keys
 from .yaml_reader import read_chain
 
@@ -26,7 +27,7 @@ def load_config(path: str | os.PathLike[str], opts: Sequence[Any] = ()) -> CfgNo
 
     Raises:
         FileNotFoundError: the file or one of its bases is missing.
-        ValueError: the file cannot be read, holds a tag that asks for code, a key that does not
+        UserError: the file cannot be read, holds a tag that asks for code, a key that does not
             exist or a value of the wrong type; says where, and what was expected.
     """
     cfg = get_config()
@@ -71,12 +72,12 @@ def merge_keys(cfg: CfgNode, keys: Mapping[str, Any], source: str) -> None:
         source: where the keys come from, for the errors.
 
     Raises:
-        ValueError: a key that ``cfg`` lacks (names the nearest ones), a value of another type than
+        UserError: a key that ``cfg`` lacks (names the nearest ones), a value of another type than
             the key has, or a config written for another version of detectron2's keys.
     """
     version = keys.get("VERSION", cfg.VERSION)
     if version != cfg.VERSION:
-        raise ValueError(
+        raise UserError(
             f"{source}: expected VERSION {cfg.VERSION}, got {version!r}; bring old files up to date"
             " with detectron2.config.upgrade_config"
         )
@@ -88,11 +89,11 @@ def merge_opts(cfg: CfgNode, opts: Sequence[Any]) -> None:
     """Set ``KEY VALUE KEY VALUE ...``, as they come from a command line, in ``cfg``.
 
     Raises:
-        ValueError: as ``merge_keys``, and for a key without a value.
+        UserError: as ``merge_keys``, and for a key without a value.
     """
     if len(opts) % 2:
         words = " ".join(map(str, opts))
-        raise ValueError(f"expected pairs of KEY VALUE, got an odd number of words: {words}")
+        raise UserError(f"expected pairs of KEY VALUE, got an odd number of words: {words}")
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         nested = value
         for name in reversed(str(key).split(".")):
@@ -175,14 +176,14 @@ def _check_node(
         key = ".".join((*path, name))
         if name not in node:
             nearest = nearest_names(key.upper(), _dotted_keys(root))
-            raise ValueError(f"{source}: there is no config key {key}{nearest}")
+            raise UserError(f"{source}: there is no config key {key}{nearest}")
         current = node[name]
         if not isinstance(current, CfgNode):
             yield node, name, _fit(value, current, key, source)
         elif isinstance(value, Mapping):
             yield from _check_node(root, current, value, source, (*path, name))
         else:
-            raise ValueError(
+            raise UserError(
                 f"{source}: {key} holds further keys, expected a mapping, got {value!r}"
             )
 
@@ -196,7 +197,7 @@ def _fit(value: Any, current: Any, key: str, source: str) -> Any:
     if {given, expected} == {list, tuple} or (given, expected) == (int, float):
         return expected(value)
     hint = f"; for a single entry write [{value!r}]" if expected in (list, tuple) else ""
-    raise ValueError(
+    raise UserError(
         f"{source}: {key} expects {expected.__name__} (such as {current!r}),"
         f" got {given.__name__}: {value!r}{hint}"
     )

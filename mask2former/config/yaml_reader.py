@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import yaml
 from detectron2.utils.file_io import PathManager
 
+from ..errors import UserError
+
 BASE_KEY = "_BASE_"
 _STANDARD = "tag:yaml.org,2002:"
 _PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
@@ -47,7 +49,7 @@ def read_chain(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file cannot be read (see ``read_yaml``), or the bases go round in a circle.
+        UserError: a file cannot be read (see ``read_yaml``), or the bases go round in a circle.
     """
     return _read_chain(os.fspath(path), ())
 
@@ -58,16 +60,16 @@ def _read_chain(path: str, below: tuple[str, ...]) -> list[tuple[str, dict[str, 
         raise FileNotFoundError(f"config file {path}{named_by} does not exist")
     identity = os.path.realpath(path)
     if identity in map(os.path.realpath, below):
-        raise ValueError(f"{BASE_KEY} goes round in a circle: {' -> '.join((*below, path))}")
+        raise UserError(f"{BASE_KEY} goes round in a circle: {' -> '.join((*below, path))}")
     keys = read_yaml(path)
     bases = keys.pop(BASE_KEY, [])
     bases = bases if isinstance(bases, list) else [bases]
     chain = []
     for base in bases:
         if not isinstance(base, str):
-            raise ValueError(f"{path}: {BASE_KEY} expects a file name, got {base!r}")
+            raise UserError(f"{path}: {BASE_KEY} expects a file name, got {base!r}")
         if "://" in base and "://" not in path:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {BASE_KEY} {base} is on the web, where a config of somebody else should "
                 "not make us go; download it and name the file"
             )
@@ -88,7 +90,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         nested dicts with str keys; the leaves are None, bool, int, float, str, list and tuple.
 
     Raises:
-        ValueError: not yaml, not a mapping, a key that occurs twice or is not a string, or a tag
+        UserError: not yaml, not a mapping, a key that occurs twice or is not a string, or a tag
             other than a tuple and the lists of ``evaluate_list``; says the file and the line.
     """
     path = os.fspath(path)
@@ -98,16 +100,16 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: {error.problem or error.context}") from error
+        raise UserError(f"{path}{line}: {error.problem or error.context}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a yaml text file: {error}") from error
+        raise UserError(f"{path} is not a yaml text file: {error}") from error
     except RecursionError as error:
-        raise ValueError(f"{path}: nested too deeply for a config") from error
+        raise UserError(f"{path}: nested too deeply for a config") from error
     if _is_huge(content):
-        raise ValueError(f"{path}: has more than {_MAX_VALUES} values, through aliases of aliases")
+        raise UserError(f"{path}: has more than {_MAX_VALUES} values, through aliases of aliases")
     if not isinstance(content, dict):
         kind = "an empty file" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"{path}: expected a mapping of config keys, got {kind}")
+        raise UserError(f"{path}: expected a mapping of config keys, got {kind}")
     return content
 
 
@@ -164,7 +166,7 @@ class _Loader(yaml.SafeLoader):
             raise _error(node, f"expected one expression in brackets behind {_short(node.tag)}")
         try:
             return evaluate_list(arguments[0].value)
-        except ValueError as error:
+        except UserError as error:
             raise _error(node, str(error)) from error
 
     def refuse(self, node: yaml.Node) -> Any:
@@ -193,17 +195,17 @@ def evaluate_list(expression: str) -> list[int | float]:
     Only numbers, the variable, ``+ - * / // %``, ``int()`` and one ``range()`` may occur.
 
     Raises:
-        ValueError: anything else occurs, it has no value (a division by zero), or it is too long
+        UserError: anything else occurs, it has no value (a division by zero), or it is too long
             (200 characters, 1000 elements, numbers beyond 1e9).
     """
     try:
         if len(expression) > _MAX_EXPRESSION_LENGTH:
-            raise ValueError(f"longer than {_MAX_EXPRESSION_LENGTH} characters")
+            raise UserError(f"longer than {_MAX_EXPRESSION_LENGTH} characters")
         comprehension = ast.parse(expression.strip(), mode="eval").body
         return _evaluate_comprehension(comprehension)
     except (ValueError, ArithmeticError, SyntaxError, RecursionError, MemoryError) as error:
         shown = expression if len(expression) <= 60 else expression[:60] + "..."
-        raise ValueError(
+        raise UserError(
             f"the expression {shown!r} is refused: {error}; expected arithmetic such as"
             " [int(x * 0.1 * 512) for x in range(5, 21)], or a plain list"
         ) from error
@@ -211,17 +213,17 @@ def evaluate_list(expression: str) -> list[int | float]:
 
 def _evaluate_comprehension(node: ast.expr) -> list[int | float]:
     if not isinstance(node, ast.ListComp) or len(node.generators) != 1:
-        raise ValueError("it is no list comprehension with one loop")
+        raise UserError("it is no list comprehension with one loop")
     loop = node.generators[0]
     if loop.ifs or loop.is_async or not isinstance(loop.target, ast.Name):
-        raise ValueError("its loop is no plain one")
+        raise UserError("its loop is no plain one")
     arguments = [_evaluate_number(bound, {}) for bound in _call_arguments(loop.iter, "range")]
     bounds = [bound for bound in arguments if isinstance(bound, int)]
     if not 1 <= len(arguments) <= 3 or len(bounds) < len(arguments):
-        raise ValueError("range() takes one to three whole numbers")
+        raise UserError("range() takes one to three whole numbers")
     values = range(*bounds)
     if len(values) > _MAX_LIST_LENGTH:
-        raise ValueError(f"it has more than {_MAX_LIST_LENGTH} elements")
+        raise UserError(f"it has more than {_MAX_LIST_LENGTH} elements")
     return [_evaluate_number(node.elt, {loop.target.id: value}) for value in values]
 
 
@@ -244,9 +246,9 @@ def _evaluate_number(node: ast.expr, variables: dict[str, int]) -> int | float:
         (argument,) = _call_arguments(node, "int")
         value = int(_evaluate_number(argument, variables))
     else:
-        raise ValueError(f"it holds {ast.unparse(node)}")
+        raise UserError(f"it holds {ast.unparse(node)}")
     if abs(value) > _MAX_NUMBER:
-        raise ValueError("a number in it is too large")
+        raise UserError("a number in it is too large")
     return value
 
 
@@ -254,4 +256,4 @@ def _call_arguments(node: ast.expr, function: str) -> list[ast.expr]:
     match node:
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name == function:
             return arguments
-    raise ValueError(f"it holds {ast.unparse(node)} where {function}() was expected")
+    raise UserError(f"it holds {ast.unparse(node)} where {function}() was expected")

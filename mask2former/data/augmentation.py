@@ -14,6 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 
+from ..errors import UserError
+
 Flip = Literal["horizontal", "vertical", "none"]
 Crop = T.RandomCrop | T.RandomCrop_CategoryAreaConstraint
 
@@ -45,7 +47,7 @@ def shortest_edge(
         flip: with probability 0.5.
     """
     if sampling not in ("choice", "range"):
-        raise ValueError(
+        raise UserError(
             f"INPUT.MIN_SIZE_TRAIN_SAMPLING: expected 'choice' or 'range', got {sampling!r}"
         )
     augmentations: list[T.Augmentation | T.Transform] = []
@@ -120,7 +122,7 @@ def clip_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
     settings = cfg.INPUT
     unknown = set(settings.AUGMENTATIONS) - _CLIP_AUGMENTATIONS.keys()
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"INPUT.AUGMENTATIONS: expected any of {', '.join(_CLIP_AUGMENTATIONS)}, "
             f"got {', '.join(sorted(unknown))}"
         )
@@ -148,7 +150,7 @@ def _crop_from_config(cfg: CfgNode) -> T.RandomCrop | None:
     if not crop.ENABLED:
         return None
     if crop.TYPE not in _CROP_TYPES:
-        raise ValueError(
+        raise UserError(
             f"INPUT.CROP.TYPE: expected one of {', '.join(_CROP_TYPES)}, got {crop.TYPE!r}"
         )
     return T.RandomCrop(crop.TYPE, crop.SIZE)
@@ -156,7 +158,7 @@ def _crop_from_config(cfg: CfgNode) -> T.RandomCrop | None:
 
 def _flips(flip: str) -> list[T.Augmentation | T.Transform]:
     if flip not in ("horizontal", "vertical", "none"):
-        raise ValueError(
+        raise UserError(
             f"INPUT.RANDOM_FLIP: expected 'horizontal', 'vertical' or 'none', got {flip!r}"
         )
     if flip == "none":
@@ -211,7 +213,7 @@ class Drift:
 
     def __post_init__(self) -> None:
         if self.rotation < 0 or self.scale < 1 or self.shift < 0:
-            raise ValueError(
+            raise UserError(
                 "INPUT.PSEUDO_CLIP: expected ROTATION >= 0, SCALE >= 1 and SHIFT >= 0, got "
                 f"{self.rotation}, {self.scale} and {self.shift}"
             )

@@ -16,6 +16,7 @@ from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BitMasks, Instances
 
 from ..config.arguments import configurable, unless_default
+from ..errors import UserError
 from ..formats.images import read_annotated, read_image
 from ..formats.segmentations import describe
 from ..overrides import alias_of
@@ -65,7 +66,7 @@ class ClipMapper:
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
-        ValueError: on a call, a file or annotation cannot be used; names it.
+        UserError: on a call, a file or annotation cannot be used; names it.
     """
 
     @configurable
@@ -84,7 +85,7 @@ class ClipMapper:
         exif_rotation: bool = True,
     ) -> None:
         if sampling_frame_num < 1 or sampling_frame_range < 0:
-            raise ValueError(
+            raise UserError(
                 "INPUT: expected SAMPLING_FRAME_NUM >= 1 and SAMPLING_FRAME_RANGE >= 0, got "
                 f"{sampling_frame_num} and {sampling_frame_range}"
             )
@@ -137,9 +138,9 @@ class ClipMapper:
             if is_video:
                 return result | self._video_clip(record, annotations)
             return result | self._image_clip(record, annotations)
-        except ValueError as error:
+        except UserError as error:
             name = f"video {record['video_id']}" if is_video else record["file_name"]
-            raise ValueError(f"{name}: {error}") from error
+            raise UserError(f"{name}: {error}") from error
 
     def _lazy_frames(self, record: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
         size = (record.get("height"), record.get("width"))

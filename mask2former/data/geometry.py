@@ -14,6 +14,7 @@ from detectron2.data import transforms as T
 from detectron2.projects.point_rend import ColorAugSSDTransform
 from PIL import Image
 
+from ..errors import UserError
 from ..formats.images import read_annotated
 
 Size = tuple[int, int]  # H, W in pixels
@@ -121,7 +122,7 @@ def draw(
         labels: (H, W) classes of the pixels, for crops that look at them.
 
     Raises:
-        ValueError: an augmentation needs ``labels`` and there are none.
+        UserError: an augmentation needs ``labels`` and there are none.
     """
     size = (image.shape[0], image.shape[1])
     drawn_by_size = _DRAWN_BY_SIZE | _SEPARABLE | _COLOUR
@@ -186,7 +187,7 @@ class FrameFiles(Sequence):
         """Return frame (C, H, W) uint8 at an index; FrameFiles for a slice.
 
         Raises:
-            FileNotFoundError, ValueError: it cannot be read or has another size; names the file.
+            FileNotFoundError, UserError: it cannot be read or has another size; names the file.
         """
         if isinstance(index, slice):
             files = self.file_names[index]
@@ -206,7 +207,7 @@ def _labels_for_crop(
     if crop.single_category_max_area >= 1.0:
         return None  # it does not look at them
     if labels is None:
-        raise ValueError(
+        raise UserError(
             "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA below 1 needs a semantic map of every image; "
             "add them to the dataset or set it to 1.0"
         )

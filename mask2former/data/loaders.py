@@ -20,6 +20,7 @@ from torch.utils.data import ConcatDataset
 from ..annotations.findings import Findings
 from ..classes import list_some
 from ..config.architecture import meta_architecture
+from ..errors import UserError
 from ..formats.pillow import set_max_pixels
 from ..formats.segmentations import describe
 from .agreement.class_order import label_numbers, match_classes, match_classes_late
@@ -42,7 +43,7 @@ def build_mapper(cfg: CfgNode, is_train: bool = True) -> DatasetMapper | ClipMap
     MaskClassifier, else of images.
 
     Raises:
-        ValueError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
+        UserError: INPUT.DATASET_MAPPER_NAME, which chooses that of images, is unknown. (The
             published scripts fall back on detectron2's mapper.)
     """
     if meta_architecture(cfg) == "VideoMaskFormer":
@@ -66,11 +67,11 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
         mapper: what maps a record; None for the one that the config names.
 
     Raises:
-        ValueError: NUM_CLASSES does not fit a dataset, a category does not exist, the datasets
+        UserError: NUM_CLASSES does not fit a dataset, a category does not exist, the datasets
             have different classes, or no image is left; says where.
     """
     if not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN is empty: expected the name of at least one dataset")
+        raise UserError("DATASETS.TRAIN is empty: expected the name of at least one dataset")
     match_classes(cfg)
     parts = [_load(cfg, name, is_train=True) for name in cfg.DATASETS.TRAIN]
     check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
@@ -99,7 +100,7 @@ def build_test_loader(
         mapper: what maps a record; None for the one that the config names.
 
     Raises:
-        ValueError: NUM_CLASSES or the names of the classes do not fit the dataset.
+        UserError: NUM_CLASSES or the names of the classes do not fit the dataset.
     """
     match_classes(cfg, [dataset_name])
     records = _load(cfg, dataset_name, is_train=False)
@@ -126,7 +127,7 @@ def take_over_classes(names: Sequence[str], parts: Sequence[Sequence[Record]]) -
         parts: their records.
 
     Raises:
-        ValueError: a dataset shares no class with the first.
+        UserError: a dataset shares no class with the first.
     """
     wanted = getattr(MetadataCatalog.get(names[0]), "thing_classes", None)
     joined = list(parts[0])
@@ -137,7 +138,7 @@ def take_over_classes(names: Sequence[str], parts: Sequence[Sequence[Record]]) -
             continue
         new_ids = {i: wanted.index(c) for i, c in enumerate(classes) if c in wanted}
         if not new_ids:
-            raise ValueError(
+            raise UserError(
                 f"DATASETS.TRAIN: {name} has no class of {names[0]}, whose classes are "
                 f"{list_some(wanted)}"
             )
@@ -168,10 +169,10 @@ def mix_clips(
         the records to use, and a sampler where some should come more often than others.
 
     Raises:
-        ValueError: another ratio.
+        UserError: another ratio.
     """
     if ratio != -1 and not 0 <= ratio <= 1:
-        raise ValueError(f"INPUT.PSEUDO_CLIP.RATIO: expected 0 to 1, or -1, got {ratio}")
+        raise UserError(f"INPUT.PSEUDO_CLIP.RATIO: expected 0 to 1, or -1, got {ratio}")
     is_image = torch.tensor(["file_names" not in record for record in records])
     images = int(is_image.sum())
     videos = len(records) - images
@@ -196,7 +197,7 @@ def _load(cfg: CfgNode, name: str, *, is_train: bool) -> Any:
     loaded.findings.raise_refused()
     loaded.log(name)
     if not len(loaded.records):
-        raise ValueError(f"dataset {name} has no image")
+        raise UserError(f"dataset {name} has no image")
     if is_train and isinstance(loaded.records, list):
         findings = Findings(name)
         compare_with_queries(cfg, loaded.records, findings)
@@ -226,7 +227,7 @@ def _check_known(cfg: CfgNode) -> None:
     names = cfg.DATASETS.TRAIN
     nameless = [name for name in names if not class_names(cfg, name)]
     if nameless and len(nameless) < len(names):
-        raise ValueError(
+        raise UserError(
             f"DATASETS.TRAIN: the classes of {', '.join(nameless)} have no names in its metadata, "
             "by which datasets that train together are matched"
         )
@@ -236,7 +237,7 @@ def check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
     """Check categories and drop images without objects where DATALOADER says so.
 
     Raises:
-        ValueError: a category does not exist, or no image is left; says where.
+        UserError: a category does not exist, or no image is left; says where.
     """
     for record in records:
         classes = [annotation["category_id"] for annotation in record["annotations"]]
@@ -244,7 +245,7 @@ def check_annotations(cfg: CfgNode, records: list[Record]) -> list[Record]:
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         records = filter_images_with_only_crowd_annotations(records)
         if not records:
-            raise ValueError(
+            raise UserError(
                 f"No image of {', '.join(cfg.DATASETS.TRAIN)} has an object; set "
                 "DATALOADER.FILTER_EMPTY_ANNOTATIONS False to train on images without any"
             )

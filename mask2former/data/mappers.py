@@ -17,6 +17,7 @@ from detectron2.structures import Boxes, Instances
 
 from ..annotations.readers.label_maps import LabelMeaning, require_known
 from ..config.arguments import configurable
+from ..errors import UserError
 from ..formats.images import check_size, read_annotated
 from ..formats.label_maps import read_labels, read_panoptic_png, values_in
 from ..formats.segmentations import describe
@@ -97,7 +98,7 @@ class DatasetMapper:
 
     Raises:
         FileNotFoundError: on a call, a file is missing.
-        ValueError: on a call, a file or annotation cannot be used; names the file and the id.
+        UserError: on a call, a file or annotation cannot be used; names the file and the id.
     """
 
     @configurable
@@ -118,7 +119,7 @@ class DatasetMapper:
     ) -> None:
         if target not in get_args(TargetKind):
             kinds = ", ".join(get_args(TargetKind))
-            raise ValueError(f"target: expected one of {kinds}, got {target!r}")
+            raise UserError(f"target: expected one of {kinds}, got {target!r}")
         self.is_train = is_train
         self.target = target
         self.augmentations = list(augmentations)
@@ -143,11 +144,11 @@ class DatasetMapper:
             name: of the recipe; None for INPUT.DATASET_MAPPER_NAME.
 
         Raises:
-            ValueError: the name is unknown.
+            UserError: the name is unknown.
         """
         name = name or cfg.INPUT.DATASET_MAPPER_NAME
         if name not in MAPPERS:
-            raise ValueError(
+            raise UserError(
                 f"INPUT.DATASET_MAPPER_NAME: expected one of {', '.join(MAPPERS)}, got {name!r}"
             )
         target, recipe, extras, drop = MAPPERS[name]
@@ -185,8 +186,8 @@ class DatasetMapper:
             return result
         try:
             return self._add_targets(result, image)
-        except ValueError as error:
-            raise ValueError(f"{result['file_name']}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{result['file_name']}: {error}") from error
 
     def _add_targets(self, result: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
         """Add the keys that training needs to ``result``, whose size is filled in."""
@@ -231,14 +232,14 @@ class DatasetMapper:
         if self.target != "semantic" and "sem_seg" not in self.extras:
             return None
         if self.target == "semantic" and "annotations" in result:
-            raise ValueError(
+            raise UserError(
                 "the record has 'annotations', which targets of kind semantic would pass over; "
                 "choose another dataset or INPUT.DATASET_MAPPER_NAME"
             )
         path = result.pop("sem_seg_file_name", None)
         if path is None:
             if self.target == "semantic":
-                raise ValueError(_missing_key("sem_seg_file_name", result, "semantic"))
+                raise UserError(_missing_key("sem_seg_file_name", result, "semantic"))
             return None
         labels = read_labels(path)
         check_size(result, labels.shape, path)
@@ -256,7 +257,7 @@ class DatasetMapper:
     def _read_segments(self, result: dict[str, Any], geometry: Geometry, canvas: Size) -> Targets:
         for key in ("pan_seg_file_name", "segments_info"):
             if key not in result:
-                raise ValueError(_missing_key(key, result, "panoptic"))
+                raise UserError(_missing_key(key, result, "panoptic"))
         segments = result["segments_info"]
         classes = [segment["category_id"] for segment in segments]
         check_classes(classes, self.num_classes, lambda i: f"segment {segments[i]['id']}")
@@ -265,13 +266,13 @@ class DatasetMapper:
         check_size(result, ids.shape, path)
         try:
             codes = compact_ids(ids, segments)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         return panoptic_targets(geometry.apply_labels(codes), segments, canvas)
 
     def _take_annotations(self, result: dict[str, Any]) -> list[Mapping[str, Any]]:
         if "annotations" not in result:
-            raise ValueError(_missing_key("annotations", result, "instance"))
+            raise UserError(_missing_key("annotations", result, "instance"))
         annotations = result.pop("annotations")
         classes = [annotation["category_id"] for annotation in annotations]
         check_classes(classes, self.num_classes, lambda i: describe(annotations[i], i))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..annotations.readers.panoptic import require_listed
+from ..errors import UserError
 from ..formats.label_maps import look_up, values_in
 from ..formats.segmentations import decode_bitmap, rasterise, valid_polygons
 from .agreement.num_classes import check_classes
@@ -64,7 +65,7 @@ def semantic_targets(
         num_classes: K; None leaves classes unchecked.
 
     Raises:
-        ValueError: a class that is not in 0..K-1.
+        UserError: a class that is not in 0..K-1.
     """
     classes = np.array(sorted(values_in(labels) - {ignore_label}), np.int64)
     check_classes(classes, num_classes, lambda i: "the label map")  # before masks of them all
@@ -105,11 +106,11 @@ def compact_ids(ids: np.ndarray, segments: Sequence[Annotation]) -> np.ndarray:
         ``segments[i]``, 0 for void.
 
     Raises:
-        ValueError: an id that the list lacks, or one that it has twice.
+        UserError: an id that the list lacks, or one that it has twice.
     """
     listed = [segment["id"] for segment in segments]
     if len(set(listed)) < len(listed):
-        raise ValueError(f"a segment id occurs more than once in {sorted(listed)}")
+        raise UserError(f"a segment id occurs more than once in {sorted(listed)}")
     require_listed(ids, listed)
     codes = {i: code for code, i in enumerate(listed, 1)}
     return look_up(ids, codes, 0, np.uint8 if len(listed) < 256 else np.uint16)
@@ -136,7 +137,7 @@ def instance_targets(
         crowd: take those that are crowd instead.
 
     Raises:
-        ValueError: a segmentation that cannot be read; names the annotation.
+        UserError: a segmentation that cannot be read; names the annotation.
     """
     polygons = {
         i: valid_polygons(annotation, i)

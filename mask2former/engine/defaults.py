@@ -25,6 +25,7 @@ from ..data.agreement.class_order import match_classes
 from ..data.agreement.num_classes import check_num_classes, datasets_in_use
 from ..data.datasets.cityscapes import require_cityscapes
 from ..data.datasets.common import require_registered
+from ..errors import UserError
 from ..formats.atomic import atomic_path
 from ..modeling.meta_arch.base import BaseModel
 
@@ -95,12 +96,12 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
 
     Raises:
         OSError: OUTPUT_DIR cannot be written, or the files of a dataset are missing.
-        ValueError: an unknown dataset, a number of classes that does not fit, a batch that cannot
+        UserError: an unknown dataset, a number of classes that does not fit, a batch that cannot
             be divided among the processes.
     """
     check_output_folder(cfg.OUTPUT_DIR)
     if not eval_only and not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN is empty; it must name at least one dataset")
+        raise UserError("DATASETS.TRAIN is empty; it must name at least one dataset")
     test = list(cfg.DATASETS.TEST)
     for name in test if eval_only else (*cfg.DATASETS.TRAIN, *test):
         check_dataset(name)
@@ -121,7 +122,7 @@ def take_classes(cfg: CfgNode, model: nn.Module, checkpoint: Mapping[str, Any]) 
         checkpoint: what `Checkpointer.load` returns.
 
     Raises:
-        ValueError: a test set has other classes; names them.
+        UserError: a test set has other classes; names them.
     """
     classes = Classes.from_checkpoint(checkpoint)
     if classes is None:
@@ -139,11 +140,11 @@ def check_processes(cfg: CfgNode) -> None:
     """Check that the training can be divided among the processes.
 
     Raises:
-        ValueError: a batch that cannot be divided equally, or norms that only CUDA can share.
+        UserError: a batch that cannot be divided equally, or norms that only CUDA can share.
     """
     batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if batch % processes:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share equally; "
             f"set it to a multiple of {processes}"
         )
@@ -151,7 +152,7 @@ def check_processes(cfg: CfgNode) -> None:
         return
     for name in ("RESNETS", "SEM_SEG_HEAD"):
         if cfg.MODEL[name].NORM == "SyncBN":
-            raise ValueError(
+            raise UserError(
                 f"MODEL.{name}.NORM is SyncBN, which several processes can use on CUDA only; on "
                 "CPUs, naiveSyncBN does the same"
             )
@@ -178,7 +179,7 @@ def check_dataset(name: str) -> None:
     """Check that a dataset is registered and that the files which its metadata names are there.
 
     Raises:
-        ValueError: it is not registered; names the nearest ones.
+        UserError: it is not registered; names the nearest ones.
         FileNotFoundError: names the missing path.
     """
     require_registered(name)

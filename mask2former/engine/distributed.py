@@ -16,6 +16,8 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..errors import UserError
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ def launch(
         What ``main`` returns, or None where other processes were started for it.
 
     Raises:
-        ValueError: if more GPUs are asked for than there are.
+        UserError: if more GPUs are asked for than there are.
     """
     on_gpu = device.startswith("cuda") and torch.cuda.is_available()
     if is_under_torchrun():
@@ -48,9 +50,9 @@ def launch(
     if args.num_gpus * args.num_machines <= 1:
         return main(args)
     if not on_gpu:
-        raise ValueError(_no_cuda_message(args))
+        raise UserError(_no_cuda_message(args))
     if args.num_gpus > torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()}"
         )
     return launch_on_gpus(

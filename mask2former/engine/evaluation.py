@@ -17,6 +17,7 @@ from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders
 from ..data.agreement.class_order import match_classes
+from ..errors import UnsupportedError
 from ..evaluation import build_evaluator
 from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device
@@ -111,7 +112,7 @@ class EvaluatingTrainer(DefaultTrainer):
             As `test`, with the task "sem_seg_TTA".
 
         Raises:
-            NotImplementedError, ValueError: it is a model that this is not for.
+            NotImplementedError, UserError: it is a model that this is not for.
         """
         model = _augmented(cfg, model)
         logger.info("Evaluating averages over TEST.AUG")
@@ -138,7 +139,7 @@ class EvaluatingTrainer(DefaultTrainer):
             As `test`; with TEST.AUG.ENABLED also what `test_with_TTA` does.
 
         Raises:
-            NotImplementedError, ValueError: TEST.AUG.ENABLED with a model that it is not for.
+            NotImplementedError, UserError: TEST.AUG.ENABLED with a model that it is not for.
         """
         cfg = resolve_device(cfg)
         validate(cfg, eval_only=True)
@@ -161,7 +162,7 @@ class EvaluatingTrainer(DefaultTrainer):
 
 def _augmented(cfg: CfgNode, model: nn.Module) -> SemanticSegmentorWithTTA:
     if meta_architecture(cfg) == "VideoMaskFormer":
-        raise NotImplementedError("TEST.AUG.ENABLED is for images; set it to False for videos")
+        raise UnsupportedError("TEST.AUG.ENABLED is for images; set it to False for videos")
     return SemanticSegmentorWithTTA(cfg, model)
 
 

@@ -10,6 +10,8 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
 from torch import nn
 
+from ..errors import UserError
+
 # The base is that of batch and instance norms, synchronised and lazy ones included.
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 _POSITION_TABLES = ("relative_position_bias_table", "rpe_table", "pos_embed")
@@ -40,7 +42,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         model: not wrapped in DistributedDataParallel, which would change the names.
 
     Raises:
-        ValueError: for an unknown OPTIMIZER or CLIP_TYPE, or where nothing is left to train.
+        UserError: for an unknown OPTIMIZER or CLIP_TYPE, or where nothing is left to train.
     """
     solver = cfg.SOLVER
     settings = list(
@@ -54,7 +56,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         )
     )
     if not settings:
-        raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient")
+        raise UserError(f"{type(model).__name__} has no parameter that requires a gradient")
     groups = reduce_param_groups(
         [{"params": [s.parameter], "lr": s.lr, "weight_decay": s.weight_decay} for s in settings]
     )
@@ -114,9 +116,9 @@ def _lr_scales(model: nn.Module) -> dict[str, float]:
 def _make_optimizer(cfg: CfgNode, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
     if solver.OPTIMIZER not in ("ADAMW", "SGD"):
-        raise ValueError(f'SOLVER.OPTIMIZER must be "ADAMW" or "SGD", not "{solver.OPTIMIZER}"')
+        raise UserError(f'SOLVER.OPTIMIZER must be "ADAMW" or "SGD", not "{solver.OPTIMIZER}"')
     if clip.ENABLED and clip.CLIP_TYPE not in _CLIP_TYPES:
-        raise ValueError(
+        raise UserError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be one of {', '.join(_CLIP_TYPES)}, "
             f'not "{clip.CLIP_TYPE}"'
         )

@@ -54,7 +54,7 @@ class Trainer(EvaluatingTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         """
         Raises:
-            OSError, ValueError: see `mask2former.engine.defaults.validate`.
+            OSError, UserError: see `mask2former.engine.defaults.validate`.
         """
         TrainerBase.__init__(self)  # DefaultTrainer's own needs CUDA for several processes
         cfg = resolve_device(self.auto_scale_workers(cfg, comm.get_world_size()))

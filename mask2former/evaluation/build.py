@@ -13,6 +13,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..config.architecture import meta_architecture
+from ..errors import MissingPackageError, UnsupportedError, UserError
 from ..formats.pillow import set_max_pixels
 from .common import check_instances, check_scores
 from .instance.evaluator import InstanceSegEvaluator
@@ -36,7 +37,7 @@ def build_evaluator(
 
     Raises:
         NotImplementedError: unknown evaluator_type; lists the known ones.
-        ValueError: the model has none of the outputs that are scored on this dataset.
+        UserError: the model has none of the outputs that are scored on this dataset.
         ImportError: the dataset is scored by a package that is not installed.
     """
     set_max_pixels(cfg.INPUT.MAX_PIXELS)  # of maps, too
@@ -44,7 +45,7 @@ def build_evaluator(
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
     if kind not in EVALUATORS:
-        raise NotImplementedError(
+        raise UnsupportedError(
             f"{dataset_name}: expected an evaluator_type in its metadata among "
             f"{', '.join(sorted(EVALUATORS))}, got {kind!r}"
         )
@@ -52,7 +53,7 @@ def build_evaluator(
     chosen = [make for flag, make in EVALUATORS[kind] if flag is None or outputs[flag]]
     if not chosen:
         flags = " or ".join(str(flag) for flag, _ in EVALUATORS[kind])
-        raise ValueError(
+        raise UserError(
             f"{dataset_name} ({kind}) needs at least one output to score: set {flags} in "
             "MODEL.MASK_FORMER.TEST"
         )
@@ -216,6 +217,6 @@ class _NumpyOfOld:
 
 def _require(package: str, dataset_name: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise ImportError(
+        raise MissingPackageError(
             f"{dataset_name} is scored by {package}, which is not installed: pip install {package}"
         )

@@ -9,6 +9,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import Tensor
 
+from ..errors import UserError
 from ..overrides import is_replaced, refuse_overrides
 
 # Of detectron2's COCOEvaluator, which the published evaluators extend.
@@ -61,12 +62,12 @@ class DatasetIds:
         """Return the dataset's id.
 
         Raises:
-            ValueError: the dataset has no such class.
+            UserError: the dataset has no such class.
         """
         if self._ids is None:
             return label
         if label not in self._ids:
-            raise ValueError(
+            raise UserError(
                 f"output: class {label} is not among the {len(self._ids)} {self._name}; "
                 "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be that of the dataset"
             )
@@ -90,10 +91,10 @@ def required(output: Mapping[str, Any], key: str, flag: str) -> Any:
     """Return an entry of a model's output.
 
     Raises:
-        ValueError: it is missing; names the flag of MODEL.MASK_FORMER.TEST that turns it on.
+        UserError: it is missing; names the flag of MODEL.MASK_FORMER.TEST that turns it on.
     """
     if key not in output:
-        raise ValueError(
+        raise UserError(
             f"output: expected {key!r}, got {sorted(output)}; set MODEL.MASK_FORMER.TEST.{flag}"
         )
     return output[key]
@@ -103,7 +104,7 @@ def check_instances(instances: Instances, where: str) -> None:
     """Check that the scores and boxes of a model are numbers; matching would count them as hits.
 
     Raises:
-        ValueError: one is NaN or infinite; says which.
+        UserError: one is NaN or infinite; says which.
     """
     columns = {"scores": instances.scores[:, None]}
     if instances.has("pred_boxes"):
@@ -112,7 +113,7 @@ def check_instances(instances: Instances, where: str) -> None:
         wrong = (~values.isfinite()).any(dim=1).nonzero()
         if len(wrong):
             i = int(wrong[0])
-            raise ValueError(
+            raise UserError(
                 f"{where}: {key} of instance {i}: expected finite numbers, got "
                 f"{values[i].tolist()}; {_DIVERGED}"
             )
@@ -126,10 +127,10 @@ def check_scores(scores: Tensor, labels: Tensor, where: str) -> None:
         labels: (H, W), the indices of the best.
 
     Raises:
-        ValueError: one is NaN or infinite.
+        UserError: one is NaN or infinite.
     """
     if not scores.gather(0, labels[None]).isfinite().all():
-        raise ValueError(f"{where}: sem_seg has scores that are no finite numbers; {_DIVERGED}")
+        raise UserError(f"{where}: sem_seg has scores that are no finite numbers; {_DIVERGED}")
 
 
 def gather(value: Value, distributed: bool = True) -> list[Value]:

@@ -120,7 +120,7 @@ def results_of_clip(
         outputs: see `YTVISEvaluator.process`.
 
     Raises:
-        ValueError: a score is no finite number.
+        UserError: a score is no finite number.
     """
     (clip,) = inputs
     for i, score in enumerate(outputs["pred_scores"]):

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from ..errors import UserError
+
 
 def class_text(value: object, where: str) -> str:
     """Return the name of one class as text.
@@ -12,28 +14,26 @@ def class_text(value: object, where: str) -> str:
         where: what messages call the place that holds it, as "a.json: category 3".
 
     Raises:
-        ValueError: it is none of these (off, yes and true are truth values in yaml), is not
+        UserError: it is none of these (off, yes and true are truth values in yaml), is not
             finite, is blank, or has half a character.
     """
     if isinstance(value, bool):
         words = "true, yes or on" if value else "false, no or off"
-        raise ValueError(
+        raise UserError(
             f"{where}: the name of a class has to be text, but {words} without quotes is the truth "
             f"value {str(value).lower()}; put the name in quotes"
         )
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     if not isinstance(value, str):
-        raise ValueError(
+        raise UserError(
             f"{where}: the name of a class has to be text, not {value!r}; write a name, in quotes "
             "if it is a word such as null"
         )
     if not value.strip():
-        raise ValueError(f"{where}: the name of a class has to be text, but {value!r} is blank")
+        raise UserError(f"{where}: the name of a class has to be text, but {value!r} is blank")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError(
-            f"{where}: the name {value!r} has half a character, which no file can hold"
-        )
+        raise UserError(f"{where}: the name {value!r} has half a character, which no file can hold")
     return value
 
 
@@ -45,7 +45,7 @@ def class_texts(values: Sequence[object] | Mapping[object, object], where: str) 
         where: what messages call the list or mapping.
 
     Raises:
-        ValueError: as `class_text`, or a name occurs twice; names both places.
+        UserError: as `class_text`, or a name occurs twice; names both places.
     """
     is_mapping = isinstance(values, Mapping)
     pairs = values.items() if isinstance(values, Mapping) else enumerate(values)
@@ -54,7 +54,7 @@ def class_texts(values: Sequence[object] | Mapping[object, object], where: str) 
         text = class_text(value, f"{where}, {'label' if is_mapping else 'position'} {place}")
         if text in places:
             what = "labels" if is_mapping else "positions"
-            raise ValueError(
+            raise UserError(
                 f"{where}: the name {text!r} is at the {what} {places[text]} and {place}; the name "
                 "of a class may occur once"
             )

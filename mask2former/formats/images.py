@@ -12,6 +12,7 @@ import numpy as np
 from detectron2.data.detection_utils import convert_PIL_to_numpy
 from PIL import Image
 
+from ..errors import UserError
 from .atomic import PathLike, atomic_path
 from .names import natural_key
 from .pillow import image_size, image_suffixes, load_image, open_file, orientation, turn
@@ -79,7 +80,7 @@ def read_photo(
     Raises:
         FileNotFoundError: no such file.
         TypeError: ``path`` is no path.
-        ValueError: the file is no image, damaged or truncated; names the file.
+        UserError: the file is no image, damaged or truncated; names the file.
     """
     image = load_image(path)
     tag, is_upright = image.info["orientation"], image.format == "TIFF"
@@ -92,7 +93,7 @@ def read_photo(
             image = turn(image, tag, back=is_upright)
         return Photo(_to_array(image, format), [n for n in (*notes, assumed) if n])
     except (ValueError, KeyError) as error:
-        raise ValueError(
+        raise UserError(
             f"INPUT.FORMAT: expected 'RGB', 'BGR' or 'L', got {format!r}, which cannot be made of "
             f"{path} (mode {image.mode})"
         ) from error
@@ -114,12 +115,12 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
         quality: of JPEG, in 1..100.
 
     Raises:
-        ValueError: an array or a suffix that cannot be written.
+        UserError: an array or a suffix that cannot be written.
     """
     path = Path(path)
     suffix, kind = path.suffix.lower(), (image.dtype, *image.shape[2:])
     if suffix not in _WRITABLE_SUFFIXES or kind not in _WRITABLE or image.ndim < 2:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected an image ({', '.join(sorted(_WRITABLE_SUFFIXES))}) of (H, W) uint8 "
             f"or uint16, or (H, W, 3) uint8, got {image.dtype} of shape {image.shape}"
         )
@@ -180,7 +181,7 @@ def check_size(record: Mapping[str, Any], shape: tuple[int, ...], path: PathLike
         shape: (H, W, ...).
 
     Raises:
-        ValueError: they differ; says both sizes and the file.
+        UserError: they differ; says both sizes and the file.
     """
     expected = (record.get("height", shape[0]), record.get("width", shape[1]))
     if expected == tuple(shape[:2]):
@@ -191,7 +192,7 @@ def check_size(record: Mapping[str, Any], shape: tuple[int, ...], path: PathLike
             " They are swapped: perhaps the annotations were made without respect to the EXIF "
             "rotation of the photo (set INPUT.EXIF_ROTATION False), or with it (set it True)."
         )
-    raise ValueError(
+    raise UserError(
         f"{path}: expected {expected[1]}x{expected[0]} pixels (width x height) as the annotations "
         f"say, the file has {shape[1]}x{shape[0]}.{hint}"
     )

@@ -13,6 +13,7 @@ from typing import Any
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
+from ..errors import UserError
 from .atomic import PathLike, atomic_path
 from .names import short_name
 
@@ -25,7 +26,7 @@ def read_json(path: PathLike) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not json, or not in UTF-8; names the file.
+        UserError: it is not json, or not in UTF-8; names the file.
     """
     try:
         with PathManager.open(os.fspath(path), "r", encoding="utf-8-sig") as file:
@@ -33,13 +34,13 @@ def read_json(path: PathLike) -> Any:
     except UnicodeDecodeError as error:
         found = _found_at(path)
         if found:
-            raise ValueError(f"{path}: expected a json file{found}") from error
-        raise ValueError(
+            raise UserError(f"{path}: expected a json file{found}") from error
+        raise UserError(
             f"{path}: expected a json file in UTF-8, got another encoding ({error}); save it as "
             "UTF-8, for example with: iconv -f GBK -t UTF-8 (or -f UTF-16, CP1252, ...)"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a json file{_found_at(path)}: {error}") from error
+        raise UserError(f"{path}: expected a json file{_found_at(path)}: {error}") from error
 
 
 def write_json(path: PathLike, value: Any, indent: int | None = None) -> None:
@@ -125,24 +126,22 @@ def _found_at(path: PathLike) -> str:
 
 
 def require_keys(entry: Any, keys: Collection[str]) -> None:
-    """Raise a ValueError where ``entry`` is no json object with these keys."""
+    """Raise a UserError where ``entry`` is no json object with these keys."""
     missing = [key for key in keys if key not in entry] if isinstance(entry, Mapping) else keys
     if missing:
-        raise ValueError(
-            f"expected an object with {', '.join(keys)}; missing: {', '.join(missing)}"
-        )
+        raise UserError(f"expected an object with {', '.join(keys)}; missing: {', '.join(missing)}")
 
 
 def require_number(value: Any, name: str) -> None:
-    """Raise a ValueError where a value is no finite number; NaN, null, text and truth are none."""
+    """Raise a UserError where a value is no finite number; NaN, null, text and truth are none."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value!r}")
+        raise UserError(f"{name}: expected a finite number, got {value!r}")
 
 
 def require_box(value: Any, name: str) -> None:
-    """Raise a ValueError where a value is no list of four finite numbers."""
+    """Raise a UserError where a value is no list of four finite numbers."""
     if not isinstance(value, list | tuple) or len(value) != 4:
-        raise ValueError(f"{name}: expected [x, y, width, height], got {value!r}")
+        raise UserError(f"{name}: expected [x, y, width, height], got {value!r}")
     for number in value:
         require_number(number, name)
 

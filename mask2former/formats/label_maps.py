@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
+from ..errors import UserError
 from .atomic import PathLike
 from .images import write_image
 from .pillow import load_image
@@ -24,7 +25,7 @@ def read_labels(path: PathLike) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged file, JPEG, several channels or a negative value; names the file.
+        UserError: damaged file, JPEG, several channels or a negative value; names the file.
     """
     return _labels(_load(path, "Label map"), path)
 
@@ -55,14 +56,14 @@ def read_panoptic_png(path: PathLike) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged file, JPEG, colours of 16 bits, a grey image with transparency or a
+        UserError: damaged file, JPEG, colours of 16 bits, a grey image with transparency or a
             negative value; names the file.
     """
     image = _load(path, "Panoptic map")
     if image.mode in _INTEGER_MODES and image.mode != "P":
         return _values(image, path).astype(np.uint32)
     if image.mode not in ("RGB", "RGBA", "P") or image.info["bits"] > 8:
-        raise ValueError(
+        raise UserError(
             f"Panoptic map {path}: expected an RGB image of 8 bits a channel with segment ids "
             f"R + 256 G + 65536 B, or a grey one with the ids themselves, got mode {image.mode} "
             f"of {image.info['bits']} bits"
@@ -80,7 +81,7 @@ def write_panoptic_png(path: PathLike, segment_map: np.ndarray) -> None:
         segment_map: (H, W) integers in [0, 2^24).
     """
     if segment_map.size and not 0 <= segment_map.min() <= segment_map.max() < 1 << 24:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected segment ids from 0 to 2^24 - 1, which is what a PNG can hold, "
             f"got {segment_map.min()} to {segment_map.max()}"
         )
@@ -137,7 +138,7 @@ def _runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _load(path: PathLike, kind: str) -> Image.Image:
     image = load_image(path)
     if image.format in ("JPEG", "MPO"):
-        raise ValueError(
+        raise UserError(
             f"{kind} {path}: JPEG changes the values of pixels, so that what they stood for is "
             "lost; write the map as PNG where it is made"
         )
@@ -151,7 +152,7 @@ def _labels(image: Image.Image, path: PathLike) -> np.ndarray:
         channels = np.asarray(image)
         if (channels[..., :1] == channels[..., 1:3]).all():
             return channels[..., 0]
-    raise ValueError(
+    raise UserError(
         f"Label map {path}: expected one channel with a class index in each pixel, got mode "
         f"{image.mode} of {image.info['bits']} bits. If colours stand for classes there, convert "
         "them to indices first, such as with a palette."
@@ -163,5 +164,5 @@ def _values(image: Image.Image, path: PathLike) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     if values.dtype.itemsize == 4 and values.min(initial=0) < 0:
-        raise ValueError(f"Label map {path}: expected values from 0 on, got {values.min()}")
+        raise UserError(f"Label map {path}: expected values from 0 on, got {values.min()}")
     return values.astype(np.uint16 if values.dtype.itemsize == 2 else np.int32, copy=False)

@@ -9,6 +9,7 @@ from typing import IO
 from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import UserError
 from .atomic import PathLike
 
 # Formats of Pillow's list that are videos or data, or need another program to be read.
@@ -52,10 +53,10 @@ def set_max_pixels(limit: int) -> None:
             keeps small files that unfold to huge images from filling the memory.
 
     Raises:
-        ValueError: a negative number.
+        UserError: a negative number.
     """
     if limit < 0:
-        raise ValueError(f"INPUT.MAX_PIXELS: expected 0 or more, got {limit}")
+        raise UserError(f"INPUT.MAX_PIXELS: expected 0 or more, got {limit}")
     if limit:
         if not _replaced:
             _replaced.append(Image.MAX_IMAGE_PIXELS)
@@ -72,7 +73,7 @@ def image_size(path: PathLike, *, upright: bool = True) -> tuple[int, int]:
         upright: as its EXIF tag says; False for label maps, whose tag counts for nothing.
 
     Raises:
-        FileNotFoundError, TypeError, ValueError: as `load_image`.
+        FileNotFoundError, TypeError, UserError: as `load_image`.
     """
     image = _open(path, with_pixels=False)
     is_swapped = upright and image.info["orientation"] >= 5 and image.format != "TIFF"
@@ -89,7 +90,7 @@ def load_image(path: PathLike) -> Image.Image:
     Raises:
         FileNotFoundError: no such file.
         TypeError: ``path`` is no path.
-        ValueError: the file is no image, damaged, truncated or too large; names the file.
+        UserError: the file is no image, damaged, truncated or too large; names the file.
     """
     return _open(path, with_pixels=True)
 
@@ -103,7 +104,7 @@ def open_file(path: PathLike) -> IO[bytes]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image file not found: {path}") from error
     except ValueError as error:  # a name that no file can have
-        raise ValueError(f"Cannot read {path!r}: {error}") from error
+        raise UserError(f"Cannot read {path!r}: {error}") from error
 
 
 def orientation(image: Image.Image) -> int:
@@ -137,7 +138,7 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
             if with_pixels:
                 image.load()
         except Exception as error:  # of any kind, as damaged files lead decoders astray
-            raise ValueError(f"Cannot read {path}: {_reason(error, start)}") from error
+            raise UserError(f"Cannot read {path}: {_reason(error, start)}") from error
         image.info |= {"bits": bits, "pages": pages, "orientation": tag}
         return image
 

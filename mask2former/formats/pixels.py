@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..errors import UserError
+
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners; files hold all of them as 16
 
 
@@ -19,7 +21,7 @@ def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
         uint8 of the same shape, and what was assumed about the range, "" where nothing was.
 
     Raises:
-        ValueError: values of another type.
+        UserError: values of another type.
     """
     kind, size = values.dtype.kind, 8 * values.dtype.itemsize
     if values.dtype == np.uint8:
@@ -27,7 +29,7 @@ def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
     if kind == "b":
         return values.astype(np.uint8) * np.uint8(255), ""
     if kind not in "iuf":
-        raise ValueError(f"expected pixels that are integers or floats, got {values.dtype}")
+        raise UserError(f"expected pixels that are integers or floats, got {values.dtype}")
     if kind == "f":
         values = np.where(np.isfinite(values), values, 0)  # no-data is black
     low, high = values.min(initial=0), values.max(initial=0)

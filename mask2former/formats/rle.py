@@ -11,6 +11,8 @@ import numpy as np
 import pycocotools.mask as mask_util
 import torch
 
+from ..errors import UserError
+
 RLE = dict[str, Any]
 
 _MAX_PIXELS = 2**32 - 1  # pycocotools counts pixels in 32 bits
@@ -78,7 +80,7 @@ def as_text(rle: Mapping[str, Any], height: int, width: int) -> RLE:
         height, width: the size in pixels that it must have.
 
     Raises:
-        ValueError: as `run_lengths`.
+        UserError: as `run_lengths`.
     """
     return from_runs(run_lengths(rle, height, width), height, width)
 
@@ -97,13 +99,13 @@ def run_lengths(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
         int64 (R,), background first.
 
     Raises:
-        ValueError: another size, or counts that are damaged or do not cover the image.
+        UserError: another size, or counts that are damaged or do not cover the image.
     """
     size, counts = rle.get("size"), rle.get("counts")
     if height * width > _MAX_PIXELS:
-        raise ValueError(f"{height} x {width} pixels are more than an RLE can count")
+        raise UserError(f"{height} x {width} pixels are more than an RLE can count")
     if not isinstance(size, Sequence | np.ndarray) or list(size) != [height, width]:
-        raise ValueError(f"RLE size: expected [{height}, {width}], got {size}")
+        raise UserError(f"RLE size: expected [{height}, {width}], got {size}")
     if isinstance(counts, str):
         counts = counts.encode("ascii", errors="replace")
     if isinstance(counts, bytes):
@@ -112,9 +114,9 @@ def run_lengths(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
         try:
             runs = np.asarray(counts, np.int64).reshape(-1)
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError("RLE counts: expected text or a list of integers") from error
+            raise UserError("RLE counts: expected text or a list of integers") from error
     if runs.min(initial=0) < 0 or runs.sum() != height * width:
-        raise ValueError(
+        raise UserError(
             f"RLE counts: expected runs >= 0 that cover {height} x {width} pixels, "
             f"got {runs.size} runs over {int(runs.sum())} of {height * width} pixels"
         )
@@ -130,11 +132,11 @@ def _decode_counts(text: bytes) -> np.ndarray:
     codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero((codes & 0x20) == 0)
     if ends[-1:].tolist() != [codes.size - 1] or codes.min() < 0 or codes.max() > 63:
-        raise ValueError("RLE counts: the text is damaged or cut short")
+        raise UserError("RLE counts: the text is damaged or cut short")
     starts = np.concatenate(([0], ends[:-1] + 1))
     lengths = ends - starts + 1
     if lengths.max() > 7:
-        raise ValueError("RLE counts: a run is longer than any image")
+        raise UserError("RLE counts: a run is longer than any image")
     position = np.arange(codes.size) - np.repeat(starts, lengths)
     values = np.add.reduceat((codes & 0x1F) << (5 * position), starts)
     values -= np.where(codes[ends] & 0x10, 1 << (5 * lengths), 0)  # sign extension
@@ -186,11 +188,11 @@ def concatenate_frames(
         frame_height, frame_width: size H, W of every frame in pixels.
 
     Raises:
-        ValueError: the T frames together have more pixels than an RLE can count (2^32 - 1).
+        UserError: the T frames together have more pixels than an RLE can count (2^32 - 1).
     """
     pixels = frame_height * frame_width
     if pixels * len(frames) > _MAX_PIXELS:
-        raise ValueError(
+        raise UserError(
             f"{len(frames)} frames of {frame_height} x {frame_width} have more than {_MAX_PIXELS} "
             "pixels, which is as far as pycocotools counts; split the video in its annotation file"
         )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from detectron2.utils.logger import log_first_n
 
+from ..errors import UserError
 from .rle import RLE, area, as_text, decode, draw_polygons, from_runs, merge, paint
 
 Annotation = Mapping[str, Any]
@@ -17,11 +18,11 @@ _MAX_COORDINATE = 1e6  # pixels: what pycocotools allocates grows with the lengt
 
 @contextmanager
 def error_prefix(where: str) -> Iterator[None]:
-    """Say in the message of a ValueError that the block raises where it happened."""
+    """Say in the message of a UserError that the block raises where it happened."""
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def describe(annotation: Annotation, index: int) -> str:
@@ -41,7 +42,7 @@ def compress(segmentation: Any, height: int, width: int) -> RLE:
         height, width: size in pixels of the image that the mask belongs to.
 
     Raises:
-        ValueError: no mask at all; an RLE of another size, damaged, or with runs that do not cover
+        UserError: no mask at all; an RLE of another size, damaged, or with runs that do not cover
             the image; a coordinate that is no number or far outside.
     """
     if isinstance(segmentation, Mapping):
@@ -63,7 +64,7 @@ def valid_polygons(annotation: Annotation, index: int) -> list[np.ndarray] | Non
     as detectron2 and the YouTube-VIS loader do. None where the mask has another form.
 
     Raises:
-        ValueError: no segmentation, one of an unknown form, or coordinates that are no numbers.
+        UserError: no segmentation, one of an unknown form, or coordinates that are no numbers.
     """
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, (Mapping, np.ndarray)):
@@ -92,14 +93,14 @@ def decode_bitmap(annotation: Annotation, index: int, size: tuple[int, int]) -> 
         (H, W) uint8 of 0 and 1.
 
     Raises:
-        ValueError: of another size, or damaged; names the annotation.
+        UserError: of another size, or damaged; names the annotation.
     """
     segmentation, name = annotation["segmentation"], describe(annotation, index)
     if isinstance(segmentation, Mapping):
         with error_prefix(name):
             return decode(as_text(segmentation, *size))
     if segmentation.shape != tuple(size):
-        raise ValueError(
+        raise UserError(
             f"{name}: expected a bitmap of (height, width) {tuple(size)}, got {segmentation.shape}"
         )
     return (segmentation != 0).view(np.uint8)
@@ -109,7 +110,7 @@ def draw_mask(annotation: Annotation, index: int, size: tuple[int, int]) -> np.n
     """Return the mask (H, W), bool, of an annotation in any form.
 
     Raises:
-        ValueError: as `valid_polygons` and `decode_bitmap`.
+        UserError: as `valid_polygons` and `decode_bitmap`.
     """
     polygons = valid_polygons(annotation, index)
     if polygons is None:
@@ -143,7 +144,7 @@ def rasterise(polygons: Sequence[np.ndarray], mask: np.ndarray) -> bool:
 def _parts(segmentation: Any) -> Sequence[Any]:
     if isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
         return segmentation
-    raise ValueError(
+    raise UserError(
         "segmentation: expected polygons, an RLE or a bitmap, "
         f"got {'none' if segmentation is None else type(segmentation).__name__}"
     )
@@ -155,12 +156,12 @@ def _numbers(polygon: Any) -> np.ndarray:
     except (TypeError, ValueError):
         numbers = None
     if numbers is None or np.ndim(polygon) == 0:
-        raise ValueError(
+        raise UserError(
             "segmentation: expected a list of polygons [x0, y0, x1, y1, ...], "
             f"got {polygon!r} in the place of a polygon"
         )
     if not (np.abs(numbers) < _MAX_COORDINATE).all():  # false for NaN too
-        raise ValueError("a polygon has a coordinate that is no number or far outside of the image")
+        raise UserError("a polygon has a coordinate that is no number or far outside of the image")
     return numbers
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
+from ..errors import UserError
 from ..ops.fused_relu import linear_relu
 from ..ops.linear import linear, onednn_is_wanted
 
@@ -93,9 +94,9 @@ def xavier_matrices_(module: nn.Module) -> None:
 
 
 def check_heads(layer: nn.Module, dim: int, num_heads: int) -> None:
-    """Raise a ValueError unless the channels of a layer split into its attention heads."""
+    """Raise a UserError unless the channels of a layer split into its attention heads."""
     if dim % num_heads:
-        raise ValueError(
+        raise UserError(
             f"{type(layer).__name__}: {dim} channels do not split into {num_heads} heads; "
             "choose a width that is a multiple of the number of heads."
         )

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .attention import MultiheadAttention, attention_of
 from .linear import linear_of, relu_of, xavier_matrices_
 
@@ -196,7 +197,7 @@ class _Stack(nn.Module):
     ):
         super().__init__()
         if num_layers < self.min_layers:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: needs at least {self.min_layers} layer, got {num_layers}."
             )
         self.layers = nn.ModuleList(

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..config.keys import CLASSES_FROM_DATA
 from ..config.loading import changed
+from ..errors import UserError
 from .registries import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
@@ -34,12 +35,12 @@ def build_model(cfg: CfgNode) -> nn.Module:
         cfg: not changed. Where MODEL.DEVICE asks for CUDA and there is none, the CPU is used.
 
     Raises:
-        ValueError: the config names a class that is not registered; lists those that are. Or the
+        UserError: the config names a class that is not registered; lists those that are. Or the
             number of classes is not known.
     """
     _check_names(cfg)
     if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == CLASSES_FROM_DATA:
-        raise ValueError(
+        raise UserError(
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {CLASSES_FROM_DATA}, and neither data nor "
             "checkpoint say how many classes there are; set it, or take the config.yaml of the "
             "training's OUTPUT_DIR"
@@ -63,7 +64,7 @@ def _check_names(cfg: CfgNode) -> None:
         names = sorted(name for name, _ in registry)
         similar = difflib.get_close_matches(str(value), names, n=1)
         nearest = f"; nearest: {similar[0]}" if similar else ""
-        raise ValueError(
+        raise UserError(
             f"{key} is {value!r}, which is not registered{nearest}; there are: {', '.join(names)}."
             " A class of your own is registered when its module is imported"
         )

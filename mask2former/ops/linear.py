@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import UserError
 from .recording import is_recorded
 
 IMPLEMENTATIONS = ("auto", "onednn", "pytorch")
@@ -38,7 +39,7 @@ _MIN_MULTIPLY_ADDS = 2**20
 
 def _known(name: str, where: str) -> str:
     if name not in IMPLEMENTATIONS:
-        raise ValueError(f"{where}: expected one of {', '.join(IMPLEMENTATIONS)}, got {name!r}.")
+        raise UserError(f"{where}: expected one of {', '.join(IMPLEMENTATIONS)}, got {name!r}.")
     return name
 
 
@@ -59,7 +60,7 @@ def use_linear(name: str) -> Iterator[None]:
         name: one of IMPLEMENTATIONS.
 
     Raises:
-        ValueError: there is no such implementation.
+        UserError: there is no such implementation.
     """
     global _requested
     before, _requested = _requested, _known(name, "use_linear")

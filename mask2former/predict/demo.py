@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..data.datasets.common import require_registered
 from ..data.datasets.registered import load_dataset
+from ..errors import UserError
 from ..formats.names import short_name
 from ..formats.video.reading import Frame, VideoSource
 from ..formats.video.writing import FolderWriter, open_writer
@@ -88,7 +89,7 @@ class Demo:
             masks: where `draw_files` takes the masks that a `MaskPredictor` names.
 
         Raises:
-            ValueError: a predictor for BGR, or a dataset that is not registered or is damaged.
+            UserError: a predictor for BGR, or a dataset that is not registered or is damaged.
             FileNotFoundError: a file of the dataset is missing.
         """
         if predictor.array_format != "RGB":
@@ -120,7 +121,7 @@ class Demo:
             is small.
 
         Raises:
-            ValueError, OSError: as the predictor and `draw`; or the predictor is one for videos.
+            UserError, OSError: as the predictor and `draw`; or the predictor is one for videos.
         """
         if isinstance(self.predictor, VideoPredictor):
             raise ValueError("Demo: this predictor is one for videos: give frames to draw_frames")
@@ -138,7 +139,7 @@ class Demo:
             an iterator over their predictions and pictures, as `__call__` returns them.
 
         Raises:
-            ValueError, OSError: as `VideoPredictor` and `draw`; or the predictor is one for images.
+            UserError, OSError: as `VideoPredictor` and `draw`; or the predictor is one for images.
         """
         if not isinstance(self.predictor, VideoPredictor):
             kind = type(self.predictor).__name__
@@ -172,7 +173,7 @@ class Demo:
             the page, `index.html`, and the json files of the results.
 
         Raises:
-            ValueError, OSError: as `__call__` and `on_error` say, or the folder cannot be written.
+            UserError, OSError: as `__call__` and `on_error` say, or the folder cannot be written.
         """
         columns = ["Input", "Prediction"] + (["Ground truth"] if self.images else [])
         sheet = ContactSheet(output, "Mask2Former", columns)
@@ -183,7 +184,7 @@ class Demo:
         for file in tqdm(files, unit="image", disable=None if progress else True):
             try:
                 image, truth, prediction = self._predict(file)
-            except (OSError, ValueError) as error:
+            except (OSError, UserError) as error:
                 if on_error is None:
                     raise
                 on_error(file, error)
@@ -212,7 +213,7 @@ class Demo:
             progress: show a progress bar on a terminal.
 
         Raises:
-            OSError, ValueError, ImportError: the output cannot be written.
+            OSError, UserError, ImportError: the output cannot be written.
         """
         writer, drawn = open_writer(output, source.rate), DrawnVideo()
         is_folder = isinstance(writer, FolderWriter)
@@ -235,7 +236,7 @@ class Demo:
                 drawn.frames += 1
         except KeyboardInterrupt:
             drawn.interrupted = True
-        except (OSError, ValueError) as error:
+        except (OSError, UserError) as error:
             errors.append(error)
         finally:
             drawn.seconds = time.monotonic() - start
@@ -293,5 +294,5 @@ def _until_error(source: Iterable[Frame], errors: list[Exception]) -> Iterator[F
     """Yield the frames up to an error, which is kept for later."""
     try:
         yield from source
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         errors.append(error)

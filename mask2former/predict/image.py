@@ -16,6 +16,7 @@ from ..classes import Classes, metadata_of
 from ..config.architecture import meta_architecture
 from ..config.keys import CLASSES_FROM_DATA
 from ..data.geometry import at_least_a_pixel
+from ..errors import UserError
 from ..formats.images import read_annotated, read_image, to_array
 from ..formats.pillow import set_max_pixels
 from ..formats.pixels import to_8_bits
@@ -58,7 +59,7 @@ class Predictor:
                 their order.
 
         Raises:
-            ValueError: an unknown name in the config or of it, or weights that cannot be read.
+            UserError: an unknown name in the config or of it, or weights that cannot be read.
             FileNotFoundError: missing weights.
         """
         if array_format not in ("BGR", "RGB"):
@@ -67,7 +68,7 @@ class Predictor:
             weights = get_checkpoint_file(cfg) if weights is None else weights
             cfg = get_config(cfg)
         if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-            raise ValueError(f"INPUT.FORMAT is 'BGR' or 'RGB' here, got {cfg.INPUT.FORMAT!r}")
+            raise UserError(f"INPUT.FORMAT is 'BGR' or 'RGB' here, got {cfg.INPUT.FORMAT!r}")
         set_max_pixels(cfg.INPUT.MAX_PIXELS)
         self.cfg = cfg.clone()
         self.cfg.defrost()
@@ -111,11 +112,11 @@ class Predictor:
         Raises:
             FileNotFoundError: a file is missing.
             TypeError: what came is none of these.
-            ValueError: a file is no image, an array has another shape or type, or the model is one
+            UserError: a file is no image, an array has another shape or type, or the model is one
                 for video: see ``predict_clip``.
         """
         if meta_architecture(self.cfg) == "VideoMaskFormer":
-            raise ValueError("this model is one for video: give the frames to predict_clip")
+            raise UserError("this model is one for video: give the frames to predict_clip")
         if isinstance(images, ImageLike):
             return self.model([self._prepare(images)])[0]
         if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping | torch.Tensor):
@@ -132,7 +133,7 @@ class Predictor:
             "pred_masks", a list of (T, H, W) masks.
 
         Raises:
-            ValueError: no frames, or frames of several sizes; as well as what ``__call__`` raises.
+            UserError: no frames, or frames of several sizes; as well as what ``__call__`` raises.
         """
         prepared = list(self._prepare_frames(frames))
         return self.model([prepared[0] | {"image": [frame["image"] for frame in prepared]}])
@@ -152,7 +153,7 @@ class Predictor:
 
         Raises:
             TypeError: no frames at all, but a file, say: see `open_source`.
-            ValueError: there is no frame, or one has another size than the first.
+            UserError: there is no frame, or one has another size than the first.
         """
         if isinstance(frames, str | os.PathLike | Image.Image) or not isinstance(frames, Iterable):
             raise TypeError(f"expected the frames of a video, got {type(frames).__name__}")
@@ -162,13 +163,13 @@ class Predictor:
             found = (prepared["height"], prepared["width"])
             size = size or found
             if found != size:
-                raise ValueError(
+                raise UserError(
                     f"frame {i} is {found[1]}x{found[0]} (width x height), those before are "
                     f"{size[1]}x{size[0]}: expected frames of one size"
                 )
             yield prepared
         if size is None:
-            raise ValueError("expected the frames of a video, got none")
+            raise UserError("expected the frames of a video, got none")
 
     def to_rgb(self, image: ImageLike, record: Mapping[str, Any] | None = None) -> np.ndarray:
         """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it.
@@ -199,7 +200,7 @@ def _check_array(array: np.ndarray) -> np.ndarray:
     """Return an array (H, W, 3) or (H, W) of any type as (H, W, 3) uint8."""
     is_image = array.ndim == 2 or array.shape[2:] == (3,)
     if not is_image or not array.size or array.dtype.kind not in "buif":
-        raise ValueError(
+        raise UserError(
             "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255], or of other "
             f"numbers, got {array.shape} of {array.dtype}"
         )

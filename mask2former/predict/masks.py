@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from ..annotations.readers.given_masks import LabelMasks, MaskFile, find_mask_file
 from ..checkpoints.published import get_config
 from ..config.architecture import meta_architecture
+from ..errors import UserError
 from ..modeling.mask_classifier import MaskClassifier, SamBackbone, SamPrompts, SamSegmenter
 from .image import ImageLike, Predictor
 
@@ -45,7 +46,7 @@ class MaskPredictor(Predictor):
                 stands for MODEL.SAM.WEIGHTS.
 
         Raises:
-            FileNotFoundError, ImportError, ValueError: as `Predictor` and `load_sam`; or the config
+            FileNotFoundError, ImportError, UserError: as `Predictor` and `load_sam`; or the config
                 is that of another model.
         """
         cfg = get_config(cfg) if isinstance(cfg, str) else cfg.clone()
@@ -84,7 +85,7 @@ class MaskPredictor(Predictor):
             found are there as `masks` and `mask_scores`.
 
         Raises:
-            ValueError: neither masks nor prompts, or both; prompts without SAM, or outside of the
+            UserError: neither masks nor prompts, or both; prompts without SAM, or outside of the
                 image; masks of another size.
         """
         if (masks is None) == (prompts is None):
@@ -101,7 +102,7 @@ class MaskPredictor(Predictor):
         self, image: np.ndarray, prepared: dict[str, Any], prompts: SamPrompts
     ) -> dict[str, Any]:
         if self.sam is None:
-            raise ValueError("MaskPredictor: prompts need SAM; give the folder of its weights")
+            raise UserError("MaskPredictor: prompts need SAM; give the folder of its weights")
         if isinstance(self.model.backbone, SamBackbone):
             return self.model([prepared | {"prompts": prompts}])[0]
         rgb = image if self.cfg.INPUT.FORMAT == "RGB" else image[:, :, ::-1]
@@ -135,7 +136,7 @@ class MaskSource:
             truth: its ground truth, which may be empty; see `ground_truth`.
 
         Raises:
-            ValueError, OSError: masks that are missing, damaged or of another size.
+            UserError, OSError: masks that are missing, damaged or of another size.
         """
         if isinstance(self.source, SamPrompts):
             return {"prompts": self.source}
@@ -154,13 +155,13 @@ def _true_masks(file: str, truth: Mapping[str, Any]) -> Any:
         return LabelMasks(truth["panoptic_seg"][0].numpy())
     if "instances" in truth:
         return truth["instances"].pred_masks
-    raise ValueError(f"the dataset has no masks for {file}")
+    raise UserError(f"the dataset has no masks for {file}")
 
 
 def _check_names_masks(cfg: CfgNode) -> None:
-    """Raise a ValueError where a config is that of a model that names no given masks."""
+    """Raise a UserError where a config is that of a model that names no given masks."""
     if meta_architecture(cfg) != "MaskClassifier":
-        raise ValueError(
+        raise UserError(
             "masks can be named by a model whose MODEL.META_ARCHITECTURE is MaskClassifier, such "
             "as configs/shapes/mask-classification/maskformer2_lite0.yaml; the config has "
             f"{cfg.MODEL.META_ARCHITECTURE}"

@@ -11,6 +11,7 @@ from detectron2.data import Metadata
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ..errors import UserError
 from ..evaluation.common import DatasetIds, class_name
 from ..evaluation.instance.evaluator import instances_to_json
 from ..formats.json_files import JsonStream, write_json
@@ -47,7 +48,7 @@ class _Categories:
         """Return the dataset's id of a contiguous class.
 
         Raises:
-            ValueError: the dataset has no such class.
+            UserError: the dataset has no such class.
         """
         return self._ids[is_thing][label]
 
@@ -120,7 +121,7 @@ class PredictionFiles:
             image_id: the dataset's own, which scoring needs; by default images count from 1.
 
         Raises:
-            ValueError: an image_id that came before, or a class that the dataset lacks.
+            UserError: an image_id that came before, or a class that the dataset lacks.
         """
         image = {"image_id": self._new_id(image_id), "file_name": file_name}
         if "panoptic_seg" in prediction:
@@ -150,7 +151,7 @@ class PredictionFiles:
     def _new_id(self, image_id: Any) -> Any:
         image_id = len(self._image_ids) + 1 if image_id is None else image_id
         if image_id in self._image_ids:
-            raise ValueError(f"image_id {image_id} came before: each image needs its own")
+            raise UserError(f"image_id {image_id} came before: each image needs its own")
         self._image_ids.add(image_id)
         return image_id
 

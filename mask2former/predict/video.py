@@ -59,7 +59,7 @@ class VideoPredictor(Predictor):
                 video keeps the one of the best score; in 0..1. As published, 1 keeps all.
 
         Raises:
-            ValueError: windows that share no frame or are all overlap, or a model for video with
+            UserError: windows that share no frame or are all overlap, or a model for video with
                 an `inference_video` of its own; else as `Predictor`.
         """
         super().__init__(cfg, weights, device, array_format)
@@ -90,7 +90,7 @@ class VideoPredictor(Predictor):
             `FrameTracker.update`.
 
         Raises:
-            ValueError: there is no frame, or one has another size than the first; as well as what
+            UserError: there is no frame, or one has another size than the first; as well as what
                 `Predictor` raises.
         """
         prepared = self._prepare_frames(frames)

@@ -11,6 +11,7 @@ from detectron2.utils.colormap import colormap
 from torch import Tensor
 
 from ..annotations.readers.given_masks import RleMasks
+from ..errors import UserError
 from ..evaluation.common import class_name
 from ..formats.images import check_size
 from ..formats.label_maps import look_up, read_labels, read_panoptic_png
@@ -27,13 +28,13 @@ def choose_kind(prediction: Mapping[str, Any], kind: str | None = None) -> str:
     """Say what to draw of a prediction: the kind wanted, or the richest one that it has.
 
     Raises:
-        ValueError: an unknown kind, or one that the prediction lacks.
+        UserError: an unknown kind, or one that the prediction lacks.
     """
     given = [k for k in KINDS if has_kind(prediction, k)]
     if kind is None and given:
         return given[0]
     if kind not in given:
-        raise ValueError(
+        raise UserError(
             f"cannot draw {kind or 'anything'}: the model gives {', '.join(given) or 'nothing'}. "
             "Turn outputs on with MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON."
         )
@@ -72,7 +73,7 @@ def draw(
         (nH, nW, 3), uint8, RGB, enlarged n times where the image is small.
 
     Raises:
-        ValueError: the prediction has no such kind, or another size than the image.
+        UserError: the prediction has no such kind, or another size than the image.
     """
     kind = choose_kind(prediction, kind)
     result = prediction[_KEYS[kind]]
@@ -173,7 +174,7 @@ def ground_truth(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file or annotation is damaged, or of another size; names it.
+        UserError: a file or annotation is damaged, or of another size; names it.
     """
     check_size(record, size, record["file_name"])
     truth: dict[str, Any] = {}

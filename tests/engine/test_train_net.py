@@ -16,6 +16,7 @@ import train_net
 from mask2former import MaskFormerPanopticDatasetMapper
 from mask2former.data.datasets.builtin import register_shapes
 from mask2former.data.synthetic import write_shapes
+from mask2former.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -176,10 +177,22 @@ def test_errors_end_with_one_line(
         train_net.run(arguments("panoptic", OUTPUT_DIR=tmp_path, **opts))
 
 
+def test_a_fault_of_the_program_shows_where_it_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(train_net, "Trainer", fail)
+    with pytest.raises(ValueError, match="^a fault$"):
+        train_net.run(arguments("panoptic", OUTPUT_DIR=tmp_path))
+
+
 def test_error_in_a_loader_worker_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    error = ValueError(
-        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
-        'last):\n  File "a.py", line 1\nValueError: a.jpg cannot be read: truncated'
+    error = UserError(
+        "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "a.py", line 1\n'
+        "mask2former.errors.UserError: a.jpg cannot be read: truncated"
     )
     with pytest.raises(SystemExit):
         train_net.fail(error)

@@ -34,15 +34,19 @@ def test_structure(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_errors_end_with_one_line(capsys) -> None:
-    with pytest.raises(SystemExit, match=r"^analyze_model.py: error: .*there is no config key"):
+    with pytest.raises(SystemExit, match=r"^1$"):
         words = ["--tasks", "parameter", "--config-file", CONFIG, "MODEL.NAMES", "1"]
         analyze_model.main(words)
+    error = capsys.readouterr().err
+    assert error.startswith("analyze_model.py: error: ") and "there is no config key" in error
+    assert error.count("\n") == 1
     with pytest.raises(SystemExit) as info:
         run(capsys, "--tasks", "flop", "--input-size", "0", "64")
     assert info.value.code == 2
 
 
-def test_unknown_dataset_is_one_line() -> None:
+def test_unknown_dataset_is_one_line(capsys) -> None:
     words = ["--tasks", "flop", "--config-file", CONFIG, "DATASETS.TEST", "('nowhere',)"]
-    with pytest.raises(SystemExit, match=r"error: there is no dataset named 'nowhere'; near names"):
+    with pytest.raises(SystemExit):
         analyze_model.main(words)
+    assert "error: there is no dataset named 'nowhere'; near names" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mask2former.errors import UserError
 from mask2former.modeling import D2DAT
 from mask2former.modeling.backbone.dat_attention import SampledKeyAttention
 
@@ -48,11 +49,11 @@ def find_keys(backbone: D2DAT, image: Tensor, x: float, y: float) -> list[LayerK
         one entry for each layer of sampled keys, in their order.
 
     Raises:
-        ValueError: the pixel lies outside of the image.
+        UserError: the pixel lies outside of the image.
     """
     height, width = image.shape[1:]
     if not (0 <= x < width and 0 <= y < height):
-        raise ValueError(
+        raise UserError(
             f"the query point ({x:g}, {y:g}) lies outside of the image of {width} x {height} "
             f"pixels; x must be from 0 to below {width}, y to below {height}"
         )

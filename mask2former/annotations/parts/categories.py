@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ...errors import UserError
 from ...formats.class_names import class_text
 from ..findings import Findings, some
 from .documents import Document
@@ -89,7 +90,7 @@ def _read_name(category: Category, findings: Findings) -> bool:
         return False
     try:
         category["name"] = class_text(name, "")
-    except ValueError as error:
+    except UserError as error:
         findings.add("class-name-form", item, problem=str(error).removeprefix(": "))
         return False
     if category["name"] != name:

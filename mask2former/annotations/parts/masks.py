@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
 from ...formats.rle import as_text, bounding_box, encode_masks, merge, run_lengths
 from ..findings import Findings
 from .fields import kind_of, number
@@ -100,7 +101,7 @@ class MaskReader:
         try:
             size = size or _own_size(parts[0])
             texts = [_compressed(part, *size) for part in parts]
-        except ValueError as error:
+        except UserError as error:
             self._findings.add("rle-damaged", item, problem=error)
             return None
         rle = annotation["segmentation"] = texts[0] if len(texts) == 1 else merge(texts)
@@ -245,5 +246,5 @@ def _compressed(rle: Mapping[str, Any], height: int, width: int) -> dict[str, An
 def _own_size(rle: Mapping[str, Any]) -> tuple[int, int]:
     size = rle.get("size")
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(number, size)):
-        raise ValueError(f"RLE size: expected [height, width], got {size}")
+        raise UserError(f"RLE size: expected [height, width], got {size}")
     return int(size[0]), int(size[1])

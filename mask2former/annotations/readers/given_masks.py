@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import UserError
 from ...formats.json_files import read_json
 from ...formats.label_maps import read_objects, read_panoptic_png
 from ...formats.pillow import image_suffixes
@@ -32,7 +33,7 @@ class RleMasks:
         name: of the file that they are from, for errors.
 
     Raises:
-        ValueError: on indexing, a segmentation that is damaged or of another size; names it.
+        UserError: on indexing, a segmentation that is damaged or of another size; names it.
     """
 
     def __init__(self, annotations: Sequence[Mapping[str, Any]], size: Size, name: str = ""):
@@ -50,8 +51,8 @@ class RleMasks:
         for mask, i in zip(masks, indices):
             try:
                 mask[:] = draw_mask(self.annotations[i], i, mask.shape)
-            except ValueError as error:
-                raise ValueError(f"{self._prefix}{error}") from error
+            except UserError as error:
+                raise UserError(f"{self._prefix}{error}") from error
         return torch.from_numpy(masks)
 
 
@@ -62,14 +63,14 @@ class LabelMasks:
         labels: (H, W) integers; 0 is no mask.
 
     Raises:
-        ValueError: so many values that it cannot be a map of labels.
+        UserError: so many values that it cannot be a map of labels.
     """
 
     def __init__(self, labels: np.ndarray):
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.values = self.labels[self.labels != 0].unique()
         if len(self.values) > _MAX_LABELS:
-            raise ValueError(
+            raise UserError(
                 f"{len(self.values)} different values are more than a map of labels has; it seems "
                 "to be a photo"
             )
@@ -100,7 +101,7 @@ class MaskFile:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: none of these forms, damaged, or no mask is left.
+        UserError: none of these forms, damaged, or no mask is left.
     """
 
     def __init__(self, path: str | Path):
@@ -130,17 +131,17 @@ class MaskFile:
             the masks, and how good the tool finds each, (N,) in 0..1, if it says so of all.
 
         Raises:
-            ValueError: masks of another size, or of several images of which none is this one.
+            UserError: masks of another size, or of several images of which none is this one.
         """
         if self._labels is not None:
             if self._labels.shape[1:] != tuple(size):
-                raise ValueError(_other_size(self.path, self._labels.shape[1:], size))
+                raise UserError(_other_size(self.path, self._labels.shape[1:], size))
             return self._labels, None
         annotations = self._annotations_of(Path(file), image_id, missing_ok)
         for i, annotation in enumerate(annotations):
             found = _rle_size(annotation["segmentation"])
             if found is not None and found != tuple(size):
-                raise ValueError(f"mask {i}: {_other_size(self.path, found, size)}")
+                raise UserError(f"mask {i}: {_other_size(self.path, found, size)}")
         scores = [a.get("score", a.get("predicted_iou")) for a in annotations]
         known = bool(scores) and all(isinstance(score, int | float) for score in scores)
         masks = RleMasks(annotations, size, str(self.path))
@@ -156,7 +157,7 @@ class MaskFile:
             return next(iter(self._groups.values()), [])
         kind = "named" if self._by_name else "with the image_id"
         some = ", ".join(map(str, list(self._groups)[:3]))
-        raise ValueError(
+        raise UserError(
             f"{self.path} has masks of {len(self._groups)} images ({some}, ...), none of them "
             f"{kind} {key}"
         )
@@ -168,7 +169,7 @@ class MaskFile:
             images = data.get("images", [data["image"]] if "image" in data else [])
             data = data.get("annotations")
         if not isinstance(data, list) or not isinstance(images, list):
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: expected a list of masks, or a COCO json with `annotations`"
             )
         annotations = [self._annotation(entry, i) for i, entry in enumerate(data)]
@@ -185,7 +186,7 @@ class MaskFile:
         if isinstance(entry, dict) and "counts" in entry:
             entry = {"segmentation": entry}
         if not isinstance(entry, dict) or "segmentation" not in entry:
-            raise ValueError(
+            raise UserError(
                 f"{self.path}: mask {index}: expected an RLE, or an entry with `segmentation`"
             )
         return entry
@@ -232,7 +233,7 @@ def find_mask_file(path: str | Path, image: str | Path) -> Path:
 def _read_label_map(path: Path) -> LabelMasks:
     try:
         labels = read_objects(path)
-    except ValueError:
+    except UserError:
         labels = read_panoptic_png(path)  # has three channels, or says what is wrong
     with error_prefix(str(path)):
         return LabelMasks(labels)

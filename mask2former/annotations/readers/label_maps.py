@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import UserError
 from ...formats.label_maps import count_values, read_labels
 from ...formats.names import files_below, map_suffix
 from ...formats.pillow import image_suffixes
@@ -45,7 +46,7 @@ class LabelMeaning:
 
 
 def require_known(labels: Iterable[int], meaning: LabelMeaning, path: str) -> None:
-    """Raise a ValueError where a label map has a number that means nothing.
+    """Raise a UserError where a label map has a number that means nothing.
 
     Args:
         labels: the numbers that occur in it.
@@ -55,7 +56,7 @@ def require_known(labels: Iterable[int], meaning: LabelMeaning, path: str) -> No
     check_labels(labels, meaning, path, findings)
     unknown = findings.of("refused")
     if unknown:
-        raise ValueError(str(unknown[0]))
+        raise UserError(str(unknown[0]))
 
 
 def check_labels(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
 from ...formats.atomic import PathLike
 from ...formats.label_maps import count_values, read_panoptic_png, values_in
 from ..findings import Findings
@@ -93,23 +94,23 @@ def read_segment_map(path: PathLike, segments: Sequence[Mapping[str, Any]]) -> n
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file cannot be used, or has a segment that is not listed; names both.
+        UserError: the file cannot be used, or has a segment that is not listed; names both.
     """
     ids = read_panoptic_png(path)
     try:
         require_listed(ids, [segment["id"] for segment in segments])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return ids
 
 
 def require_listed(ids: np.ndarray, listed: Collection[int]) -> None:
-    """Raise a ValueError where a map (H, W) has a pixel of a segment that is not listed."""
+    """Raise a UserError where a map (H, W) has a pixel of a segment that is not listed."""
     unlisted = values_in(ids) - set(listed) - {0}
     if unlisted:
         segment = min(unlisted)
         text = POLICY["segment-not-listed"].text.format(pixels=int((ids == segment).sum()))
-        raise ValueError(f"segment {segment}: {text} [segment-not-listed]")
+        raise UserError(f"segment {segment}: {text} [segment-not-listed]")
 
 
 def compare_segments(

@@ -9,29 +9,35 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
+from ...errors import UserError
 from ...formats.rle import encode_masks
 from ..findings import Findings
 from ..parts.fields import flag, kind_of
 
 Record = dict[str, Any]
 
+# What a function of somebody else may fail with; a UserError says what is wrong by itself.
+_FAILURES = (AssertionError, AttributeError, ImportError, LookupError, TypeError, ValueError)
+
 
 def call(name: str, function: Callable[[], Any]) -> Any:
     """Return what a function that is registered for a dataset loads.
 
     Raises:
-        OSError, ValueError: as the function; a ValueError also for what else goes wrong in it, and
+        OSError, UserError: as the function; a UserError also for what else goes wrong in it, and
             where it gives no sequence.
     """
     try:
         records = function()
-    except (AssertionError, AttributeError, ImportError, LookupError, TypeError) as error:
+    except UserError:
+        raise
+    except _FAILURES as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise ValueError(
+        raise UserError(
             f"{name}: the function that is registered for it fails: {type(error).__name__}: {text}"
         ) from error
     if isinstance(records, Mapping | str) or not hasattr(records, "__getitem__"):
-        raise ValueError(
+        raise UserError(
             f"{name}: expected a list of records in detectron2's format from the function that is "
             f"registered for it, got {type(records).__name__}"
         )
@@ -73,7 +79,7 @@ def records_as_coco(name: str, records: Sequence[Record]) -> dict[str, Any]:
 
     Raises:
         AnnotationError: records are not of detectron2's format.
-        ValueError: a record has no image_id.
+        UserError: a record has no image_id.
     """
     findings = Findings(name)
     records = check_records(name, records, findings)
@@ -89,7 +95,7 @@ def records_as_coco(name: str, records: Sequence[Record]) -> dict[str, Any]:
     }
     for index, record in enumerate(records):
         if "image_id" not in record:
-            raise ValueError(f"{name}: record number {index} has no image_id, which scoring needs")
+            raise UserError(f"{name}: record number {index} has no image_id, which scoring needs")
         keys = ("height", "width")
         image = {key: record[key] for key in keys if key in record}
         image |= {"id": record["image_id"], "file_name": os.fspath(record["file_name"])}

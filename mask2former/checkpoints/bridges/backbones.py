@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import torch
 
+from ...errors import UserError
 from ..renames import RESNET_NAMES
 
 # Blocks of the stages of detectron2's ResNets, by MODEL.RESNETS.DEPTH.
@@ -32,17 +33,17 @@ def from_torchvision(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
         weights: of a plain ResNet, ResNeXt or wide ResNet of torchvision or timm.
 
     Raises:
-        ValueError: it is another network, or a variant that detectron2's ResNet cannot express,
+        UserError: it is another network, or a variant that detectron2's ResNet cannot express,
             as those with a deep stem or average pooling in the shortcut.
     """
     if not any(name.startswith("layer1.0.") for name in weights):
-        raise ValueError(
+        raise UserError(
             "Expected a plain ResNet of torchvision or timm, with conv1, bn1 and layer1 to "
             f"layer4; got {', '.join(list(weights)[:5])}, ..."
         )
     ours, unknown = RESNET_NAMES.to_ours(weights)
     if unknown:
-        raise ValueError(
+        raise UserError(
             "detectron2's ResNet has no counterpart for "
             f"{', '.join(unknown[:5])}{' and more' if len(unknown) > 5 else ''}. Only the plain "
             "ResNets can be converted, not those with a deep stem, average pooling in the "
@@ -58,7 +59,7 @@ def detectron2_options(weights: Mapping[str, torch.Tensor]) -> dict[str, int | b
         weights: as for `from_torchvision`.
 
     Raises:
-        ValueError: detectron2 has no ResNet with as many blocks.
+        UserError: detectron2 has no ResNet with as many blocks.
     """
     blocks = [
         len({n.split(".")[1] for n in weights if n.startswith(f"layer{stage}.")})
@@ -67,7 +68,7 @@ def detectron2_options(weights: Mapping[str, torch.Tensor]) -> dict[str, int | b
     basic = "layer1.0.conv3.weight" not in weights
     depths = [d for d, b in STAGE_BLOCKS.items() if b == blocks and (d < 50) == basic]
     if not depths:
-        raise ValueError(f"detectron2 has no ResNet with stages of {blocks} blocks.")
+        raise UserError(f"detectron2 has no ResNet with stages of {blocks} blocks.")
     inner = weights["layer1.0.conv2.weight"]  # (width, width / groups, 3, 3)
     groups = inner.shape[0] // inner.shape[1]
     return {
@@ -88,10 +89,10 @@ def from_official(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor
         weights: of a Swin classification model of the official code, version 1.
 
     Raises:
-        ValueError: they belong to something else.
+        UserError: they belong to something else.
     """
     if _TABLE.format(0) not in weights:
-        raise ValueError(
+        raise UserError(
             f"Expected an official Swin checkpoint, with {_TABLE.format(0)}; got "
             f"{', '.join(list(weights)[:5])}, ..."
         )

@@ -15,6 +15,7 @@ from torch import nn
 from ...classes import Classes
 from ...config import get_config
 from ...config.loading import changed
+from ...errors import UserError
 from ...formats.atomic import atomic_path
 from ...formats.json_files import read_json, write_json
 from ..checkpointer import load_into
@@ -44,7 +45,7 @@ def read_folder(
 
     Raises:
         FileNotFoundError: there is no such folder, or it lacks a file.
-        ValueError: a file is damaged.
+        UserError: a file is damaged.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -71,7 +72,7 @@ def huggingface_to_ours(
         our model with the weights, in eval mode on the CPU, and its config.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_folder` and `from_huggingface`.
+        FileNotFoundError, UserError: as `read_folder` and `from_huggingface`.
         CheckpointMismatchError: ``cfg`` is of another model.
     """
     weights, config, preprocessor = read_folder(folder)
@@ -101,7 +102,7 @@ def ours_to_huggingface(
         our model with the weights, in eval mode on the CPU, and its config.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_weights` and `to_huggingface_config`.
+        FileNotFoundError, UserError: as `load_weights` and `to_huggingface_config`.
         CheckpointMismatchError: ``cfg`` is of another model.
     """
     weights, rest = load_weights(source)
@@ -125,7 +126,7 @@ def backbone_to_ours(source: str, target: str | os.PathLike, kind: str) -> None:
         kind: one of `BACKBONES`.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_weights`, or it is another network.
+        FileNotFoundError, UserError: as `load_weights`, or it is another network.
     """
     weights = BACKBONES[kind](load_weights(source)[0])
     save_weights(weights, target, author=kind, partial=True)
@@ -158,7 +159,7 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
         if index.is_file():
             parts = sorted(set(_read_object(index)["weight_map"].values()))
             if any(os.path.basename(part) != part for part in parts):
-                raise ValueError(f"{index} names files outside of its folder.")
+                raise UserError(f"{index} names files outside of its folder.")
             return {k: v for part in parts for k, v in load_weights(folder / part)[0].items()}
     raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
 
@@ -166,7 +167,7 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
 def _read_object(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got a {type(content).__name__}.")
+        raise UserError(f"{path}: expected a JSON object, got a {type(content).__name__}.")
     return content
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
+from ...errors import UserError
 from ..name_map import NameMap
 
 PIXEL = ("sem_seg_head.pixel_decoder.", "model.pixel_level_module.decoder.")
@@ -154,7 +155,7 @@ def from_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
         weights: as in a file of transformers 4 or 5, or from ``state_dict()``.
 
     Raises:
-        ValueError: they belong to another model; names what has no counterpart.
+        UserError: they belong to another model; names what has no counterpart.
     """
     in_file = {}
     for name, tensor in weights.items():
@@ -164,7 +165,7 @@ def from_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     ours, unknown = _MAP.to_ours(in_file)
     unknown = [name for name in unknown if not name.startswith(_LAST_NORM)]
     if unknown or not ours:
-        raise ValueError(
+        raise UserError(
             "Expected the weights of a Hugging Face Mask2FormerForUniversalSegmentation with a "
             f"Swin or ResNet backbone; no counterpart for {', '.join(unknown[:5])}."
         )
@@ -179,11 +180,11 @@ def to_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
             MultiScaleMaskedTransformerDecoder, or its variant for video.
 
     Raises:
-        ValueError: they belong to another model; names what has no counterpart.
+        UserError: they belong to another model; names what has no counterpart.
     """
     theirs, unknown = _MAP.to_theirs(weights)
     if unknown or not theirs:
-        raise ValueError(
+        raise UserError(
             "Hugging Face's Mask2Former has no counterpart for "
             f"{', '.join(unknown[:5])}{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}"
             ". It has ResNet and Swin backbones without absolute positions, and the deformable "

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 
 from ...classes import Classes
 from ...config import get_config
+from ...errors import UserError
 from .backbones import STAGE_BLOCKS
 
 # config.json -> keys under MODEL
@@ -84,7 +85,7 @@ def to_huggingface_config(
         class_names: names of the K classes; "LABEL_0" and so on where they are not given.
 
     Raises:
-        ValueError: Hugging Face's Mask2Former cannot compute what the config asks for, or
+        UserError: Hugging Face's Mask2Former cannot compute what the config asks for, or
             ``class_names`` are not K names.
     """
     model = cfg.MODEL
@@ -92,7 +93,7 @@ def to_huggingface_config(
     classes = model.SEM_SEG_HEAD.NUM_CLASSES
     names = list(class_names) or [f"LABEL_{i}" for i in range(classes)]
     if len(names) != classes:
-        raise ValueError(
+        raise UserError(
             f"class_names: expected {classes} names, as MODEL.SEM_SEG_HEAD.NUM_CLASSES says, got "
             f"{len(names)}."
         )
@@ -123,10 +124,10 @@ def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]
         preprocessor: content of preprocessor_config.json; may be empty.
 
     Raises:
-        ValueError: it is another model, or has a backbone other than Swin or ResNet.
+        UserError: it is another model, or has a backbone other than Swin or ResNet.
     """
     if config.get("model_type") != "mask2former":
-        raise ValueError(
+        raise UserError(
             f"config.json: expected model_type mask2former, got {config.get('model_type')!r}."
         )
     cfg = get_config()
@@ -153,12 +154,12 @@ def _check_fixed(model: CfgNode) -> None:
         value = _get(model, key)
         value = list(value) if isinstance(value, list | tuple) else value
         if value not in allowed:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.{key}: Hugging Face's Mask2Former computes "
                 f"{' or '.join(map(str, allowed))} only, the config has {value}."
             )
     if model.SEM_SEG_HEAD.CONVS_DIM != model.MASK_FORMER.HIDDEN_DIM:
-        raise ValueError(
+        raise UserError(
             "Hugging Face's Mask2Former has no projection between widths: MODEL.SEM_SEG_HEAD."
             f"CONVS_DIM is {model.SEM_SEG_HEAD.CONVS_DIM}, MODEL.MASK_FORMER.HIDDEN_DIM is "
             f"{model.MASK_FORMER.HIDDEN_DIM}."
@@ -167,11 +168,11 @@ def _check_fixed(model: CfgNode) -> None:
 
 def _check_unconvertible(config: dict[str, Any]) -> None:
     if config.get("enforce_input_projection"):
-        raise ValueError("config.json: enforce_input_projection cannot be converted.")
+        raise UserError("config.json: enforce_input_projection cannot be converted.")
     if config.get("feature_size") != config.get("hidden_dim"):
-        raise ValueError("config.json: feature_size and hidden_dim differ; cannot be converted.")
+        raise UserError("config.json: feature_size and hidden_dim differ; cannot be converted.")
     if config.get("encoder_feedforward_dim", 1024) != 1024:
-        raise ValueError("config.json: encoder_feedforward_dim must be 1024.")
+        raise UserError("config.json: encoder_feedforward_dim must be 1024.")
 
 
 def _backbone_config(model: CfgNode) -> dict[str, Any]:
@@ -195,11 +196,11 @@ def _backbone_config(model: CfgNode) -> dict[str, Any]:
 def _set_backbone(model: CfgNode, backbone: dict[str, Any]) -> None:
     kind = backbone.get("model_type")
     if list(backbone.get("out_features") or _STAGES) != _STAGES:
-        raise ValueError(f"config.json: expected the backbone's out_features to be {_STAGES}.")
+        raise UserError(f"config.json: expected the backbone's out_features to be {_STAGES}.")
     if kind == "swin":
         model.BACKBONE.NAME = "D2SwinTransformer"
         if backbone.get("use_absolute_embeddings"):
-            raise ValueError("config.json: use_absolute_embeddings cannot be converted.")
+            raise UserError("config.json: use_absolute_embeddings cannot be converted.")
         _copy(backbone, model, _SWIN_KEYS)
     elif kind == "resnet":
         model.BACKBONE.NAME = "build_resnet_backbone"
@@ -208,19 +209,19 @@ def _set_backbone(model: CfgNode, backbone: dict[str, Any]) -> None:
         depths = {d: (blocks, d < 50) for d, blocks in STAGE_BLOCKS.items()}
         found = [depth for depth, it in depths.items() if it == layers]
         if not found:
-            raise ValueError(f"config.json: detectron2 has no ResNet with stages of {layers[0]}.")
+            raise UserError(f"config.json: detectron2 has no ResNet with stages of {layers[0]}.")
         model.RESNETS.DEPTH = found[0]
         model.RESNETS.OUT_FEATURES = _FEATURES
         model.RESNETS.RES2_OUT_CHANNELS = backbone["hidden_sizes"][0]
         model.RESNETS.STRIDE_IN_1X1 = False
         _copy(backbone, model, _RESNET_KEYS)
     else:
-        raise ValueError(f"config.json: expected a swin or resnet backbone, got {kind!r}.")
+        raise UserError(f"config.json: expected a swin or resnet backbone, got {kind!r}.")
 
 
 def _preprocessor(cfg: CfgNode) -> dict[str, Any]:
     if cfg.INPUT.FORMAT != "RGB":
-        raise ValueError(
+        raise UserError(
             f"INPUT.FORMAT: Hugging Face's models read RGB, the config has {cfg.INPUT.FORMAT}."
         )
     return {

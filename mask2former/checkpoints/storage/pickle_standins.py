@@ -8,8 +8,10 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 
+from ...errors import UserError
 
-class UnsafePickleError(ValueError):
+
+class UnsafePickleError(UserError):
     """A pickle asks for something that is no array, tensor or plain container."""
 
 
@@ -49,7 +51,7 @@ class Array:
             return self
         values = dtype.numbers(data)
         if min(shape, default=0) < 0 or math.prod(shape) != values.size:
-            raise ValueError(f"an array of shape {shape} with {values.size} numbers")
+            raise UserError(f"an array of shape {shape} with {values.size} numbers")
         values = values.reshape(shape, order=order)
         self.value = values.tolist() if values.dtype.kind in "SU" else _from_numpy(values)
         return self

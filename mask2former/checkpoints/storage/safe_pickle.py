@@ -17,6 +17,7 @@ from typing import IO, Any, ClassVar
 
 import torch
 
+from ...errors import UserError
 from .pickle_standins import Array, Dtype, Settings, UnsafePickleError, plain, text
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of what torch.save wrote before 1.6
@@ -58,19 +59,19 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
 
     Raises:
         UnsafePickleError: the pickle asks for anything else; the message names it.
-        ValueError: it is damaged, or no pickle.
+        UserError: it is damaged, or no pickle.
     """
     try:
         return plain(_Unpickler(file, storage).load())
     except UnsafePickleError:
         raise
     except RecursionError as error:
-        raise ValueError("the pickle is nested too deeply") from error
+        raise UserError("the pickle is nested too deeply") from error
     except (
         *(pickle.UnpicklingError, ArithmeticError, AssertionError, AttributeError, EOFError),
         *(LookupError, MemoryError, RuntimeError, TypeError, ValueError, struct.error),
     ) as error:
-        raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
+        raise UserError(f"damaged pickle ({type(error).__name__}: {error})") from error
 
 
 def read_legacy(file: io.BufferedReader, size: int) -> Any:
@@ -86,7 +87,7 @@ def read_legacy(file: io.BufferedReader, size: int) -> Any:
         _, dtype, key, _, count, *view = reference
         if key not in storages:
             if not 0 <= count * dtype.itemsize <= size:
-                raise ValueError(f"a storage of {count} numbers does not fit in {size} bytes")
+                raise UserError(f"a storage of {count} numbers does not fit in {size} bytes")
             storages[key] = torch.empty(count, dtype=dtype)  # filled below
         if view and view[0]:
             _, offset, length = view[0]
@@ -98,16 +99,16 @@ def read_legacy(file: io.BufferedReader, size: int) -> Any:
     content = load_pickle(file, storage)
     keys = load_pickle(file)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(map(str, storages)):
-        raise ValueError("its list of storages does not fit its content")
+        raise UserError("its list of storages does not fit its content")
     for key in keys:
         tensor = storages[key]
         count = int.from_bytes(file.read(8), "little")
         if count not in (tensor.numel(), tensor.nbytes):
-            raise ValueError(f"storage {key} holds {count} numbers instead of {tensor.numel()}")
+            raise UserError(f"storage {key} holds {count} numbers instead of {tensor.numel()}")
         if tensor.numel() == 0:
             continue
         if file.readinto(tensor.view(torch.uint8).numpy().data) != tensor.nbytes:
-            raise ValueError("the file is truncated")
+            raise UserError("the file is truncated")
     return content
 
 
@@ -275,7 +276,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         """Stand in for the reading of a storage; shares memory with ``data`` (see the memo)."""
         file = io.BytesIO(data)
         if load_pickle(file) != LEGACY_MAGIC:
-            raise ValueError("a storage in an unknown format")
+            raise UserError("a storage in an unknown format")
         references: list[tuple] = []
 
         def storage(reference: tuple) -> torch.Tensor:

@@ -21,6 +21,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 from ...classes import Classes
+from ...errors import UserError
 from ...formats.atomic import atomic_path
 from . import safe_pickle
 from .pickle_standins import UnsafePickleError
@@ -40,8 +41,8 @@ def load_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
         instance ``iteration`` or ``__author__``.
 
     Raises:
-        FileNotFoundError, UnsafePickleError, ValueError: as `read_checkpoint`.
-        ValueError: the file holds no weights.
+        FileNotFoundError, UnsafePickleError, UserError: as `read_checkpoint`.
+        UserError: the file holds no weights.
     """
     checkpoint = read_checkpoint(path)
     return checkpoint.pop("model"), checkpoint
@@ -56,7 +57,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file, or it could not be downloaded.
         UnsafePickleError: it asks for more than arrays, tensors and plain containers.
-        ValueError: it is damaged, of another format, or holds no weights.
+        UserError: it is damaged, of another format, or holds no weights.
     """
     local = local_path(path)
     try:
@@ -68,7 +69,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
             "dict of tensors or as .safetensors, where it was made."
         ) from error
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}.") from error
+        raise UserError(f"{path} cannot be read as a checkpoint: {error}.") from error
     return _in_detectron2_form(content, str(path))
 
 
@@ -113,7 +114,7 @@ def save_weights(
         classes: of the model, kept in the file.
 
     Raises:
-        ValueError: another suffix.
+        UserError: another suffix.
     """
     path = Path(path)
     extra: dict[str, Any] = {"__author__": author} if author else {}
@@ -126,7 +127,7 @@ def save_weights(
         return
     extra |= entry
     if path.suffix not in (".pth", ".pkl"):
-        raise ValueError(f"{path}: expected the suffix .safetensors, .pth or .pkl.")
+        raise UserError(f"{path}: expected the suffix .safetensors, .pth or .pkl.")
     tensors = {name: tensor.detach().cpu() for name, tensor in weights.items()}
     with atomic_path(path) as temporary:
         if path.suffix == ".pth":
@@ -173,15 +174,15 @@ def _read(path: Path) -> Any:
 
 def _refuse_other_formats(start: bytes, suffix: str) -> None:
     if not start:
-        raise ValueError("the file is empty")
+        raise UserError("the file is empty")
     if start.lstrip()[:1] == b"<":
-        raise ValueError("it is a web page, so the download went wrong")
+        raise UserError("it is a web page, so the download went wrong")
     if start.startswith(b"version https://git-lfs"):
-        raise ValueError("it is a pointer of Git LFS, not the file itself; run 'git lfs pull'")
+        raise UserError("it is a pointer of Git LFS, not the file itself; run 'git lfs pull'")
     if suffix == ".safetensors":
-        raise ValueError("it is truncated or no .safetensors file")
+        raise UserError("it is truncated or no .safetensors file")
     if start[:1] not in b"\x80(c}]":  # what a pickle can start with
-        raise ValueError("it is neither a pickle nor a torch or .safetensors file")
+        raise UserError("it is neither a pickle nor a torch or .safetensors file")
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return {"model": weights, **(file.metadata() or {})}
     except safetensors.SafetensorError as error:
-        raise ValueError(f"truncated or damaged .safetensors file ({error})") from error
+        raise UserError(f"truncated or damaged .safetensors file ({error})") from error
 
 
 def _read_torch_zip(path: Path) -> Any:
@@ -199,17 +200,17 @@ def _read_torch_zip(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             return _unpickle_archive(archive, path)
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"truncated or damaged archive ({error})") from error
+        raise UserError(f"truncated or damaged archive ({error})") from error
 
 
 def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
     members = {name.partition("/")[2]: archive.getinfo(name) for name in archive.namelist()}
     if "data.pkl" not in members:
-        raise ValueError("it is a zip archive, but not one of torch.save")
+        raise UserError("it is a zip archive, but not one of torch.save")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
-        raise ValueError("it is compressed, which torch.save does not do; unpack it first")
+        raise UserError("it is compressed, which torch.save does not do; unpack it first")
     if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-        raise ValueError("it was written on a big-endian machine")
+        raise UserError("it was written on a big-endian machine")
     with open(path, "rb") as file:
         view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     storages: dict[str, torch.Tensor] = {}
@@ -219,7 +220,7 @@ def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
         if key not in storages:
             member = members[f"data/{key}"]
             if not 0 <= count * dtype.itemsize <= member.file_size:
-                raise ValueError(f"storage {key} is shorter than {count} numbers")
+                raise UserError(f"storage {key} is shorter than {count} numbers")
             offset = _data_offset(view, member.header_offset)
             storages[key] = safe_pickle.tensor_from_buffer(view, dtype, count, offset)
         return storages[key]
@@ -244,7 +245,7 @@ def _in_detectron2_form(content: Any, path: str) -> dict[str, Any]:
     if _weight_count(entries):
         return {"model": _tensors(entries)}
     keys = f" with the keys {', '.join(map(str, list(entries)[:10]))}" if entries else ""
-    raise ValueError(
+    raise UserError(
         f"{path} holds no weights: expected a dict of tensors, by itself or under one of "
         f"{', '.join(WEIGHT_ENTRIES)}; it holds a {type(content).__name__}{keys}."
     )

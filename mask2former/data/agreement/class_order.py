@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 
 from ...classes import Classes
+from ...errors import UserError
 from ..datasets import catalog
 from ..datasets.loading import Loaded, Loader, Record
 from ..datasets.registered import read_function
@@ -35,7 +36,7 @@ def match_classes(
         The classes of the model; None where they are not known, or the model counts otherwise.
 
     Raises:
-        ValueError: a dataset has other classes, or cannot be brought to this order; names them. Or
+        UserError: a dataset has other classes, or cannot be brought to this order; names them. Or
             MODEL.CLASSES is not of its form or does not fit NUM_CLASSES.
     """
     if cfg.MODEL.META_ARCHITECTURE in COUNT_OTHERWISE:
@@ -68,14 +69,14 @@ def match_classes_late(cfg: CfgNode, name: str, is_train: bool) -> bool:
         Whether it was given another order, so that it has to be loaded anew.
 
     Raises:
-        ValueError: as `match_classes`; or it is one to test on, and needs another order.
+        UserError: as `match_classes`; or it is one to test on, and needs another order.
     """
     metadata = MetadataCatalog.get(name)
     match_classes(cfg)
     if MetadataCatalog.get(name) is metadata:
         return False
     if not is_train:
-        raise ValueError(
+        raise UserError(
             f"{name} has its classes in another order, which is known only now that it is loaded, "
             "too late for its evaluator; describe it in DATASETS.CUSTOM"
         )
@@ -85,7 +86,7 @@ def match_classes_late(cfg: CfgNode, name: str, is_train: bool) -> bool:
 def _read_config(cfg: CfgNode) -> Classes | None:
     classes, number = Classes.from_config(cfg), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     if classes is not None and len(classes.names) != number:
-        raise ValueError(
+        raise UserError(
             f"MODEL.CLASSES.NAMES has {len(classes.names)} names, but "
             f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {number}; NAMES [] takes them from the data"
         )
@@ -99,14 +100,14 @@ def _match(name: str, found: Classes, wanted: Classes, source: str) -> None:
         hint = "; NAMES [] takes them from the data" if source.startswith("MODEL") else ""
         if _loosely(found.names) == _loosely(wanted.names):
             hint += "; these differ in capitals or spaces alone"
-        raise ValueError(
+        raise UserError(
             f"DATASETS: {name} has other classes than {source}: {difference}. Datasets of a config "
             f"need classes of the same names, in any order{hint}"
         )
     things = [{c.names[i] for i in c.thing_ids} for c in (found, wanted)]
     if all(things) and things[0] != things[1]:
         odd = ", ".join(sorted(things[0] ^ things[1]))
-        raise ValueError(
+        raise UserError(
             f"DATASETS: {odd}: things in one of {name} and {source}, and stuff in the other"
         )
     if difference or _has_gaps(MetadataCatalog.get(name), found.names):
@@ -147,7 +148,7 @@ class _Reordered(Loader):
         finally:
             MetadataCatalog[self._name] = current
         if not isinstance(loaded.records, list):
-            raise ValueError(
+            raise UserError(
                 f"{self._name} is no list of records, so that its classes cannot be given another "
                 "order; set MODEL.CLASSES.NAMES to the names in its order"
             )
@@ -182,7 +183,7 @@ def _reorder(name: str, wanted: Sequence[str]) -> None:
     if order == names:
         return
     if problem := _why_fixed(metadata, names):
-        raise ValueError(
+        raise UserError(
             f"DATASETS: {name} has the wanted classes in another order, which it cannot be given: "
             f"{problem}; set MODEL.CLASSES.NAMES to the names in its order"
         )

@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from ...classes import Classes
 from ...config.keys import CLASSES_FROM_DATA
+from ...errors import UserError
 from ..datasets.custom import PATHS, classes_as_in_file, register
 from .class_order import match_classes
 from .num_classes import check_num_classes, class_names, datasets_in_use
@@ -33,7 +34,7 @@ def register_custom(cfg: CfgNode, needed: Collection[str] | None = None) -> None
             do not fit. None for all.
 
     Raises:
-        FileNotFoundError, ValueError: as `register` and `match_classes`; or NUM_CLASSES, or the
+        FileNotFoundError, UserError: as `register` and `match_classes`; or NUM_CLASSES, or the
             number of classes of another dataset, differs from that of a custom one.
     """
     custom = [
@@ -66,15 +67,15 @@ def _register_entry(
     """Register an entry of DATASETS.CUSTOM and return its name."""
     where = f"DATASETS.CUSTOM, entry {index}"
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{where}: expected a mapping of name, task, ..., got {entry!r}")
+        raise UserError(f"{where}: expected a mapping of name, task, ..., got {entry!r}")
     parameters = inspect.signature(register).parameters
     unknown = [key for key in entry if key not in parameters]
     missing = [key for key in ("name", "task", "image_root") if not entry.get(key)]
     if unknown or missing:
         problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
-        raise ValueError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
+        raise UserError(f"{where}: {problem}; an entry may have {', '.join(parameters)}")
     for key in (key for key in PATHS if not isinstance(entry.get(key, ""), str | None)):
-        raise ValueError(f"{where}: {key} has to be a path, got {entry[key]!r}")
+        raise UserError(f"{where}: {key} has to be a path, got {entry[key]!r}")
     values = {k: os.path.expanduser(v) if k in PATHS and v else v for k, v in entry.items()}
     with _skips_unneeded(entry["name"], needed):
         register(**{"boxes_as_masks": boxes_as_masks} | values)
@@ -86,7 +87,7 @@ def _skips_unneeded(name: str, needed: Collection[str] | None) -> Iterator[None]
     """End the block at an error about a dataset that is not needed, which goes to the log."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         if needed is None or name in needed:
             raise
         logger.info("The dataset %s is left out, as it is not used: %s", name, error)

@@ -8,6 +8,7 @@ from detectron2.data import MetadataCatalog
 from ...classes import list_some
 from ...config.architecture import meta_architecture
 from ...config.keys import CLASSES_FROM_DATA
+from ...errors import UserError
 
 # Models of detectron2 whose head for regions has classes of its own.
 COUNT_OTHERWISE = ("PanopticDeepLab", "PanopticFPN")
@@ -20,7 +21,7 @@ def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
     for regions has classes of its own.
 
     Raises:
-        ValueError: with both numbers.
+        UserError: with both numbers.
     """
     if cfg.MODEL.META_ARCHITECTURE in COUNT_OTHERWISE:
         return
@@ -28,7 +29,7 @@ def check_num_classes(cfg: CfgNode, names: Iterable[str]) -> None:
     for name in names:
         classes = class_names(cfg, name)
         if classes and len(classes) != expected:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {expected}, but {name} has {len(classes)} "
                 f"classes ({list_some(classes)}); set it to {len(classes)}, choose another "
                 f"dataset, or set it to {CLASSES_FROM_DATA} for the number in the data"
@@ -45,11 +46,11 @@ def check_classes(
         name: what messages call the one at an index.
 
     Raises:
-        ValueError: one is not in 0 to ``num_classes`` - 1; names it.
+        UserError: one is not in 0 to ``num_classes`` - 1; names it.
     """
     for i, category in enumerate(classes):
         if num_classes is not None and not 0 <= category < num_classes:
-            raise ValueError(
+            raise UserError(
                 f"{name(i)} has class {category}; MODEL.SEM_SEG_HEAD.NUM_CLASSES {num_classes} "
                 f"allows 0 to {num_classes - 1}"
             )

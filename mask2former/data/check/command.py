@@ -30,6 +30,7 @@ from ...annotations.findings import AnnotationError, Findings
 from ...annotations.readers.label_maps import judge_labels
 from ...config import get_config, load_config
 from ...config.loading import merge_opts
+from ...errors import UserError
 from ...formats.images import read_annotated
 from ...formats.json_files import write_json
 from ...formats.pillow import set_max_pixels
@@ -59,13 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg, names = _read_data(options.pop("data"), options.pop("opts"))
         set_max_pixels(cfg.INPUT.MAX_PIXELS if cfg is not None else 0)
         if options["fix"] and len(names) != 1:
-            raise ValueError(f"--fix writes one dataset, got {', '.join(names)}; name one of them")
+            raise UserError(f"--fix writes one dataset, got {', '.join(names)}; name one of them")
         reports = [check_dataset(name, cfg=cfg, quiet=as_json, **options) for name in names]
     except AnnotationError as error:
         reports = [Report(error.findings.file, findings=error.findings)]
         if not as_json:
             print("\n".join(finding_lines(error.findings, options["limit"])))
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         findings = Findings("")
         findings.add("cannot-be-loaded", problem=str(error))
         reports = [Report("", findings=findings)]
@@ -101,7 +102,7 @@ def check_dataset(
         quiet: print nothing.
 
     Raises:
-        ValueError: there is no dataset of that name, or nothing that ``fix`` can write.
+        UserError: there is no dataset of that name, or nothing that ``fix`` can write.
         FileExistsError: there is a file at ``fix``.
     """
     source = open_source(name, cfg)
@@ -140,7 +141,7 @@ def check_dataset(
 def _write_fixed(path: Path, source: Source) -> None:
     """Write what training sees of a dataset as json of its form."""
     if source.loaded.content is None or source.loaded.findings.of("refused"):
-        raise ValueError(
+        raise UserError(
             f"--fix: {source.name} cannot be written, as its annotations are refused or are no json"
         )
     if path.exists():
@@ -164,7 +165,7 @@ def _check_config(
             if alone and "annotations" in sound[0] and not findings.of("refused"):
                 check_annotations(cfg, list(sound))
             build_mapper(cfg, is_train=True)(sound[0])
-    except (LookupError, OSError, ValueError) as error:
+    except (LookupError, OSError, UserError) as error:
         findings.add("config", file="config", problem=error)
     if name in cfg.DATASETS.TRAIN:
         compare_with_queries(cfg, source.records, findings)
@@ -238,8 +239,8 @@ def _read_data(data: str, opts: Sequence[str]) -> tuple[CfgNode | None, list[str
     register_custom(cfg)
     try:
         require_registered(data)
-    except ValueError as error:
-        raise ValueError(f"{data!r} is no config file (.yaml), and {error}") from error
+    except UserError as error:
+        raise UserError(f"{data!r} is no config file (.yaml), and {error}") from error
     return None, [data]
 
 

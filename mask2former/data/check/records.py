@@ -10,6 +10,7 @@ from ...annotations.findings import Findings
 from ...annotations.readers.label_maps import LabelMeaning, check_labels
 from ...annotations.readers.panoptic import compare_segments
 from ...annotations.repair import area_contradicts
+from ...errors import UserError
 from ...formats.images import check_size, read_photo
 from ...formats.label_maps import count_values, read_labels, read_panoptic_png
 from ...formats.segmentations import describe, draw_mask
@@ -125,7 +126,7 @@ class _RecordCheck:
         """End the block at its first error, which is a finding."""
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, UserError) as error:
             text = str(error).removeprefix(f"{where}: ")
             self._add("file-unusable", where, problem=text)
 

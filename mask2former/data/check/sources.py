@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 
 from ...annotations.findings import AnnotationError, Findings
+from ...errors import UserError
 from ..datasets.common import require_registered
 from ..datasets.loading import Loaded
 from ..datasets.registered import read_dataset
@@ -50,7 +51,7 @@ def open_source(name: str, cfg: CfgNode | None = None) -> Source:
         cfg: whose INPUT.EXIF_ROTATION counts, and NUM_CLASSES where nobody names the classes.
 
     Raises:
-        ValueError: there is none of that name.
+        UserError: there is none of that name.
     """
     require_registered(name)
     loaded = Loaded([], Findings(name))
@@ -58,7 +59,7 @@ def open_source(name: str, cfg: CfgNode | None = None) -> Source:
         loaded = read_dataset(name)
     except AnnotationError as error:
         loaded.findings = error.findings
-    except (OSError, ValueError) as error:
+    except (OSError, UserError) as error:
         loaded.findings.add("cannot-be-loaded", problem=f"cannot be loaded: {error}")
     metadata = MetadataCatalog.get(name)
     kind = _kind(metadata, loaded.records)

@@ -8,6 +8,7 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 
 from ...annotations.parts.categories import palette as palette
+from ...errors import UserError
 from ...formats import json_files
 from . import catalog
 
@@ -39,12 +40,12 @@ def fill_metadata(name: str, **metadata: Any) -> None:
 
 
 def require_registered(name: str) -> None:
-    """Raise a ValueError that names the nearest ones, unless there is a dataset of that name."""
+    """Raise a UserError that names the nearest ones, unless there is a dataset of that name."""
     catalog.take(name)
     known = catalog.names()
     if name not in known:
         near = ", ".join(difflib.get_close_matches(name, known, 5, 0.4)) or "none"
-        raise ValueError(f"there is no dataset named {name!r}; near names: {near}")
+        raise UserError(f"there is no dataset named {name!r}; near names: {near}")
 
 
 def require(path: str, hint: str) -> str:
@@ -63,11 +64,11 @@ def read_json(path: str, hint: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: with ``hint``, which says how to make it.
-        ValueError: the file is no json object.
+        UserError: the file is no json object.
     """
     content = json_files.read_json(require(path, hint))
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a json {type(content).__name__}, expected an object")
+        raise UserError(f"{path} holds a json {type(content).__name__}, expected an object")
     return content
 
 

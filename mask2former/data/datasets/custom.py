@@ -15,6 +15,7 @@ from ...annotations.parts.documents import Annotations
 from ...annotations.readers.instances import read_instances
 from ...annotations.readers.panoptic import read_panoptic
 from ...annotations.readers.videos import read_videos
+from ...errors import UserError
 from ...formats.class_names import class_texts
 from . import catalog, common
 from .instances import register_instances
@@ -64,7 +65,7 @@ def register(
 
     Raises:
         FileNotFoundError: a file or folder is missing.
-        ValueError: an argument is missing or does not fit the task, the name is taken, or the
+        UserError: an argument is missing or does not fit the task, the name is taken, or the
             annotations are not of the form.
     """
     classes = classes_as_in_file(classes, name)
@@ -72,19 +73,19 @@ def register(
     if _is_registered(name, {"task": task, **given}):
         return
     if task not in _TASKS:
-        raise ValueError(f"{name}: task has to be one of {', '.join(_TASKS)}, not {task!r}")
+        raise UserError(f"{name}: task has to be one of {', '.join(_TASKS)}, not {task!r}")
     parameters = inspect.signature(_TASKS[task]).parameters
     for key in (*PATHS, "classes"):
         needed = key in parameters and parameters[key].default is inspect.Parameter.empty
         if needed and given[key] is None:
-            raise ValueError(f"{name}: a dataset of task {task} needs {key}")
+            raise UserError(f"{name}: a dataset of task {task} needs {key}")
         if given[key] is not None and key not in parameters:
-            raise ValueError(f"{name}: a dataset of task {task} has no {key}")
+            raise UserError(f"{name}: a dataset of task {task} has no {key}")
     for key in (key for key in PATHS if given[key] is not None):
         common.require(given[key], f"{key} of the dataset {name} has to exist.")
         if os.path.isdir(given[key]) == (key == "annotations"):
             kind = "a json file" if key == "annotations" else "a folder"
-            raise ValueError(f"{name}: {key} has to be {kind}, {given[key]} is none")
+            raise UserError(f"{name}: {key} has to be {kind}, {given[key]} is none")
     catalog.give_way(name)
     _TASKS[task](name, **{key: given[key] for key in parameters if key in given})
     catalog.keep(name)
@@ -95,19 +96,19 @@ def classes_as_in_file(classes: ClassNames | None, name: str) -> list[str] | dic
     """Return the same classes as a config file has them, in which keys are text.
 
     Raises:
-        ValueError: neither a list nor a mapping, a name that is no text or number, or one twice.
+        UserError: neither a list nor a mapping, a name that is no text or number, or one twice.
     """
     if classes is None:
         return None
     where = f"{name}: classes"
     if isinstance(classes, str) or not isinstance(classes, Sequence | Mapping):
-        raise ValueError(f"{where} has to be a list of names, or a mapping, not {classes!r}")
+        raise UserError(f"{where} has to be a list of names, or a mapping, not {classes!r}")
     names = class_texts(classes, where)
     if not isinstance(classes, Mapping):
         return names
     labels = [str(label) for label in classes]
     if len(set(labels)) < len(labels):
-        raise ValueError(f"{where}: a label occurs twice in {classes!r}")
+        raise UserError(f"{where}: a label occurs twice in {classes!r}")
     return dict(zip(labels, names))
 
 
@@ -117,7 +118,7 @@ def _is_registered(name: str, arguments: Mapping[str, Any]) -> bool:
     if _REGISTERED.get(name) == arguments:
         return True
     what = f"with {_REGISTERED[name]}" if name in _REGISTERED else "by detectron2 or a plugin"
-    raise ValueError(f"the name {name!r} is taken: it was registered {what}; choose another name")
+    raise UserError(f"the name {name!r} is taken: it was registered {what}; choose another name")
 
 
 def _add_instances(
@@ -182,12 +183,12 @@ def _add_sem_seg(
     pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
     names = {int(label) if str(label).isdecimal() else -1: text for label, text in pairs}
     if not names or min(names) < 0 or len(names) < len(classes):
-        raise ValueError(
+        raise UserError(
             f"{name}: classes has to be a list of names, or a mapping of labels (0 or more) to "
             f"names, not {classes!r}"
         )
     if ignore_label in names:
-        raise ValueError(f"{name}: label {ignore_label} cannot be both a class and ignore_label")
+        raise UserError(f"{name}: label {ignore_label} cannot be both a class and ignore_label")
     # Labels that a mapping lacks are ignored, also where it has 0, 1, ...
     more = {"sem_seg_labels": list(names)} if isinstance(classes, dict) else {}
     register_semantic(
@@ -222,5 +223,5 @@ def _usable_categories(
     found = [c["name"] for c in read.categories]
     wanted = list(classes.values() if isinstance(classes, Mapping) else classes or found)
     if wanted != found:
-        raise ValueError(f"{name}: classes is {wanted}, but {read.file} has {found}")
+        raise UserError(f"{name}: classes is {wanted}, but {read.file} has {found}")
     return list(read.categories)

@@ -26,7 +26,7 @@ def read_dataset(name: str) -> Loaded:
     Raises:
         KeyError: it is not registered.
         FileNotFoundError: a file is missing.
-        ValueError: what others have registered fails, or gives no records.
+        UserError: what others have registered fails, or gives no records.
     """
     return read_function(name, DatasetCatalog[name])
 

@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 
 from ...annotations.readers.given_masks import MaskFile, RleMasks
 from ...config.arguments import configurable
+from ...errors import UserError
 from ...formats.images import check_size
 from ..geometry import Geometry
 from ..mappers import DatasetMapper
@@ -37,7 +38,7 @@ class MaskDatasetMapper(DatasetMapper):
     The others are those of `DatasetMapper`; `num_classes` must be given.
 
     Raises:
-        FileNotFoundError, ValueError: on a call, as `DatasetMapper`; a file of masks that does not
+        FileNotFoundError, UserError: on a call, as `DatasetMapper`; a file of masks that does not
             fit the image.
     """
 
@@ -79,8 +80,8 @@ class MaskDatasetMapper(DatasetMapper):
         size = (result["height"], result["width"])
         try:
             return result | self._given_masks(record, size)
-        except ValueError as error:
-            raise ValueError(f"{record['file_name']}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{record['file_name']}: {error}") from error
 
     def _finish(
         self, result: dict[str, Any], targets: Targets, geometry: Geometry
@@ -123,7 +124,7 @@ class MaskDatasetMapper(DatasetMapper):
         targets = self._targets_of_file(record, size)
         if self.mask_file is None:
             if targets is None:
-                raise ValueError(
+                raise UserError(
                     "there are no masks to name: the dataset has no annotations; set "
                     "INPUT.MASK_PROPOSALS.TEST_FILE"
                 )

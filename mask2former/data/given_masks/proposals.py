@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...errors import UserError
 from ..targets import Targets
 
 # How far a jittered mask may go from the object, in fractions of the object's size.
@@ -26,7 +27,7 @@ class ProposalSampler:
         max_masks: of an image.
 
     Raises:
-        ValueError: an attribute out of range.
+        UserError: an attribute out of range.
     """
 
     jittered: int = 1
@@ -36,7 +37,7 @@ class ProposalSampler:
 
     def __post_init__(self) -> None:
         if min(self.jittered, self.made_up) < 0 or not 0 < self.min_iou <= 1 or self.max_masks < 1:
-            raise ValueError(
+            raise UserError(
                 "INPUT.MASK_PROPOSALS: expected JITTERED and MADE_UP of 0 or more, IOU_THRESHOLD "
                 f"above 0 to 1 and MAX_MASKS of 1 or more, got {self.jittered}, {self.made_up}, "
                 f"{self.min_iou} and {self.max_masks}"

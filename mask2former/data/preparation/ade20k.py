@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
 from ...formats.images import write_image
 from ...formats.label_maps import look_up, read_labels, read_panoptic_png, write_panoptic_png
 from ..categories import load_categories
@@ -23,7 +24,7 @@ def prepare_semantic(root: Path, split: str, **options: Any) -> None:
 
     Raises:
         FileNotFoundError: the annotations are missing.
-        ValueError: a label is above 150; names the file.
+        UserError: a label is above 150; names the file.
     """
     source = root / _FOLDER / "annotations" / LONG_SPLITS[split]
     target = root / _FOLDER / "annotations_detectron2" / LONG_SPLITS[split]
@@ -40,7 +41,7 @@ def _read_classes(path: Path) -> np.ndarray:
     """Classes 0..149 and 255 for void, (H, W) uint8, from labels that start at 1."""
     labels = read_labels(path)
     if labels.max() > 150:
-        raise ValueError(f"{path}: expected labels 0 to 150, found {labels.max()}")
+        raise UserError(f"{path}: expected labels 0 to 150, found {labels.max()}")
     return (labels - 1).astype(np.uint8)  # 0 turns into 255
 
 
@@ -51,7 +52,7 @@ def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: boo
     thing classes without an instance are void.
 
     Raises:
-        FileNotFoundError, ValueError: the annotations are missing, or not as expected.
+        FileNotFoundError, UserError: the annotations are missing, or not as expected.
     """
     folder = root / _FOLDER
     target = folder / f"ade20k_panoptic_{split}.json"
@@ -76,7 +77,7 @@ def _merge(job: tuple[Path, Path]) -> dict[str, Any]:
     things = source.parents[2] / "annotations_instance" / source.parent.name / source.name
     classes, codes = _read_classes(source), _read_codes(things)
     if codes.shape != classes.shape:
-        raise ValueError(f"{things}: {codes.shape} pixels (H, W), but {source}: {classes.shape}")
+        raise UserError(f"{things}: {codes.shape} pixels (H, W), but {source}: {classes.shape}")
     found = [(load_categories("ade20k")[i], i) for i in np.unique(classes) if i != _VOID]
     masks = [(category, classes == i) for category, i in found if not category["isthing"]]
     masks += [(category, codes == code) for code, category in _find_things(codes, things).items()]
@@ -96,7 +97,7 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
     """Make ade20k_instance_SPLIT.json, in COCO's form, from annotations_instance/.
 
     Raises:
-        FileNotFoundError, ValueError: the annotations are missing, or not as expected.
+        FileNotFoundError, UserError: the annotations are missing, or not as expected.
     """
     folder = root / _FOLDER
     target = folder / f"ade20k_instance_{split}.json"
@@ -130,7 +131,7 @@ def _find_things(codes: np.ndarray, path: Path) -> dict[int, Category]:
     things = [c for c in load_categories("ade20k") if c["isthing"]]
     numbers = {code: code & 255 for code in np.unique(codes).tolist() if code & 255}
     if unknown := [number for number in numbers.values() if number > len(things)]:
-        raise ValueError(f"{path}: expected classes 1 to {len(things)}, found {unknown[0]}")
+        raise UserError(f"{path}: expected classes 1 to {len(things)}, found {unknown[0]}")
     return {code: things[number - 1] for code, number in numbers.items()}
 
 
@@ -142,7 +143,7 @@ def prepare_full(root: Path, split: str, **options: Any) -> None:
 
     Raises:
         FileNotFoundError: the photos are missing, or one lacks its PNG or json.
-        ValueError: a json cannot be read; names the file.
+        UserError: a json cannot be read; names the file.
     """
     folder = root / "ADE20K_2021_17_01"
     source = folder / "images" / "ADE" / LONG_SPLITS[split]
@@ -177,6 +178,6 @@ def _class_table(path: Path) -> dict[int, int]:
         objects = json.loads(text, strict=False)["annotation"]["object"]
         return {int(o["name_ndx"]): known[o["name"]] for o in objects if o["name"] in known}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected annotation.object with name and name_ndx: {error!r}"
         ) from error

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ...errors import UserError
 from ...formats.json_files import write_json
 from ...formats.rle import area, bounding_box, encode_segments
 from .common import map_parallel
@@ -80,11 +81,11 @@ def check_segments(segment_map: Array, segments: Mapping[int, Any], path: Path) 
     """Compare the segment ids in a PNG (H, W) with those that the json has for it.
 
     Raises:
-        ValueError: names the ids that only one of them has.
+        UserError: names the ids that only one of them has.
     """
     drawn = set(np.unique(segment_map).tolist()) - {0}
     if drawn != segments.keys():
-        raise ValueError(
+        raise UserError(
             f"{path} and its json disagree: segments {sorted(drawn - segments.keys())} are only in "
             f"the PNG, {sorted(segments.keys() - drawn)} only in the json"
         )
@@ -110,7 +111,7 @@ def write_annotations(
         workers: processes.
 
     Raises:
-        ValueError: there are no images, annotations or categories, or ids occur twice.
+        UserError: there are no images, annotations or categories, or ids occur twice.
     """
     journal = target.with_name(f".{target.name}.journal")
     records = _collect_records(describe, items, journal, workers=workers, label=label)
@@ -121,10 +122,10 @@ def write_annotations(
     content = {"images": images, "annotations": annotations, "categories": list(categories)}
     for key, rows in content.items():
         if not rows:
-            raise ValueError(f"{target} would have no {key}: is the dataset complete?")
+            raise UserError(f"{target} would have no {key}: is the dataset complete?")
         ids = [row["id"] for row in rows if "id" in row]
         if len(set(ids)) < len(ids):
-            raise ValueError(f"{target} would have {key} with the same id")
+            raise UserError(f"{target} would have {key} with the same id")
     write_json(target, content)
     journal.unlink()
 

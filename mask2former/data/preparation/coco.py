@@ -10,6 +10,7 @@ from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from ...errors import UserError
 from ...formats.images import write_image
 from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
@@ -30,7 +31,7 @@ def prepare_semantic(root: Path, split: str, **options: Any) -> None:
 
     Raises:
         FileNotFoundError: the panoptic annotations are missing.
-        ValueError: a PNG has other segments than the json says, or an unknown category.
+        UserError: a PNG has other segments than the json says, or an unknown category.
     """
     folder = root / "coco"
     content = read_json(str(folder / "annotations" / f"panoptic_{split}2017.json"), _HINT)
@@ -50,7 +51,7 @@ def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
     classes = {c["id"]: index for index, c in enumerate(COCO_CATEGORIES)}
     unknown = set(categories.values()) - classes.keys()
     if unknown:
-        raise ValueError(f"{source}: unknown category ids {sorted(unknown)} in the json")
+        raise UserError(f"{source}: unknown category ids {sorted(unknown)} in the json")
     ids = read_panoptic_png(source)
     check_segments(ids, categories, source)
     table = {segment: classes[category] for segment, category in categories.items()}
@@ -64,7 +65,7 @@ def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
 
     Raises:
         FileNotFoundError: a photo, its Matlab file, or the list of the split is missing.
-        ValueError: a Matlab file has no label map S, or an unknown label; names the file.
+        UserError: a Matlab file has no label map S, or an unknown label; names the file.
     """
     folder = root / "coco" / "coco_stuff_10k"
     names_file = folder / "imageLists" / f"{split}.txt"
@@ -83,13 +84,13 @@ def _convert_mat(job: tuple[Path, Path]) -> None:
     try:
         labels = loadmat(source, variable_names=["S"])["S"]
     except (KeyError, MatReadError, NotImplementedError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{source}: expected a Matlab file with a label map S: {error!r}"
         ) from error
     table = {c["id"]: index for index, c in enumerate(load_categories("coco_stuff_10k"))}
     unknown = set(np.unique(labels).tolist()) - table.keys() - {0}
     if unknown:
-        raise ValueError(f"{source}: unknown labels {sorted(unknown)}")
+        raise UserError(f"{source}: unknown labels {sorted(unknown)}")
     write_image(target, look_up(labels, table, _VOID, np.uint8))
 
 
@@ -103,7 +104,7 @@ def prepare_mapillary_instances(
 
     Raises:
         FileNotFoundError: the panoptic annotations are missing.
-        ValueError: a PNG has other segments than the json says.
+        UserError: a PNG has other segments than the json says.
     """
     folder = root / "mapillary_vistas" / LONG_SPLITS[split]
     target = folder / f"instances_{split}.json"

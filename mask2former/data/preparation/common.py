@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import cv2
 from tqdm import tqdm
 
+from ...errors import one_line
 from ...formats.atomic import atomic_path
 
 Item = TypeVar("Item")
@@ -55,9 +57,8 @@ def new_parser(description: str, folder: str, folder_help: str) -> argparse.Argu
 def call(prepare: Callable[..., Result], **arguments: Any) -> Result:
     """Call ``prepare`` and end the script with one line where the user has to do something."""
     try:
-        return prepare(**arguments)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
+        with one_line(Path(sys.argv[0]).name):
+            return prepare(**arguments)
     except KeyboardInterrupt:
         raise SystemExit("\ninterrupted; the same command goes on from here") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
 from ...formats.images import write_image
 from ...formats.json_files import read_json, write_json
 from ...formats.label_maps import look_up, write_panoptic_png
@@ -68,11 +69,11 @@ def write_shapes(
         False if the same dataset existed already and is kept.
 
     Raises:
-        ValueError: an argument is out of range.
+        UserError: an argument is out of range.
         FileExistsError: there is another dataset, and ``overwrite`` is False.
     """
     if frames is not None and not video:
-        raise ValueError(f"frames are for clips only (video), got {frames}")
+        raise UserError(f"frames are for clips only (video), got {frames}")
     options = {"size": size} | ({"frames": 24 if frames is None else frames} if video else {})
     defaults = (1000, 40) if video else (2000, 200)
     splits = zip(("train", "val"), (train, val), defaults)
@@ -99,7 +100,7 @@ def write_shapes(
 def _check_range(name: str, value: int, minimum: int, maximum: float = float("inf")) -> None:
     if not minimum <= value <= maximum:
         limits = f"{minimum} or more" if maximum == float("inf") else f"{minimum} to {maximum}"
-        raise ValueError(f"{name} has to be {limits}, not {value}")
+        raise UserError(f"{name} has to be {limits}, not {value}")
 
 
 def _is_made(target: Path, parameters: Record) -> bool:
@@ -110,7 +111,7 @@ def _is_made(target: Path, parameters: Record) -> bool:
     """
     try:
         found = read_json(target / PARAMETERS_FILE)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, UserError):
         found = None
     if found != parameters and target.exists():
         what = f"with other parameters ({found})" if found else "by something else"

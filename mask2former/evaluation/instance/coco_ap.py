@@ -15,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ...annotations.parts.fields import id_key
 from ...annotations.readers.instances import Annotations, read_instances
+from ...errors import UserError
 from ...formats.json_files import require_box, require_keys, require_number
 from ...formats.rle import RLE, area, decode, encode_masks
 from ...formats.segmentations import compress, describe, error_prefix
@@ -89,7 +90,7 @@ def coco_average_precision(
         up to 32^2, up to 96^2 and above; AR{1,10,100} and AR{s,m,l}; AP-<class>.
 
     Raises:
-        ValueError: the dataset is refused (see ``annotations.POLICY``), or a result is about an
+        UserError: the dataset is refused (see ``annotations.POLICY``), or a result is about an
             image or a category that it lacks, or its box or mask is missing or does not fit.
     """
     if iou_type not in ("bbox", "segm", "boundary"):
@@ -220,7 +221,7 @@ def _ground_truth(
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int]:
     if "height" not in image:
-        raise ValueError("its image has no height and width, and its file cannot be read")
+        raise UserError("its image has no height and width, and its file cannot be read")
     return image["height"], image["width"]
 
 
@@ -234,20 +235,20 @@ def _detection(
     wanted = "segmentation" if by_mask else "bbox"
     try:
         require_keys(result, ("image_id", "category_id", "score", wanted))
-    except ValueError as error:
-        raise ValueError(f"results: {error}, in {result}") from error
+    except UserError as error:
+        raise UserError(f"results: {error}, in {result}") from error
     with error_prefix(f"results: entry {index}"):
         require_number(result["score"], "score")
         if not by_mask:
             require_box(result["bbox"], "bbox")
         for key in ("image_id", "category_id"):
             if isinstance(result[key], list | dict):
-                raise ValueError(f"{key}: expected a number or text, got {result[key]!r}")
+                raise UserError(f"{key}: expected a number or text, got {result[key]!r}")
     image = images.get(id_key(result["image_id"]))
     if image is None:
-        raise ValueError(f"results: image id {result['image_id']} is not in the ground truth")
+        raise UserError(f"results: image id {result['image_id']} is not in the ground truth")
     if result["category_id"] not in categories:
-        raise ValueError(
+        raise UserError(
             f"results: image {result['image_id']} has category id {result['category_id']}, which "
             "is not in the ground truth"
         )

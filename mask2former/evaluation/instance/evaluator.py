@@ -92,7 +92,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
                 one of the last two may be missing.
 
         Raises:
-            ValueError: no instance output, a class that the dataset lacks, or scores or boxes that
+            UserError: no instance output, a class that the dataset lacks, or scores or boxes that
                 are no finite numbers.
         """
         for image, output in zip(inputs, outputs, strict=True):
@@ -154,7 +154,7 @@ def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, A
         latter two where the instances have boxes or masks.
 
     Raises:
-        ValueError: a class that the dataset lacks.
+        UserError: a class that the dataset lacks.
     """
     columns: dict[str, list[Any]] = {
         "category_id": [ids[label] for label in instances.pred_classes.tolist()],

@@ -9,6 +9,7 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from ...errors import UserError
 from ..common import (
     class_name,
     gather,
@@ -44,11 +45,11 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
             outputs: B dicts with ``class_logits`` (N, K+1).
 
         Raises:
-            ValueError: one of them is missing; says what to do.
+            UserError: one of them is missing; says what to do.
         """
         for image, output in zip(inputs, outputs, strict=True):
             if "mask_labels" not in image or "class_logits" not in output:
-                raise ValueError(
+                raise UserError(
                     f"{image.get('file_name', 'an image')}: accuracy needs `mask_labels` of the "
                     "dataset and `class_logits` of a MaskClassifier; the dataset needs "
                     "annotations"
@@ -56,7 +57,7 @@ class MaskAccuracyEvaluator(DatasetEvaluator):
             logits = output["class_logits"]
             if not logits.isfinite().all():
                 name = image.get("file_name", "an image")
-                raise ValueError(f"{name}: class_logits: expected finite numbers")
+                raise UserError(f"{name}: class_logits: expected finite numbers")
             self._num_classes = logits.shape[1] - 1
             found = logits.argmax(1).cpu().numpy()
             self._pairs.append(np.stack([image["mask_labels"].numpy(), found]))

@@ -16,6 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from ...annotations.parts.fields import id_key
 from ...annotations.readers.panoptic import read_panoptic, read_segment_map
 from ...annotations.registered import read_registered_panoptic
+from ...errors import UserError
 from ...formats.atomic import PathLike
 from ...formats.json_files import read_json, require_keys, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
@@ -74,7 +75,7 @@ class PanopticEvaluator(DatasetEvaluator):
                 of ``category x label_divisor + instance`` with -1 = void, and None.
 
         Raises:
-            ValueError: no panoptic output, an image or category that the ground truth lacks,
+            UserError: no panoptic output, an image or category that the ground truth lacks,
                 another size.
         """
         for image, output in zip(inputs, outputs, strict=True):
@@ -90,7 +91,7 @@ class PanopticEvaluator(DatasetEvaluator):
         """Sum over the processes; the results are on the main one, the others get {}.
 
         Raises:
-            ValueError: some image of the ground truth was not processed, or twice.
+            UserError: some image of the ground truth was not processed, or twice.
         """
         gathered = gather((self._quality, self._annotations))
         if not gathered:
@@ -121,7 +122,7 @@ class PanopticEvaluator(DatasetEvaluator):
     ) -> None:
         gt = self._gt.get(id_key(image["image_id"]))
         if gt is None and self._gt:
-            raise ValueError(f"image id {image['image_id']} is not in the ground truth")
+            raise UserError(f"image id {image['image_id']} is not in the ground truth")
         if gt is not None:
             path = Path(self._metadata.panoptic_root) / gt["file_name"]
             gt_map = read_segment_map(path, gt["segments_info"])
@@ -159,7 +160,7 @@ class PanopticEvaluator(DatasetEvaluator):
         seen = [id_key(annotation["image_id"]) for annotation in annotations]
         missing = [key for key in self._gt if key not in set(seen)]
         if missing or len(seen) != len(self._gt):
-            raise ValueError(
+            raise UserError(
                 f"{self._name}: expected each of its {len(self._gt)} images once, got {len(seen)} "
                 f"predictions; {len(missing)} images have none, {missing[:10]} among them"
             )
@@ -198,7 +199,7 @@ def pq_compute(
 
     Raises:
         FileNotFoundError: a json or PNG is missing.
-        ValueError: prediction and ground truth are about other images, a PNG disagrees with its
+        UserError: prediction and ground truth are about other images, a PNG disagrees with its
             json or with the other's size, a category does not exist; says where.
     """
     gt_folder = Path(gt_folder or os.path.splitext(gt_json_file)[0])
@@ -213,7 +214,7 @@ def pq_compute(
     truth.findings.raise_refused(but=["all-crowd"])
     gt_json, pred_json = truth.content, read_json(pred_json_file)
     if not isinstance(pred_json, dict) or "annotations" not in pred_json:
-        raise ValueError(f"{pred_json_file}: expected COCO panoptic json with 'annotations'")
+        raise UserError(f"{pred_json_file}: expected COCO panoptic json with 'annotations'")
     pairs = _pair_by_image(gt_json["annotations"], pred_json["annotations"], str(pred_json_file))
 
     tasks = [pairs[i : i + _IMAGES_PER_TASK] for i in range(0, len(pairs), _IMAGES_PER_TASK)]
@@ -239,12 +240,12 @@ def _pair_by_image(
             require_keys(annotation, ("image_id", "file_name", "segments_info"))
     by_image = {id_key(annotation["image_id"]): annotation for annotation in pred}
     if len(by_image) != len(pred):
-        raise ValueError(f"{pred_name}: some image has more than one prediction")
+        raise UserError(f"{pred_name}: some image has more than one prediction")
     wanted = {id_key(annotation["image_id"]): annotation for annotation in gt}
     missing = [key for key in wanted if key not in by_image]
     extra = [key for key in by_image if key not in wanted]
     if missing or extra:
-        raise ValueError(
+        raise UserError(
             f"{pred_name}: expected a prediction for each image of the ground truth and for no "
             f"other; missing: {_some(missing)}; not in the ground truth: {_some(extra)}"
         )

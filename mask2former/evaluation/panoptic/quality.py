@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...errors import UserError
+
 VOID = 0  # the id in a panoptic map of pixels without a segment
 
 
@@ -24,7 +26,7 @@ class PanopticQuality:
         self.ids = np.array([category["id"] for category in categories], dtype=np.int64)
         self.isthing = np.array([bool(category["isthing"]) for category in categories])
         if self.ids.size == 0 or np.unique(self.ids).size != self.ids.size:
-            raise ValueError(f"categories: expected distinct ids, at least one, got {self.ids}")
+            raise UserError(f"categories: expected distinct ids, at least one, got {self.ids}")
         self.iou_sum = np.zeros(self.ids.size)
         # true positives, false positives and false negatives of each category
         self.tp, self.fp, self.fn = np.zeros((3, self.ids.size), dtype=np.int64)
@@ -50,11 +52,11 @@ class PanopticQuality:
                 those of the json, which are the same in a sound file.
 
         Raises:
-            ValueError: the maps differ in size; a segment of the prediction is missing in its map
+            UserError: the maps differ in size; a segment of the prediction is missing in its map
                 or among ``pred_segments``; an id is listed twice; a category does not exist.
         """
         if gt_map.shape != pred_map.shape:
-            raise ValueError(
+            raise UserError(
                 f"size: the ground truth has {_size(gt_map)} pixels, the prediction "
                 f"{_size(pred_map)}; resize the prediction to the size of the ground truth"
             )
@@ -152,7 +154,7 @@ class _Segments:
         for i, segment in enumerate(segments):
             for key in ("id", "category_id"):
                 if not isinstance(segment.get(key), int | np.integer):
-                    raise ValueError(
+                    raise UserError(
                         f"{whose}: segment number {i}: {key}: expected a whole number, got "
                         f"{segment.get(key)!r}"
                     )
@@ -160,12 +162,12 @@ class _Segments:
         self.ids = np.array([segment["id"] for segment in segments], dtype=np.int64)
         twice = self.ids[1:][self.ids[1:] == self.ids[:-1]]
         if twice.size:
-            raise ValueError(f"{whose}: segment id {twice[0]} is listed more than once")
+            raise UserError(f"{whose}: segment id {twice[0]} is listed more than once")
         cats = np.array([segment["category_id"] for segment in segments], dtype=np.int64)
         self.cat = np.minimum(np.searchsorted(category_ids, cats), category_ids.size - 1)
         unknown = np.flatnonzero(category_ids[self.cat] != cats)
         if unknown.size:
-            raise ValueError(
+            raise UserError(
                 f"{whose}: segment {self.ids[unknown[0]]} has category {cats[unknown[0]]}, "
                 f"which is not among the {category_ids.size} categories of the ground truth"
             )
@@ -192,12 +194,12 @@ def _match(
 def _check_prediction(pred: _Segments, ids: np.ndarray, rows: np.ndarray) -> None:
     unlisted = ids[(rows < 0) & (ids != VOID)]
     if unlisted.size:
-        raise ValueError(
+        raise UserError(
             f"prediction: segment id {unlisted[0]} is in the map (PNG) but not in the json"
         )
     absent = np.setdiff1d(pred.ids, ids)
     if absent.size:
-        raise ValueError(
+        raise UserError(
             f"prediction: segment id {absent[0]} is in the json but not in the map (PNG)"
         )
 

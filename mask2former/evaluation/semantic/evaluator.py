@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
 
+from ...errors import UserError
 from ...formats.json_files import JsonStream, read_json
 from ...formats.rle import decode, encode_segments
 from ...formats.segmentations import compress, error_prefix
@@ -68,7 +69,7 @@ class SemSegEvaluator(DatasetEvaluator):
             outputs: B dicts with ``sem_seg``: scores (K, H, W) in the size of the ground truth.
 
         Raises:
-            ValueError: no semantic output, another number of classes than the dataset's, another
+            UserError: no semantic output, another number of classes than the dataset's, another
                 size than the ground truth's, or a label in the ground truth beyond the classes.
         """
         for image, output in zip(inputs, outputs, strict=True):
@@ -97,7 +98,7 @@ class SemSegEvaluator(DatasetEvaluator):
     def _labels(self, image: Mapping[str, Any], output: Mapping[str, Any]) -> np.ndarray:
         scores: torch.Tensor = required(output, "sem_seg", "SEMANTIC_ON")
         if scores.ndim != 3 or scores.shape[0] != len(self._class_names):
-            raise ValueError(
+            raise UserError(
                 f"{image['file_name']}: expected scores ({len(self._class_names)}, H, W), since "
                 f"{self._name} has {len(self._class_names)} classes, got {tuple(scores.shape)}; "
                 "set MODEL.SEM_SEG_HEAD.NUM_CLASSES"
@@ -144,7 +145,7 @@ class SemanticCounts:
         """
         K = self.num_classes
         if gt.shape != labels.shape:
-            raise ValueError(
+            raise UserError(
                 f"size: the ground truth has {gt.shape[0]} x {gt.shape[1]} pixels, the prediction "
                 f"{labels.shape[0]} x {labels.shape[1]}; resize it to the size of the ground truth"
             )
@@ -224,7 +225,7 @@ def semantic_pq(
 
     Raises:
         FileNotFoundError: the json or a label map is missing.
-        ValueError: an image has no entries or is not in the dataset, sizes differ, or a category
+        UserError: an image has no entries or is not in the dataset, sizes differ, or a category
             does not exist; says which.
     """
     truth = SemanticTruth(dataset_name)
@@ -233,7 +234,7 @@ def semantic_pq(
         entries[entry["file_name"]].append(entry)
     missing, extra = truth.file_names - entries.keys(), entries.keys() - truth.file_names
     if missing or extra:
-        raise ValueError(
+        raise UserError(
             f"{json_file}: expected predictions for the {len(truth.file_names)} images of "
             f"{dataset_name}; missing: {sorted(missing)[:5]}, not in the dataset: "
             f"{sorted(extra)[:5]}"
@@ -258,7 +259,7 @@ def _paint(
     labels = np.full(shape, -1, dtype=np.int64)
     for entry in entries:
         if entry["category_id"] not in contiguous:
-            raise ValueError(f"category {entry['category_id']} is not one of the dataset")
+            raise UserError(f"category {entry['category_id']} is not one of the dataset")
         mask = decode(compress(entry["segmentation"], *shape))
         labels[mask.view(bool)] = contiguous[entry["category_id"]]
     return labels

@@ -15,6 +15,7 @@ from ...annotations.registered import (
     panoptic_records,
     read_registered_panoptic,
 )
+from ...errors import UserError
 from ...formats.label_maps import look_up, read_labels, values_in
 from ..common import DatasetIds
 
@@ -32,7 +33,7 @@ class SemanticTruth:
     def __init__(self, dataset_name: str):
         metadata = MetadataCatalog.get(dataset_name)
         if dataset_name not in DatasetCatalog or not metadata.get("stuff_classes"):
-            raise ValueError(f"no semantic segmentation dataset is called {dataset_name}")
+            raise UserError(f"no semantic segmentation dataset is called {dataset_name}")
         self.dataset_name = dataset_name
         self.class_names: list[str] = metadata.stuff_classes
         self._meaning = label_meaning(dataset_name)
@@ -53,12 +54,12 @@ class SemanticTruth:
 
         Raises:
             FileNotFoundError: the label map is missing.
-            ValueError: no image of the dataset; the label map is damaged, has several channels or
+            UserError: no image of the dataset; the label map is damaged, has several channels or
                 a label beyond the classes.
         """
         record = self._records.get(file_name)
         if record is None:
-            raise ValueError(f"{file_name} is not an image of {self.dataset_name}")
+            raise UserError(f"{file_name} is not an image of {self.dataset_name}")
         if "sem_seg_file_name" not in record:
             segments = record["segments_info"]
             ids = read_segment_map(record["pan_seg_file_name"], segments)
@@ -75,7 +76,7 @@ def _needed(record: Mapping[str, Any]) -> dict[str, Any]:
         return {"sem_seg_file_name": record["sem_seg_file_name"]}
     missing = [key for key in ("pan_seg_file_name", "segments_info") if key not in record]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{record['file_name']} has no semantic ground truth: expected sem_seg_file_name, or "
             f"pan_seg_file_name and segments_info, got {', '.join(sorted(record))}"
         )

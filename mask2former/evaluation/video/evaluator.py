@@ -23,6 +23,7 @@ from ...annotations.parts.documents import Annotations
 from ...annotations.parts.fields import id_key
 from ...annotations.readers.videos import read_videos
 from ...annotations.registered import read_registered_videos
+from ...errors import UserError
 from ...formats.json_files import read_json, require_keys, require_number, write_json_list
 from ...formats.rle import concatenate_frames, run_lengths
 from ...formats.segmentations import compress, error_prefix
@@ -81,7 +82,7 @@ def evaluate_ytvis(gt_json: Truth, results_json: Json) -> dict[str, float]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the ground truth has no annotations; a video or category is unknown; a list is
+        UserError: the ground truth has no annotations; a video or category is unknown; a list is
             not as long as its video; a mask does not fit the frames. Says where.
     """
     gt, *tubes = read_tubes(gt_json, results_json)
@@ -138,7 +139,7 @@ class YTVISEvaluator(DatasetEvaluator):
                 ``pred_labels`` (contiguous) and ``pred_masks``, each (T, H, W) bool.
 
         Raises:
-            ValueError: B inputs with another number of outputs, an unknown class, or a score that
+            UserError: B inputs with another number of outputs, an unknown class, or a score that
                 is no finite number.
         """
         clips = [outputs] if isinstance(outputs, Mapping) else list(outputs)
@@ -224,7 +225,7 @@ def read_tubes(
         gt_json, results_json: as ``evaluate_ytvis`` takes them.
 
     Raises:
-        FileNotFoundError, ValueError: as ``evaluate_ytvis``, those about an object when it is read.
+        FileNotFoundError, UserError: as ``evaluate_ytvis``, those about an object when it is read.
     """
     truth = gt_json if isinstance(gt_json, Annotations) else read_videos(gt_json)
     truth.findings.raise_refused(but=["all-crowd"])
@@ -237,7 +238,7 @@ def read_tubes(
 def _entries(results: Json) -> Any:
     entries = read_json(results) if isinstance(results, str | os.PathLike) else results
     if not isinstance(entries, list):
-        raise ValueError(f"results: expected a list of entries, got {type(entries).__name__}")
+        raise UserError(f"results: expected a list of entries, got {type(entries).__name__}")
     return entries
 
 
@@ -248,7 +249,7 @@ def num_frames(video: Mapping[str, Any]) -> int:
 
 def _frame_size(video: Mapping[str, Any]) -> tuple[int, int]:
     if "height" not in video:
-        raise ValueError(f"video {video['id']} has no height and width, nor frames with a size")
+        raise UserError(f"video {video['id']} has no height and width, nor frames with a size")
     return video["height"], video["width"]
 
 
@@ -272,13 +273,13 @@ def _tube(
 ) -> Tube:
     video = videos.get(id_key(entry["video_id"]))
     if video is None:
-        raise ValueError(f"video id {entry['video_id']} is not in the ground truth")
+        raise UserError(f"video id {entry['video_id']} is not in the ground truth")
     if entry["category_id"] not in categories:
-        raise ValueError(f"category id {entry['category_id']} is not in the ground truth")
+        raise UserError(f"category id {entry['category_id']} is not in the ground truth")
     for key in ("segmentations", "areas"):
         count = len(entry[key]) if entry.get(key) is not None else num_frames(video)
         if count != num_frames(video):
-            raise ValueError(
+            raise UserError(
                 f"{key}: expected one for each of the {num_frames(video)} frames of video "
                 f"{video['id']}, got {count}"
             )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
+from ...errors import MissingPackageError
 from ...formats.rle import from_runs
 from .evaluator import Json, Truth, Tube, num_frames, read_tubes
 
@@ -36,7 +37,7 @@ def track_quality(
 
     Raises:
         ImportError: TrackEval is not installed.
-        FileNotFoundError, ValueError: as ``evaluate_ytvis``.
+        FileNotFoundError, UserError: as ``evaluate_ytvis``.
     """
     metrics = _metrics()
     gt, true_tubes, found_tubes = read_tubes(gt_json, results_json)
@@ -70,7 +71,7 @@ def _metrics() -> list[Any]:
     try:
         from trackeval.metrics import HOTA, Identity
     except ModuleNotFoundError as error:
-        raise ImportError("HOTA and IDF1 need TrackEval: pip install trackeval") from error
+        raise MissingPackageError("HOTA and IDF1 need TrackEval: pip install trackeval") from error
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its settings
         return [HOTA(), Identity({"THRESHOLD": 0.5, "PRINT_CONFIG": False})]
 

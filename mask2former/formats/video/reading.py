@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...errors import MissingPackageError, UserError
 from ..images import images_in, read_image
 from ..pillow import LFS_POINTER, is_lfs_pointer
 
@@ -63,21 +64,21 @@ class VideoSource:
         """Yield the frames, all of one size.
 
         Raises:
-            FileNotFoundError, ValueError: there are none, one cannot be read, or it has another
+            FileNotFoundError, UserError: there are none, one cannot be read, or it has another
                 size than the first; says which. Those before it have come by then.
         """
         size = None
         for frame in self.frames():
             size = size or frame.image.shape[:2]
             if frame.image.shape[:2] != size:
-                raise ValueError(
+                raise UserError(
                     f"{self.name}: {frame.name} is {_size(frame.image.shape)}, the frames before "
                     f"it are {_size(size)} (width x height): a video has one size. Scale the "
                     "frames to one size, or cut the video there."
                 )
             yield frame
         if size is None:
-            raise ValueError(f"{self.name}: expected a video, found no frame in it.")
+            raise UserError(f"{self.name}: expected a video, found no frame in it.")
 
 
 def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> VideoSource:
@@ -90,7 +91,7 @@ def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> V
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: it is no video, or a folder without images.
+        UserError: it is no video, or a folder without images.
         ImportError: PyAV is missing.
     """
     text = os.fspath(source)
@@ -110,7 +111,7 @@ def open_source(source: str | os.PathLike[str], on_error: OnError = "stop") -> V
 def _folder(path: Path, on_error: OnError) -> VideoSource:
     files = images_in(path)
     if not files:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a folder of frames, it has no image (.jpg, .png or another format "
             "that Pillow reads)."
         )
@@ -119,7 +120,7 @@ def _folder(path: Path, on_error: OnError) -> VideoSource:
         for number, file in enumerate(files):
             try:
                 image = read_image(str(file))
-            except (OSError, ValueError) as error:
+            except (OSError, UserError) as error:
                 if on_error == "stop":
                     raise
                 logger.warning("Left out a frame: %s", error)
@@ -141,7 +142,7 @@ def _camera(number: int) -> VideoSource:
     formats = {"linux": ("v4l2", f"/dev/video{number}"), "darwin": ("avfoundation", str(number))}
     name = f"camera {number}"
     if sys.platform not in formats:
-        raise ValueError(f"{name}: cameras can be read on Linux and macOS, not on {sys.platform}.")
+        raise UserError(f"{name}: cameras can be read on Linux and macOS, not on {sys.platform}.")
     form, device = formats[sys.platform]
     if form == "v4l2" and not os.path.exists(device):
         raise FileNotFoundError(f"{name}: there is no {device}; is the camera connected?")
@@ -156,9 +157,11 @@ def import_av() -> Any:
     try:
         import av
     except ModuleNotFoundError as error:
-        raise ImportError(f"video needs PyAV: pip install av ({wanted} or newer)") from error
+        raise MissingPackageError(
+            f"video needs PyAV: pip install av ({wanted} or newer)"
+        ) from error
     if tuple(map(int, re.findall(r"\d+", av.__version__)[:2])) < _PYAV:
-        raise ImportError(
+        raise MissingPackageError(
             f"video needs PyAV {wanted} or newer, {av.__version__} is installed: "
             f"pip install 'av>={wanted}'"
         )
@@ -176,17 +179,17 @@ def _open(path: str, name: str, **options: Any) -> Any:
         if os.path.isfile(path):
             with open(path, "rb") as file:
                 reason = LFS_POINTER if is_lfs_pointer(file.read(64)) else reason
-        raise ValueError(f"{name}: cannot be read as video ({reason}).") from error
+        raise UserError(f"{name}: cannot be read as video ({reason}).") from error
 
 
 def _video_stream(container: Any, name: str) -> Any:
     films = [s for s in container.streams.video if not s.disposition.value & _COVERS]
     if not films:
         alone = "sound with a cover picture" if container.streams.video else "no video stream"
-        raise ValueError(f"{name}: expected a video, the file has {alone}.")
+        raise UserError(f"{name}: expected a video, the file has {alone}.")
     stream = films[0]
     if stream.codec_context is None:
-        raise ValueError(f"{name}: no decoder for its video stream is known to FFmpeg.")
+        raise UserError(f"{name}: no decoder for its video stream is known to FFmpeg.")
     stream.thread_type = "AUTO"
     return stream
 
@@ -221,7 +224,7 @@ def _decoded(container: Any, name: str, on_error: OnError) -> Iterator[Any]:
                 break
             except av.error.FFmpegError as error:
                 if on_error == "stop":
-                    raise ValueError(f"{name}: damaged or truncated ({error.strerror}).") from error
+                    raise UserError(f"{name}: damaged or truncated ({error.strerror}).") from error
                 damaged += 1
                 if isinstance(error, av.error.EOFError):
                     break

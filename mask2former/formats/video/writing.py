@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...errors import UserError
 from ..atomic import atomic_path
 from ..images import image_suffixes, write_image
 from ..names import short_name
@@ -27,14 +28,14 @@ def open_writer(path: str | os.PathLike[str], rate: Fraction) -> "VideoFileWrite
 
     Raises:
         OSError: it cannot be written.
-        ValueError: another suffix than those of videos.
+        UserError: another suffix than those of videos.
         ImportError: PyAV is missing.
     """
     path = Path(path)
     if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
         return VideoFileWriter(path, rate)
     if path.suffix.lower() in image_suffixes() | {".avi", ".gif", ".webm"}:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a video file ({', '.join(VIDEO_SUFFIXES)}) or a folder for frames."
         )
     return FolderWriter(path)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from ...config.arguments import configurable
+from ...errors import UserError
 from ...layers import LinearSequential
 from ..registries import BACKBONE_REGISTRY
 from .dat_attention import LocalAttention, SampledKeyAttention, named_norm
@@ -115,7 +116,7 @@ class D2DAT(StagedBackbone):
             checkpointing: compute activations again in the backward pass instead of keeping them.
 
         Raises:
-            ValueError: stages that do not exist, not four entries, or widths that do not split.
+            UserError: stages that do not exist, not four entries, or widths that do not split.
         """
         super().__init__(
             _PATCH,
@@ -127,7 +128,7 @@ class D2DAT(StagedBackbone):
             groups=groups,
         )
         if pretrain_img_size < 32 or pretrain_img_size % 32:
-            raise ValueError(
+            raise UserError(
                 "MODEL.DAT.PRETRAIN_IMG_SIZE must be a positive multiple of 32, the side of the "
                 f"images that the weights were trained on, got {pretrain_img_size}."
             )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ...errors import UserError
 from ...layers import WindowAttention
 from ...ops.linear import linear
 
@@ -67,7 +68,7 @@ class SampledKeyAttention(nn.Module):
             below 0, keys move freely but stay inside the map.
 
     Raises:
-        ValueError: channels or heads that do not split.
+        UserError: channels or heads that do not split.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class SampledKeyAttention(nn.Module):
     ):
         super().__init__()
         if dim % num_heads or dim % groups or num_heads % groups:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.DAT: {dim} channels and {num_heads} heads do not split into {groups} "
                 "groups; choose widths that are multiples of both, and heads that are multiples "
                 "of GROUPS."

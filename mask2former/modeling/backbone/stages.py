@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ...errors import UserError
 from ...overrides import replaceable
 
 STAGE_NAMES = ("res2", "res3", "res4", "res5")
@@ -83,7 +84,7 @@ class StagedBackbone(FreezableBackbone):
         drop_paths: drop path rates of the blocks of each stage.
 
     Raises:
-        ValueError: stages that do not exist, or arguments of unequal length.
+        UserError: stages that do not exist, or arguments of unequal length.
     """
 
     def __init__(
@@ -98,13 +99,13 @@ class StagedBackbone(FreezableBackbone):
         super().__init__()
         lists = [list(values) for values in (depths, *by_stage.values())]
         if len({len(values) for values in lists}) > 1 or len(depths) > len(STAGE_NAMES):
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: depths, {' and '.join(by_stage)} need one entry for each "
                 f"of at most {len(STAGE_NAMES)} stages, got {', '.join(map(str, lists))}."
             )
         names = STAGE_NAMES[: len(depths)]
         if not out_features or not set(out_features) <= set(names):
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: out_features must be some of {list(names)}, "
                 f"got {list(out_features)}."
             )

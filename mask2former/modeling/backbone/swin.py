@@ -138,7 +138,7 @@ class D2SwinTransformer(StagedBackbone):
             use_checkpoint: compute activations again in the backward pass instead of keeping them.
 
         Raises:
-            ValueError: stages that do not exist, or depths and num_heads of unequal length.
+            UserError: stages that do not exist, or depths and num_heads of unequal length.
         """
         super().__init__(
             patch_size, embed_dim, drop_path_rate, out_features, depths=depths, num_heads=num_heads

@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...errors import MissingPackageError, UserError
 from ...layers import SimpleFeaturePyramid
 from ..registries import BACKBONE_REGISTRY
 from .stages import FreezableBackbone
@@ -43,7 +44,7 @@ class TimmBackbone(FreezableBackbone):
     Raises:
         ImportError: timm is not installed.
         FileNotFoundError: `pretrained` names nothing that exists.
-        ValueError: no such model, features or options, or weights of another model.
+        UserError: no such model, features or options, or weights of another model.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class TimmBackbone(FreezableBackbone):
 
             from . import timm_models
         except ImportError as error:
-            raise ImportError("build_timm_backbone needs timm: pip install timm") from error
+            raise MissingPackageError("build_timm_backbone needs timm: pip install timm") from error
         made = timm_models.make_model(name, out_indices, pretrained, in_channels, drop_path)
         if checkpointing:
             timm_models.save_activations(name, made.model)
@@ -136,11 +137,11 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """Build a `TimmBackbone` from cfg.MODEL.TIMM.
 
     Raises:
-        ValueError: MODEL.TIMM.NORMALIZE is neither "config" nor "timm"; more see `TimmBackbone`.
+        UserError: MODEL.TIMM.NORMALIZE is neither "config" nor "timm"; more see `TimmBackbone`.
     """
     options = cfg.MODEL.TIMM
     if options.NORMALIZE not in ("config", "timm"):
-        raise ValueError(
+        raise UserError(
             'MODEL.TIMM.NORMALIZE must be "config", for MODEL.PIXEL_MEAN and PIXEL_STD, or "timm", '
             f"for those that the model was trained with; got {options.NORMALIZE!r}."
         )

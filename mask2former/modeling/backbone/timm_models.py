@@ -12,6 +12,7 @@ import torch
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
+from ...errors import UserError
 from .timm_weights import load_weight_file, names_in
 
 _STRIDES = (4, 8, 16, 32)
@@ -45,7 +46,7 @@ def make_model(
 
     Raises:
         RuntimeError: a download failed.
-        ValueError: there is no such model, it lacks these features, gives no feature maps, takes
+        UserError: there is no such model, it lacks these features, gives no feature maps, takes
             images of one size only, or does not take an option; or the weights are another model's.
     """
     whole = _sketch(name, in_chans=in_channels)
@@ -79,13 +80,13 @@ def layer_indices(model: nn.Module, whole: nn.Module, *, stages: bool) -> dict[s
         stages: count the stages instead of their blocks; they are the same in a plain ViT.
 
     Raises:
-        ValueError: timm does not know the layers of this model.
+        UserError: timm does not know the layers of this model.
     """
     try:
         matcher = whole.group_matcher(coarse=stages)
         indices = timm.models.group_parameters(whole, matcher, reverse=True)
     except (AttributeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
+        raise UserError(
             f"timm does not know the layers of {type(whole).__name__}: MODEL.TIMM.LAYER_DECAY must "
             "be 1 and MODEL.TIMM.FREEZE_AT 0 (train everything) or -1 (freeze everything)."
         ) from error
@@ -100,7 +101,7 @@ def save_activations(name: str, model: nn.Module) -> None:
     """Let the model `name` compute activations again in the backward pass instead of keeping them.
 
     Raises:
-        ValueError: it cannot.
+        UserError: it cannot.
     """
     for module in model.modules():
         if getattr(module, "inplace", False):
@@ -109,7 +110,7 @@ def save_activations(name: str, model: nn.Module) -> None:
     try:
         inner.set_grad_checkpointing(True)
     except (AttributeError, AssertionError) as error:
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.USE_CHECKPOINT: {name} cannot compute activations again; set it to False."
         ) from error
 
@@ -118,7 +119,7 @@ def _sketch(name: str, **options: Any) -> nn.Module:
     """Make a model without memory for its weights, where that works."""
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), 5, cutoff=0.5)
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.NAME: timm {timm.__version__} has no model {name!r}. "
             + (f"The nearest names: {', '.join(near)}." if near else "See timm.list_models().")
         )
@@ -135,13 +136,13 @@ def _choose_features(
     """Return the indices of features, from 0 on, and whether the model is a plain ViT."""
     strides = [level["reduction"] for level in getattr(whole, "feature_info", None) or ()]
     if not any(strides):
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.NAME: {name} gives no feature maps; choose another model, for instance of "
             "timm.list_models('convnext*')."
         )
     count, plain = len(strides), len(set(strides)) == 1
     if not all(-count <= i < count for i in out_indices):
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.OUT_INDICES: {name} has {count} features, of strides {strides} for the "
             f"indices from 0 on; got {list(out_indices)}."
         )
@@ -150,7 +151,7 @@ def _choose_features(
     chosen = [strides[i] for i in indices]
     are_powers = plain or all(stride.bit_count() == 1 for stride in chosen)
     if not chosen or not are_powers or len(set(chosen)) < len(chosen):
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.OUT_INDICES: the features of {name} must have different strides, all "
             f"powers of 2, but they are {chosen or strides}; choose other indices, one only of a "
             "plain ViT, or a model of stages."
@@ -186,7 +187,7 @@ def _channels(
             if whole.pretrained_cfg.get("fixed_input_size"):
                 whole.forward_features(images)
     except (AssertionError, ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.NAME: {name} takes images of one size only; choose another."
         ) from error
     return [whole.feature_info[i]["num_chs"] for i in indices]
@@ -199,11 +200,11 @@ def _create(name: str, pretrained: str, options: dict[str, Any]) -> nn.Module:
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        raise ValueError(f"MODEL.TIMM: {name} does not know an option: {error}.") from error
+        raise UserError(f"MODEL.TIMM: {name} does not know an option: {error}.") from error
     except (OSError, RuntimeError) as error:
         if not download:
             raise
-        raise RuntimeError(
+        raise UserError(
             f"timm could not download the weights of {name}: {error} Without a network, set "
             'MODEL.TIMM.PRETRAINED to a weight file, or to "" to start without weights.'
         ) from error

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ...errors import UserError
+
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")  # of a model inside another
 # Names in efficientnet_pytorch, and timm's. A block without expansion has one layer less in front.
@@ -40,7 +42,7 @@ def find_weight_file(source: str) -> Path:
 
     Raises:
         FileNotFoundError: no such file, no such package, or no weight file in it.
-        ValueError: the package holds several weight files.
+        UserError: the package holds several weight files.
     """
     if not source.startswith("package:"):
         path = Path(source).expanduser()
@@ -64,7 +66,7 @@ def find_weight_file(source: str) -> Path:
             f"MODEL.TIMM.PRETRAINED: no file in {folder} ends in {', '.join(_WEIGHT_SUFFIXES)}."
         )
     if len(files) > 1:
-        raise ValueError(
+        raise UserError(
             f"MODEL.TIMM.PRETRAINED: {source} holds several weight files; give the path of one: "
             + ", ".join(str(f) for f in files)
         )
@@ -101,7 +103,7 @@ def load_weight_file(
 
     Raises:
         FileNotFoundError: as `find_weight_file`.
-        ValueError: as `find_weight_file`; the file cannot be read or holds no weights; or tensors
+        UserError: as `find_weight_file`; the file cannot be read or holds no weights; or tensors
             are missing, of another shape, or of layers that the model lacks.
     """
     from ...checkpoints.storage.weights_io import load_weights  # needs safetensors
@@ -119,7 +121,7 @@ def load_weight_file(
             logger.info("Loaded %d tensors from %s.", len(own), path)
             return
         fewest = min(fewest or faults, faults, key=len)
-    raise ValueError(
+    raise UserError(
         f"MODEL.TIMM.PRETRAINED: {path} does not fit the model in {len(fewest)} tensors: "
         f"{'; '.join(fewest[:3])}. The file has {', '.join(list(weights)[:3])}, .... Tensors are "
         "matched by timm's names, or by those of the model's authors that timm knows. Give a file "

@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from torch import Tensor, distributed, nn
 
 from ...config.arguments import checks_names
+from ...errors import UserError
 from ...layers.linear import is_watched
 from ...ops.assignment import Pairs
 from ...ops.point_sampling import (
@@ -61,7 +62,7 @@ class SetCriterion(nn.Module):
         importance_sample_ratio: fraction of the points that are the most uncertain candidates.
 
     Raises:
-        ValueError: losses without a method, or ratios out of range.
+        UserError: losses without a method, or ratios out of range.
     """
 
     @checks_names
@@ -79,12 +80,12 @@ class SetCriterion(nn.Module):
         super().__init__()
         unknown = [name for name in losses if not callable(getattr(self, f"loss_{name}", None))]
         if unknown and not is_replaced(self, "get_loss"):
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: losses are "labels" and "masks", got {sorted(unknown)}: a '
                 "loss of your own needs a method loss_NAME, or a get_loss that knows it."
             )
         if oversample_ratio < 1 or not 0 <= importance_sample_ratio <= 1:
-            raise ValueError(
+            raise UserError(
                 "SetCriterion: oversample_ratio must be at least 1 and importance_sample_ratio in "
                 f"0..1, got {oversample_ratio} and {importance_sample_ratio}."
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config.arguments import checks_names
+from ...errors import UserError
 from ...ops.assignment import Pairs, assign
 from ...ops.point_sampling import look_up_masks, random_points, sample_maps, sample_masks
 from ...overrides import replaceable
@@ -27,7 +28,7 @@ class HungarianMatcher(nn.Module):
         num_points: points a mask is compared at.
 
     Raises:
-        ValueError: all weights are zero.
+        UserError: all weights are zero.
     """
 
     @checks_names
@@ -40,7 +41,7 @@ class HungarianMatcher(nn.Module):
     ):
         super().__init__()
         if cost_class == cost_mask == cost_dice == 0:
-            raise ValueError("HungarianMatcher: the three cost weights must not all be 0.")
+            raise UserError("HungarianMatcher: the three cost weights must not all be 0.")
         self.cost_class = cost_class
         self.cost_mask = cost_mask
         self.cost_dice = cost_dice

@@ -96,7 +96,7 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
             one a layer, first prediction first.
 
         Raises:
-            ValueError: there are not exactly three maps.
+            UserError: there are not exactly three maps.
         """
         layers = self.classify(self.encode(x, mask_features), coverage)
         out = {"pred_logits": layers.pop()}

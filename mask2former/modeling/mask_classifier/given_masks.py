@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...errors import UserError
 from ..criterion.losses import classification_loss, empty_loss
 
 IGNORED = -100  # as a label: rows that only pad the batch
@@ -109,13 +110,13 @@ def check_masks(masks: Any, size: tuple[int, int], x: dict) -> None:
         x: the input that they belong to, for the error.
 
     Raises:
-        ValueError: another shape or type.
+        UserError: another shape or type.
     """
     shape = tuple(masks.shape)
     dtype = getattr(masks, "dtype", torch.bool)
     if len(shape) == 3 and shape[1:] == tuple(size) and dtype == torch.bool:
         return
-    raise ValueError(
+    raise UserError(
         f"{x.get('file_name', 'MaskClassifier')}: expected bool masks of shape (N, {size[0]}, "
         f"{size[1]}) (height, width), got {shape} of {dtype}. Masks must be of the size of the "
         "image that they are for; resize them, or check that they belong to it."

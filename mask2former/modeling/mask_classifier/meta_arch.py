@@ -13,6 +13,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from ...config.arguments import configurable
+from ...errors import UserError
 from ..meta_arch.base import weights_of_layers
 from ..meta_arch.heads import pixel_features
 from ..meta_arch.image import MergingModel
@@ -48,7 +49,7 @@ class MaskClassifier(MergingModel):
     a `MaskQueryDecoder`.
 
     Raises:
-        ValueError: an unknown part, or another decoder.
+        UserError: an unknown part, or another decoder.
     """
 
     @configurable
@@ -56,13 +57,13 @@ class MaskClassifier(MergingModel):
         super().__init__(**args)
         predictor = getattr(self.sem_seg_head, "predictor", None)
         if not isinstance(predictor, MaskQueryDecoder):
-            raise ValueError(
+            raise UserError(
                 "MaskClassifier: expected a head whose predictor is a MaskQueryDecoder, got "
                 f"{type(predictor).__name__}; set MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME."
             )
         unknown = sorted(set(freeze) - set(PARTS))
         if unknown or masks_per_chunk < 1:
-            raise ValueError(
+            raise UserError(
                 f"MaskClassifier: freeze takes {', '.join(PARTS)} and masks_per_chunk 1 or more, "
                 f"got {list(freeze)} and {masks_per_chunk} (MODEL.MASK_CLASSIFIER)."
             )
@@ -124,7 +125,7 @@ class MaskClassifier(MergingModel):
             probability 1. Masks that SAM made are there too, as `masks` and `mask_scores`.
 
         Raises:
-            ValueError: masks are missing, or of another size; says both sizes.
+            UserError: masks are missing, or of another size; says both sizes.
         """
         images = self.preprocess([x["image"] for x in batched_inputs])
         mask_features, maps, features = self.encode(images.tensor)
@@ -157,7 +158,7 @@ class MaskClassifier(MergingModel):
         labels = torch.full((len(batched_inputs), max_masks), IGNORED, device=self.device)
         for i, x in enumerate(batched_inputs):
             if "masks" not in x or "mask_labels" not in x:
-                raise ValueError(
+                raise UserError(
                     "MaskClassifier: training needs `masks` and `mask_labels` for every image; "
                     f"{x.get('file_name', 'an input')} lacks them."
                 )
@@ -176,7 +177,7 @@ class MaskClassifier(MergingModel):
             return {}
         segment = getattr(self.backbone, "segment", None)
         if segment is None:
-            raise ValueError(
+            raise UserError(
                 "MaskClassifier: `prompts` need a backbone that makes masks, MODEL.BACKBONE.NAME "
                 f"build_sam_backbone; this one is {type(self.backbone).__name__}. Give `masks`."
             )
@@ -186,7 +187,7 @@ class MaskClassifier(MergingModel):
     def name_masks(self, memory: Memory, x: dict, canvas: Canvas) -> dict:
         """Return the result of one image; see `forward`."""
         if "masks" not in x:
-            raise ValueError(
+            raise UserError(
                 "MaskClassifier: expected `masks` (N, H, W) to classify, as its queries are made "
                 f"of them; the input has {', '.join(sorted(x))}."
             )

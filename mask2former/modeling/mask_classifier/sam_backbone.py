@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ...layers import SimpleFeaturePyramid
 from ..postprocessing.canvas import Canvas
 from ..registries import BACKBONE_REGISTRY
@@ -23,7 +24,7 @@ class SamBackbone(Backbone):
     masks.
 
     Checkpoints hold the pyramid and a fingerprint of SAM, whose own weights come from its folder;
-    loading one that was trained on another SAM raises a ValueError.
+    loading one that was trained on another SAM raises a UserError.
 
     Args:
         segmenter: SAM.
@@ -48,7 +49,7 @@ class SamBackbone(Backbone):
         if saved is not None and not torch.allclose(
             saved.to(self.sam_fingerprint), self.sam_fingerprint
         ):
-            raise ValueError(
+            raise UserError(
                 "the checkpoint was trained on the features of another SAM (side of the canvas, "
                 f"parameters, mean size: {saved.tolist()}, here {self.sam_fingerprint.tolist()}); "
                 "name the folder of that one (MODEL.SAM.WEIGHTS, --sam-weights)"
@@ -64,7 +65,7 @@ class SamBackbone(Backbone):
         """Return features of normalised canvases (B, 3, S, S), by name, `sam_embedding` among them.
 
         Raises:
-            ValueError: canvases of another size than SAM's.
+            UserError: canvases of another size than SAM's.
         """
         embedding = self.sam.embed(x)
         features = dict(zip(self._out_features, self.pyramid(embedding)))
@@ -99,17 +100,17 @@ def build_sam_backbone(cfg, input_shape: ShapeSpec) -> SamBackbone:
     """Build the backbone from the folder MODEL.SAM.WEIGHTS.
 
     Raises:
-        ValueError: the config normalises images differently from SAM; also as `load_sam`.
+        UserError: the config normalises images differently from SAM; also as `load_sam`.
     """
     ours = [*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD]
     theirs = [*PIXEL_MEAN, *PIXEL_STD]
     near = len(ours) == len(theirs) and np.allclose(ours, theirs, rtol=0, atol=0.1)
     if cfg.INPUT.FORMAT != "RGB" or not near:
-        raise ValueError(
+        raise UserError(
             f"SAM takes RGB images with PIXEL_MEAN {list(PIXEL_MEAN)} and PIXEL_STD "
             f"{list(PIXEL_STD)}; the config has INPUT.FORMAT {cfg.INPUT.FORMAT}, MODEL.PIXEL_MEAN "
             f"{list(cfg.MODEL.PIXEL_MEAN)} and MODEL.PIXEL_STD {list(cfg.MODEL.PIXEL_STD)}."
         )
     if not cfg.MODEL.SAM.WEIGHTS:
-        raise ValueError("MODEL.SAM.WEIGHTS is empty: name the folder with SAM's weights")
+        raise UserError("MODEL.SAM.WEIGHTS is empty: name the folder with SAM's weights")
     return SamBackbone(SamSegmenter.from_folder(cfg.MODEL.SAM.WEIGHTS))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import nms
 
+from ...errors import UserError
 from ...ops.masks import mask_boxes
 from ..postprocessing.canvas import Canvas
 from .sam_weights import load_sam
@@ -38,7 +39,7 @@ class SamPrompts:
     its crops.
 
     Raises:
-        ValueError: prompts of another form, a grid without points or thresholds out of range.
+        UserError: prompts of another form, a grid without points or thresholds out of range.
     """
 
     points: Sequence[Sequence[float]] = ()
@@ -52,12 +53,12 @@ class SamPrompts:
         for name, length in (("points", 2), ("boxes", 4)):
             for prompt in getattr(self, name):
                 if len(prompt) != length:
-                    raise ValueError(
+                    raise UserError(
                         f"SamPrompts: {name} have {length} numbers each, got {list(prompt)}."
                     )
         rates = (self.min_iou, self.min_stability, self.max_overlap)
         if self.grid < 1 or not all(0 <= rate <= 1 for rate in rates):
-            raise ValueError(
+            raise UserError(
                 "SamPrompts: expected a grid of 1 or more points and min_iou, min_stability "
                 f"and max_overlap in 0 to 1, got {self.grid} and {rates}."
             )
@@ -71,19 +72,19 @@ class SamPrompts:
         """Compare the prompts with the size (H, W) of the image.
 
         Raises:
-            ValueError: one lies outside, or a box has no area; names it.
+            UserError: one lies outside, or a box has no area; names it.
         """
         height, width = size
         limits = f"the image is {width} wide and {height} high"
         for x, y in self.points:
             if not (0 <= x < width and 0 <= y < height):
-                raise ValueError(f"the point {x:g},{y:g} lies outside of the image: {limits}")
+                raise UserError(f"the point {x:g},{y:g} lies outside of the image: {limits}")
         for x0, y0, x1, y1 in self.boxes:
             box = f"the box {x0:g},{y0:g},{x1:g},{y1:g}"
             if not (x0 < x1 and y0 < y1):
-                raise ValueError(f"{box} has no area: expected x0,y0,x1,y1 with x0 < x1, y0 < y1")
+                raise UserError(f"{box} has no area: expected x0,y0,x1,y1 with x0 < x1, y0 < y1")
             if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-                raise ValueError(f"{box} does not lie inside the image: {limits}")
+                raise UserError(f"{box} does not lie inside the image: {limits}")
 
     def grid_points(self, size: tuple[int, int]) -> Tensor:
         """Return the grid's points (grid^2, 2) as x, y, at the centres of equal cells of (H, W)."""
@@ -126,7 +127,7 @@ class SamSegmenter(nn.Module):
             best first, else in the order of the prompts.
 
         Raises:
-            ValueError: a prompt lies outside the image.
+            UserError: a prompt lies outside the image.
         """
         output = (image.shape[-2], image.shape[-1])
         device = next(self.model.parameters()).device
@@ -147,11 +148,11 @@ class SamSegmenter(nn.Module):
         """Return the encoder's output (B, C, S/16, S/16) for normalised canvases (B, 3, S, S).
 
         Raises:
-            ValueError: canvases of another size, as the encoder's position tables fit one only.
+            UserError: canvases of another size, as the encoder's position tables fit one only.
         """
         side = self.image_size
         if tuple(images.shape[-2:]) != (side, side):
-            raise ValueError(
+            raise UserError(
                 f"SAM's encoder takes {side}x{side} pixels, got {tuple(images.shape[-2:])} "
                 "(height, width): set INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, and in training "
                 f"IMAGE_SIZE, to {side}, and MODEL.MASK_FORMER.SIZE_DIVISIBILITY to -1."

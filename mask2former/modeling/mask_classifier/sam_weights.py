@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import MissingPackageError, UserError
 from ...formats.json_files import read_json
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def load_sam(folder: str | os.PathLike[str]) -> "SamModel":
     Raises:
         ImportError: transformers is not installed.
         FileNotFoundError: the folder or one of its files is missing.
-        ValueError: a model of another kind, or weights that do not fit its config.
+        UserError: a model of another kind, or weights that do not fit its config.
     """
     path = Path(folder)
     if not (path / "config.json").is_file():
@@ -38,7 +39,7 @@ def load_sam(folder: str | os.PathLike[str]) -> "SamModel":
     config = read_json(path / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "sam":
-        raise ValueError(
+        raise UserError(
             f"{path / 'config.json'}: expected a SAM model (model_type 'sam', such as SAM ViT-B, L "
             f"or H), got {kind!r}, another architecture; take facebook/sam-vit-base, -large "
             "or -huge."
@@ -56,7 +57,7 @@ def _read(path: Path) -> "SamModel":
         import transformers
         from safetensors import SafetensorError  # which transformers needs
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "SAM needs the package transformers: pip install 'mask2former[hf]'"
         ) from error
     log = transformers.utils.logging
@@ -67,7 +68,7 @@ def _read(path: Path) -> "SamModel":
             path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: the weights do not fit config.json, or are damaged; are both files of the "
             f"same variant of SAM? ({error})"
         ) from error
@@ -76,7 +77,7 @@ def _read(path: Path) -> "SamModel":
             log.enable_progress_bar()
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
-        raise ValueError(
+        raise UserError(
             f"{path}: model.safetensors lacks {len(missing)} of the weights that config.json asks "
             f"for, {missing[0]} among them; are both files of the same variant of SAM?"
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...checkpoints.renames import rename_when_loading
 from ...classes import metadata_of
 from ...config.arguments import unless_default
+from ...errors import UserError
 from ...overrides import is_replaced
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
@@ -66,7 +67,7 @@ class BaseModel(nn.Module):
         metadata: of the training set, or made of MODEL.CLASSES.
 
     Raises:
-        ValueError: another precision.
+        UserError: another precision.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class BaseModel(nn.Module):
     ):
         super().__init__()
         if precision not in PRECISIONS:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.MASK_FORMER.TEST.PRECISION is {precision!r}; it must be one of "
                 f"{', '.join(PRECISIONS)}."
             )
@@ -158,7 +159,7 @@ class SegmentationModel(BaseModel):
     `pred_masks` and `aux_outputs`.
 
     Raises:
-        ValueError: the head's decoder is for images and the model for clips, or the reverse.
+        UserError: the head's decoder is for images and the model for clips, or the reverse.
     """
 
     def __init__(self, *, num_queries: int, point_seed: int = -1, **common):
@@ -201,7 +202,7 @@ class SegmentationModel(BaseModel):
         """Return the targets of a batch, with the options that `prepare_targets` has of inputs.
 
         Raises:
-            ValueError: a `prepare_targets` of a subclass does not return one target an input, and
+            UserError: a `prepare_targets` of a subclass does not return one target an input, and
                 inputs have options.
         """
         if not is_replaced(self, "prepare_targets"):
@@ -253,11 +254,11 @@ def mask_tensor(masks) -> Tensor:
     """Return masks as a bool tensor (N, H, W), from a tensor or detectron2's BitMasks.
 
     Raises:
-        ValueError: they are neither.
+        UserError: they are neither.
     """
     tensor = getattr(masks, "tensor", masks)
     if not isinstance(tensor, Tensor):
-        raise ValueError(
+        raise UserError(
             "gt_masks: expected a tensor (N, H, W) or BitMasks, got "
             f'{type(masks).__name__}. Set INPUT.MASK_FORMAT to "bitmask", or use a mapper of '
             "mask2former.data."

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...checkpoints.renames import rename_when_loading
 from ...config.arguments import configurable
+from ...errors import UserError
 from ...overrides import is_replaced, replaceable
 from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..registries import SEM_SEG_HEADS_REGISTRY, TRANSFORMER_DECODER_REGISTRY
@@ -23,12 +24,12 @@ def build_pixel_decoder(cfg, input_shape: dict[str, ShapeSpec]) -> nn.Module:
     """Build the pixel decoder that MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME names.
 
     Raises:
-        ValueError: the class has no `forward_features`.
+        UserError: the class has no `forward_features`.
     """
     name = cfg.MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME
     model = SEM_SEG_HEADS_REGISTRY.get(name)(cfg, input_shape)
     if not callable(getattr(model, "forward_features", None)):
-        raise ValueError(
+        raise UserError(
             f"{name} is no pixel decoder: it needs a method forward_features(features) that "
             "returns mask features, an encoder map or None, and three maps, coarse to fine."
         )
@@ -40,12 +41,12 @@ def pixel_features(decoder: nn.Module, features: dict[str, Tensor]) -> tuple:
     encoder map or None, and the maps that queries look at, coarse to fine.
 
     Raises:
-        ValueError: these are not three values.
+        UserError: these are not three values.
     """
     outputs = decoder.forward_features(features)
     if not isinstance(outputs, tuple | list) or len(outputs) != 3:
         found = f"{len(outputs)} values" if isinstance(outputs, tuple | list) else type(outputs)
-        raise ValueError(
+        raise UserError(
             f"{type(decoder).__name__}.forward_features: expected mask features, an encoder map or "
             f"None, and maps, coarse to fine; got {found}."
         )
@@ -64,13 +65,13 @@ def check_decoder(model: nn.Module, decoder: object) -> None:
     Subclasses are for what their base is for, unless they have a forward of their own.
 
     Raises:
-        ValueError: the two do not fit.
+        UserError: the two do not fit.
     """
     wanted = _base_of(type(model), _DECODERS)
     names = {name: model for model, names in _DECODERS.items() for name in names}
     found = names.get(_base_of(type(decoder), names) or "")
     if wanted and found and wanted != found:
-        raise ValueError(
+        raise UserError(
             f"MODEL.META_ARCHITECTURE is {type(model).__name__}, but the decoder "
             f"{type(decoder).__name__} is for {found}: set "
             "MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME to "
@@ -176,7 +177,7 @@ class MaskFormerHead(BaseHead):
             "pixel_embedding": head.MASK_DIM,
         }
         if source not in channels and source not in input_shape:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE is {source!r}; it must be one of "
                 f"{sorted(channels)} or a feature of the backbone, {sorted(input_shape)}."
             )
@@ -208,7 +209,7 @@ class MaskFormerHead(BaseHead):
             logits at stride 4; and, if wanted, `aux_outputs`, a list of dicts with these two.
 
         Raises:
-            ValueError: the pixel decoder has no encoder map and the decoder is to look at one, or
+            UserError: the pixel decoder has no encoder map and the decoder is to look at one, or
                 it does not return three values.
         """
         if aux_outputs or is_replaced(self, "layers"):
@@ -229,7 +230,7 @@ class MaskFormerHead(BaseHead):
         }
         x = sources[self.transformer_in_feature]
         if x is None:
-            raise ValueError(
+            raise UserError(
                 f"{type(self.pixel_decoder).__name__} has no transformer encoder: choose another "
                 "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE or TransformerEncoderPixelDecoder."
             )

@@ -9,6 +9,7 @@ from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 from ...config.arguments import configurable, unless_default
+from ...errors import UserError
 from ...ops.masks import resize
 from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
@@ -41,7 +42,7 @@ class MergingModel(BaseModel):
     The others are those of `BaseModel`, whose `metadata` tells things from stuff.
 
     Raises:
-        ValueError: no output is wanted, or semantic output is off without post-processing first.
+        UserError: no output is wanted, or semantic output is off without post-processing first.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class MergingModel(BaseModel):
     ):
         super().__init__(**common)
         if not semantic_on and not sem_seg_postprocess_before_inference:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: without semantic output, masks are resized before they "
                 "are merged: set sem_seg_postprocess_before_inference, or turn on one of "
                 "MODEL.MASK_FORMER.TEST.{SEMANTIC_ON,INSTANCE_ON,PANOPTIC_ON}."
@@ -170,7 +171,7 @@ class MergingModel(BaseModel):
         """Return (K,), True for the classes that are things in the training set."""
         ids = getattr(self.metadata, "thing_dataset_id_to_contiguous_id", None)
         if ids is None:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: panoptic output needs to know which classes are things, "
                 "from `thing_dataset_id_to_contiguous_id` in the metadata of DATASETS.TRAIN[0]; "
                 f"{getattr(self.metadata, 'name', 'no dataset')} has none."
@@ -216,7 +217,7 @@ class MaskFormer(SegmentationModel, MergingModel):
             `instances`, `Instances` with `pred_masks`, `pred_boxes`, `scores`, `pred_classes`.
 
         Raises:
-            ValueError: training without `instances`.
+            UserError: training without `instances`.
         """
         images = self.preprocess([x["image"] for x in batched_inputs])
         outputs = self._predict_or_replay(images.tensor)
@@ -271,7 +272,7 @@ class MaskFormer(SegmentationModel, MergingModel):
         """Return the instances of a batch, on the model's device."""
         for x in batched_inputs:
             if "instances" not in x:
-                raise ValueError(
+                raise UserError(
                     "MaskFormer: training needs `instances` with gt_classes and gt_masks for "
                     f"every image; {x.get('file_name', 'an input')} has none. Check that "
                     "INPUT.DATASET_MAPPER_NAME fits the dataset."

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.arguments import configurable
+from ...errors import UserError
 from ..registries import SEM_SEG_HEADS_REGISTRY
 from ..transformer_decoder import StandardTransformerDecoder
 from .heads import COMMON_STRIDE, BaseHead, MaskFormerHead, pixel_features
@@ -110,7 +111,7 @@ class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
         Without `deep_supervision`, its earlier layers have no loss.
 
     Raises:
-        ValueError: the numbers of queries and classes differ.
+        UserError: the numbers of queries and classes differ.
     """
 
     @configurable
@@ -125,7 +126,7 @@ class PerPixelBaselinePlusHead(_PerPixelLosses, MaskFormerHead):
     ):
         queries = getattr(transformer_predictor, "num_queries", num_classes)
         if queries != num_classes:
-            raise ValueError(
+            raise UserError(
                 "PerPixelBaselinePlusHead needs one query for each class: set "
                 "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES to MODEL.SEM_SEG_HEAD.NUM_CLASSES, which is "
                 f"{num_classes}; got {queries} queries."

@@ -9,6 +9,7 @@ from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 from ...config.arguments import configurable, unless_default
+from ...errors import UserError
 from ...ops.masks import resize
 from ...overrides import is_replaced, replaceable
 from ..postprocessing.canvas import Canvas
@@ -37,7 +38,7 @@ class VideoMaskFormer(SegmentationModel):
     The others are those of `SegmentationModel`.
 
     Raises:
-        ValueError: an unknown clip_label, or windows with an `inference_video` from elsewhere,
+        UserError: an unknown clip_label, or windows with an `inference_video` from elsewhere,
             which makes results of whole clips.
     """
 
@@ -59,7 +60,7 @@ class VideoMaskFormer(SegmentationModel):
         self.overlap_threshold = overlap_threshold
         self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
         if clip_label not in CLIP_LABELS:
-            raise ValueError(
+            raise UserError(
                 f"VideoMaskFormer: MODEL.MASK_FORMER.CLIP_LABEL is {clip_label!r}; it must be one "
                 f"of {CLIP_LABELS}."
             )
@@ -71,9 +72,9 @@ class VideoMaskFormer(SegmentationModel):
             self.check_for_windows()
 
     def check_for_windows(self) -> None:
-        """Raise a ValueError if results are made by an `inference_video` from elsewhere."""
+        """Raise a UserError if results are made by an `inference_video` from elsewhere."""
         if is_replaced(self, "inference_video"):
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__} has an inference_video of its own, which takes whole clips "
                 "and is not called for windows: set MODEL.MASK_FORMER.TEST.VIDEO_WINDOW to 0, or "
                 "give the frames to Predictor.predict_clip instead of a VideoPredictor."
@@ -113,7 +114,7 @@ class VideoMaskFormer(SegmentationModel):
             batch has several clips.
 
         Raises:
-            ValueError: training clips are not of the length the model is built for.
+            UserError: training clips are not of the length the model is built for.
         """
         if self.training:
             images = self.preprocess([frame for clip in batched_inputs for frame in clip["image"]])
@@ -139,7 +140,7 @@ class VideoMaskFormer(SegmentationModel):
             is_input = isinstance(x, dict)
             frames = [frame.to(self.device) for frame in (x["instances"] if is_input else x)]
             if len(frames) != self.num_frames:
-                raise ValueError(
+                raise UserError(
                     f"VideoMaskFormer: a training clip has {len(frames)} frames, the model is "
                     f"built for {self.num_frames}; set INPUT.SAMPLING_FRAME_NUM for both."
                 )

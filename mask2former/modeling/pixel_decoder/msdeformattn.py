@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.arguments import configurable, unless_default
+from ...errors import UserError
 from ...layers import (
     DeformableAttention,
     DeformableEncoder,
@@ -259,7 +260,7 @@ def _input_projection(in_channels: int, conv_dim: int) -> nn.Sequential:
 def _check_features(input_shape: dict[str, ShapeSpec], wanted: Sequence[str]) -> None:
     missing = [name for name in wanted if name not in input_shape]
     if missing or not wanted:
-        raise ValueError(
+        raise UserError(
             f"MSDeformAttnPixelDecoder: expected the encoder's features {list(wanted)} among "
             f"{sorted(input_shape)}. Set MODEL.SEM_SEG_HEAD."
             "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES to some of MODEL.SEM_SEG_HEAD.IN_FEATURES."

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...config.arguments import configurable
+from ...errors import UserError
 from ...formats.images import read_image
 
 _OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
@@ -42,7 +43,7 @@ class SemanticSegmentorWithTTA(nn.Module):
     Built as `SemanticSegmentorWithTTA(cfg, model, tta_mapper=None, batch_size=1)` too.
 
     Raises:
-        ValueError: the model's semantic output is off, or batch_size is not positive.
+        UserError: the model's semantic output is off, or batch_size is not positive.
     """
 
     @configurable
@@ -58,7 +59,7 @@ class SemanticSegmentorWithTTA(nn.Module):
         if isinstance(model, DistributedDataParallel):
             model = model.module
         if not getattr(model, "semantic_on", True):
-            raise ValueError(
+            raise UserError(
                 "SemanticSegmentorWithTTA averages semantic scores, which the model does not "
                 "return: set MODEL.MASK_FORMER.TEST.SEMANTIC_ON, or turn TEST.AUG.ENABLED off."
             )

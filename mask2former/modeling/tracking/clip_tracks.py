@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import UserError
 from ..postprocessing.canvas import Canvas
 from ..postprocessing.mergers import top_pairs
 from .linking import Objects, Track, TrackLinker, iou_of_overlaps
@@ -36,7 +37,7 @@ class QueryScores:
             equation 3) over whole tubes. 1 for none.
 
     Raises:
-        ValueError: duplicate_iou is not in 0..1.
+        UserError: duplicate_iou is not in 0..1.
     """
 
     mask_quality: bool = False
@@ -44,7 +45,7 @@ class QueryScores:
 
     def __post_init__(self) -> None:
         if not 0 <= self.duplicate_iou <= 1:
-            raise ValueError(
+            raise UserError(
                 "MODEL.MASK_FORMER.TEST.VIDEO_DUPLICATE_IOU: expected an IoU in 0..1 (1: "
                 f"duplicates count in full, as published), got {self.duplicate_iou}."
             )

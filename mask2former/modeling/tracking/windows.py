@@ -12,6 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from ...errors import UserError
 from ..postprocessing.canvas import Canvas
 
 Features = dict[str, Tensor]
@@ -34,7 +35,7 @@ class Windows:
         overlap: frames that a window shares with the one before; tracks are linked on them.
 
     Raises:
-        ValueError: windows that share no frame, or have none of their own.
+        UserError: windows that share no frame, or have none of their own.
     """
 
     length: int = 0
@@ -42,7 +43,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         if self.length < 0 or (self.length and not 1 <= self.overlap < self.length):
-            raise ValueError(
+            raise UserError(
                 "expected a window of 0 (the whole clip) or at least 2 frames and an overlap from "
                 f"1 to the window's length less 1, got a window of {self.length} frames and an "
                 f"overlap of {self.overlap}."
@@ -89,7 +90,7 @@ def run_windows(
         output: (H, W) of the masks wanted; that of the frames if not given.
 
     Raises:
-        ValueError: there are no frames, or one has another size than the first.
+        UserError: there are no frames, or one has another size than the first.
     """
     frames = _of_one_size(frames)
     kept: Features = {}
@@ -122,7 +123,7 @@ def run_windows(
         if not windows.length:
             break
     if not seen:
-        raise ValueError("a clip needs at least one frame, got none.")
+        raise UserError("a clip needs at least one frame, got none.")
 
 
 def _of_one_size(frames: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -131,7 +132,7 @@ def _of_one_size(frames: Iterable[Tensor]) -> Iterator[Tensor]:
         size = tuple(frame.shape[-2:])
         first = first or size
         if size != first:
-            raise ValueError(
+            raise UserError(
                 f"frame {i} of the clip is {size[0]}x{size[1]} (height x width), those before are "
                 f"{first[0]}x{first[1]}: expected frames of one size."
             )

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ...checkpoints.renames import rename_when_loading
 from ...config.arguments import configurable
+from ...errors import UserError
 from ...layers import (
     MLP,
     CrossAttentionLayer,
@@ -110,7 +111,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
     def from_config(cls, cfg, in_channels: int, mask_classification: bool):
         mask_former = cfg.MODEL.MASK_FORMER
         if mask_former.DEC_LAYERS < 1:
-            raise ValueError(
+            raise UserError(
                 "MODEL.MASK_FORMER.DEC_LAYERS counts the prediction made before the first layer, "
                 f"so it must be at least 1; got {mask_former.DEC_LAYERS}."
             )
@@ -148,7 +149,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             else `pred_embeddings` (B, Q, C), the queries, by which objects are identified in video.
 
         Raises:
-            ValueError: there are not exactly three maps.
+            UserError: there are not exactly three maps.
         """
         refuse_overrides(self, _PUBLISHED_METHODS, _INSTEAD)
         frames = self.frames_of(len(mask_features))
@@ -205,7 +206,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
 
     def _check_levels(self, maps: Sequence[Tensor]) -> None:
         if len(maps) != NUM_LEVELS:
-            raise ValueError(
+            raise UserError(
                 f"{type(self).__name__}: expected {NUM_LEVELS} maps (strides 32, 16, 8) from the "
                 f"pixel decoder, got {len(maps)}."
             )

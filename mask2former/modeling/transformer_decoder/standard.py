@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config.arguments import configurable
+from ...errors import UserError
 from ...layers import MLP, SinePositionEncoding, TransformerDecoder, TransformerEncoder
 from ...overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import c2_xavier_conv
@@ -128,11 +129,11 @@ class StandardTransformerDecoder(nn.Module):
             and, with deep supervision and if wanted, `aux_outputs`, a list of dicts with these.
 
         Raises:
-            ValueError: x is not one map.
+            UserError: x is not one map.
         """
         refuse_overrides(self, ["_set_aux_loss"], "Override forward.")
         if not isinstance(x, Tensor) or x.dim() != 4:
-            raise ValueError(
+            raise UserError(
                 "StandardTransformerDecoder takes one map (B, C, H, W), not several: set "
                 "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE to a feature of the backbone, "
                 '"transformer_encoder" or "pixel_embedding".'

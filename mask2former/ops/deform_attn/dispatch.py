@@ -24,6 +24,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from ...errors import MissingPackageError, UserError
 from . import bag
 from .custom_op import Forward, Sizes
 from .grid_sample import deformable_attention_grid_sample
@@ -80,7 +81,7 @@ def use_implementation(name: str) -> Iterator[None]:
         name: one of IMPLEMENTATIONS.
 
     Raises:
-        ValueError: there is no such implementation.
+        UserError: there is no such implementation.
     """
     global _requested
     before, _requested = _requested, _known(name, "use_implementation")
@@ -92,7 +93,7 @@ def use_implementation(name: str) -> Iterator[None]:
 
 def _known(name: str, source: str) -> str:
     if name not in IMPLEMENTATIONS:
-        raise ValueError(
+        raise UserError(
             f"{source}: expected one of {', '.join(IMPLEMENTATIONS)}, got {name!r}; "
             "choose one of these, or leave it at 'auto'."
         )
@@ -145,14 +146,14 @@ def _operator(name: str, device_type: str) -> Forward:
 @lru_cache(maxsize=4)
 def _triton_operator(device_type: str) -> Forward:
     if find_spec("triton") is None:
-        raise ImportError(
+        raise MissingPackageError(
             "deformable attention: the implementation 'triton' needs the package triton, which "
             "comes with PyTorch's CUDA builds for Linux; install it, or choose 'auto'."
         )
     from . import triton_kernels  # imports Triton
 
     if device_type != "cuda" and not triton_kernels.INTERPRETED:
-        raise ValueError(
+        raise UserError(
             f"deformable attention: the implementation 'triton' needs CUDA tensors, got tensors "
             f"on {device_type}; choose 'auto', or set TRITON_INTERPRET=1 to debug the kernels."
         )
