@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
-from ..ops.recording import is_recorded
+from ..ops.recording import integers, is_recorded
 from .linear import check_heads, linear_of, need_not_be_called
 from .transformer import ResidualLayer
 
@@ -150,7 +150,7 @@ def _pixel_fractions(
     sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
 ) -> Tensor:
     """Return what a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
-    pixels = torch.tensor([(w, h) for h, w in sizes], dtype=torch.float32)
+    pixels = integers([n for h, w in sizes for n in (w, h)]).view(-1, 2).float()
     fractions = (1 / pixels)[:, None].expand(-1, points, -1).flatten()
     return fractions.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
 
@@ -179,7 +179,7 @@ class DeformableEncoderLayer(ResidualLayer):
     ) -> Tensor:
         """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C)."""
         attended = self.dropout(self.self_attn(x, position, reference, x, sizes))
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_exporting():
             return self._after_attention(x + attended)
         # What follows works token by token: the wide hidden layer need not be whole in memory.
         out = attended if attended.dtype == x.dtype else torch.empty_like(x)

@@ -139,7 +139,7 @@ class PositionEmbeddingSine(nn.Module):
         encoding = torch.cat(torch.broadcast_tensors(rows, columns), -1)
         if "T" in self.in_axes:
             encoding = encoding + self._encode(x, mask, -3, 2 * self.num_pos_feats)
-        return encoding.movedim(-1, -3).expand(len(x), *(-1,) * (x.dim() - 1))
+        return encoding.movedim(-1, -3).expand(x.shape[0], *(-1,) * (x.dim() - 1))
 
     def _encode(self, x: Tensor, mask: Tensor | None, dim: int, num_feats: int) -> Tensor:
         """Encode the axis `dim` of x without its channels: broadcastable to all axes, and last

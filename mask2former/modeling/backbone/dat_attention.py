@@ -132,7 +132,7 @@ class SampledKeyAttention(nn.Module):
         """
         moves = (grid[:, None] - positions.flatten(1, 2)[:, None]) / 2  # (B*G, N, H*W, 2)
         tables = _exact(self.rpe_table).unflatten(0, (self.groups, -1))
-        tables = tables.repeat(len(moves) // self.groups, 1, 1, 1)
+        tables = tables.repeat(moves.shape[0] // self.groups, 1, 1, 1)
         bias = F.grid_sample(tables, moves.flip(-1), align_corners=True)
         return bias.unflatten(0, (-1, self.groups)).flatten(1, 2)
 
@@ -156,7 +156,7 @@ class SampledKeyAttention(nn.Module):
         key, value = (self._heads(_pointwise(p, samples)) for p in (self.proj_k, self.proj_v))
         query = self._heads(query_map.flatten(1, 2))
         grid = _grid(height, width, 0, positions).flatten(0, 1)
-        count = max(1, _MAX_LOGITS // (len(x) * self.num_heads * len(grid)))
+        count = max(1, _MAX_LOGITS // (x.shape[0] * self.num_heads * grid.shape[0]))
         attend: Callable[..., Tensor] = self.attend
         if torch.is_grad_enabled() and count < len(grid):  # rather than keep all logits
             attend = partial(checkpoint, self.attend, use_reentrant=False)

@@ -19,6 +19,7 @@ from ...layers import (
     PositionEmbeddingSine,
     xavier_matrices_,
 )
+from ...ops.recording import integers
 from ..registries import SEM_SEG_HEADS_REGISTRY
 from .fpn import (
     NUM_LEVELS,
@@ -97,7 +98,7 @@ class MSDeformAttnTransformerEncoderOnly(nn.Module):
             the encoded pixels (B, S, C), one level after the other, (H, W) of the levels (L, 2) and
             the index (L,) of their first pixels, int64.
         """
-        sizes = torch.tensor([m.shape[-2:] for m in srcs])
+        sizes = integers([n for m in srcs for n in m.shape[-2:]]).view(-1, 2)
         starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
         tokens = torch.cat([_as_tokens(m) for m in srcs], 1)
         # Positions that are the same for all images are summed up once.

@@ -152,7 +152,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             UserError: there are not exactly three maps.
         """
         refuse_overrides(self, _PUBLISHED_METHODS, _INSTEAD)
-        frames = self.frames_of(len(mask_features))
+        frames = self.frames_of(mask_features.shape[0])
         features = mask_features.unflatten(0, (-1, frames))
         sizes = [tuple(m.shape[-2:]) for m in x]
         values, keys = self._level_tokens(x, frames)
@@ -214,7 +214,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
     def _mask_logits(self, normed: Tensor, features: Tensor) -> Tensor:
         """Multiply mask embeddings with features (B, T, C, h, w): (B, T, Q, h, w)."""
         embedding, pixels = self.mask_embed(normed)[:, None], features.flatten(3)
-        if pixels.shape[:2] == (1, 1):
+        if pixels.shape[:2] == (1, 1) and not torch.compiler.is_exporting():
             # Channels of one map that come last are read without a copy; those of several are not.
             masks = linear(embedding[0, 0], pixels[0, 0].T)[None, None]
         else:

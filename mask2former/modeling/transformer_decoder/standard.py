@@ -142,7 +142,7 @@ class StandardTransformerDecoder(nn.Module):
         attend = None if mask is None else _unpadded(mask, x.shape[-2:])
         memory = self.input_proj(x).flatten(2).transpose(1, 2)  # (B, H'*W', C)
         memory = self.transformer["encoder"](memory, position, attend)
-        query_position = self.query_embed.weight.expand(len(x), -1, -1)
+        query_position = self.query_embed.weight.expand(x.shape[0], -1, -1)
         layers = self.transformer["decoder"](
             torch.zeros_like(query_position), query_position, memory + position, memory, attend
         )
