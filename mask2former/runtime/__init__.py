@@ -1,0 +1,1 @@
+"""Run exported models with numpy, Pillow and onnxruntime alone."""
