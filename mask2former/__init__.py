@@ -1,55 +1,40 @@
 """Mask2Former for images and video, as an extension of detectron2.
 
-Importing it registers its models and datasets, as detectron2 plugins do. What takes long to import
-(training, evaluation, the model zoo) is imported when one of its names is asked for.
+Importing it registers its models and datasets, as detectron2 plugins do: at once where detectron2
+is imported, else as soon as it is. Its names are imported when they are asked for. So
+`mask2former.runtime`, which runs exported models, needs neither detectron2 nor torch.
 """
 
 import importlib
-import warnings
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from .threads import sleep_when_waiting
-
-sleep_when_waiting()  # before torch is loaded
-# ruff: noqa: E402
-
-try:
-    import detectron2
-except ModuleNotFoundError as error:
-    if error.name != "detectron2":
-        raise
-    raise ImportError(
-        "mask2former needs detectron2: run `python tools/install_detectron2.py` in a checkout of "
-        "mask2former, or build it from https://github.com/facebookresearch/detectron2"
-    ) from error
-
-with warnings.catch_warnings():  # of what fvcore and detectron2 call when they are imported
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
-    import detectron2.modeling  # noqa: F401
-
-# The three loader functions are among the published video package's names.
-from detectron2.data import (
-    build_detection_test_loader,
-    build_detection_train_loader,
-    get_detection_dataset_dicts,
-)
-
-from .config import add_maskformer2_config, add_maskformer2_video_config, load_config
-from .data import (
-    COCOInstanceNewBaselineDatasetMapper,
-    COCOPanopticNewBaselineDatasetMapper,
-    MaskFormerInstanceDatasetMapper,
-    MaskFormerPanopticDatasetMapper,
-    MaskFormerSemanticDatasetMapper,
-)
-from .data.clips import CocoClipDatasetMapper, YTVISDatasetMapper
 from .errors import UserError
-from .modeling import MaskFormer, SemanticSegmentorWithTTA, VideoMaskFormer
 from .published import import_hook
+from .registration import register, register_with_detectron2
+from .threads import sleep_when_waiting
 
 if TYPE_CHECKING:
     from . import model_zoo
     from .evaluation import InstanceSegEvaluator, YTVISEvaluator
+    from .plugin import (
+        COCOInstanceNewBaselineDatasetMapper,
+        COCOPanopticNewBaselineDatasetMapper,
+        CocoClipDatasetMapper,
+        MaskFormer,
+        MaskFormerInstanceDatasetMapper,
+        MaskFormerPanopticDatasetMapper,
+        MaskFormerSemanticDatasetMapper,
+        SemanticSegmentorWithTTA,
+        VideoMaskFormer,
+        YTVISDatasetMapper,
+        add_maskformer2_config,
+        add_maskformer2_video_config,
+        build_detection_test_loader,
+        build_detection_train_loader,
+        get_detection_dataset_dicts,
+        load_config,
+    )
     from .predict import Predictor, VideoPredictor
 
 __version__ = "0.1.0"
@@ -78,21 +63,27 @@ __all__ = [
     "model_zoo",
 ]
 
-_MODULE_OF = {
+_MODULE_OF = {  # what takes long to import: evaluation, prediction
     "InstanceSegEvaluator": ".evaluation",
     "Predictor": ".predict",
     "VideoPredictor": ".predict",
     "YTVISEvaluator": ".evaluation",
 }
 
+sleep_when_waiting()  # before torch is loaded
 import_hook.install()
+register_with_detectron2()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "model_zoo":
-        return importlib.import_module(".model_zoo", __name__)
-    if name in _MODULE_OF:
-        return getattr(importlib.import_module(_MODULE_OF[name], __name__), name)
+    if name in __all__ and name != "model_zoo":
+        plugin = register()
+        module = (
+            importlib.import_module(_MODULE_OF[name], __name__) if name in _MODULE_OF else plugin
+        )
+        return getattr(module, name)
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,8 +2,8 @@
 
 import json
 import math
-import os
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from numbers import Real
@@ -16,6 +16,7 @@ from detectron2.utils.file_io import PathManager
 from ..errors import UserError
 from .atomic import PathLike, atomic_path
 from .names import short_name
+from .opening import open_path
 
 
 def read_json(path: PathLike) -> Any:
@@ -29,7 +30,7 @@ def read_json(path: PathLike) -> Any:
         UserError: it is not json, or not in UTF-8; names the file.
     """
     try:
-        with PathManager.open(os.fspath(path), "r", encoding="utf-8-sig") as file:
+        with open_path(path, "r", encoding="utf-8-sig") as file:
             return json.load(file)
     except UnicodeDecodeError as error:
         found = _found_at(path)
@@ -65,7 +66,8 @@ class JsonStream:
     def __init__(self, path: PathLike):
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self._part_of(comm.get_rank())
+        comm = _comm()
+        self._part = self._part_of(comm.get_rank() if comm else 0)
         self._file = open(self._part, "w", encoding="utf-8")  # noqa: SIM115 (open until close())
 
     def write(self, entry: Any) -> None:
@@ -81,7 +83,8 @@ class JsonStream:
                 list has the entries of this process alone.
         """
         self._file.close()
-        if not merge:
+        comm = _comm() if merge else None
+        if comm is None:
             self._join([self._part])
             return
         comm.synchronize()
@@ -100,9 +103,14 @@ class JsonStream:
             part.unlink()
 
 
+def _comm() -> Any:
+    """Return what detectron2's processes talk through; None where it is not imported."""
+    return sys.modules.get("detectron2.utils.comm")
+
+
 def _found_at(path: PathLike) -> str:
     """Return what a file seems to be that is no json, by its first bytes; "" where not known."""
-    with PathManager.open(os.fspath(path), "rb") as file:
+    with open_path(path) as file:
         head = file.read(4096)
     known = {
         b"version https://git-lfs": "a pointer of Git LFS (get the file with: git lfs pull)",

@@ -6,11 +6,11 @@ from contextlib import suppress
 from functools import cache
 from typing import IO
 
-from detectron2.utils.file_io import PathManager
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 from .atomic import PathLike
+from .opening import open_path
 
 # Formats of Pillow's list that are videos or data, or need another program to be read.
 _NO_PHOTOS = {"MPEG", "HDF5", "GRIB", "BUFR", "EPS", "WMF", "IPTC"}
@@ -100,7 +100,7 @@ def open_file(path: PathLike) -> IO[bytes]:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"expected the path of an image, got {type(path).__name__}")
     try:
-        return PathManager.open(os.fspath(path), "rb")
+        return open_path(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image file not found: {path}") from error
     except ValueError as error:  # a name that no file can have

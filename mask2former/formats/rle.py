@@ -5,11 +5,10 @@ foreground in turn, background first, down the columns; compressed to a string, 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
-import torch
 
 from ..errors import UserError
 
@@ -18,23 +17,37 @@ RLE = dict[str, Any]
 _MAX_PIXELS = 2**32 - 1  # pycocotools counts pixels in 32 bits
 
 
-def encode_masks(masks: torch.Tensor | np.ndarray) -> list[RLE]:
+def encode_masks(masks: Any) -> list[RLE]:
     """Encode masks one at a time, so that no second copy of all of them is made.
 
     Args:
-        masks: (N, H, W) bool, or numbers of which those above 0.5 are foreground.
+        masks: (N, H, W) bool, or numbers of which those above 0.5 are foreground; an array, or a
+            tensor.
 
     Returns:
         N compressed RLE whose counts are ``str``, fit for json.
     """
-    masks = torch.as_tensor(masks)
-    if masks.ndim != 3:
+    if not hasattr(masks, "shape"):
+        masks = np.asarray(masks)
+    if len(masks.shape) != 3:
         raise ValueError(f"masks: expected (N, H, W), got shape {tuple(masks.shape)}")
-    if masks.dtype != torch.bool:
-        masks = masks > 0.5
-    # (W, H): pycocotools' memory runs down the columns
-    columns = (mask.t().contiguous().view(torch.uint8).numpy() for mask in masks.cpu())
-    return [_for_json(mask_util.encode(column.T)) for column in columns]
+    return [_encode(mask if isinstance(mask, np.ndarray) else mask.cpu().numpy()) for mask in masks]
+
+
+def _encode(mask: np.ndarray) -> RLE:
+    mask = mask if mask.dtype == bool else mask > 0.5
+    columns = np.ascontiguousarray(mask.T).reshape(-1)
+    flips = np.flatnonzero(columns[1:] != columns[:-1]) + 1
+    if columns[:1].any():
+        flips = np.concatenate(([0], flips))
+    return _from_flips(flips, *mask.shape)
+
+
+@cache  # and no import at the top: what runs exported models does without
+def _pycocotools() -> Any:
+    import pycocotools.mask
+
+    return pycocotools.mask
 
 
 def _for_json(rle: RLE) -> RLE:
@@ -43,7 +56,7 @@ def _for_json(rle: RLE) -> RLE:
 
 def merge(rles: Sequence[Mapping[str, Any]]) -> RLE:
     """Return the union of compressed RLE, at least one."""
-    return _for_json(mask_util.merge(rles))
+    return _for_json(_pycocotools().merge(rles))
 
 
 def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> RLE:
@@ -52,7 +65,7 @@ def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> RL
     Memory is in proportion to the length of their outlines.
     """
     flat = [polygon.reshape(-1) for polygon in polygons]
-    return merge(mask_util.frPyObjects(flat, height, width))
+    return merge(_pycocotools().frPyObjects(flat, height, width))
 
 
 def encode_segments(segment_map: np.ndarray, ids: Sequence[int]) -> list[RLE]:
@@ -147,7 +160,7 @@ def _decode_counts(text: bytes) -> np.ndarray:
 
 def decode(rle: RLE) -> np.ndarray:
     """Return the mask (H, W), uint8 of 0 and 1, of a compressed RLE that was checked."""
-    return mask_util.decode(rle)
+    return _pycocotools().decode(rle)
 
 
 def paint(rle: RLE, mask: np.ndarray) -> None:
@@ -168,12 +181,12 @@ def paint(rle: RLE, mask: np.ndarray) -> None:
 
 def area(rle: RLE) -> int:
     """Return the number of foreground pixels of a compressed RLE."""
-    return int(mask_util.area(rle))
+    return int(_pycocotools().area(rle))
 
 
 def bounding_box(rle: Mapping[str, Any]) -> list[float]:
     """Return x, y, width and height in pixels of a compressed RLE; 0 where it is empty."""
-    return mask_util.toBbox(rle).tolist()
+    return _pycocotools().toBbox(rle).tolist()
 
 
 def concatenate_frames(
@@ -214,5 +227,15 @@ def _from_flips(flips: np.ndarray, height: int, width: int) -> RLE:
 
 def from_runs(runs: np.ndarray, height: int, width: int) -> RLE:
     """Return the compressed RLE of run lengths, background first; undoes ``run_lengths``."""
-    rle = {"size": [height, width], "counts": runs}
-    return _for_json(mask_util.frPyObjects(rle, height, width))
+    values = np.array(runs, np.int64)
+    values[3:] -= np.asarray(runs, np.int64)[1:-2]
+    characters = []
+    left = np.ones(values.size, bool)  # numbers that have characters to come
+    while left.any():
+        low = values & 0x1F
+        values >>= 5
+        more = values != np.where(low & 0x10, -1, 0)  # the sign is that of bit 4
+        characters.append(np.where(left, low + 0x20 * more + 48, 0))
+        left &= more
+    codes = np.stack(characters, 1).astype(np.uint8) if characters else np.zeros(0, np.uint8)
+    return {"size": [int(height), int(width)], "counts": codes[codes > 0].tobytes().decode("ascii")}

@@ -168,8 +168,8 @@ class Metadata:
             raise ValueError(f"{where}: its metadata have no schema version; export it anew")
         if values["schema"] > SCHEMA:
             raise ValueError(
-                f"{where}: its metadata have the schema version {values['schema']}, this mask2former "
-                f"reads up to {SCHEMA}; update it: pip install -U mask2former"
+                f"{where}: its metadata have the schema version {values['schema']}, and this "
+                f"mask2former reads up to {SCHEMA}; update it: pip install -U mask2former"
             )
         try:
             return cls(**{f.name: _typed(values, f) for f in fields(cls) if f.name in values})
