@@ -111,6 +111,8 @@ _IMAGE_KEYS: Keys = {
         "SEMANTIC_ON": True,
         "INSTANCE_ON": False,
         "PANOPTIC_ON": False,
+        # Ours: "labels" for the best class of every pixel instead of the scores of all classes.
+        "SEMANTIC_OUTPUT": "scores",
         "OBJECT_MASK_THRESHOLD": 0.0,  # panoptic: minimal class probability of a query
         "OVERLAP_THRESHOLD": 0.0,  # panoptic: minimal visible fraction of a query's mask
         "SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": False,  # resize masks before they are merged

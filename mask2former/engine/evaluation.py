@@ -19,8 +19,10 @@ from ..data import loaders
 from ..data.agreement.class_order import match_classes
 from ..errors import UnsupportedError
 from ..evaluation import build_evaluator
+from ..evaluation.common import takes_labels
 from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device
+from ..modeling.postprocessing.switches import switched
 from ..modeling.postprocessing.tta import SemanticSegmentorWithTTA
 from .defaults import only_in_file, take_classes, validate
 from .hooks import log_results
@@ -93,7 +95,9 @@ class EvaluatingTrainer(DefaultTrainer):
         for name, evaluator in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
             # As published, videos in half precision on CUDA, images in full precision.
-            with torch.autocast("cuda", enabled=is_video and torch.cuda.is_available()):
+            half = torch.autocast("cuda", enabled=is_video and torch.cuda.is_available())
+            output = {"semantic_output": "labels"} if takes_labels(evaluator) else {}
+            with half, switched(model, **output):
                 metrics = inference_on_dataset(model, loader, evaluator)
             found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
             if comm.is_main_process():

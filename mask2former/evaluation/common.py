@@ -130,7 +130,39 @@ def check_scores(scores: Tensor, labels: Tensor, where: str) -> None:
         UserError: one is NaN or infinite.
     """
     if not scores.gather(0, labels[None]).isfinite().all():
-        raise UserError(f"{where}: sem_seg has scores that are no finite numbers; {_DIVERGED}")
+        raise _not_finite(where)
+
+
+def check_labels(labels: Tensor, num_classes: int, where: str) -> None:
+    """Check the classes (H, W) of pixels, -1 where the best score is no finite number.
+
+    Raises:
+        UserError: there is one of -1, or beyond the classes.
+    """
+    lowest, highest = (int(x) for x in labels.aminmax())
+    if lowest < 0:
+        raise _not_finite(where)
+    if highest >= num_classes:
+        raise UserError(
+            f"{where}: sem_seg has class {highest}, the dataset has {num_classes} classes; set "
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES"
+        )
+
+
+def _not_finite(where: str) -> UserError:
+    return UserError(f"{where}: sem_seg has scores that are no finite numbers; {_DIVERGED}")
+
+
+def takes_labels(evaluator: DatasetEvaluator) -> bool:
+    """Tell whether semantic results may be classes (H, W) instead of scores (K, H, W).
+
+    So it is where the class whose `process` is called says `takes_semantic_labels`.
+    """
+    for part in getattr(evaluator, "_evaluators", [evaluator]):
+        owner = next(c for c in type(part).__mro__ if "process" in vars(c))
+        if not vars(owner).get("takes_semantic_labels", False) or "process" in vars(part):
+            return False
+    return True
 
 
 def gather(value: Value, distributed: bool = True) -> list[Value]:

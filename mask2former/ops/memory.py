@@ -32,3 +32,11 @@ def _trim() -> Callable[[int], object]:
     if not sys.platform.startswith("linux"):
         return lambda *args: None
     return getattr(ctypes.CDLL(None), "malloc_trim", lambda *args: None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that there is no memory left, on a GPU or for the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

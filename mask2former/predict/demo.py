@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..errors import UserError
 from ..formats.names import short_name
 from ..formats.video.reading import Frame, VideoSource
 from ..formats.video.writing import FolderWriter, open_writer
+from ..modeling.postprocessing.switches import switched
+from ..ops.memory import is_out_of_memory
 from ..painting import ContactSheet
 from ..visualization import choose_kind, draw, ground_truth, has_kind
 from .image import ImageLike, Predictor
@@ -165,8 +168,9 @@ class Demo:
             output: folder; made if it is missing.
             note: text for the head of the page.
             save_json: write the results, too; see `PredictionFiles`.
-            on_error: is called for images that cannot be read, or whose ground truth or masks
-                cannot, which are left out; without it, the first of them is an error.
+            on_error: is called for images that are left out: those that cannot be read, or whose
+                ground truth or masks cannot, and those that take more memory than there is; without
+                it, the first of them is an error.
             progress: show a progress bar on a terminal.
 
         Returns:
@@ -229,11 +233,12 @@ class Demo:
         errors: list[Exception] = []
         start = time.monotonic()
         try:
-            for (prediction, picture), frame in self._draw_source(source, errors, progress):
-                writer.write(picture, frame)
-                if tracks is not None:
-                    tracks.add(frame.seconds, prediction)
-                drawn.frames += 1
+            with self._labels_only():
+                for (prediction, picture), frame in self._draw_source(source, errors, progress):
+                    writer.write(picture, frame)
+                    if tracks is not None:
+                        tracks.add(frame.seconds, prediction)
+                    drawn.frames += 1
         except KeyboardInterrupt:
             drawn.interrupted = True
         except (OSError, UserError) as error:
@@ -256,6 +261,12 @@ class Demo:
         drawn = self.draw_frames(frame.image for frame in ahead)
         options = {"total": source.length, "unit": "frame", "bar_format": _BAR}
         return tqdm(zip(drawn, behind), disable=None if progress else True, **options)
+
+    def _labels_only(self) -> AbstractContextManager:
+        """Have the model compute the best class of pixels alone, where no more is asked for."""
+        if self.label_threshold > 0:
+            return nullcontext()
+        return switched(self.predictor.model, semantic_output="labels")
 
     def _draw(self, image: np.ndarray, prediction: Mapping[str, Any]) -> np.ndarray:
         kind = choose_kind(prediction, self.kind)
@@ -288,6 +299,11 @@ class Demo:
             true_kind = kind if has_kind(truth, kind) else None
             pictures["Ground truth"] = draw(image, truth, self._truth_metadata, true_kind)
         return pictures
+
+
+def _is_of_the_image(error: Exception) -> bool:
+    """Tell whether an image is left out for an error, and the next one may be better."""
+    return isinstance(error, OSError | ValueError) or is_out_of_memory(error)
 
 
 def _until_error(source: Iterable[Frame], errors: list[Exception]) -> Iterator[Frame]:

@@ -57,6 +57,8 @@ class InstanceSegEvaluator(DatasetEvaluator):
             ``annotations.POLICY``.
     """
 
+    takes_semantic_labels = True
+
     def __init__(
         self,
         dataset_name: str,

@@ -44,6 +44,8 @@ class PanopticEvaluator(DatasetEvaluator):
             format; None writes nothing. All processes must reach it.
     """
 
+    takes_semantic_labels = True
+
     def __init__(self, dataset_name: str, output_dir: str | None = None):
         self._name = dataset_name
         self._metadata = MetadataCatalog.get(dataset_name)

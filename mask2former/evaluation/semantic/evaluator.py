@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...formats.json_files import JsonStream, read_json
 from ...formats.rle import decode, encode_segments
 from ...formats.segmentations import compress, error_prefix
-from ..common import check_scores, gather, required
+from ..common import check_labels, check_scores, gather, required
 from ..instance.coco_ap import DILATION_RATIO, boundary_region, boundary_width
 from ..panoptic.quality import VOID, PanopticQuality
 from ..results import results_table
@@ -38,6 +38,8 @@ class SemSegEvaluator(DatasetEvaluator):
         boundary_iou: report boundary IoU too (Cheng et al., CVPR 2021), summed over images.
         dilation_ratio: width of the boundary as a fraction of the image's diagonal.
     """
+
+    takes_semantic_labels = True
 
     def __init__(
         self,
@@ -66,7 +68,8 @@ class SemSegEvaluator(DatasetEvaluator):
 
         Args:
             inputs: B dicts with ``file_name``.
-            outputs: B dicts with ``sem_seg``: scores (K, H, W) in the size of the ground truth.
+            outputs: B dicts with ``sem_seg`` in the size of the ground truth: scores (K, H, W), or
+                classes (H, W), -1 where a score was no finite number.
 
         Raises:
             UserError: no semantic output, another number of classes than the dataset's, another
@@ -96,15 +99,19 @@ class SemSegEvaluator(DatasetEvaluator):
         return results
 
     def _labels(self, image: Mapping[str, Any], output: Mapping[str, Any]) -> np.ndarray:
-        scores: torch.Tensor = required(output, "sem_seg", "SEMANTIC_ON")
-        if scores.ndim != 3 or scores.shape[0] != len(self._class_names):
+        result: torch.Tensor = required(output, "sem_seg", "SEMANTIC_ON")
+        count = len(self._class_names)
+        if result.ndim == 2:
+            check_labels(result, count, image["file_name"])
+            return result.cpu().numpy()
+        if result.ndim != 3 or result.shape[0] != count:
             raise UserError(
-                f"{image['file_name']}: expected scores ({len(self._class_names)}, H, W), since "
-                f"{self._name} has {len(self._class_names)} classes, got {tuple(scores.shape)}; "
+                f"{image['file_name']}: expected scores ({count}, H, W), since "
+                f"{self._name} has {count} classes, got {tuple(result.shape)}; "
                 "set MODEL.SEM_SEG_HEAD.NUM_CLASSES"
             )
-        labels = scores.argmax(dim=0)
-        check_scores(scores, labels, image["file_name"])
+        labels = result.argmax(dim=0)
+        check_scores(result, labels, image["file_name"])
         return labels.cpu().numpy()
 
     def _entries(self, file_name: str, labels: np.ndarray) -> list[dict[str, Any]]:

@@ -16,7 +16,8 @@ from ...config.arguments import configurable
 from ...errors import UserError
 from ..meta_arch.base import weights_of_layers
 from ..meta_arch.heads import pixel_features
-from ..meta_arch.image import MergingModel
+from ..meta_arch.inputs_in_errors import name_inputs
+from ..meta_arch.merging import MergingModel
 from ..postprocessing.canvas import Canvas
 from ..registries import META_ARCH_REGISTRY
 from .decoder import MaskQueryDecoder, Memory
@@ -105,6 +106,7 @@ class MaskClassifier(MergingModel):
             module.eval()
         return self
 
+    @name_inputs
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Train on masks with labels, or classify masks.
 

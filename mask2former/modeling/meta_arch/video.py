@@ -17,6 +17,7 @@ from ..registries import META_ARCH_REGISTRY
 from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
 from ..tracking.windows import Windows, run_windows
 from .base import SegmentationModel, mask_tensor, pad_to_canvas
+from .inputs_in_errors import name_inputs
 
 CLIP_LABELS = ("last_frame", "any_frame")
 WHOLE_CLIP = Windows()
@@ -98,6 +99,7 @@ class VideoMaskFormer(SegmentationModel):
             ),
         }
 
+    @name_inputs
     def forward(self, batched_inputs: list[dict]) -> dict | list[dict]:
         """Train on a batch of clips, or segment and track them.
 

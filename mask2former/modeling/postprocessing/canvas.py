@@ -55,21 +55,35 @@ class Canvas:
             the rows of the output, top to bottom, and their maps (N, rows, output width), float32.
             Equal to those of `resize_to_output` up to rounding.
         """
-        count, height, _ = mask_logits.shape
-        output_height, output_width = self.output
+        count, output_width = mask_logits.shape[0], self.output[1]
         budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
         if getattr(mask_logits, "dtype", None) in (torch.bfloat16, torch.float16):
             budget *= 2
         step = max(_MIN_ROWS, budget // max(1, count * output_width))
-        heights = (self.padded[0], self.image[0], self.output[0])
-        weights, sources = _row_weights(height, *heights, mask_logits.device)
-        columns = _ResizedColumns(self, mask_logits)
-        for start in range(0, output_height, step):
-            rows = slice(start, min(start + step, output_height))
-            first, last = sources[start][0], sources[rows.stop - 1][1]
-            shown = columns.rows(first, last)
-            part = weights[rows, first:last].expand(count, -1, -1)
-            yield rows, torch.bmm(part, shown)
+        resized = ResizedRows(self, mask_logits)
+        for start in range(0, self.output[0], step):
+            rows = slice(start, min(start + step, self.output[0]))
+            yield rows, resized[rows]
+
+
+class ResizedRows:
+    """What `Canvas.resize_to_output` returns, of which `[rows]` computes some, asked for in order.
+
+    The arguments are those of `Canvas.blocks`.
+    """
+
+    def __init__(self, canvas: Canvas, mask_logits: Tensor):
+        count, height, _ = mask_logits.shape
+        heights = (canvas.padded[0], canvas.image[0], canvas.output[0])
+        self.count = count
+        self.weights, self.sources = _row_weights(height, *heights, mask_logits.device)
+        self.columns = _ResizedColumns(canvas, mask_logits)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Return some rows, (N, rows, output width), float32."""
+        first, last = self.sources[rows.start][0], self.sources[rows.stop - 1][1]
+        shown = self.columns.rows(first, last)
+        return torch.bmm(self.weights[rows, first:last].expand(self.count, -1, -1), shown)
 
 
 class _ResizedColumns:

@@ -12,46 +12,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from ...ops.linear import linear
 from ...ops.masks import boxes_from_lines
 from ...ops.memory import empty_large
 from .canvas import Canvas
-
-
-class SemanticMerger:
-    """Add up class probabilities times mask probabilities over all queries.
-
-    Args:
-        class_logits: (Q, K+1).
-        size: (H, W) of the map.
-        factors: type of the factors of the product. Scores are float32; of 16-bit factors they are
-            float16, which NumPy knows: half of the memory, and as many digits down to 6e-5. Below
-            3e-8 they are zero.
-    """
-
-    def __init__(
-        self,
-        class_logits: Tensor,
-        size: tuple[int, int],
-        factors: torch.dtype = torch.float32,
-    ):
-        self.queries = torch.arange(len(class_logits), device=class_logits.device)
-        self.class_probs = class_logits.softmax(-1)[:, :-1].T.to(factors).contiguous()  # (K, Q)
-        dtype = torch.float32 if factors.itemsize > 2 else torch.float16
-        self.scores = empty_large(
-            len(self.class_probs), *size, dtype=dtype, device=class_logits.device
-        )
-
-    def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
-        """Take in some rows of the masks (Q, rows, W)."""
-        width = mask_probs.shape[2]
-        out = self.scores.flatten(1)[:, rows.start * width : rows.stop * width]
-        probs = mask_probs.flatten(1).to(self.class_probs.dtype)
-        out.copy_(linear(self.class_probs, probs.T))
-
-    def result(self) -> Tensor:
-        """Return scores (K, H, W), not normalised."""
-        return self.scores
+from .semantic import LabelMerger, SemanticMerger
 
 
 class PanopticMerger:
@@ -200,7 +164,7 @@ class InstanceMerger:
         return instances
 
 
-Merger = SemanticMerger | PanopticMerger | InstanceMerger
+Merger = SemanticMerger | LabelMerger | PanopticMerger | InstanceMerger
 
 
 def _union(queries: Sequence[Tensor], count: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Test-time augmentation of semantic segmentation: scores averaged over scales and flips."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,8 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ...config.arguments import configurable
 from ...errors import UserError
 from ...formats.images import read_image
+from .switches import switched
 
-_OTHER_OUTPUTS = ("panoptic_on", "instance_on")  # switches of MaskFormer
+_SWITCHES = {"panoptic_on": False, "instance_on": False, "semantic_output": "scores"}
 
 
 class _Mapper(DatasetMapperTTA):
@@ -97,7 +97,7 @@ class SemanticSegmentorWithTTA(nn.Module):
         Returns:
             one dict an image, with `sem_seg` (K, height, width), mean scores.
         """
-        with torch.no_grad(), _semantic_output_only(self.model):
+        with torch.no_grad(), switched(self.model, **_SWITCHES):
             return [self._inference_one_image(self._with_image(x)) for x in batched_inputs]
 
     def _with_image(self, x: dict) -> dict:
@@ -126,15 +126,3 @@ class SemanticSegmentorWithTTA(nn.Module):
                 # A copy may have been computed on the CPU, where the GPU ran out of memory.
                 total = scores if total is None else total + scores.to(total.device)
         return {"sem_seg": total / len(copies)}
-
-
-@contextmanager
-def _semantic_output_only(model: nn.Module) -> Iterator[None]:
-    switches = {name: getattr(model, name) for name in _OTHER_OUTPUTS if hasattr(model, name)}
-    try:
-        for name in switches:
-            setattr(model, name, False)
-        yield
-    finally:
-        for name, value in switches.items():
-            setattr(model, name, value)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mask2former.modeling.meta_arch.base import SegmentationModel
-from mask2former.modeling.meta_arch.image import MergingModel
+from mask2former.modeling.meta_arch.merging import MergingModel
 from tests.modeling.mask_classifier.small import rectangles, tiny_classifier
 from tests.modeling.small import NUM_CLASSES, tiny_model
 
