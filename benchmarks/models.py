@@ -29,7 +29,8 @@ _KEPT_FRACTION = 0.2
 
 
 def panoptic_config(queries: int = 100, side: int = 800, **test: Any) -> CfgNode:
-    """Return the R50 COCO panoptic config, all three outputs on.
+    """Return the R50 COCO panoptic config, all three outputs on; the semantic one is the best class
+    of every pixel.
 
     Args:
         queries: Q.
@@ -40,7 +41,8 @@ def panoptic_config(queries: int = 100, side: int = 800, **test: Any) -> CfgNode
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
     cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES = queries
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = side, 10 * side
-    switches = {"SEMANTIC_ON": True, "INSTANCE_ON": True, "PANOPTIC_ON": True, **test}
+    switches = {"SEMANTIC_ON": True, "INSTANCE_ON": True, "PANOPTIC_ON": True}
+    switches |= {"SEMANTIC_OUTPUT": "labels"} | test  # as the peer's
     for name, value in switches.items():
         cfg.MODEL.MASK_FORMER.TEST[name] = value
     return cfg

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from . import model_zoo
     from .evaluation import InstanceSegEvaluator, YTVISEvaluator
     from .plugin import (
+        CocoClipDatasetMapper,
         COCOInstanceNewBaselineDatasetMapper,
         COCOPanopticNewBaselineDatasetMapper,
-        CocoClipDatasetMapper,
         MaskFormer,
         MaskFormerInstanceDatasetMapper,
         MaskFormerPanopticDatasetMapper,

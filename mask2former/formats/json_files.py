@@ -10,9 +10,6 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from detectron2.utils import comm
-from detectron2.utils.file_io import PathManager
-
 from ..errors import UserError
 from .atomic import PathLike, atomic_path
 from .names import short_name

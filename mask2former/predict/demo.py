@@ -187,9 +187,10 @@ class Demo:
         has_ids = all("image_id" in self._record(file) for file in files)
         for file in tqdm(files, unit="image", disable=None if progress else True):
             try:
-                image, truth, prediction = self._predict(file)
-            except (OSError, UserError) as error:
-                if on_error is None:
+                with self._labels_only():
+                    image, truth, prediction = self._predict(file)
+            except (OSError, UserError, MemoryError, RuntimeError) as error:
+                if on_error is None or not _is_of_the_image(error):
                     raise
                 on_error(file, error)
                 continue
@@ -303,7 +304,7 @@ class Demo:
 
 def _is_of_the_image(error: Exception) -> bool:
     """Tell whether an image is left out for an error, and the next one may be better."""
-    return isinstance(error, OSError | ValueError) or is_out_of_memory(error)
+    return isinstance(error, OSError | UserError) or is_out_of_memory(error)
 
 
 def _until_error(source: Iterable[Frame], errors: list[Exception]) -> Iterator[Frame]:

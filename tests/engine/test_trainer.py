@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mask2former.engine.step import TrainStep, choose_autocast_dtype
-from tests.engine.stub import SIZE, SignalledTrainer, StubTrainer, make_cfg
+from tests.engine.stub import SIZE, SignalledTrainer, StubEvaluator, StubTrainer, make_cfg
 
 
 class SpoiltTrainer(StubTrainer):
@@ -161,6 +161,27 @@ def test_several_datasets_and_a_suffix(tmp_path: Path) -> None:
     results = StubTrainer.test(cfg, model, suffix="_TTA")
     assert set(results) == {"fit_TTA"} and results["fit_TTA"]["n"] == SIZE
     assert (tmp_path / "inference_TTA" / "results.json").exists()
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_semantic_results_are_labels_where_all_evaluators_take_them(
+    tmp_path: Path, labels: bool
+) -> None:
+    seen: set[str] = set()
+
+    class Evaluator(StubEvaluator):
+        takes_semantic_labels = labels
+
+        def process(self, inputs: Any, outputs: Any) -> None:
+            seen.add(model.semantic_output)
+            super().process(inputs, outputs)
+
+    cfg = make_cfg(tmp_path)
+    model = StubTrainer.build_model(cfg)
+    model.semantic_output = "scores"
+    StubTrainer.test(cfg, model, Evaluator())
+    assert seen == {"labels" if labels else "scores"}
+    assert model.semantic_output == "scores"
 
 
 def test_averages_are_called_so_whoever_evaluates(

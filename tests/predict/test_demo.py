@@ -165,6 +165,43 @@ def test_damaged_images_are_errors_or_left_out(
     assert "good" in page.read_text() and "bad" not in page.read_text()
 
 
+@pytest.mark.parametrize("label_threshold", [0.0, 0.1])
+def test_scores_of_all_classes_are_computed_where_they_are_compared_with_a_threshold(
+    images: Demo, photo: np.ndarray, tmp_path: Path, label_threshold: float
+) -> None:
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    outputs = []
+    model = images.predictor.model
+    hook = model.register_forward_hook(lambda module, args, output: outputs.extend(output))
+    demo = Demo(images.predictor, label_threshold=label_threshold)
+    demo.draw_files([str(tmp_path / "a.png")], tmp_path / "drawn", save_json=True)
+    demo(photo)
+    hook.remove()
+    assert [output["sem_seg"].ndim for output in outputs] == [3 if label_threshold else 2, 3]
+
+
+def test_images_larger_than_memory_are_left_out(
+    images: Demo, photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("large.png", "small.png"):
+        Image.fromarray(photo).save(tmp_path / name)
+    forward, errors = images.predictor.model.forward, [MemoryError("no memory")]
+    model = images.predictor.model
+    monkeypatch.setattr(model, "forward", lambda x: _raise(errors) if errors else forward(x))
+    left_out = []
+    files = [str(tmp_path / name) for name in ("large.png", "small.png")]
+    (page,) = images.draw_files(files, tmp_path / "drawn", on_error=lambda *x: left_out.append(x))
+    assert [Path(file).name for file, _ in left_out] == ["large.png"]
+    assert "small" in page.read_text() and "large" not in page.read_text()
+    errors.append(RuntimeError("a fault of ours"))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        images.draw_files(files, tmp_path / "drawn", on_error=lambda *x: left_out.append(x))
+
+
+def _raise(errors: list[Exception]) -> None:
+    raise errors.pop()
+
+
 def test_nothing_is_printed(
     images: Demo, photo: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

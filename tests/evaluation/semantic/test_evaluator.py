@@ -6,10 +6,13 @@ import numpy as np
 import pycocotools.mask as mask_util
 import pytest
 import torch
+from detectron2.evaluation import DatasetEvaluators
 from detectron2.evaluation import SemSegEvaluator as Detectron2Evaluator
 from PIL import Image
 
+from mask2former.evaluation.common import takes_labels
 from mask2former.evaluation.instance.coco_ap import boundary_region, boundary_width
+from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
 from mask2former.evaluation.semantic.evaluator import SemanticCounts, SemSegEvaluator
 
 NAMES = ["wall", "tree", "car", "boat"]
@@ -90,6 +93,37 @@ def test_perfect_prediction(scene):
         assert scores[metric] == 100, metric
 
 
+def test_labels_score_as_their_scores_do(scene, tmp_path):
+    name, inputs, outputs, _ = scene
+    labels = [{"sem_seg": output["sem_seg"].argmax(0).int()} for output in outputs]
+    folders = [tmp_path / "scores", tmp_path / "labels"]
+    first = run(SemSegEvaluator(name, output_dir=folders[0]), inputs, outputs)
+    second = run(SemSegEvaluator(name, output_dir=folders[1]), inputs, labels)
+    assert second == pytest.approx(first, nan_ok=True)
+    files = [(folder / "sem_seg_predictions.json").read_text() for folder in folders]
+    assert files[0] == files[1]
+
+
+def test_who_takes_labels():
+    class Changed(SemSegEvaluator):
+        def process(self, inputs, outputs):
+            super().process(inputs, outputs)
+
+    class Named(SemSegEvaluator):
+        pass
+
+    def made(kind):
+        return kind.__new__(kind)
+
+    assert takes_labels(made(SemSegEvaluator)) and takes_labels(made(Named))
+    assert not takes_labels(made(Changed)) and not takes_labels(made(Detectron2Evaluator))
+    both = [made(SemSegEvaluator), made(PanopticEvaluator)]
+    assert takes_labels(DatasetEvaluators(both))
+    assert not takes_labels(DatasetEvaluators([*both, made(Detectron2Evaluator)]))
+    both[0].process = print
+    assert not takes_labels(both[0])
+
+
 def test_boundary_iou_sums_over_images(scene):
     name, inputs, outputs, maps = scene
     evaluator = SemSegEvaluator(name, boundary_iou=True, dilation_ratio=0.05)
@@ -124,6 +158,8 @@ def test_errors(scene):
     cases = [
         ({"panoptic_seg": None}, r"got \['panoptic_seg'\]; set .*SEMANTIC_ON"),
         ({"sem_seg": scores[:3]}, r"0.jpg: expected scores \(4, H, W\), .* got \(3, 30, 40\)"),
+        ({"sem_seg": torch.full((30, 40), 4)}, "0.jpg: sem_seg has class 4, the dataset has 4 cl"),
+        ({"sem_seg": torch.full((30, 40), -1)}, "0.jpg: sem_seg has scores that are no finite"),
         ({"sem_seg": scores[:, :20]}, "0.jpg: size: the ground truth has 30 x 40 .* 20 x 40"),
     ]
     for output, message in cases:

@@ -9,7 +9,9 @@ from tests.modeling.small import tiny_model
 NO_MEMORY = "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
 
-@pytest.mark.parametrize("error", [RuntimeError(NO_MEMORY), MemoryError(), torch.OutOfMemoryError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError(NO_MEMORY), MemoryError(), torch.OutOfMemoryError()]
+)
 def test_training_and_prediction_name_the_images(monkeypatch, error):
     def fail(images):
         raise error
