@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-from detectron2.data.detection_utils import convert_PIL_to_numpy
 from PIL import Image
 
 from ..errors import UserError
@@ -20,7 +18,18 @@ from .pixels import to_8_bits
 
 logger = logging.getLogger(__name__)
 
-_WRITABLE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+# What Pillow calls the formats that are written, and their options.
+_JPEG = ("JPEG", {})
+_TIFF = ("TIFF", {"compression": "tiff_lzw"})
+_WRITABLE_SUFFIXES: dict[str, tuple[str, dict[str, Any]]] = {
+    ".bmp": ("BMP", {}),
+    ".jpeg": _JPEG,
+    ".jpg": _JPEG,
+    ".png": ("PNG", {"compress_level": 1}),  # a third of the time, for files a little larger
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".webp": ("WEBP", {"lossless": True}),
+}
 _WRITABLE = {(np.dtype(np.uint8),), (np.dtype(np.uint16),), (np.dtype(np.uint8), 3)}
 
 _TURNED = (
@@ -124,16 +133,11 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
             f"{path}: expected an image ({', '.join(sorted(_WRITABLE_SUFFIXES))}) of (H, W) uint8 "
             f"or uint16, or (H, W, 3) uint8, got {image.dtype} of shape {image.shape}"
         )
-    options: list[int] = []
-    if suffix in (".jpg", ".jpeg"):
-        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    elif suffix == ".png":  # a third of the time of the default, for files a little larger
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    _, encoded = cv2.imencode(suffix, pixels, options)
+    name, options = _WRITABLE_SUFFIXES[suffix]
+    options = {"quality": quality} if name == "JPEG" else options
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path, sync=False) as part:
-        encoded.tofile(part)
+        Image.fromarray(np.ascontiguousarray(image)).save(part, name, **options)
 
 
 def find_images(inputs: Sequence[str]) -> list[str]:
@@ -230,13 +234,28 @@ def _say_notes(path: PathLike, photo: Photo) -> np.ndarray:
 def _to_array(image: Image.Image, format: str) -> np.ndarray:
     if format in ("RGB", "BGR"):
         array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        return cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if format == "BGR" else array
+        return _swapped(array) if format == "BGR" else array
+    from detectron2.data.detection_utils import convert_PIL_to_numpy
+
     return convert_PIL_to_numpy(image, format)
 
 
+def _swapped(array: np.ndarray) -> np.ndarray:
+    """Return an image (H, W, 3) with its channels in reverse; in one assignment it takes longer."""
+    swapped = np.empty_like(array)
+    for i in range(3):
+        swapped[..., i] = array[..., 2 - i]
+    return swapped
+
+
 def _deep_colours(path: PathLike, image: Image.Image) -> Image.Image | np.ndarray:
-    """Return colours of 16 bits (H, W, 3) as the file has them; other images as they are."""
+    """Return colours of 16 bits (H, W, 3) as the file has them; other images as they are, and so
+    without OpenCV, when Pillow's upper 8 bits have to do."""
     if image.info["bits"] == 8 or image.mode not in ("RGB", "RGBA"):
+        return image
+    try:
+        import cv2
+    except ModuleNotFoundError:
         return image
     with open_file(path) as file:
         deep = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ...errors import UserError
@@ -64,7 +63,7 @@ class VideoFileWriter:
         if self._stream is None:
             self._stream = self._add_stream(height + height % 2, width + width % 2)
         if height % 2 or width % 2:  # codecs halve the resolution of colours
-            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
         image = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         image.pts = self._last = max(round(frame.seconds * _TICKS), self._last + 1)
         image.time_base = Fraction(1, _TICKS)
