@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..overrides import is_replaced, refuse_overrides
+from ..results.classes import CategoryIds, class_name  # noqa: F401 (evaluators import it here)
 
 # Of detectron2's COCOEvaluator, which the published evaluators extend.
 _COCO_METHODS = (
@@ -21,32 +22,8 @@ _COCO_METHODS = (
 )
 
 
-def class_name(metadata: Metadata, label: int, is_thing: bool) -> str:
-    """Return the name of a contiguous class; its number where the metadata have no name.
-
-    Panoptic datasets of the published model list all classes in stuff_classes, and the number of
-    a thing is its index there. Elsewhere (instance datasets, the panoptic ones that detectron2
-    calls separated) things are counted in thing_classes.
-    """
-    things = metadata.get("thing_classes") or []
-    names = metadata.get("stuff_classes") or things
-    if is_thing and things and (label >= len(names) or names[label] not in things):
-        names = things
-    return names[label] if label < len(names) else str(label)
-
-
-class DatasetIds:
-    """Map the contiguous categories of a model to the category ids of a dataset.
-
-    Args:
-        to_contiguous: ``*_dataset_id_to_contiguous_id`` of the metadata; None where the dataset
-            counts its categories from 0 itself.
-        dataset_name, kind: for errors; kind is "thing" or "stuff".
-    """
-
-    def __init__(self, to_contiguous: Mapping[int, int] | None, dataset_name: str, kind: str):
-        self._ids = to_contiguous and {v: k for k, v in to_contiguous.items()}
-        self._name = f"{kind} classes of {dataset_name}"
+class DatasetIds(CategoryIds):
+    """The category ids of a registered dataset; see `CategoryIds`."""
 
     @classmethod
     def of_things(cls, dataset_name: str, categories: Sequence[Mapping[str, Any]]) -> Self:
@@ -54,24 +31,6 @@ class DatasetIds:
         ids = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
         ids = ids or {k: i for i, k in enumerate(sorted(c["id"] for c in categories))}
         return cls(ids, dataset_name, "thing")
-
-    def __contains__(self, label: int) -> bool:
-        return self._ids is None or label in self._ids
-
-    def __getitem__(self, label: int) -> int:
-        """Return the dataset's id.
-
-        Raises:
-            UserError: the dataset has no such class.
-        """
-        if self._ids is None:
-            return label
-        if label not in self._ids:
-            raise UserError(
-                f"output: class {label} is not among the {len(self._ids)} {self._name}; "
-                "MODEL.SEM_SEG_HEAD.NUM_CLASSES must be that of the dataset"
-            )
-        return self._ids[label]
 
 
 Value = TypeVar("Value")

@@ -22,10 +22,10 @@ from ..formats.video.writing import FolderWriter, open_writer
 from ..modeling.postprocessing.switches import switched
 from ..ops.memory import is_out_of_memory
 from ..painting import ContactSheet
+from ..results.files import PredictionFiles, TrackFile
 from ..visualization import choose_kind, draw, ground_truth, has_kind
 from .image import ImageLike, Predictor
 from .masks import MaskSource
-from .result_files import PredictionFiles, TrackFile
 from .video import VideoPredictor
 
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"

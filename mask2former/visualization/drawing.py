@@ -1,49 +1,19 @@
 """Draw panoptic, semantic and instance results, and ground truth, over images and frames."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data import Metadata
 from detectron2.structures import Instances
-from detectron2.utils.colormap import colormap
 from torch import Tensor
 
 from ..annotations.readers.given_masks import RleMasks
-from ..errors import UserError
-from ..evaluation.common import class_name
 from ..formats.images import check_size
 from ..formats.label_maps import look_up, read_labels, read_panoptic_png
-from ..painting import Region, paint
-
-KINDS = ("panoptic", "instance", "semantic")
-_KEYS = {"panoptic": "panoptic_seg", "instance": "instances", "semantic": "sem_seg"}
-
-_COLOURS = colormap(rgb=True, maximum=1)  # (74, 3)
-_STEP = 7  # neighbours in the colour map are alike, and 7 has no factor in common with 74
-
-
-def choose_kind(prediction: Mapping[str, Any], kind: str | None = None) -> str:
-    """Say what to draw of a prediction: the kind wanted, or the richest one that it has.
-
-    Raises:
-        UserError: an unknown kind, or one that the prediction lacks.
-    """
-    given = [k for k in KINDS if has_kind(prediction, k)]
-    if kind is None and given:
-        return given[0]
-    if kind not in given:
-        raise UserError(
-            f"cannot draw {kind or 'anything'}: the model gives {', '.join(given) or 'nothing'}. "
-            "Turn outputs on with MODEL.MASK_FORMER.TEST.{PANOPTIC,INSTANCE,SEMANTIC}_ON."
-        )
-    return kind
-
-
-def has_kind(prediction: Mapping[str, Any], kind: str) -> bool:
-    """Say whether a prediction, or ground truth in its form, has that kind of result."""
-    return _KEYS[kind] in prediction
+from ..painting import paint
+from ..results.regions import regions_of
 
 
 def draw(
@@ -75,85 +45,8 @@ def draw(
     Raises:
         UserError: the prediction has no such kind, or another size than the image.
     """
-    kind = choose_kind(prediction, kind)
-    result = prediction[_KEYS[kind]]
-    if kind == "panoptic":
-        regions = _segments(*result, metadata, tracked)
-    elif kind == "instance":
-        regions = _instances(result, metadata, threshold, tracked)
-    else:
-        regions = _areas(semantic_labels(result, threshold), metadata)
+    regions = regions_of(prediction, metadata, kind, threshold, tracked=tracked)
     return paint(image, regions, quick=tracked)
-
-
-def semantic_labels(scores: Tensor, threshold: float = 0.0) -> Tensor:
-    """Return the best class of every pixel.
-
-    Args:
-        scores: (K, H, W), or labels (H, W), which are returned as they are.
-        threshold: least fraction of a pixel's scores that the best class has, in 0..1.
-
-    Returns:
-        (H, W), int64, -1 where the best class has less.
-    """
-    if scores.dim() == 2:
-        return scores.long().cpu()
-    best, labels = scores.max(0)
-    if threshold > 0:
-        labels = torch.where(best < threshold * scores.sum(0), -1, labels)
-    return labels.cpu()
-
-
-def _segments(
-    ids: Tensor, segments: Sequence[Mapping], metadata: Metadata, tracked: bool
-) -> Iterator[Region]:
-    """Yield stuff in the colour of its class, then things, each in its own."""
-    ids = ids.cpu().numpy()
-    things = [segment for segment in segments if segment["isthing"]]
-    for segment in segments:
-        if not segment["isthing"]:
-            yield _class_region(ids == segment["id"], segment["category_id"], metadata)
-    masks = [ids == segment["id"] for segment in things]
-    names = [class_name(metadata, segment["category_id"], True) for segment in things]
-    yield from _objects(masks, names, [s["id"] for s in things] if tracked else None)
-
-
-def _instances(
-    instances: Instances, metadata: Metadata, threshold: float, tracked: bool
-) -> Iterator[Region]:
-    if instances.has("scores"):
-        instances = instances[instances.scores >= threshold]
-    masks = (instances.pred_masks > 0.5).cpu().numpy()
-    names = [class_name(metadata, label, True) for label in instances.pred_classes.tolist()]
-    if instances.has("scores"):
-        names = [f"{name} {score:.0%}" for name, score in zip(names, instances.scores.tolist())]
-    yield from _objects(masks, names, instances.track_ids.tolist() if tracked else None)
-
-
-def _objects(
-    masks: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[int] | None
-) -> Iterator[Region]:
-    """Yield large objects first, so that small ones stay visible; a colour for each or its id."""
-    by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
-    for rank, i in enumerate(by_area):
-        number, name = (rank, names[i]) if ids is None else (ids[i], f"{ids[i]} {names[i]}")
-        yield Region(masks[i], _COLOURS[number * _STEP % len(_COLOURS)], name)
-
-
-def _areas(labels: Tensor, metadata: Metadata) -> Iterator[Region]:
-    labels = labels.numpy()
-    for label in np.unique(labels).tolist():
-        if label >= 0:
-            yield _class_region(labels == label, label, metadata)
-
-
-def _class_region(mask: np.ndarray, label: int, metadata: Metadata) -> Region:
-    """Return a region (H, W), bool, in the colour of its class."""
-    colours = metadata.get("stuff_colors") or []
-    colour = _COLOURS[label % len(_COLOURS)]
-    if label < len(colours):
-        colour = np.array(colours[label]) / 255
-    return Region(mask, colour, class_name(metadata, label, False))
 
 
 def ground_truth(

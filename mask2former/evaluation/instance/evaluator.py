@@ -8,7 +8,6 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import BoxMode, Instances
 
 from ...annotations.parts.fields import id_key
 from ...annotations.readers.instances import Annotations, read_instances
@@ -16,8 +15,9 @@ from ...annotations.readers.panoptic import read_panoptic, read_segment_map
 from ...annotations.readers.records import call, records_as_coco
 from ...annotations.registered import read_registered_instances
 from ...formats.json_files import write_json_list
-from ...formats.rle import area, bounding_box, encode_masks, encode_segments
+from ...formats.rle import area, bounding_box, encode_segments
 from ...overrides import replaceable
+from ...results.instances import instances_to_json
 from ..common import (
     DatasetIds,
     check_instances,
@@ -142,35 +142,6 @@ class InstanceSegEvaluator(DatasetEvaluator):
         }
         logger.info("Instances on %s:\n%s", self._name, results_table(scores))
         return scores
-
-
-def instances_to_json(instances: Instances, ids: DatasetIds) -> list[dict[str, Any]]:
-    """Turn the N instances of an image into COCO results, which still lack the image.
-
-    Args:
-        instances: on the CPU; see `InstanceSegEvaluator.process`.
-        ids: maps their classes.
-
-    Returns:
-        N dicts with category_id, score, bbox (x, y, width, height in pixels) and segmentation, the
-        latter two where the instances have boxes or masks.
-
-    Raises:
-        UserError: a class that the dataset lacks.
-    """
-    columns: dict[str, list[Any]] = {
-        "category_id": [ids[label] for label in instances.pred_classes.tolist()],
-        "score": instances.scores.tolist(),
-    }
-    if instances.has("pred_masks"):
-        columns["segmentation"] = encode_masks(instances.pred_masks)
-    if instances.has("pred_boxes"):
-        boxes = instances.pred_boxes.tensor.detach()
-        boxes = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-        columns["bbox"] = boxes.tolist()
-    elif "segmentation" in columns:
-        columns["bbox"] = [bounding_box(mask) for mask in columns["segmentation"]]
-    return [dict(zip(columns, row)) for row in zip(*columns.values(), strict=True)]
 
 
 def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, Any]:
