@@ -1,0 +1,252 @@
+"""Damage done to files with their structure in mind, from a seeded generator."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+import pickletools
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+from zipfile import ZipFile, ZipInfo
+
+ODD_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 2, 3, 255, 256, 65535, 2**31 - 1, 2**31, 2**32, 2**63, 2**64),
+    *(-(2**31), -(2**63), 10**30, 10**400, 0.0, -0.0, 0.5, 1.5, -1.5, 1e9, 1e18, 1e308, 5e-324),
+    *(math.nan, math.inf, -math.inf, "", " ", "x", "0", "1", " 7 ", "1e3", "nan", "true", "null"),
+    *("\ud800", "\0", "é", "../../etc/passwd", "/etc/passwd", "C:\\a", "http://a/b?c=d", "9" * 5000),
+    *("~", "%s", "{0}", "{}", "{a[b]}", [], {}, [[]], [{}], [None], [0], [1, 2], [1, 2, 3, 4]),
+    *(["a"], {"a": 1}, {"id": 1}, [[1, 2, 3, 4, 5, 6]], [[0.0] * 6], [1e308] * 6, [10**400] * 6),
+    *({"size": [4, 4], "counts": "0"}, {"size": [4, 4], "counts": [16]}, {"counts": []}, [True] * 4),
+    *({"size": [1 << 30, 1 << 30], "counts": "0"}, {"size": [-1, -1], "counts": [1]}, [[math.nan]]),
+    *({"size": "ab", "counts": "\xff"}, {"size": {"a": 1}, "counts": None}, "²", "١", "1_0", [-1] * 4),
+)
+
+
+def damaged_json(rng: random.Random, value: Any) -> Any:
+    """Return a copy of a json value with one to four changes anywhere in it."""
+    value = copy.deepcopy(value)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        places = list(_places(value))
+        if not places:
+            return rng.choice(ODD_VALUES)
+        holder, key = rng.choice(places)
+        _change(rng, holder, key, places)
+    return value
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Return all (container, key or index) of a json value, to a depth that ends."""
+    found, waiting = [], [value]
+    while waiting and len(found) < 3000:
+        item = waiting.pop()
+        keys = list(item) if isinstance(item, dict) else range(len(item))
+        for key in keys:
+            found.append((item, key))
+            if isinstance(item[key], dict | list) and item[key]:
+                waiting.append(item[key])
+    return found
+
+
+def _change(rng: random.Random, holder: Any, key: Any, places: list[tuple[Any, Any]]) -> None:
+    other, at = rng.choice(places)
+    kind = rng.randrange(9)
+    if kind == 0:
+        del holder[key]
+    elif kind == 1 and isinstance(holder, list):
+        holder.insert(key, copy.deepcopy(holder[key]))
+    elif kind == 2:
+        holder[key] = copy.deepcopy(other[at])
+    elif kind == 3:
+        holder[key] = [holder[key]]
+    elif kind == 4:
+        holder[key] = str(holder[key])
+    elif kind == 5 and isinstance(holder[key], int | float) and abs(holder[key]) < 1e300:
+        holder[key] = holder[key] * rng.choice((-1, 2, 0.5, 1000, 1e9)) + rng.choice((0, 1, 0.1))
+    elif kind == 6 and isinstance(holder[key], str):
+        holder[key] = damaged_text(rng, holder[key])
+    elif kind == 7 and isinstance(holder, dict):
+        holder[rng.choice(("id", "size", "counts", "iscrowd", "", "a"))] = holder.pop(key)
+    else:
+        holder[key] = copy.deepcopy(rng.choice(ODD_VALUES))
+
+
+def damaged_text(rng: random.Random, text: str) -> str:
+    """Return a text with characters of it changed, doubled or left out."""
+    letters = list(text)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(letters) + 1)
+        length = rng.choice((0, 0, 1, 1, 4))
+        new = rng.choice(("", chr(rng.randrange(33, 127)), "o", "0", "\x7f", "é", "~~~~~~~~"))
+        letters[at : at + length] = new
+    return "".join(letters)
+
+
+def as_json(rng: random.Random, value: Any) -> bytes:
+    """Return the text of a json value, itself damaged in a case of ten."""
+    text = json.dumps(value, ensure_ascii=rng.random() < 0.9).encode("utf-8", "surrogatepass")
+    return damaged_bytes(rng, text) if rng.random() < 0.1 else text
+
+
+def damaged_bytes(rng: random.Random, data: bytes) -> bytes:
+    """Return bytes of which some are flipped, overwritten, moved, doubled or cut off."""
+    content = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 4, 8))):
+        if not content:
+            break
+        at = rng.randrange(len(content))
+        length = rng.choice((1, 2, 4, 8, 64))
+        kind = rng.randrange(7)
+        if kind == 0:
+            content[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            content[at] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+        elif kind == 2:
+            form = rng.choice(("<I", ">I", "<Q", ">Q", "<H", ">H"))
+            value = rng.choice((0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1))
+            number = struct.pack(form, value & (256 ** struct.calcsize(form) - 1))
+            content[at : at + len(number)] = number
+        elif kind == 3:
+            del content[at : at + length]
+        elif kind == 4:
+            content[at:at] = content[at : at + length]
+        elif kind == 5:
+            source = rng.randrange(len(content))
+            content[at : at + length] = content[source : source + length]
+        else:
+            del content[at:]
+    return bytes(content)
+
+
+def damaged_png(rng: random.Random, data: bytes) -> bytes:
+    """Return a PNG of which a chunk is changed, its checksum right all the same in most cases."""
+    if rng.random() < 0.3:
+        return damaged_bytes(rng, data)
+    chunks, at = [], 8
+    while at + 8 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        chunks.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    index = rng.randrange(len(chunks))
+    kind, content = chunks[index]
+    action = rng.randrange(6)
+    if action == 0:
+        chunks.insert(index, chunks[rng.randrange(len(chunks))])
+    elif action == 1:
+        del chunks[index]
+    elif action == 2 and kind == b"IDAT":
+        raw = damaged_bytes(rng, zlib.decompress(content)) if len(chunks) < 20 else content
+        chunks[index] = (kind, zlib.compress(raw))
+    elif action == 3:
+        kinds = (b"PLTE", b"tRNS", b"iTXt", b"zTXt", b"iCCP", b"gAMA", b"eXIf", b"acTL", b"fdAT")
+        chunks.insert(index, (rng.choice(kinds), bytes(rng.choices(range(256), k=rng.choice((0, 1, 13, 300))))))
+    else:
+        chunks[index] = (kind, damaged_bytes(rng, content))
+    parts = [data[:8]]
+    for kind, content in chunks:
+        crc = zlib.crc32(kind + content)
+        parts.append(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc))
+    return b"".join(parts)
+
+
+def damaged_safetensors(rng: random.Random, data: bytes) -> bytes:
+    """Return a file of safetensors whose header, mostly, is damaged as json."""
+    if rng.random() < 0.4:
+        return damaged_bytes(rng, data)
+    (length,) = struct.unpack("<Q", data[:8])
+    header = as_json(rng, damaged_json(rng, json.loads(data[8 : 8 + length])))
+    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+
+
+def damaged_pickle(rng: random.Random, data: bytes) -> bytes:
+    """Return a pickle with its instructions changed, doubled, moved or mixed with others'."""
+    if rng.random() < 0.3:
+        return damaged_bytes(rng, data)
+    positions = [position for _, _, position in pickletools.genops(data)] + [len(data)]
+    steps = [data[a:b] for a, b in zip(positions, positions[1:])]
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at, other = rng.randrange(len(steps)), rng.randrange(len(steps))
+        kind = rng.randrange(6)
+        if kind == 0:
+            del steps[at]
+        elif kind == 1:
+            steps.insert(at, steps[other])
+        elif kind == 2:
+            steps[at], steps[other] = steps[other], steps[at]
+        elif kind == 3:
+            steps.insert(at, rng.choice(_STEPS))
+        elif kind == 4:
+            steps[at] = rng.choice(_STEPS)
+        else:
+            steps[at] = steps[at][:1] + damaged_bytes(rng, steps[at][1:])
+        steps = steps or [b"."]
+    return b"".join(steps)
+
+
+def _odd_steps() -> tuple[bytes, ...]:
+    values = [pickle.dumps(v, 2)[2:-1] for v in (None, -1, 2**31, 2**70, 1e308, "x", (), (1, 2), [], {})]
+    letters = b"()}]0NR012abdehjltuosp\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98"
+    names = ("collections OrderedDict", "torch FloatStorage", "torch Size", "builtins set")
+    globals_ = [f"c{name}\n".replace(" ", "\n").encode() for name in names]
+    return (*values, *(bytes([letter]) for letter in letters), *globals_, b"h\x00", b"K\xff", b"Q")
+
+
+_STEPS = _odd_steps()
+
+
+def damaged_zip(rng: random.Random, data: bytes, inner: Callable) -> bytes:
+    """Return an archive of which one member is damaged by ``inner``, renamed, or the bytes are."""
+    if rng.random() < 0.4:
+        return damaged_bytes(rng, data)
+    out = BytesIO()
+    with ZipFile(BytesIO(data)) as source, ZipFile(out, "w") as target:
+        names = source.namelist()
+        chosen = rng.choice([name for name in names if name.endswith(".pkl")] * 3 + names)
+        renamed = rng.random() < 0.1
+        for name in names:
+            content = source.read(name)
+            if name == chosen and not renamed:
+                content = inner(rng, content) if name.endswith(".pkl") else damaged_bytes(rng, content)
+            elif name == chosen:
+                name = damaged_text(rng, name).replace("\0", "")
+            target.writestr(ZipInfo(name or "a"), content)
+    return out.getvalue()
+
+
+def damaged_yaml(rng: random.Random, data: bytes) -> bytes:
+    """Return yaml with lines or words of it changed."""
+    lines = data.decode().split("\n")
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = rng.randrange(len(lines))
+        kind = rng.randrange(6)
+        name, colon, _ = lines[at].partition(":")
+        if kind == 0:
+            lines.insert(at, lines[rng.randrange(len(lines))])
+        elif kind == 1:
+            lines[at] = rng.choice((" ", "  ", "\t", "- ")) + lines[at]
+        elif kind == 2:
+            lines[at] = damaged_text(rng, lines[at])
+        elif kind == 3 and colon:
+            lines[at] = f"{name}: {rng.choice(_YAML)}"
+        elif kind == 4 and colon:
+            lines[at] = f"{name}: {json.dumps(rng.choice(ODD_VALUES))}"
+        else:
+            del lines[at]
+        lines = lines or [""]
+    text = "\n".join(lines).encode("utf-8", "surrogatepass")
+    return damaged_bytes(rng, text) if rng.random() < 0.2 else text
+
+
+_YAML = (
+    *("&a [*a]", "*a", "!!python/object/apply:os.system [ls]", "!!python/name:os.system", "!!set {a}"),
+    *("!!binary aGk=", "2001-01-01", "0x7fffffff", "1_000", "1:30:30", ".inf", ".nan", "~", "{a: b}"),
+    *('!!python/object/apply:eval ["[x for x in range(9)]"]', '!!python/object/apply:eval ["1/0"]'),
+    *("!!int x", "!!float x", "!!python/tuple [1, 2]", "!!python/tuple x", "? a", "|", ">", "'", '"'),
+    *("[[[[[[]]]]]]", "<<", "{<<: *a}", "!", "!<x>", "%", "@", "`", "(1, 2)", "[1, 2", "__import__"),
+    *("9" * 5000, "1e999", "'(' * 99", "[" * 300, "-" * 300, "lambda: 0", "'\\ud800'", '"\\ud800"'),
+)
