@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import UserError
+
 
 def class_name(metadata: Mapping[str, Any], label: int, is_thing: bool) -> str:
     """Return the name of a contiguous class; its number where the metadata have no name.
