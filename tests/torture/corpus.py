@@ -168,8 +168,13 @@ def given_masks(rng: random.Random, stem: Path) -> None:
     masks: list[Any] = [{"segmentation": mask, "image_id": 1, "score": 0.9} for mask in (RLE, RUNS)]
     images = [{"id": 1, "file_name": "1.jpg", "height": H, "width": W}]
     value = rng.choice(
-        (masks, [RLE, RUNS], {"annotations": masks, "images": images}, {"annotations": masks}
-         | {"image": {"image_id": 1, "file_name": "1.jpg", "height": H, "width": W}})
+        (
+            masks,
+            [RLE, RUNS],
+            {"annotations": masks, "images": images},
+            {"annotations": masks}
+            | {"image": {"image_id": 1, "file_name": "1.jpg", "height": H, "width": W}},
+        )
     )
     file = MaskFile(_write_json(rng, stem, value))
     found, _ = file.of_image("1.jpg", (H, W), 1, missing_ok=rng.random() < 0.5)
@@ -437,7 +442,12 @@ def _weights_file(name: str) -> bytes:
     if name.endswith(".pkl"):
         value = {
             "model": {k: v.numpy() for k, v in weights.items()},
-            **{"scalar": np.float32(0.5), "text": np.array(["a"]), "set": {1, 2}, "t": weights["w"]},
+            **{
+                "scalar": np.float32(0.5),
+                "text": np.array(["a"]),
+                "set": {1, 2},
+                "t": weights["w"],
+            },
         }
         path.write_bytes(pickle.dumps(value, int(name[0])))
     elif name.endswith(".safetensors"):

@@ -35,7 +35,9 @@ def packed(files: list[tuple[str, bytes]], **options: Any) -> bytes:
     return content.getvalue()
 
 
-def _patched(data: bytes, signature: bytes, offset: int, value: bytes, *, last: bool = False) -> bytes:
+def _patched(
+    data: bytes, signature: bytes, offset: int, value: bytes, *, last: bool = False
+) -> bytes:
     """Return an archive with bytes replaced in the first, or last, record of a kind."""
     at = data.rindex(signature) if last else data.index(signature)
     return data[: at + offset] + value + data[at + offset + len(value) :]
@@ -48,7 +50,15 @@ def archives() -> Iterator[tuple[str, bytes]]:
     root = files[0][0].partition("/")[0]
     pickled = f"{root}/data.pkl"
     yield from _records(data)
-    for name in ("../data.pkl", "/etc/data.pkl", "C:\\data.pkl", "a/../data.pkl", "", "/", "data.pkl"):
+    for name in (
+        "../data.pkl",
+        "/etc/data.pkl",
+        "C:\\data.pkl",
+        "a/../data.pkl",
+        "",
+        "/",
+        "data.pkl",
+    ):
         renamed = [(name if n == pickled else n, c) for n, c in files]
         yield f"data.pkl as {name!r}", packed(renamed)
     for name in ("../../HACKED", "/tmp/HACKED", "a\0b", "é", "x" * 60_000, f"{root}/data/../../x"):
@@ -93,7 +103,10 @@ def _records(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"crc, {name}", _patched(data, signature, 14 + shift, b"abcd", **options)
             for size in (0, 1, 2**31, 2**32 - 1):
                 value = struct.pack("<II", size, size)
-                yield f"sizes {size}, {name}", _patched(data, signature, 18 + shift, value, **options)
+                yield (
+                    f"sizes {size}, {name}",
+                    _patched(data, signature, 18 + shift, value, **options),
+                )
             yield f"name, {name}", _patched(data, signature, 26 + shift, b"\xff\xff", **options)
             yield f"extra, {name}", _patched(data, signature, 28 + shift, b"\xff\xff", **options)
     for offset in (0, 4, len(data), 2**32 - 2):
@@ -158,13 +171,24 @@ def safetensors() -> Iterator[tuple[str, bytes]]:
     for offsets in ([0, 2**63], [16, 0], [-16, 0], [0, 17], [48, 64], [0], [], None, [0, 1 << 70]):
         yield f"offsets {offsets}", with_header(one(data_offsets=offsets))
     yield "overlap", with_header(one() | {"v": one()["w"]})
-    yield "hole", with_header(one() | {"v": {"dtype": "F32", "shape": [4], "data_offsets": [32, 48]}})
+    yield (
+        "hole",
+        with_header(one() | {"v": {"dtype": "F32", "shape": [4], "data_offsets": [32, 48]}}),
+    )
     yield "twice", with_header(b'{"w":%s,"w":%s}' % ((json.dumps(one()["w"]).encode(),) * 2))
     yield "deep", with_header(b'{"a":' * 50_000 + b"1" + b"}" * 50_000)
     yield "long", with_header(b" " * 5_000_000 + b"{}")
     yield "metadata", with_header(one() | {"__metadata__": {"a": 1}})
     yield "deep metadata", with_header(one() | {"__metadata__": {"classes": "[" * 50_000}})
-    yield "names", with_header(one() | {"../../HACKED\0": {"dtype": "F32", "shape": [0], "data_offsets": [16, 16]}})
-    yield "many", with_header(
-        {str(i): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+    yield (
+        "names",
+        with_header(
+            one() | {"../../HACKED\0": {"dtype": "F32", "shape": [0], "data_offsets": [16, 16]}}
+        ),
+    )
+    yield (
+        "many",
+        with_header(
+            {str(i): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_000)}
+        ),
     )

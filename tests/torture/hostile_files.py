@@ -24,13 +24,28 @@ def yaml_files() -> Iterator[tuple[str, bytes]]:
         for value in ('["touch HACKED"]', "touch HACKED", "{a: b}", "[]"):
             yield f"!!{tag} {value}", f"A: !!{tag} {value}\n".encode()
     yield "verbatim tag", b"A: !<tag:yaml.org,2002:python/object/apply:os.system> [ls]\n"
-    yield "named tag", b"%TAG !p! tag:yaml.org,2002:python/\n---\nA: !p!object/apply:os.system [ls]\n"
+    yield (
+        "named tag",
+        b"%TAG !p! tag:yaml.org,2002:python/\n---\nA: !p!object/apply:os.system [ls]\n",
+    )
     evaluated = (
         *("__import__('os').system('ls')", "[x for x in ().__class__.__bases__]", "[9**9**9]"),
-        *("[x for x in range(10**9)]", "[(lambda: 0)() for x in range(3)]", "[x**x for x in range(9)]"),
-        *("[x for x in range(9) if open('HACKED', 'w')]", "[1 << x for x in range(99)]", "1/0", "[[]]"),
+        *(
+            "[x for x in range(10**9)]",
+            "[(lambda: 0)() for x in range(3)]",
+            "[x**x for x in range(9)]",
+        ),
+        *(
+            "[x for x in range(9) if open('HACKED', 'w')]",
+            "[1 << x for x in range(99)]",
+            "1/0",
+            "[[]]",
+        ),
         *("[x * 'a' for x in range(3)]", "[int('9' * x) for x in range(9)]", "[-" * 90 + "1"),
-        *("[" + "-" * 180 + "x for x in range(3)]", "[" + "(" * 90 + "x" + ")" * 90 + " for x in range(2)]"),
+        *(
+            "[" + "-" * 180 + "x for x in range(3)]",
+            "[" + "(" * 90 + "x" + ")" * 90 + " for x in range(2)]",
+        ),
     )
     for text in evaluated:
         quoted = text.replace('"', "'")
@@ -89,16 +104,33 @@ def json_files() -> Iterator[tuple[str, bytes]]:
     yield "many backslashes", b'"' + b"\\" * 1_000_000
     yield "spaces", b" " * 5_000_000
     yield "nuls", bytes(1_000_000)
-    for counts in (b'"' + b"o" * 500_000 + b'"', b"[" + b"0," * 200_000 + b"81]", b'"~~~~~~~~~~~~0"'):
+    for counts in (
+        b'"' + b"o" * 500_000 + b'"',
+        b"[" + b"0," * 200_000 + b"81]",
+        b'"~~~~~~~~~~~~0"',
+    ):
         rle = b'{"size":[9,9],"counts":' + counts + b"}"
-        yield f"counts {counts[:8]!r}", start + b'[{"image_id":1,"category_id":1,"segmentation":' + rle + b"}]}"
+        yield (
+            f"counts {counts[:8]!r}",
+            start + b'[{"image_id":1,"category_id":1,"segmentation":' + rle + b"}]}",
+        )
     for size in (b"[65535,65535]", b"[4294967295,1]", b"[1e9,1e9]", b"[9,99999999999999999999]"):
         rle = b'{"size":%s,"counts":[%s]}' % (size, b"4294836225")
         image = start.replace(b'"height":9,"width":9', b'"height":65535,"width":65535')
-        for head in (start, image, start.replace(b'"height":9,"width":9', b'"height":1e9,"width":1e9')):
-            yield f"size {size!r} {len(head)}", head + b'[{"image_id":1,"category_id":1,"segmentation":' + rle + b"}]}"
+        for head in (
+            start,
+            image,
+            start.replace(b'"height":9,"width":9', b'"height":1e9,"width":1e9'),
+        ):
+            yield (
+                f"size {size!r} {len(head)}",
+                head + b'[{"image_id":1,"category_id":1,"segmentation":' + rle + b"}]}",
+            )
     far = b"[[" + b",".join([b"0,0,999999,0,999999,999999"] * 2000) + b"]]"
-    yield "endless outline", start + b'[{"image_id":1,"category_id":1,"segmentation":' + far + b"}]}"
+    yield (
+        "endless outline",
+        start + b'[{"image_id":1,"category_id":1,"segmentation":' + far + b"}]}",
+    )
 
 
 def images() -> Iterator[tuple[str, str, bytes]]:
@@ -106,7 +138,9 @@ def images() -> Iterator[tuple[str, str, bytes]]:
     for width, height in ((65535, 65535), (2**31 - 1, 1), (1, 2**31 - 1), (40_000, 40_000), (0, 0)):
         yield f"PNG {width}x{height}", ".png", _png(width, height, zlib.compress(bytes(10_000_000)))
     for kind in (b"zTXt", b"iTXt", b"iCCP"):
-        bomb = b"a\0\0" + (b"\0\0\0"[: 2 * (kind == b"iTXt")]) + zlib.compress(bytes(200_000_000), 9)
+        bomb = (
+            b"a\0\0" + (b"\0\0\0"[: 2 * (kind == b"iTXt")]) + zlib.compress(bytes(200_000_000), 9)
+        )
         yield f"{kind.decode()} bomb", ".png", _png(4, 4, zlib.compress(bytes(64)), (kind, bomb))
     for frames in (0, 2**31 - 1, 2**32 - 1):
         control = (b"acTL", struct.pack(">II", frames, 0))
@@ -127,7 +161,14 @@ def images() -> Iterator[tuple[str, str, bytes]]:
     (count,) = struct.unpack("<H", tiff[first : first + 2])
     link = first + 2 + 12 * count
     yield "TIFF of endless pages", ".tif", tiff[:link] + struct.pack("<I", first) + tiff[link + 4 :]
-    for tag, value in ((256, 2**32 - 1), (257, 2**31), (277, 65535), (258, 65535), (259, 50000), (278, 0)):
+    for tag, value in (
+        (256, 2**32 - 1),
+        (257, 2**31),
+        (277, 65535),
+        (258, 65535),
+        (259, 50000),
+        (278, 0),
+    ):
         yield f"TIFF tag {tag}", ".tif", _tiff_tag(tiff, first, count, tag, value)
     bmp = _saved(small, "bmp")
     for side in (2**31 - 1, -(2**31), 100_000, 0, -1):
@@ -135,10 +176,20 @@ def images() -> Iterator[tuple[str, str, bytes]]:
     jpeg = _saved(small.convert("RGB"), "jpeg")
     at = jpeg.index(b"\xff\xc0")
     for side in (65500, 0):
-        yield f"JPEG {side}", ".jpg", jpeg[: at + 5] + struct.pack(">HH", side, side) + jpeg[at + 9 :]
+        yield (
+            f"JPEG {side}",
+            ".jpg",
+            jpeg[: at + 5] + struct.pack(">HH", side, side) + jpeg[at + 9 :],
+        )
     scans = jpeg[jpeg.index(b"\xff\xda") : -2]
     yield "JPEG of many scans", ".jpg", jpeg[:-2] + scans * 20_000 + b"\xff\xd9"
-    for head in (b"P6 99999 99999 255\n", b"P1 99999 9999\n", b"P5 4 4 65535\n", b"P3 -1 -1 255\n", b"Pf\n9 9\n0\n"):
+    for head in (
+        b"P6 99999 99999 255\n",
+        b"P1 99999 9999\n",
+        b"P5 4 4 65535\n",
+        b"P3 -1 -1 255\n",
+        b"Pf\n9 9\n0\n",
+    ):
         yield f"{head!r}", ".ppm", head + b"0" * 64
     for suffix in ("webp", "ico", "tga", "pcx", "dds", "sgi", "jp2"):
         data = _saved(small.convert("RGB"), suffix)

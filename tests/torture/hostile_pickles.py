@@ -101,7 +101,9 @@ WAYS: dict[str, Callable[[str, str], bytes]] = {
     "key": lambda m, n: b"}" + dotted(m, n) + _ARGUMENT + b"RNs",
     "popped": lambda m, n: b"N" + dotted(m, n) + _ARGUMENT + b"R0",
     "reference": lambda m, n: dotted(m, n) + _ARGUMENT + b"RQ",
-    "framed": lambda m, n: b"\x95" + struct.pack("<Q", 3) + b"NNN" + dotted(m, n) + _ARGUMENT + b"R",
+    "framed": lambda m, n: (
+        b"\x95" + struct.pack("<Q", 3) + b"NNN" + dotted(m, n) + _ARGUMENT + b"R"
+    ),
     "factory": lambda m, n: b"ccollections\ndefaultdict\n" + dotted(m, n) + b"\x85R",
     "argument": lambda m, n: b"cbuiltins\nlist\n(" + dotted(m, n) + _ARGUMENT + b"Rt\x85R",
 }
@@ -213,7 +215,10 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
         setup = large + b"q\x05" + _dtype(code, ">") + b"q\x06"
         count = (1 << 20) // {"f8": 8, "S1": 1, "U1": 4, "S1048576": 1 << 20}[code]
         one = b"h\x01" + ndarray + b"(K\x01J" + struct.pack("<i", count) + b"\x85h\x06\x89h\x05tb"
-        yield f"one text as many arrays of {code}", PROTO + array + setup + b"](" + one * 500 + b"e."
+        yield (
+            f"one text as many arrays of {code}",
+            PROTO + array + setup + b"](" + one * 500 + b"e.",
+        )
     encode = dotted("_codecs", "encode") + b"q\x01"
     setup = encode + b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20) + b"q\x02"
     setup += text("latin1") + b"q\x03"
@@ -223,7 +228,16 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
     one = b"h\x01h\x02q\x02h\x03\x86R0"
     yield "a long memo", PROTO + setup + memo + one * 2000 + b"N."
     for shape in (b"K\x00\x85", b"J\xff\xff\xff\xff\x85", b"J\xff\xff\xff\x7f\x85", b"N\x85", b"N"):
-        one = array + ndarray + b"(K\x01" + shape + _dtype("f4", "<") + b"\x89C\x08" + bytes(8) + b"tb"
+        one = (
+            array
+            + ndarray
+            + b"(K\x01"
+            + shape
+            + _dtype("f4", "<")
+            + b"\x89C\x08"
+            + bytes(8)
+            + b"tb"
+        )
         yield f"shape {shape!r}", PROTO + one + b"."
     huge = b"\x8a\x09" + bytes(8) + b"\x01"
     zeros = b"(" + huge * 60 + b"t"
@@ -235,7 +249,10 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
         yield f"{kind} of a strided tensor", PROTO + dotted(module, kind) + tensor + b"\x85R."
         yield f"state of {kind}", PROTO + dotted(module, kind) + b")R" + tensor + b"b."
     yield "dict update", PROTO + b"}(" + _strided(b"K\x03\x85", b"K\x00\x85") + b"Nu."
-    for size, stride in ((b"J\xff\xff\xff\x7f\x85", b"K\x00\x85"), (b"J\xff\xff\xff\x7f\x85", b"K\x01\x85")):
+    for size, stride in (
+        (b"J\xff\xff\xff\x7f\x85", b"K\x00\x85"),
+        (b"J\xff\xff\xff\x7f\x85", b"K\x01\x85"),
+    ):
         weights = b"}" + text("w") + _strided(size, stride) + b"s"
         yield f"weights {size!r} {stride!r}", PROTO + weights + b"."
 

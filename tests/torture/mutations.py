@@ -19,12 +19,33 @@ ODD_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 3, 255, 256, 65535, 2**31 - 1, 2**31, 2**32, 2**63, 2**64),
     *(-(2**31), -(2**63), 10**30, 10**400, 0.0, -0.0, 0.5, 1.5, -1.5, 1e9, 1e18, 1e308, 5e-324),
     *(math.nan, math.inf, -math.inf, "", " ", "x", "0", "1", " 7 ", "1e3", "nan", "true", "null"),
-    *("\ud800", "\0", "é", "../../etc/passwd", "/etc/passwd", "C:\\a", "http://a/b?c=d", "9" * 5000),
+    *(
+        "\ud800",
+        "\0",
+        "é",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "C:\\a",
+        "http://a/b?c=d",
+        "9" * 5000,
+    ),
     *("~", "%s", "{0}", "{}", "{a[b]}", [], {}, [[]], [{}], [None], [0], [1, 2], [1, 2, 3, 4]),
     *(["a"], {"a": 1}, {"id": 1}, [[1, 2, 3, 4, 5, 6]], [[0.0] * 6], [1e308] * 6, [10**400] * 6),
-    *({"size": [4, 4], "counts": "0"}, {"size": [4, 4], "counts": [16]}, {"counts": []}, [True] * 4),
+    *(
+        {"size": [4, 4], "counts": "0"},
+        {"size": [4, 4], "counts": [16]},
+        {"counts": []},
+        [True] * 4,
+    ),
     *({"size": [1 << 30, 1 << 30], "counts": "0"}, {"size": [-1, -1], "counts": [1]}, [[math.nan]]),
-    *({"size": "ab", "counts": "\xff"}, {"size": {"a": 1}, "counts": None}, "²", "١", "1_0", [-1] * 4),
+    *(
+        {"size": "ab", "counts": "\xff"},
+        {"size": {"a": 1}, "counts": None},
+        "²",
+        "١",
+        "1_0",
+        [-1] * 4,
+    ),
 )
 
 
@@ -144,7 +165,10 @@ def damaged_png(rng: random.Random, data: bytes) -> bytes:
         chunks[index] = (kind, zlib.compress(raw))
     elif action == 3:
         kinds = (b"PLTE", b"tRNS", b"iTXt", b"zTXt", b"iCCP", b"gAMA", b"eXIf", b"acTL", b"fdAT")
-        chunks.insert(index, (rng.choice(kinds), bytes(rng.choices(range(256), k=rng.choice((0, 1, 13, 300))))))
+        chunks.insert(
+            index,
+            (rng.choice(kinds), bytes(rng.choices(range(256), k=rng.choice((0, 1, 13, 300))))),
+        )
     else:
         chunks[index] = (kind, damaged_bytes(rng, content))
     parts = [data[:8]]
@@ -189,7 +213,9 @@ def damaged_pickle(rng: random.Random, data: bytes) -> bytes:
 
 
 def _odd_steps() -> tuple[bytes, ...]:
-    values = [pickle.dumps(v, 2)[2:-1] for v in (None, -1, 2**31, 2**70, 1e308, "x", (), (1, 2), [], {})]
+    values = [
+        pickle.dumps(v, 2)[2:-1] for v in (None, -1, 2**31, 2**70, 1e308, "x", (), (1, 2), [], {})
+    ]
     letters = b"()}]0NR012abdehjltuosp\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98"
     names = ("collections OrderedDict", "torch FloatStorage", "torch Size", "builtins set")
     globals_ = [f"c{name}\n".replace(" ", "\n").encode() for name in names]
@@ -211,7 +237,9 @@ def damaged_zip(rng: random.Random, data: bytes, inner: Callable) -> bytes:
         for name in names:
             content = source.read(name)
             if name == chosen and not renamed:
-                content = inner(rng, content) if name.endswith(".pkl") else damaged_bytes(rng, content)
+                content = (
+                    inner(rng, content) if name.endswith(".pkl") else damaged_bytes(rng, content)
+                )
             elif name == chosen:
                 name = damaged_text(rng, name).replace("\0", "")
             target.writestr(ZipInfo(name or "a"), content)
@@ -243,10 +271,48 @@ def damaged_yaml(rng: random.Random, data: bytes) -> bytes:
 
 
 _YAML = (
-    *("&a [*a]", "*a", "!!python/object/apply:os.system [ls]", "!!python/name:os.system", "!!set {a}"),
-    *("!!binary aGk=", "2001-01-01", "0x7fffffff", "1_000", "1:30:30", ".inf", ".nan", "~", "{a: b}"),
+    *(
+        "&a [*a]",
+        "*a",
+        "!!python/object/apply:os.system [ls]",
+        "!!python/name:os.system",
+        "!!set {a}",
+    ),
+    *(
+        "!!binary aGk=",
+        "2001-01-01",
+        "0x7fffffff",
+        "1_000",
+        "1:30:30",
+        ".inf",
+        ".nan",
+        "~",
+        "{a: b}",
+    ),
     *('!!python/object/apply:eval ["[x for x in range(9)]"]', '!!python/object/apply:eval ["1/0"]'),
-    *("!!int x", "!!float x", "!!python/tuple [1, 2]", "!!python/tuple x", "? a", "|", ">", "'", '"'),
-    *("[[[[[[]]]]]]", "<<", "{<<: *a}", "!", "!<x>", "%", "@", "`", "(1, 2)", "[1, 2", "__import__"),
+    *(
+        "!!int x",
+        "!!float x",
+        "!!python/tuple [1, 2]",
+        "!!python/tuple x",
+        "? a",
+        "|",
+        ">",
+        "'",
+        '"',
+    ),
+    *(
+        "[[[[[[]]]]]]",
+        "<<",
+        "{<<: *a}",
+        "!",
+        "!<x>",
+        "%",
+        "@",
+        "`",
+        "(1, 2)",
+        "[1, 2",
+        "__import__",
+    ),
     *("9" * 5000, "1e999", "'(' * 99", "[" * 300, "-" * 300, "lambda: 0", "'\\ud800'", '"\\ud800"'),
 )

@@ -10,6 +10,8 @@ from ...ops.linear import linear
 from ...ops.memory import empty_large
 from .canvas import Canvas, ResizedRows
 
+_PLACES = 255  # that a byte can count
+
 
 class _ClassScores:
     """Add up class probabilities times mask probabilities over all queries.
@@ -108,6 +110,18 @@ class _ScoresOfRows:
 
 
 def best_classes(scores: Tensor) -> Tensor:
-    """Return the best class of scores (K, ...), int32, -1 where its score is not finite."""
-    best, labels = scores.max(0)
-    return torch.where(best.isfinite(), labels.int(), -1)
+    """Return the best class of scores (K, ...), int32, the first of equal ones; -1 where its score
+    is not finite.
+
+    Places are counted down in bytes, whose maximum takes a third of the time of `Tensor.max`, which
+    keeps an index of each value.
+    """
+    best = scores.amax(0)
+    labels = torch.full_like(best, -1, dtype=torch.int32)
+    for start in reversed(range(0, len(scores), _PLACES)):
+        part = scores[start : start + _PLACES]
+        places = torch.arange(len(part), 0, -1, dtype=torch.uint8, device=scores.device)
+        hits = (part == best).view(torch.uint8)
+        place = hits.mul_(places.view(-1, *[1] * best.dim())).amax(0).int()
+        labels = torch.where(place > 0, start + len(part) - place, labels)
+    return labels.masked_fill_(best.isinf(), -1)

@@ -9,7 +9,7 @@ from mask2former.errors import UserError
 from mask2former.modeling.postprocessing import canvas
 from mask2former.modeling.postprocessing.canvas import Canvas
 from mask2former.modeling.postprocessing.mergers import merge_masks
-from mask2former.modeling.postprocessing.semantic import LabelMerger, SemanticMerger
+from mask2former.modeling.postprocessing.semantic import LabelMerger, SemanticMerger, best_classes
 from mask2former.modeling.postprocessing.switches import switched
 from tests.modeling.small import NUM_CLASSES, tiny_model
 
@@ -36,6 +36,15 @@ def test_labels_are_the_best_of_the_scores(factors):
     assert len(labels.unique()) > 1
     best = scores.gather(0, labels[None].long())[0]
     torch.testing.assert_close(best, scores.amax(0), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 255, 256, 600])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_first_of_equal_classes_is_the_best(classes, dtype):
+    scores = torch.rand(classes, 5, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    scores = torch.cat([scores, scores])  # every best comes twice
+    expected = scores.float().numpy().argmax(0)  # NumPy's is the first
+    assert torch.equal(best_classes(scores), torch.from_numpy(expected).int())
 
 
 def test_two_pixels_by_hand():
