@@ -4,6 +4,10 @@ import argparse
 import time
 from pathlib import Path
 
+# isort: off
+import mask2former  # noqa: F401 (before torch is loaded, as in all scripts)
+
+# isort: on
 from .models import OUTPUT
 from .report import machine, save, table
 from .timing import Row

@@ -1,8 +1,10 @@
 """Timing of two things in turn, and what is made of the numbers."""
 
+import logging
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,3 +80,9 @@ def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
         raise ValueError(f"slope: expected two or more positive pairs, got {xs} and {ys}")
     log_x, log_y = [math.log(x) for x in xs], [math.log(y) for y in ys]
     return statistics.linear_regression(log_x, log_y).slope
+
+
+def be_quiet() -> None:
+    """Silence logging and warnings, for good: in a process of its own."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")

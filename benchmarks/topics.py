@@ -1,14 +1,21 @@
 """The topics by name, each measured in a process of its own."""
 
 import importlib
-import logging
 import multiprocessing
-import warnings
 from concurrent.futures import ProcessPoolExecutor
 
-from .timing import Row
+from .timing import Row, be_quiet
 
-TOPICS = ("inference", "training", "losses", "mapping", "deform_attn", "gpu", "growth")
+TOPICS = (
+    "inference",
+    "training",
+    "losses",
+    "mapping",
+    "deform_attn",
+    "contention",
+    "gpu",
+    "growth",
+)
 
 
 def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
@@ -23,11 +30,5 @@ def measure_apart(topic: str, rounds: int, quick: bool) -> list[Row]:
     """Measure the same in a new process, so that it does not matter what was measured before: how
     long an allocation takes depends on what a process has freed."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_be_quiet) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=be_quiet) as pool:
         return pool.submit(measure, topic, rounds, quick).result()
-
-
-def _be_quiet() -> None:
-    """Silence logging and warnings, for good: in a process of its own."""
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")

@@ -2,13 +2,22 @@
 
 import math
 import multiprocessing
+import os
 
 import pytest
 import torch
 
 from benchmarks import __main__ as command
 from benchmarks import cases, models, report, topics
-from benchmarks.measurements import gpu, growth, inference, losses, mapping, training
+from benchmarks.measurements import (
+    contention,
+    gpu,
+    growth,
+    inference,
+    losses,
+    mapping,
+    training,
+)
 
 pytest.importorskip("transformers")
 FULL = models.panoptic_config
@@ -63,6 +72,22 @@ def check(rows):
             assert row["peer"] > 0
             assert row["ratio"] > 0
     return {row["what"]: row for row in rows}
+
+
+def test_contention(monkeypatch):
+    """With work that needs no model, as each process of its own would build one."""
+    monkeypatch.setattr(contention, "IMAGE", ("ones", "allocate", "allocate", (1,)))
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    rows = check(contention.measure(1, quick=True))
+    assert list(rows) == [
+        "ones, alone",
+        "ones, beside 1 busy processes",
+        "ones, beside 1 busy processes over alone",
+    ]
+    alone, beside, slower = rows.values()
+    assert slower["ours"] == pytest.approx(beside["ours"] / alone["ours"])
+    assert slower["ratio"] == pytest.approx(slower["peer"] / slower["ours"])
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def test_inference():
