@@ -8,7 +8,9 @@ from detectron2.config import CfgNode
 from ...classes import Classes
 from ...config import get_config
 from ...errors import UserError
+from . import huggingface_defaults as defaults
 from .backbones import STAGE_BLOCKS
+from .huggingface_defaults import STAGES
 
 # config.json -> keys under MODEL
 _SHARED_KEYS = {
@@ -50,7 +52,6 @@ _RESNET_KEYS = {
     "embedding_size": "RESNETS.STEM_OUT_CHANNELS",
     "downsample_in_bottleneck": "RESNETS.STRIDE_IN_1X1",
 }
-_STAGES = ["stage1", "stage2", "stage3", "stage4"]
 _FEATURES = ["res2", "res3", "res4", "res5"]
 # What Hugging Face's model cannot be told: keys under MODEL and the only values it computes.
 _FIXED = {
@@ -101,10 +102,7 @@ def to_huggingface_config(
         "architectures": ["Mask2FormerForUniversalSegmentation"],
         "model_type": "mask2former",
         "backbone_config": _backbone_config(model),
-        "activation_function": "relu",
-        "encoder_feedforward_dim": 1024,
-        "enforce_input_projection": False,
-        "feature_strides": [4, 8, 16, 32],
+        **defaults.fixed("mask2former"),
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
         **{theirs: _get(model, ours) for theirs, ours in _SHARED_KEYS.items()},
@@ -135,10 +133,12 @@ def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]
         if key.startswith(("SEM_SEG_HEAD", "MASK_FORMER")):
             _set(cfg.MODEL, key, values[0])
     cfg.MODEL.META_ARCHITECTURE = "MaskFormer"
-    _set_classes(cfg, config["id2label"])
-    _copy(config, cfg.MODEL, _SHARED_KEYS)
-    _set_backbone(cfg.MODEL, config.get("backbone_config") or {})
-    _check_unconvertible(config)
+    _set_classes(cfg, *defaults.labels(config))
+    given = defaults.complete(config, "mask2former")
+    if given["feature_size"] != given["hidden_dim"]:
+        raise UserError("config.json: feature_size and hidden_dim differ; cannot be converted.")
+    _copy(given, cfg.MODEL, _SHARED_KEYS)
+    _set_backbone(cfg.MODEL, _given_backbone(config))
     test = cfg.MODEL.MASK_FORMER.TEST
     test.SEMANTIC_ON = test.INSTANCE_ON = True
     test.OBJECT_MASK_THRESHOLD = test.OVERLAP_THRESHOLD = 0.8
@@ -166,57 +166,62 @@ def _check_fixed(model: CfgNode) -> None:
         )
 
 
-def _check_unconvertible(config: dict[str, Any]) -> None:
-    if config.get("enforce_input_projection"):
-        raise UserError("config.json: enforce_input_projection cannot be converted.")
-    if config.get("feature_size") != config.get("hidden_dim"):
-        raise UserError("config.json: feature_size and hidden_dim differ; cannot be converted.")
-    if config.get("encoder_feedforward_dim", 1024) != 1024:
-        raise UserError("config.json: encoder_feedforward_dim must be 1024.")
-
-
 def _backbone_config(model: CfgNode) -> dict[str, Any]:
-    common = {"num_channels": 3, "out_features": _STAGES}
+    common = {"out_features": STAGES}
     if model.BACKBONE.NAME == "D2SwinTransformer":
         keys = {theirs: _get(model, ours) for theirs, ours in _SWIN_KEYS.items()}
-        return {"model_type": "swin", "hidden_act": "gelu", **common, **keys}
+        return {"model_type": "swin", **defaults.fixed("swin"), **common, **keys}
     width = model.RESNETS.RES2_OUT_CHANNELS
     return {
         "model_type": "resnet",
-        "hidden_act": "relu",
+        **defaults.fixed("resnet"),
         "depths": STAGE_BLOCKS[model.RESNETS.DEPTH],
         "layer_type": "basic" if model.RESNETS.DEPTH < 50 else "bottleneck",
         "hidden_sizes": [width * 2**i for i in range(4)],
-        "downsample_in_first_stage": False,
         **common,
         **{theirs: _get(model, ours) for theirs, ours in _RESNET_KEYS.items()},
     }
 
 
-def _set_backbone(model: CfgNode, backbone: dict[str, Any]) -> None:
-    kind = backbone.get("model_type")
-    if list(backbone.get("out_features") or _STAGES) != _STAGES:
-        raise UserError(f"config.json: expected the backbone's out_features to be {_STAGES}.")
+def _given_backbone(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return backbone_config, or what transformers takes in its place."""
+    given = config.get("backbone_config")
+    if given is None and config.get("backbone") is None:
+        return defaults.DEFAULT_BACKBONE
+    kind = given.get("model_type") if isinstance(given, Mapping) else config.get("backbone", given)
+    if not isinstance(given, Mapping) or kind not in ("swin", "resnet"):
+        raise UserError(f"config.json: expected a swin or resnet backbone, got {kind!r}.")
+    features = given.get("out_features")
+    if features != STAGES and (features or given.get("out_indices") != [1, 2, 3, 4]):
+        raise UserError(
+            f"config.json: expected the backbone's out_features to be {STAGES}, got {features}."
+        )
+    return given
+
+
+def _set_backbone(model: CfgNode, backbone: Mapping[str, Any]) -> None:
+    kind = backbone["model_type"]
+    given = defaults.complete(backbone, kind)
     if kind == "swin":
         model.BACKBONE.NAME = "D2SwinTransformer"
-        if backbone.get("use_absolute_embeddings"):
-            raise UserError("config.json: use_absolute_embeddings cannot be converted.")
-        _copy(backbone, model, _SWIN_KEYS)
-    elif kind == "resnet":
-        model.BACKBONE.NAME = "build_resnet_backbone"
-        model.BACKBONE.FREEZE_AT = 0
-        layers = (backbone.get("depths"), backbone.get("layer_type", "bottleneck") == "basic")
-        depths = {d: (blocks, d < 50) for d, blocks in STAGE_BLOCKS.items()}
-        found = [depth for depth, it in depths.items() if it == layers]
-        if not found:
-            raise UserError(f"config.json: detectron2 has no ResNet with stages of {layers[0]}.")
-        model.RESNETS.DEPTH = found[0]
-        model.RESNETS.OUT_FEATURES = _FEATURES
-        model.RESNETS.RES2_OUT_CHANNELS = backbone["hidden_sizes"][0]
-        model.RESNETS.STRIDE_IN_1X1 = False
-        _copy(backbone, model, _RESNET_KEYS)
-    else:
-        raise UserError(f"config.json: expected a swin or resnet backbone, got {kind!r}.")
+        _copy(given, model, _SWIN_KEYS)
+        return
+    model.BACKBONE.NAME = "build_resnet_backbone"
+    model.BACKBONE.FREEZE_AT = 0
+    layers = (list(given["depths"]), given["layer_type"] == "basic")
+    found = [d for d, blocks in STAGE_BLOCKS.items() if (blocks, d < 50) == layers]
+    if not found:
+        raise UserError(f"config.json: detectron2 has no ResNet with stages of {layers[0]}.")
+    widths = list(given["hidden_sizes"])
+    if widths != [widths[0] * 2**i for i in range(4)]:
+        raise UserError(
+            "config.json: expected hidden_sizes that are each twice the one before, as those of "
+            f"detectron2's ResNet are, got {widths}."
+        )
+    model.RESNETS.DEPTH = found[0]
+    model.RESNETS.OUT_FEATURES = _FEATURES
+    model.RESNETS.RES2_OUT_CHANNELS = widths[0]
+    _copy(given, model, _RESNET_KEYS)
 
 
 def _preprocessor(cfg: CfgNode) -> dict[str, Any]:
@@ -242,20 +247,18 @@ def _preprocessor(cfg: CfgNode) -> dict[str, Any]:
 
 def _set_input(cfg: CfgNode, preprocessor: dict[str, Any]) -> None:
     cfg.INPUT.FORMAT = "RGB"
-    mean = preprocessor.get("image_mean", [0.485, 0.456, 0.406])
-    std = preprocessor.get("image_std", [0.229, 0.224, 0.225])
-    cfg.MODEL.PIXEL_MEAN = [round(value * 255, 6) for value in mean]
-    cfg.MODEL.PIXEL_STD = [round(value * 255, 6) for value in std]
-    size = preprocessor.get("size") or {}
-    cfg.INPUT.MIN_SIZE_TEST = size.get("shortest_edge", cfg.INPUT.MIN_SIZE_TEST)
-    cfg.INPUT.MAX_SIZE_TEST = size.get("longest_edge", cfg.INPUT.MAX_SIZE_TEST)
-    cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = preprocessor.get("size_divisor", 32)
+    given = defaults.complete(preprocessor, "image processor")
+    cfg.MODEL.PIXEL_MEAN = [round(value * 255, 6) for value in given["image_mean"]]
+    cfg.MODEL.PIXEL_STD = [round(value * 255, 6) for value in given["image_std"]]
+    size = preprocessor.get("size")  # a fixed height and width have no counterpart
+    size = defaults.complete(size if isinstance(size, Mapping) else {}, "size")
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = size["shortest_edge"], size["longest_edge"]
+    cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = given["size_divisor"]
 
 
-def _copy(source: dict[str, Any], model: CfgNode, keys: dict[str, str]) -> None:
+def _copy(source: Mapping[str, Any], model: CfgNode, keys: Mapping[str, str]) -> None:
     for theirs, ours in keys.items():
-        if theirs in source:
-            _set(model, ours, source[theirs])
+        _set(model, ours, source[theirs])
 
 
 def _get(model: CfgNode, key: str) -> Any:
@@ -265,13 +268,13 @@ def _get(model: CfgNode, key: str) -> Any:
 
 def _set(model: CfgNode, key: str, value: Any) -> None:
     node, name = key.split(".")
-    model[node][name] = list(value) if isinstance(value, list) else value
+    model[node][name] = list(value) if isinstance(value, list | tuple) else value
 
 
-def _set_classes(cfg: CfgNode, labels: Mapping[str, str]) -> None:
+def _set_classes(cfg: CfgNode, number: int, labels: Mapping[int, str]) -> None:
     """Set the number of classes, and their names where each has one of its own."""
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = len(labels)
-    names = [str(labels.get(str(i), "")) for i in range(len(labels))]
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = number
+    names = [labels.get(i, "") for i in range(len(labels))]
     classes = Classes.from_checkpoint({"classes": {"names": names}})
     if classes is not None and names[0] != "LABEL_0":  # which stands for no name
         classes.write(cfg)

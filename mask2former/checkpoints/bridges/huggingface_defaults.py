@@ -1,0 +1,161 @@
+"""What Hugging Face's config classes take where a config.json lacks a key.
+
+Files lack what transformers does not write, such as the two classes that are its default, and what
+somebody has left out. The values are those of the versions from 4.26, which brought Mask2Former, to
+5.17: all of them agree, so that the version that wrote a file need not be looked at. Keys without
+influence on the model's outputs and losses (initial values and the like) are not here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import UserError
+
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
+NUM_LABELS = 2  # named LABEL_0 and LABEL_1
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "mask2former": {
+        "feature_size": 256,
+        "mask_feature_size": 256,
+        "hidden_dim": 256,
+        "encoder_feedforward_dim": 1024,
+        "activation_function": "relu",
+        "encoder_layers": 6,
+        "decoder_layers": 10,
+        "num_attention_heads": 8,
+        "dropout": 0.0,
+        "dim_feedforward": 2048,
+        "pre_norm": False,
+        "enforce_input_projection": False,
+        "common_stride": 4,
+        "ignore_value": 255,
+        "num_queries": 100,
+        "no_object_weight": 0.1,
+        "class_weight": 2.0,
+        "mask_weight": 5.0,
+        "dice_weight": 5.0,
+        "train_num_points": 12544,
+        "oversample_ratio": 3.0,
+        "importance_sample_ratio": 0.75,
+        "use_auxiliary_loss": True,
+        "feature_strides": [4, 8, 16, 32],
+    },
+    "image processor": {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "size_divisor": 32,
+    },
+    "size": {"shortest_edge": 800, "longest_edge": 1333},
+    "swin": {
+        "image_size": 224,
+        "patch_size": 4,
+        "num_channels": 3,
+        "embed_dim": 96,
+        "depths": [2, 2, 6, 2],
+        "num_heads": [3, 6, 12, 24],
+        "window_size": 7,
+        "mlp_ratio": 4.0,
+        "qkv_bias": True,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "drop_path_rate": 0.1,
+        "hidden_act": "gelu",
+        "use_absolute_embeddings": False,
+        "layer_norm_eps": 1e-5,
+    },
+    "resnet": {
+        "num_channels": 3,
+        "embedding_size": 64,
+        "hidden_sizes": [256, 512, 1024, 2048],
+        "depths": [3, 4, 6, 3],
+        "layer_type": "bottleneck",
+        "hidden_act": "relu",
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": False,
+    },
+}
+# Where there is no backbone_config at all; its other keys are Swin's defaults.
+DEFAULT_BACKBONE = {
+    "model_type": "swin",
+    "depths": [2, 2, 18, 2],
+    "drop_path_rate": 0.3,
+    "out_features": STAGES,
+}
+# Keys with which we compute in one way only: the default.
+FIXED = {
+    "mask2former": (
+        "activation_function",
+        "encoder_feedforward_dim",
+        "enforce_input_projection",
+        "feature_strides",
+    ),
+    "swin": ("hidden_act", "layer_norm_eps", "num_channels", "use_absolute_embeddings"),
+    "resnet": ("downsample_in_first_stage", "hidden_act", "num_channels"),
+}
+
+
+def complete(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the keys of a file, those that are absent or null with their defaults.
+
+    Args:
+        given: content of a file, or the part of it that belongs to ``kind``.
+        kind: one of `DEFAULTS`.
+
+    Raises:
+        UserError: a value of another type, or one with which we cannot compute.
+    """
+    found = {}
+    for key, default in DEFAULTS[kind].items():
+        value = given.get(key)
+        value = default if value is None else value
+        if key in ("image_size", "patch_size") and isinstance(value, list) and len(value) == 2:
+            value = value[0] if value[0] == value[1] else value
+        if not _is_like(value, default):
+            raise UserError(
+                f"{kind}: {key}: expected a value such as {default}, got {value!r:.80}."
+            )
+        if key in FIXED.get(kind, ()) and value != default:
+            raise UserError(
+                f"{kind}: {key}: {default!r} alone can be converted, got {value!r:.80}."
+            )
+        found[key] = value
+    return found
+
+
+def fixed(kind: str) -> dict[str, Any]:
+    """Return the keys of `FIXED` with their values."""
+    return {key: DEFAULTS[kind][key] for key in FIXED[kind]}
+
+
+def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, str]]:
+    """Return the number of classes, and their names by index where the file has some.
+
+    Raises:
+        UserError: id2label or num_labels of another form, or without a class.
+    """
+    given, number = config.get("id2label"), config.get("num_labels")
+    if given is None:
+        number = NUM_LABELS if number is None else number
+        if not _is_like(number, NUM_LABELS) or number < 1:
+            raise UserError(f"mask2former: num_labels: expected 1 or more, got {number!r:.80}.")
+        return number, {}
+    if not isinstance(given, Mapping) or not given or not all(map(_is_index, given)):
+        raise UserError(
+            f"mask2former: id2label: expected names of classes by number, got {given!r:.80}."
+        )
+    return len(given), {int(key): str(name) for key, name in given.items()}
+
+
+def _is_index(key: Any) -> bool:
+    return str(key).isascii() and str(key).isdigit()
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Return whether a value has the form of a default; numbers are 0 or more."""
+    if isinstance(default, list):
+        listed = isinstance(value, list | tuple) and len(value) == len(default)
+        return listed and all(map(_is_like, value, default))
+    if isinstance(default, bool | str):
+        return isinstance(value, type(default))
+    kinds = (int, float) if isinstance(default, float) else (int,)
+    return isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
