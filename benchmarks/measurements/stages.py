@@ -69,7 +69,7 @@ def _our_stages(predictor: Predictor, path: str) -> tuple[dict[str, float], dict
     read = time.perf_counter() - start
     # Arrays come in the order BGR, unless the predictor was told otherwise.
     image = image[:, :, ::-1] if predictor.cfg.INPUT.FORMAT == "RGB" else image
-    resize = seconds(lambda: predictor._prepare(image))
+    resize = seconds(lambda: predictor.prepare(image))
     with module_times(modules) as times:
         start = time.perf_counter()
         results = predictor(image)

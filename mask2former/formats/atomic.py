@@ -1,5 +1,6 @@
 """Files that are written atomically: complete under their name, or not at all."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -44,21 +45,28 @@ def atomic_path(target: PathLike, *, sync: bool = True) -> Iterator[Path]:
             os.umask(mask)
             part.chmod(0o666 & ~mask)
             if sync:
-                _sync(part)
+                sync_path(part)
             part.replace(target)
             if sync:
-                _sync(target.parent)
+                sync_path(target.parent)
     except BaseException:
         with suppress(FileNotFoundError):
             part.unlink()
         raise
 
 
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk where the system can."""
-    with suppress(OSError):  # folders on some network file systems
+def sync_path(path: PathLike) -> None:
+    """Have a file, or the names in a folder, written to the disk where the system can.
+
+    Raises:
+        OSError: the disk is full or broken; some file systems say so only now.
+    """
+    try:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:  # others come from folders on some network file systems
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise

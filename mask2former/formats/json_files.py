@@ -51,6 +51,25 @@ def write_json_list(path: PathLike, entries: Iterable[Any]) -> None:
     _write_lines(path, _list_lines(map(_to_json, entries)))
 
 
+def to_json_line(value: Any) -> str:
+    """Return a value as json in one line; NaN and infinities, which json lacks, are null."""
+    return _to_json(value)
+
+
+def join_json(path: PathLike, lists: Mapping[str, Iterable[str]] | Iterable[str]) -> None:
+    """Write a list as `write_json` does, or an object of lists, of entries that are json already.
+
+    Args:
+        path: its folder is made where it is missing.
+        lists: the entries, each json text in one line, which are taken one by one; or such lists
+            by their key.
+    """
+    if not isinstance(lists, Mapping):
+        _write_lines(path, _list_lines(lists))
+        return
+    _write_lines(path, _object_lines(lists))
+
+
 class JsonStream:
     """A json list written entry by entry, by several processes, without holding it in memory.
 
@@ -165,6 +184,15 @@ def _list_lines(entries: Iterable[str]) -> Iterator[str]:
         before = f"{entry},"
     # The last entry has no comma, and an empty list stands on one line.
     yield from ["[]"] if before == "[" else [before[:-1], "]"]
+
+
+def _object_lines(lists: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    before = "{"
+    for key, entries in lists.items():
+        yield f"{before}{json.dumps(key)}:"
+        yield from _list_lines(entries)
+        before = ","
+    yield "{}" if before == "{" else "}"
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 from .atomic import PathLike
+from .containers.tar_files import TarMember
 from .opening import open_path
 
 # Formats of Pillow's list that are videos or data, or need another program to be read.
@@ -99,6 +100,8 @@ def open_file(path: PathLike) -> IO[bytes]:
     """Open an image file, or what else detectron2's PathManager opens; errors as `load_image`."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"expected the path of an image, got {type(path).__name__}")
+    if isinstance(path, TarMember):
+        return path.open()
     try:
         return open_path(path)
     except FileNotFoundError as error:

@@ -1,8 +1,9 @@
 """From images to predictions in one call."""
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -118,10 +119,10 @@ class Predictor:
         if meta_architecture(self.cfg) == "VideoMaskFormer":
             raise UserError("this model is one for video: give the frames to predict_clip")
         if isinstance(images, ImageLike):
-            return self.model([self._prepare(images)])[0]
+            return self.model([self.prepare(images)])[0]
         if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping | torch.Tensor):
             raise _no_image(images)
-        prepared = [self._prepare(image) for image in images]
+        prepared = [self.prepare(image) for image in images]
         return self.model(prepared) if prepared else []
 
     @torch.no_grad()
@@ -138,9 +139,19 @@ class Predictor:
         prepared = list(self._prepare_frames(frames))
         return self.model([prepared[0] | {"image": [frame["image"] for frame in prepared]}])
 
-    def _prepare(self, image: ImageLike) -> dict[str, Any]:
-        """Return what the model takes: "image" (3, H, W) uint8 and the size of the result."""
+    def prepare(self, image: ImageLike) -> dict[str, Any]:
+        """Return what the model takes: "image" (3, H, W) uint8 and the size of the result.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: as ``__call__``.
+        """
         return self._prepare_array(self._to_array(image))
+
+    def without_model(self) -> Self:
+        """Return a copy that prepares images in another process, but cannot predict."""
+        light = copy.copy(self)
+        light.model = None
+        return light
 
     def _prepare_array(self, array: np.ndarray) -> dict[str, Any]:
         height, width = array.shape[:2]
@@ -159,7 +170,7 @@ class Predictor:
             raise TypeError(f"expected the frames of a video, got {type(frames).__name__}")
         size = None
         for i, frame in enumerate(frames):
-            prepared = self._prepare(frame)
+            prepared = self.prepare(frame)
             found = (prepared["height"], prepared["width"])
             size = size or found
             if found != size:

@@ -18,7 +18,7 @@ from .instances import instances_to_json
 from .regions import semantic_labels
 
 
-class _Categories:
+class Categories:
     """Turn what a model returns into entries with the dataset's categories.
 
     Args:
@@ -55,6 +55,12 @@ class _Categories:
         name = class_name(self._metadata, label, is_thing)
         return {"category_id": self.id(label, is_thing), "category": name}
 
+    def thing_names(self) -> dict[int, str]:
+        """Return the names of the dataset's ids of things."""
+        names = self._metadata.get("thing_classes") or []
+        table = self._tables[True] or {label: label for label in range(len(names))}
+        return {i: class_name(self._metadata, label, True) for i, label in table.items()}
+
     def as_coco(self) -> list[dict[str, Any]]:
         """Return COCO's `categories`; a class that is in both tables is a thing."""
         categories = {
@@ -71,6 +77,19 @@ class _Categories:
     def instances(self, instances: Any) -> list[dict[str, Any]]:
         """Return an entry for each of N instances; see `instances_to_json`."""
         return instances_to_json(instances, self._ids[True])
+
+    def panoptic(
+        self, segment_map: np.ndarray, segments: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return COCO's `segments_info` of a map of ids (H, W)."""
+        last = max((segment["id"] for segment in segments), default=0)
+        areas = np.bincount(segment_map.ravel(), minlength=last + 1).tolist()
+        infos = []
+        for segment in segments:
+            category = self.id(segment["category_id"], bool(segment["isthing"]))
+            area = areas[segment["id"]]
+            infos.append({"id": segment["id"], "category_id": category, "area": area})
+        return infos
 
     def semantic(self, scores: Any, threshold: float) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield each class that is in a semantic result, and its entry; see `semantic_labels`."""
@@ -105,7 +124,7 @@ class PredictionFiles:
         self.folder = Path(folder)
         self.score_threshold = score_threshold
         self.label_threshold = label_threshold
-        self._categories = _Categories(metadata)
+        self._categories = Categories(metadata)
         self._image_ids: set[Any] = set()
         self._images: list[dict[str, Any]] = []
         self._entries: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -164,13 +183,7 @@ class PredictionFiles:
         )
         png = f"{len(self._images):06d}.png"
         write_panoptic_png(self.folder / "panoptic" / png, segment_map)
-        last = max((segment["id"] for segment in segments), default=0)
-        areas = np.bincount(segment_map.ravel(), minlength=last + 1).tolist()
-        infos = []
-        for segment in segments:
-            category = self._categories.id(segment["category_id"], bool(segment["isthing"]))
-            area = areas[segment["id"]]
-            infos.append({"id": segment["id"], "category_id": category, "area": area})
+        infos = self._categories.panoptic(segment_map, segments)
         entry = {"image_id": image_id, "file_name": png, "segments_info": infos}
         self._entries["panoptic"].append(entry)
 
@@ -196,7 +209,7 @@ class TrackFile:
     ):
         self._path = Path(path)
         self._stream = JsonStream(self._path)
-        self._categories = _Categories(metadata)
+        self._categories = Categories(metadata)
         self._label_threshold = label_threshold
         self._frame = 0
 

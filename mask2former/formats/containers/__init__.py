@@ -1,0 +1,1 @@
+"""Files that hold many: archives of images, tables of rows."""
