@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from ...errors import UserError
+from .pickle_limits import UnsafePickleError, check_shape
 
-
-class UnsafePickleError(UserError):
-    """A pickle asks for something that is no array, tensor or plain container."""
+_CODE = r"[biufcSU]\d{1,9}|\?|O\d?"
 
 
 class Dtype:
@@ -21,11 +20,15 @@ class Dtype:
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = text(code)
         self.order = "="
-        if not re.fullmatch(r"[biufcSU]\d+|\?|O\d?", self.code):
-            raise UnsafePickleError(f"an array of type {self.code!r}")
+        if not isinstance(self.code, str) or not re.fullmatch(_CODE, self.code):
+            shown = repr(self.code) if isinstance(self.code, str) else type(code).__name__
+            raise UnsafePickleError(f"an array of type {shown:.40}")
 
     def __setstate__(self, state: tuple) -> None:
-        self.order = text(state[1])
+        order = text(state[1])
+        if order not in ("<", ">", "=", "|"):
+            raise UnsafePickleError("an array of another byte order than numpy's")
+        self.order = order
 
     def numbers(self, data: Any) -> np.ndarray:
         """Return the 1-D array in native byte order whose bytes are ``data``."""
@@ -50,10 +53,14 @@ class Array:
             self.value = data  # a list, unpickled under the same rules
             return self
         values = dtype.numbers(data)
-        if min(shape, default=0) < 0 or math.prod(shape) != values.size:
+        check_shape(shape)
+        if math.prod(shape) != values.size:
             raise UserError(f"an array of shape {shape} with {values.size} numbers")
-        values = values.reshape(shape, order=order)
-        self.value = values.tolist() if values.dtype.kind in "SU" else _from_numpy(values)
+        if values.dtype.kind in "SU":  # of no length, or with many axes, it would unfold
+            values = values.reshape(shape if len(shape) <= 2 and values.size else -1, order=order)
+            self.value = values.tolist()
+            return self
+        self.value = _from_numpy(values.reshape(shape, order=order))
         return self
 
 
@@ -66,7 +73,9 @@ class Settings(dict):
     def __init__(self, *_: Any) -> None:
         super().__init__()
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):  # a tensor may claim more items than fit in memory
+            raise UnsafePickleError(f"settings of a {type(state).__name__}")
         self.update(state)
 
 

@@ -18,7 +18,9 @@ from typing import IO, Any, ClassVar
 import torch
 
 from ...errors import UserError
-from .pickle_standins import Array, Dtype, Settings, UnsafePickleError, plain, text
+from .pickle_containers import ContainerUnpickler
+from .pickle_limits import UnsafePickleError, check_shape
+from .pickle_standins import Array, Dtype, Settings, plain, text
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of what torch.save wrote before 1.6
 _LARGE = 1 << 16  # bytes of an array from which on it is worth while to save memory
@@ -58,7 +60,8 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         as str); arrays as tensors (arrays of strings as lists); numpy's scalars as Python's.
 
     Raises:
-        UnsafePickleError: the pickle asks for anything else; the message names it.
+        UnsafePickleError: the pickle asks for anything else, the message names it; or for so much
+            that the size of the file does not account for it.
         UserError: it is damaged, or no pickle.
     """
     try:
@@ -74,44 +77,6 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         raise UserError(f"damaged pickle ({type(error).__name__}: {error})") from error
 
 
-def read_legacy(file: io.BufferedReader, size: int) -> Any:
-    """Read what ``torch.save`` wrote before its zip format: pickles, then the storages' bytes.
-
-    Args:
-        file: opened for reading bytes, standing behind the first pickle, `LEGACY_MAGIC`.
-        size: bytes in the file; no storage may claim more.
-    """
-    storages: dict[str, torch.Tensor] = {}
-
-    def storage(reference: tuple) -> torch.Tensor:
-        _, dtype, key, _, count, *view = reference
-        if key not in storages:
-            if not 0 <= count * dtype.itemsize <= size:
-                raise UserError(f"a storage of {count} numbers does not fit in {size} bytes")
-            storages[key] = torch.empty(count, dtype=dtype)  # filled below
-        if view and view[0]:
-            _, offset, length = view[0]
-            return storages[key][offset : offset + length]
-        return storages[key]
-
-    load_pickle(file)  # the protocol's version
-    load_pickle(file)  # byte order and sizes of the machine that wrote it
-    content = load_pickle(file, storage)
-    keys = load_pickle(file)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(map(str, storages)):
-        raise UserError("its list of storages does not fit its content")
-    for key in keys:
-        tensor = storages[key]
-        count = int.from_bytes(file.read(8), "little")
-        if count not in (tensor.numel(), tensor.nbytes):
-            raise UserError(f"storage {key} holds {count} numbers instead of {tensor.numel()}")
-        if tensor.numel() == 0:
-            continue
-        if file.readinto(tensor.view(torch.uint8).numpy().data) != tensor.nbytes:
-            raise UserError("the file is truncated")
-    return content
-
-
 def tensor_from_buffer(
     buffer: Any, dtype: torch.dtype, count: int, offset: int = 0
 ) -> torch.Tensor:
@@ -123,31 +88,25 @@ def tensor_from_buffer(
         return torch.frombuffer(buffer, dtype=dtype, count=count, offset=offset)
 
 
-def _of_plain(kind: Callable, *values: Any) -> Any:
-    """Make a container of containers only: a tensor may claim more numbers than fit in memory."""
-    if any(not isinstance(value, list | tuple | set | frozenset | dict) for value in values):
-        raise UnsafePickleError(f"a {kind.__name__} of a {type(values[0]).__name__}")
-    return kind(*values)
-
-
-class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be reached
-    # What the type stubs of pickle leave out.
-    stack: list[Any]
-    memo: dict[int, Any]
-    read: Callable[[int], bytes]
-    append: Callable[[Any], None]
-
-    def __init__(self, file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None) -> None:
-        super().__init__(file, encoding="bytes")  # Python 2's arrays need no detour through str
+class _Unpickler(ContainerUnpickler):
+    def __init__(
+        self,
+        file: IO[bytes],
+        storage: Callable[[tuple], torch.Tensor] | None,
+        *,
+        is_inner: bool = False,
+    ) -> None:
+        super().__init__(file)
         self._storage = storage
+        self._is_inner = is_inner  # in the bytes of another pickle
         self._allowed: dict[str, Any] = dict.fromkeys(_SETTINGS, Settings)
         self._allowed |= {
-            "collections.OrderedDict": OrderedDict,
+            "collections.OrderedDict": partial(self.container, OrderedDict),
             "collections.defaultdict": self._default_dict,
             "_codecs.encode": self._encode,
             "numpy.ndarray": "ndarray",
             "numpy.dtype": self._dtype,
-            "torch.Size": partial(_of_plain, tuple),
+            "torch.Size": partial(self.container, tuple),
             "torch.device": self._text,
             "torch.Tensor": "Tensor",
             "torch.nn.parameter.Parameter": "Parameter",
@@ -157,8 +116,8 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         for module in ("builtins", "__builtin__"):
             self._allowed[f"{module}.bytes"] = self._empty_bytes
             for kind in (set, frozenset, list, tuple, dict):
-                self._allowed[f"{module}.{kind.__name__}"] = partial(_of_plain, kind)
-            self._allowed[f"{module}.complex"] = complex
+                self._allowed[f"{module}.{kind.__name__}"] = partial(self.container, kind)
+            self._allowed[f"{module}.complex"] = self._complex
         for module in ("numpy.core", "numpy._core"):
             self._allowed[f"{module}.multiarray._reconstruct"] = self._reconstruct
             self._allowed[f"{module}.multiarray.scalar"] = self._scalar
@@ -180,10 +139,19 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         return self._allowed[asked]
 
     def persistent_load(self, reference: Any) -> torch.Tensor:
-        reference = plain(reference)
-        if self._storage is None or not isinstance(reference, tuple) or len(reference) < 5:
-            raise pickle.UnpicklingError(f"unknown reference {reference!r}")
-        return self._storage(reference)
+        parts = tuple(map(text, reference)) if isinstance(reference, tuple) else ()
+        if self._storage is None or not 5 <= len(parts) <= 6:
+            raise pickle.UnpicklingError("a reference of an unknown form")
+        _, dtype, key, _, count, *view = parts
+        if not isinstance(dtype, torch.dtype) or not isinstance(key, str):
+            raise pickle.UnpicklingError("a reference of an unknown form")
+        check_shape([count])
+        if view and view[0] is not None:
+            view = [tuple(map(text, view[0]))]
+            check_shape(view[0][1:])
+        storage = self._storage((*parts[:5], *view))
+        self.budget.add_storage(key, storage.nbytes)
+        return storage
 
     def load_build(self) -> None:
         """Set what an object holds; attributes of any but our stand-ins are refused or left."""
@@ -193,24 +161,17 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
             if isinstance(state, dict) and "_metadata" in state:
                 vars(target)["_metadata"] = state["_metadata"]
         elif isinstance(target, Array | Dtype | Settings):
+            data = state[-1] if isinstance(target, Array) else state
+            self.budget.spend(len(data))
             super().load_build()  # type: ignore[misc]  # the stubs leave it out
         else:
             raise UnsafePickleError(f"attributes of a {type(target).__name__}")
 
-    def load_bytearray8(self) -> None:
-        """Read the bytes before memory is filled for them, as damage may claim any length."""
-        (length,) = struct.unpack("<Q", self.read(8))
-        data = self.read(length)
-        if len(data) < length:
-            raise EOFError(f"{length} bytes announced, {len(data)} left")
-        self.append(bytearray(data))
-
     def get_extension(self, code: int) -> None:
         raise UnsafePickleError(f"number {code} of copyreg's extensions")
 
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = pickle._Unpickler.dispatch | {
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = ContainerUnpickler.dispatch | {
         pickle.BUILD[0]: load_build,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
     }
 
     # The stand-ins are methods, not functions: a pickle may set attributes of a function.
@@ -218,15 +179,24 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
     def _default_dict(self, *_: Any) -> dict:
         return {}
 
+    def _complex(self, *parts: Any) -> complex:
+        if not all(isinstance(part, int | float) for part in parts):
+            raise UnsafePickleError("a complex number of what is no number")
+        return complex(*parts)
+
     def _text(self, *values: Any) -> str:
+        if not all(isinstance(value, str | bytes | int) for value in values):
+            raise UnsafePickleError("a device that is no text")
         return ":".join(str(text(value)) for value in values)
 
     def _empty_bytes(self) -> bytes:
         return b""
 
-    def _encode(self, text: str, encoding: str) -> bytes:
-        if encoding != "latin1":  # what numpy's arrays need in protocols 0 to 2
-            raise UnsafePickleError(f"_codecs.encode to {encoding!r}")
+    def _encode(self, text: Any, encoding: Any) -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":  # what numpy's arrays need up to 2
+            shown = repr(encoding) if isinstance(encoding, str) else type(encoding).__name__
+            raise UnsafePickleError(f"_codecs.encode to {shown:.40}")
+        self.budget.spend(len(text))
         data = text.encode("latin1")
         if len(data) >= _LARGE:
             self._forget(text)
@@ -248,42 +218,52 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose memo can be rea
         return Array()
 
     def _frombuffer(self, data: Any, dtype: Dtype, shape: tuple, order: Any) -> Array:
+        self.budget.spend(len(data))
         return Array().fill(data, dtype, shape, order)
 
     def _scalar(self, dtype: Dtype, data: Any = b"") -> Any:
+        self.budget.spend(len(data))
         return data if dtype.code.startswith("O") else dtype.numbers(data)[0].item()
 
     def _rebuild_tensor(
         self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *_: Any
     ) -> torch.Tensor:
+        self.budget.spend_view(size, storage.dtype.itemsize)
         return storage.as_strided(size, stride, offset)  # checks the bounds
 
     def _rebuild_tensor_v3(
         self, storage: torch.Tensor, offset: int, size: Any, stride: Any, *rest: Any
     ) -> torch.Tensor:
         _, _, dtype, *_ = rest  # the first two are requires_grad and hooks
-        return storage.view(dtype).as_strided(size, stride, offset)
+        return self._rebuild_tensor(storage.view(dtype), offset, size, stride)
 
     def _rebuild_parameter(self, data: torch.Tensor, *_: Any) -> torch.Tensor:
         return data
 
     def _rebuild_from_type(self, rebuild: Callable, kind: Any, args: tuple, state: Any) -> Any:
-        if kind not in ("Tensor", "Parameter"):
-            raise UnsafePickleError(f"a tensor of type {kind!r}")
+        if not isinstance(kind, str) or kind not in ("Tensor", "Parameter"):
+            shown = repr(kind) if isinstance(kind, str) else type(kind).__name__
+            raise UnsafePickleError(f"a tensor of type {shown:.40}")
         return rebuild(*args)  # one of ours: a pickle has no other functions
 
     def _load_from_bytes(self, data: bytes) -> torch.Tensor:
         """Stand in for the reading of a storage; shares memory with ``data`` (see the memo)."""
+        if self._is_inner:  # nested, few bytes can be read 2 ** n times
+            raise UnsafePickleError("a storage inside of a storage")
+        self.budget.spend(len(data))
         file = io.BytesIO(data)
-        if load_pickle(file) != LEGACY_MAGIC:
-            raise UserError("a storage in an unknown format")
         references: list[tuple] = []
 
         def storage(reference: tuple) -> torch.Tensor:
             references.append(reference)
             return torch.empty(0)
 
+        def load() -> Any:
+            return _Unpickler(file, storage, is_inner=True).load()
+
+        if load() != LEGACY_MAGIC:
+            raise UserError("a storage in an unknown format")
         for _ in range(4):  # version, machine, the storage itself, its key; then count and bytes
-            load_pickle(file, storage)
+            load()
         [(_, dtype, _, _, count, *_)] = references
         return tensor_from_buffer(data, dtype, count, file.tell() + 8)

@@ -24,7 +24,8 @@ from ...classes import Classes
 from ...errors import UserError
 from ...formats.atomic import atomic_path
 from . import safe_pickle
-from .pickle_standins import UnsafePickleError
+from .pickle_limits import UnsafePickleError
+from .torch_legacy import read_legacy
 
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # where others keep the weights
 
@@ -168,7 +169,7 @@ def _read(path: Path) -> Any:
         _refuse_other_formats(start, path.suffix)
         content = safe_pickle.load_pickle(file)
         if type(content) is int and content == safe_pickle.LEGACY_MAGIC:
-            return safe_pickle.read_legacy(file, os.path.getsize(path))
+            return read_legacy(file, os.path.getsize(path))
         return content
 
 
@@ -244,7 +245,8 @@ def _in_detectron2_form(content: Any, path: str) -> dict[str, Any]:
             return {**rest, "model": _tensors(entries[entry])}
     if _weight_count(entries):
         return {"model": _tensors(entries)}
-    keys = f" with the keys {', '.join(map(str, list(entries)[:10]))}" if entries else ""
+    names = [f"{name:.40}" for name in entries if isinstance(name, str)][:10]
+    keys = f" with the keys {', '.join(names)}" if names else ""
     raise UserError(
         f"{path} holds no weights: expected a dict of tensors, by itself or under one of "
         f"{', '.join(WEIGHT_ENTRIES)}; it holds a {type(content).__name__}{keys}."

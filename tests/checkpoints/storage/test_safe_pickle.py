@@ -18,7 +18,8 @@ import torch
 from detectron2.config import get_cfg
 
 from mask2former.checkpoints.storage import safe_pickle
-from mask2former.checkpoints.storage.pickle_standins import Array, Dtype, UnsafePickleError
+from mask2former.checkpoints.storage.pickle_limits import UnsafePickleError
+from mask2former.checkpoints.storage.pickle_standins import Array, Dtype
 from mask2former.checkpoints.storage.safe_pickle import load_pickle
 
 
