@@ -205,7 +205,8 @@ class SamSegmenter(nn.Module):
             for part in points.split(_PROMPTS_PER_CHUNK)
         ]
         logits, scores = torch.cat([x for x, _ in kept]), torch.cat([x for _, x in kept])
-        chosen = nms(mask_boxes(logits > 0), scores, prompts.max_overlap)
+        boxes = mask_boxes(_within(logits, canvas) > 0)
+        chosen = nms(boxes, scores, prompts.max_overlap)
         return logits[chosen], scores[chosen]
 
     def _ask(
@@ -229,6 +230,15 @@ def _to_canvas(points: Tensor, canvas: Canvas) -> Tensor:
     return points * torch.tensor([width / columns, height / rows])
 
 
+def _within(logits: Tensor, canvas: Canvas) -> Tensor:
+    """Return the part of logits (..., h, w) that shows the image, without the padding."""
+    height, width = (
+        -(-side * n // whole)  # rounded up
+        for side, n, whole in zip(canvas.image, logits.shape[-2:], canvas.padded)
+    )
+    return logits[..., :height, :width]
+
+
 def _good_ones(
     logits: Tensor, scores: Tensor, prompts: SamPrompts, canvas: Canvas
 ) -> tuple[Tensor, Tensor]:
@@ -237,11 +247,7 @@ def _good_ones(
     Stability is measured on SAM's own small masks, where the source measures it on large ones.
     """
     logits, scores = logits.flatten(0, 1), scores.flatten()
-    height, width = (
-        -(-side * n // whole)  # rounded up
-        for side, n, whole in zip(canvas.image, logits.shape[-2:], canvas.padded)
-    )
-    within = logits[:, :height, :width]
+    within = _within(logits, canvas)
     inner, outer = ((within > t).flatten(1).sum(1) for t in (1, -1))
     good = (scores >= prompts.min_iou) & (inner >= prompts.min_stability * outer)
     good &= (within > 0).flatten(1).any(1)

@@ -146,6 +146,20 @@ def test_thresholds_by_hand():
     assert torch.equal(found, logits[1, :1]) and found_scores.tolist() == pytest.approx([0.9])
 
 
+def test_padding_does_not_part_masks_of_one_place(sam: SamSegmenter, monkeypatch):
+    """Alike on the image, and different below it: boxes over all would overlap by a quarter."""
+    logits = torch.full((2, 1, SIDE, SIDE), -9.0)
+    logits[:, :, 4:20, 4:20] = 9
+    logits[1, :, 4:, 4:20] = 9  # into the padding, which begins at row 20
+    scores = torch.tensor([[0.9], [0.95]])
+    monkeypatch.setattr(sam, "_ask", lambda embedding, points: (logits, scores))
+    canvas = Canvas((SIDE, SIDE), (20, SIDE), (20, SIDE))
+    prompts = SamPrompts(grid=1, min_iou=0.0, min_stability=0.0)
+    masks, found = sam.segment(torch.zeros(1), prompts, canvas)
+    assert found.tolist() == pytest.approx([0.95])
+    assert int(masks.sum()) == 16 * 16 and masks[0, 4:20, 4:20].all()
+
+
 # Prompts
 
 
