@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
@@ -195,7 +196,8 @@ def _fit(value: Any, current: Any, key: str, source: str) -> Any:
     if given is expected or value is None or current is None:
         return value
     if {given, expected} == {list, tuple} or (given, expected) == (int, float):
-        return expected(value)
+        with suppress(OverflowError):  # of numbers beyond all floats
+            return expected(value)
     hint = f"; for a single entry write [{value!r}]" if expected in (list, tuple) else ""
     raise UserError(
         f"{source}: {key} expects {expected.__name__} (such as {current!r}),"
@@ -209,6 +211,7 @@ def _decode(value: Any, is_text: bool) -> Any:
         return value
     try:
         decoded = ast.literal_eval(value)
+        repr(decoded)  # no number may be longer than Python writes
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return value  # plain text
     return value if is_text and not isinstance(decoded, str) else decoded

@@ -136,10 +136,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
         except (ValueError, KeyError, IndexError) as error:  # "!!int x" and the like
-            problem = f"cannot read {node.value!r} as {_short(node.tag)}"
+            problem = f"cannot read {node.value!r:.60} as {_short(node.tag)}"
             raise _error(node, problem) from error
+        if isinstance(value, int) and value.bit_length() > 64:
+            raise _error(node, f"{node.value:.60} is a number of more than 64 bits")
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -154,6 +157,12 @@ class _Loader(yaml.SafeLoader):
             seen.add(key_node.value)
         # Deep, so that an alias to what surrounds it is an error and not a cycle.
         return super().construct_mapping(node, deep=True)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take the keys of "<<" in; those of mappings that merge others twice double each time."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_VALUES:
+            raise _error(node, f"has more than {_MAX_VALUES} keys, through merges of merges")
 
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):

@@ -15,6 +15,8 @@ from .atomic import PathLike, atomic_path
 from .names import short_name
 from .opening import open_path
 
+_HUGE = 1e300  # beyond, whole numbers of json fit in no float
+
 
 def read_json(path: PathLike) -> Any:
     """Read a json file.
@@ -158,8 +160,27 @@ def require_keys(entry: Any, keys: Collection[str]) -> None:
 
 def require_number(value: Any, name: str) -> None:
     """Raise a UserError where a value is no finite number; NaN, null, text and truth are none."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not -_HUGE < value < _HUGE:
         raise UserError(f"{name}: expected a finite number, got {value!r}")
+
+
+def require_list(value: Any, name: str) -> None:
+    """Raise a UserError where a value is no list."""
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{name}: expected a list, got {type(value).__name__}")
+
+
+def require_text(value: Any, name: str) -> None:
+    """Raise a UserError where a value is no text."""
+    if not isinstance(value, str):
+        raise UserError(f"{name}: expected text, got {value!r:.80}")
+
+
+def require_id(value: Any, name: str) -> None:
+    """Raise a UserError where a value is no number of up to 64 bits, and no text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not isinstance(value, str) and not (is_number and -(2**63) <= value < 2**63):
+        raise UserError(f"{name}: expected a number or text, got {value!r:.80}")
 
 
 def require_box(value: Any, name: str) -> None:

@@ -153,7 +153,7 @@ def _parts(segmentation: Any) -> Sequence[Any]:
 def _numbers(polygon: Any) -> np.ndarray:
     try:
         numbers = np.asarray(polygon, np.float64).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = None
     if numbers is None or np.ndim(polygon) == 0:
         raise UserError(

@@ -249,3 +249,16 @@ def test_a_file_does_not_make_us_fetch(tmp_path, monkeypatch):
     path.write_text("_BASE_: https://example.org/base.yaml")
     with pytest.raises(ValueError, match="is on the web.*download it"):
         read_chain(path)
+
+
+def test_merges_of_merges_are_refused_before_they_fill_the_memory(tmp_path):
+    lines = [f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}], b{i}: 1}}" for i in range(1, 40)]
+    (tmp_path / "a.yaml").write_text("\n".join(["a0: &a0 {b: 1}", *lines]))
+    with pytest.raises(ValueError, match="merges of merges"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_numbers_beyond_64_bits_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("A: 0x" + "f" * 5000)
+    with pytest.raises(ValueError, match="line 1: 0xfff.* is a number of more than 64 bits"):
+        read_yaml(tmp_path / "a.yaml")

@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import UserError
 from ...formats.rle import as_text, bounding_box, encode_masks, merge, run_lengths
 from ..findings import Findings
-from .fields import kind_of, number
+from .fields import kind_of, number, pixels
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
@@ -245,6 +245,7 @@ def _compressed(rle: Mapping[str, Any], height: int, width: int) -> dict[str, An
 
 def _own_size(rle: Mapping[str, Any]) -> tuple[int, int]:
     size = rle.get("size")
-    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(number, size)):
+    sides = [pixels(side) for side in size] if isinstance(size, list | tuple) else []
+    if len(sides) != 2 or sides[0] is None or sides[1] is None:
         raise UserError(f"RLE size: expected [height, width], got {size}")
-    return int(size[0]), int(size[1])
+    return sides[0], sides[1]

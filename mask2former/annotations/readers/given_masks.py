@@ -15,7 +15,7 @@ from ...formats.label_maps import read_objects, read_panoptic_png
 from ...formats.pillow import image_suffixes
 from ...formats.segmentations import draw_mask, error_prefix
 from ..findings import AnnotationError, Findings
-from ..parts.fields import flag, id_key
+from ..parts.fields import flag, id_key, number
 from ..parts.masks import MaskReader
 
 logger = logging.getLogger(__name__)
@@ -142,8 +142,8 @@ class MaskFile:
             found = _rle_size(annotation["segmentation"])
             if found is not None and found != tuple(size):
                 raise UserError(f"mask {i}: {_other_size(self.path, found, size)}")
-        scores = [a.get("score", a.get("predicted_iou")) for a in annotations]
-        known = bool(scores) and all(isinstance(score, int | float) for score in scores)
+        scores = [number(a.get("score", a.get("predicted_iou"))) for a in annotations]
+        known = bool(scores) and None not in scores
         masks = RleMasks(annotations, size, str(self.path))
         return masks, torch.tensor(scores).clamp(0, 1) if known else None
 
@@ -194,14 +194,11 @@ class MaskFile:
     def _group(self, annotations: Sequence[dict[str, Any]], images: Sequence[Any]) -> None:
         """Sort the masks by the names of their images, if all have one, else by ids."""
         ids = {
-            id_key(image.get("id", image.get("image_id"))): Path(image["file_name"]).name
+            id_key(image.get("id", image.get("image_id"))): name
             for image in images
-            if isinstance(image, dict) and "file_name" in image
+            if isinstance(image, dict) and (name := _file_name(image))
         }
-        names = [
-            Path(a["file_name"]).name if "file_name" in a else ids.get(id_key(a.get("image_id")))
-            for a in annotations
-        ]
+        names = [_file_name(a) or ids.get(id_key(a.get("image_id"))) for a in annotations]
         if len(ids) == 1:  # of SA-1B, whose annotations do not say whose they are
             names = [name or next(iter(ids.values())) for name in names]
         self._by_name = all(names) and bool(names or ids)
@@ -212,6 +209,12 @@ class MaskFile:
             group = self._groups.setdefault(key, [])
             if not flag(annotation.get("iscrowd")):
                 group.append(annotation)
+
+
+def _file_name(entry: Mapping[str, Any]) -> str | None:
+    """Return the name of an entry's file without its folder; None where it has none."""
+    name = entry.get("file_name")
+    return Path(name).name if isinstance(name, str) else None
 
 
 def find_mask_file(path: str | Path, image: str | Path) -> Path:

@@ -27,6 +27,7 @@ from . import safe_pickle
 from .pickle_limits import UnsafePickleError
 from .torch_legacy import read_legacy
 
+_ENCRYPTED = 0x1  # of the flags of a zip's member
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # where others keep the weights
 
 
@@ -200,7 +201,8 @@ def _read_torch_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpickle_archive(archive, path)
-    except (zipfile.BadZipFile, zlib.error) as error:
+    # The others are of methods, versions and flags that zipfile does not know.
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"truncated or damaged archive ({error})") from error
 
 
@@ -210,6 +212,8 @@ def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
         raise UserError("it is a zip archive, but not one of torch.save")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
         raise UserError("it is compressed, which torch.save does not do; unpack it first")
+    if any(member.flag_bits & _ENCRYPTED for member in members.values()):
+        raise UserError("it is encrypted, which torch.save does not do; unpack it first")
     if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
         raise UserError("it was written on a big-endian machine")
     with open(path, "rb") as file:

@@ -16,7 +16,13 @@ from pycocotools.cocoeval import COCOeval
 from ...annotations.parts.fields import id_key
 from ...annotations.readers.instances import Annotations, read_instances
 from ...errors import UserError
-from ...formats.json_files import require_box, require_keys, require_number
+from ...formats.json_files import (
+    require_box,
+    require_id,
+    require_keys,
+    require_list,
+    require_number,
+)
 from ...formats.rle import RLE, area, decode, encode_masks
 from ...formats.segmentations import compress, describe, error_prefix
 
@@ -107,6 +113,7 @@ def coco_average_precision(
         _ground_truth(ann, i, images, by_mask) for i, ann in enumerate(content["annotations"])
     ]
     categories = {category["id"] for category in content["categories"]}
+    require_list(results, "results")
     dt = dict(gt)
     dt["annotations"] = [
         _detection(result, i, images, categories, by_mask) for i, result in enumerate(results)
@@ -236,14 +243,13 @@ def _detection(
     try:
         require_keys(result, ("image_id", "category_id", "score", wanted))
     except UserError as error:
-        raise UserError(f"results: {error}, in {result}") from error
+        raise UserError(f"results: {error}, in {result!r:.200}") from error
     with error_prefix(f"results: entry {index}"):
         require_number(result["score"], "score")
         if not by_mask:
             require_box(result["bbox"], "bbox")
         for key in ("image_id", "category_id"):
-            if isinstance(result[key], list | dict):
-                raise UserError(f"{key}: expected a number or text, got {result[key]!r}")
+            require_id(result[key], key)
     image = images.get(id_key(result["image_id"]))
     if image is None:
         raise UserError(f"results: image id {result['image_id']} is not in the ground truth")

@@ -18,7 +18,7 @@ from ...annotations.readers.panoptic import read_panoptic, read_segment_map
 from ...annotations.registered import read_registered_panoptic
 from ...errors import UserError
 from ...formats.atomic import PathLike
-from ...formats.json_files import read_json, require_keys, write_json
+from ...formats.json_files import read_json, require_keys, require_list, require_text, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
 from ...formats.segmentations import error_prefix
 from ..common import DatasetIds, gather, required
@@ -237,9 +237,11 @@ def pq_compute(
 def _pair_by_image(
     gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]], pred_name: str
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    require_list(pred, f"{pred_name}: annotations")
     for i, annotation in enumerate(pred):
         with error_prefix(f"{pred_name}: annotation number {i}"):
             require_keys(annotation, ("image_id", "file_name", "segments_info"))
+            require_text(annotation["file_name"], "file_name")
     by_image = {id_key(annotation["image_id"]): annotation for annotation in pred}
     if len(by_image) != len(pred):
         raise UserError(f"{pred_name}: some image has more than one prediction")

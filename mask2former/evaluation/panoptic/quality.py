@@ -10,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import UserError
+from ...formats.json_files import require_keys, require_list
+from ...formats.segmentations import error_prefix
 
 VOID = 0  # the id in a panoptic map of pixels without a segment
 
@@ -151,13 +153,12 @@ class _Segments:
     """The columns of a list of segments, in the order of their ids."""
 
     def __init__(self, segments: Sequence[Mapping[str, Any]], category_ids: np.ndarray, whose: str):
+        require_list(segments, f"{whose}: segments")
         for i, segment in enumerate(segments):
-            for key in ("id", "category_id"):
-                if not isinstance(segment.get(key), int | np.integer):
-                    raise UserError(
-                        f"{whose}: segment number {i}: {key}: expected a whole number, got "
-                        f"{segment.get(key)!r}"
-                    )
+            with error_prefix(f"{whose}: segment number {i}"):
+                require_keys(segment, ("id", "category_id"))
+                for key in ("id", "category_id"):
+                    _require_whole(segment[key], key)
         segments = sorted(segments, key=lambda segment: segment["id"])
         self.ids = np.array([segment["id"] for segment in segments], dtype=np.int64)
         twice = self.ids[1:][self.ids[1:] == self.ids[:-1]]
@@ -177,6 +178,12 @@ class _Segments:
         """Return the index of each id in the columns, or -1."""
         index = np.searchsorted(self.ids, ids)
         return np.where(np.append(self.ids, -2)[index] == ids, index, -1)
+
+
+def _require_whole(value: Any, key: str) -> None:
+    is_whole = isinstance(value, int | np.integer) and int(value).bit_length() < 64
+    if not is_whole:
+        raise UserError(f"{key}: expected a whole number, got {value!r:.80}")
 
 
 def _match(

@@ -12,7 +12,14 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 
 from ...errors import UserError
-from ...formats.json_files import JsonStream, read_json
+from ...formats.json_files import (
+    JsonStream,
+    read_json,
+    require_id,
+    require_keys,
+    require_list,
+    require_text,
+)
 from ...formats.rle import decode, encode_segments
 from ...formats.segmentations import compress, error_prefix
 from ..common import check_labels, check_scores, gather, required
@@ -236,9 +243,7 @@ def semantic_pq(
             does not exist; says which.
     """
     truth = SemanticTruth(dataset_name)
-    entries = defaultdict(list)
-    for entry in read_json(json_file):
-        entries[entry["file_name"]].append(entry)
+    entries = _by_file(read_json(json_file), str(json_file))
     missing, extra = truth.file_names - entries.keys(), entries.keys() - truth.file_names
     if missing or extra:
         raise UserError(
@@ -257,6 +262,18 @@ def semantic_pq(
             quality.add_image(*_as_segments(gt), *_as_segments(labels))
         counts.add(gt, labels)
     return quality.summary(), counts.summary(truth.class_names)
+
+
+def _by_file(results: Any, where: str) -> dict[str, list[dict[str, Any]]]:
+    require_list(results, where)
+    entries = defaultdict(list)
+    for i, entry in enumerate(results):
+        with error_prefix(f"{where}: entry {i}"):
+            require_keys(entry, ("file_name", "category_id", "segmentation"))
+            require_text(entry["file_name"], "file_name")
+            require_id(entry["category_id"], "category_id")
+        entries[entry["file_name"]].append(entry)
+    return entries
 
 
 def _paint(

@@ -24,7 +24,14 @@ from ...annotations.parts.fields import id_key
 from ...annotations.readers.videos import read_videos
 from ...annotations.registered import read_registered_videos
 from ...errors import UserError
-from ...formats.json_files import read_json, require_keys, require_number, write_json_list
+from ...formats.json_files import (
+    read_json,
+    require_id,
+    require_keys,
+    require_list,
+    require_number,
+    write_json_list,
+)
 from ...formats.rle import concatenate_frames, run_lengths
 from ...formats.segmentations import compress, error_prefix
 from ...overrides import replaceable
@@ -273,11 +280,16 @@ def _tube(
 ) -> Tube:
     video = videos.get(id_key(entry["video_id"]))
     if video is None:
-        raise UserError(f"video id {entry['video_id']} is not in the ground truth")
+        raise UserError(f"video id {entry['video_id']!r:.80} is not in the ground truth")
+    require_id(entry["category_id"], "category_id")
     if entry["category_id"] not in categories:
         raise UserError(f"category id {entry['category_id']} is not in the ground truth")
+    require_list(entry["segmentations"], "segmentations")
     for key in ("segmentations", "areas"):
-        count = len(entry[key]) if entry.get(key) is not None else num_frames(video)
+        if entry.get(key) is None:
+            continue
+        require_list(entry[key], key)
+        count = len(entry[key])
         if count != num_frames(video):
             raise UserError(
                 f"{key}: expected one for each of the {num_frames(video)} frames of video "

@@ -182,6 +182,17 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
         load_weights(tmp_path / "bomb.pth")
 
 
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)])  # flags, then the method
+def test_an_archive_that_cannot_be_unpacked_is_refused(offset, value, tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.ones(3)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + offset] = value
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.pth cannot be read .* (encrypted|compressed)"):
+        load_weights(path)
+
+
 @pytest.mark.parametrize("keys", [7, ["9"], [["0"]]])
 def test_a_legacy_file_whose_list_of_storages_is_wrong_is_refused(keys, tmp_path):
     path = tmp_path / "a.pth"
