@@ -2,10 +2,20 @@
 
 import errno
 import os
+import shutil
+import stat
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 PathLike = str | os.PathLike[str]
 
@@ -33,10 +43,7 @@ def atomic_path(target: PathLike, *, sync: bool = True) -> Iterator[Path]:
     target = Path(target)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"Cannot write {target}: the folder {target.parent} is missing.")
-    prefix = f".{target.stem[:20]}."  # beside it, a longer one may not fit the file system
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+    part, lock = _make_part(target)
     try:
         yield part
         if part.exists():
@@ -53,6 +60,85 @@ def atomic_path(target: PathLike, *, sync: bool = True) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             part.unlink()
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def atomic_folder(target: PathLike) -> Iterator[Path]:
+    """Lend a new empty folder, which takes the place of ``target`` if the block raises nothing.
+
+    Args:
+        target: a folder that may exist; the folder that it is in is made.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(_part_name(target))
+    with suppress(FileExistsError):
+        scratch.mkdir()
+    lock = _lock(scratch, os.O_RDONLY)
+    if lock is None:
+        scratch = Path(tempfile.mkdtemp(prefix=f"{scratch.name}.", dir=target.parent))
+    try:
+        for left in scratch.iterdir():  # by a process that was killed
+            shutil.rmtree(left)
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.replace(scratch / "old")
+        new.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _make_part(target: Path) -> tuple[Path, int | None]:
+    """Make an empty file beside ``target`` for this process alone; return it and its lock.
+
+    Its name is always the same, so that what a killed process left behind is used up by the next
+    one that writes ``target``. Where two write it at once, the second takes a new name.
+    """
+    part = target.with_name(_part_name(target))
+    lock = _lock(part, os.O_RDWR | os.O_CREAT)
+    if lock is not None:
+        os.ftruncate(lock, 0)
+        return part, lock
+    prefix = f".{target.stem[:20]}."  # beside it, a longer one may not fit the file system
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    return Path(name), None
+
+
+def _part_name(target: Path) -> str:
+    mark = zlib.crc32(os.fsencode(target.name))
+    return f".{target.stem[:20]}.{mark:08x}{target.suffix}"
+
+
+def _lock(path: Path, flags: int) -> int | None:
+    """Open a file or folder and lock it until it is closed.
+
+    None where that cannot be: another process has it, it is a link or another user's, or the file
+    system has no locks.
+    """
+    if fcntl is None:
+        return None
+    handle = None
+    try:
+        handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        opened, named = os.fstat(handle), path.lstat()  # its writer may have renamed it meanwhile
+        is_file = stat.S_ISREG(opened.st_mode) and opened.st_nlink == 1
+        is_sound = is_file or stat.S_ISDIR(opened.st_mode)
+        if is_sound and os.path.samestat(opened, named) and opened.st_uid == os.geteuid():
+            return handle
+    except OSError:
+        pass
+    if handle is not None:
+        os.close(handle)
+    return None
 
 
 def sync_path(path: PathLike) -> None:

@@ -1,16 +1,14 @@
 """Write the shapes dataset: images in COCO's three forms, or clips in that of YouTube-VIS."""
 
 import functools
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import UserError
+from ...formats.atomic import atomic_folder
 from ...formats.images import write_image
 from ...formats.json_files import read_json, write_json
 from ...formats.label_maps import look_up, write_panoptic_png
@@ -87,7 +85,7 @@ def write_shapes(
     if not overwrite and _is_made(target, parameters):
         return False
     draw, annotate = (_draw_clip, _annotate_clips) if video else (_draw_image, _annotate_images)
-    with _atomic_folder(target) as folder:
+    with atomic_folder(target) as folder:
         for index, (split, count) in enumerate(counts.items()):
             task = functools.partial(_draw, draw, folder, split, (seed, index), options)
             numbers = range(1, count + 1)
@@ -120,19 +118,6 @@ def _is_made(target: Path, parameters: Record) -> bool:
             f"asked for: {parameters}. Choose another folder, or overwrite it (--overwrite)."
         )
     return found == parameters
-
-
-@contextmanager
-def _atomic_folder(target: Path) -> Iterator[Path]:
-    """Lend a new folder, which takes the place of ``target`` if the block raises nothing."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-        new = Path(scratch, "new")
-        new.mkdir()
-        yield new
-        if target.exists():
-            os.replace(target, Path(scratch, "old"))
-        os.replace(new, target)
 
 
 def _draw(
