@@ -161,7 +161,7 @@ def results_of_semantic(rng: random.Random, stem: Path) -> None:
         {"file_name": str(stem.parent / "photos" / "1.jpg"), "category_id": k, "segmentation": RLE}
         for k in (0, 1)
     ]
-    semantic_pq("torture_semantic", _write_json(rng, stem, entries))
+    semantic_pq(_sound["semantic"], _write_json(rng, stem, entries))
 
 
 def given_masks(rng: random.Random, stem: Path) -> None:
@@ -293,8 +293,9 @@ def make_sound_files(folder: Path) -> None:
     (folder / "photos").mkdir()
     cv2.imwrite(str(folder / "maps" / "1.png"), MASK)
     (folder / "photos" / "1.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    _sound["semantic"] = f"torture_{folder.name}"
     register(
-        "torture_semantic", "sem_seg", image_root=str(folder / "photos"),
+        _sound["semantic"], "sem_seg", image_root=str(folder / "photos"),
         sem_seg_root=str(folder / "maps"), classes=["a", "b"],
     )  # fmt: skip
     for name in ("grey", "rgb", "palette", "deep"):

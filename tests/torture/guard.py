@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import linecache
 import mmap
 import os
 import resource
@@ -17,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mask2former
+from mask2former.errors import SHOWN
 
-PACKAGE = str(Path(mask2former.__file__).parent)
 _GRACE = 60  # seconds without any progress, however busy the machine is
 _CODE = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.putenv")
 _REACHING_OUT = ("socket.", "subprocess.", "ctypes.dlopen", "ctypes.call", "urllib.", "webbrowser.")
@@ -62,17 +60,8 @@ def run_cases(case: Callable[[int], Any], count: int, limits: Limits) -> list[st
 
 
 def is_for_user(error: BaseException) -> bool:
-    """Return whether an error says what a user did wrong: OSError, or a ValueError raised by us.
-
-    A ValueError that a library raised, in a place where nobody thought of it, is a fault.
-    """
-    if isinstance(error, OSError):
-        return True
-    if not isinstance(error, ValueError) or not str(error).strip():
-        return False
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    line = linecache.getline(last.filename, last.lineno or 0).strip()
-    return last.filename.startswith(PACKAGE) and line.startswith("raise")
+    """Return whether an error says what a user can put right; all others are faults of ours."""
+    return isinstance(error, SHOWN) and bool(str(error).strip())
 
 
 def _run_child(
@@ -134,7 +123,7 @@ def _be_child(
     _bound_memory(limits.mebibytes)
     tripped: list[str] = []
     if limits.trip_wire:
-        case(numbers[0])  # what it imports is imported, and its failure shows below
+        _problem(case, 0)  # which is sound: what reading imports is imported then
         _lay_trip_wire(tripped)
     for number in numbers:
         begun[:] = struct.pack("q", number)
@@ -186,7 +175,7 @@ def _lay_trip_wire(tripped: list[str]) -> None:
         )
         if is_writing and str(arguments[0]).startswith("/dev/"):
             return
-        is_import = event == "import" and arguments[0] not in sys.modules
+        is_import = event == "import" and not arguments[0].startswith("encodings.")
         if is_writing or is_import or event.startswith((*_CODE, *_REACHING_OUT, *_FILES)):
             tripped.append(f"{event} {arguments!r:.200}")
 

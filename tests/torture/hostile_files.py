@@ -197,6 +197,11 @@ def images() -> Iterator[tuple[str, str, bytes]]:
             yield f"{suffix} {at}", f".{suffix}", data[:at] + b"\xff\xff\xff" + data[at + 3 :]
 
 
+def png() -> bytes:
+    """Return a sound image."""
+    return _saved(Image.fromarray(np.zeros((4, 4), np.uint8)), "png")
+
+
 def _saved(image: Image.Image, suffix: str) -> bytes:
     content = io.BytesIO()
     image.save(content, {"tif": "tiff", "jp2": "jpeg2000"}.get(suffix, suffix))

@@ -10,9 +10,9 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from mask2former.annotations.readers.instances import read_instances
 from mask2former.checkpoints.storage.pickle_standins import UnsafePickleError
@@ -20,6 +20,7 @@ from mask2former.checkpoints.storage.safe_pickle import load_pickle
 from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.config import get_config
 from mask2former.config.loading import merge_file
+from mask2former.errors import UserError
 from mask2former.formats.images import image_size, read_image
 from mask2former.formats.label_maps import read_labels, read_panoptic_png
 from mask2former.formats.segmentations import compress
@@ -45,7 +46,7 @@ def test_pickles_of_code_are_refused(torture) -> None:
             load_pickle(io.BytesIO(data))
         except UnsafePickleError:
             return
-        except ValueError:
+        except UserError:
             assert not name.startswith(("reduce", "stacked", "inst", "obj", "newobj")), name
             raise
         assert name == "sound", f"{name} was read"
@@ -87,8 +88,7 @@ def test_archives(torture, tmp_path: Path) -> None:
 
 
 def test_safetensors(torture, tmp_path: Path) -> None:
-    cases = list(hostile_archives.safetensors())
-    cases.insert(0, next(case for case in cases if case[0] == "dtype BOOL"))
+    cases = [("sound", save({"w": torch.zeros(4)})), *hostile_archives.safetensors()]
     paths = write(tmp_path, [(name, ".safetensors", data) for name, data in cases])
 
     def read(number: int) -> None:
@@ -125,9 +125,7 @@ def test_json(torture, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reader", [image_size, read_image, read_labels, read_panoptic_png])
 def test_images(torture, tmp_path: Path, reader: Callable) -> None:
-    sound = np.zeros((4, 4), np.uint8)
-    cases = [("sound", ".png", hostile_files._png(4, 4, b"")), *hostile_files.images()]
-    assert sound.size
+    cases = [("sound", ".png", hostile_files.png()), *hostile_files.images()]
     paths = write(tmp_path, cases)
     check(
         torture,
