@@ -98,7 +98,8 @@ class WindowAttention(nn.Module):
         return bias.permute(2, 0, 1).contiguous()
 
     def attend(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """Map windows (G, w*w, C), with a bias (M, w*w, w*w) of the logits, to (G, w*w, C)."""
+        """Map windows (G, w*w, C), with a bias (M, w*w, w*w) of the logits, or one for each window,
+        (G, M, w*w, w*w), to (G, w*w, C)."""
         to_qkv, to_output = (getattr(self, name) for name in self.projections)
         qkv = linear_of(to_qkv, windows).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.transpose(1, 3).unbind(2)  # (G, M, w*w, C/M) each
@@ -106,7 +107,7 @@ class WindowAttention(nn.Module):
             query,
             key,
             value,
-            attn_mask=bias[None].to(query.dtype),
+            attn_mask=(bias[None] if bias.dim() == 3 else bias).to(query.dtype),
             dropout_p=self.attn_drop if self.training else 0.0,
             scale=self.qk_scale,
         )
@@ -128,21 +129,42 @@ class WindowAttention(nn.Module):
             rows.append(torch.cat(parts, dim=3))
         return torch.cat(rows, dim=1)
 
+    def _attend_exported(self, x: Tensor, bias: Tensor, masks: Tensor) -> Tensor:
+        """Do the same without parts: a program for any size may not split off the last window,
+        before which there may be none."""
+        batch, rows, _, columns = x.shape[:4]
+        last_row, last_column = (torch.arange(n) == n - 1 for n in (rows, columns))
+        which = last_row[:, None] * 2 + last_column * 1
+        by_window = masks.flatten(0, 1).index_select(0, which.flatten())[:, None] + bias
+        return self._attend_inside(x, by_window.repeat(batch, 1, 1, 1))
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, C), zero-padded to whole windows, to (B, H, W, C); H and W are any."""
         (height, width), window, shift = x.shape[1:3], self.window, self.shift
-        x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+        # Written so that whole windows can be seen in sizes that are symbols.
+        bottom, right = ((n + window - 1) // window * window - n for n in (height, width))
+        x = F.pad(x, (0, 0, 0, right, 0, bottom))
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
         x, bias = x.unflatten(2, (-1, window)).unflatten(1, (-1, window)), self.position_bias()
         if self.shift_masks is None:
             x = self._attend_inside(x, bias)
+        elif torch.compiler.is_exporting():
+            x = self._attend_exported(x, bias, self.shift_masks)
         else:
             x = self._attend_shifted(x, bias, self.shift_masks)
         x = x.flatten(3, 4).flatten(1, 2)
         if shift:
             x = x.roll((shift, shift), (1, 2))
-        return x[:, :height, :width]
+        return first_pixels(x, height, width)
+
+
+def first_pixels(x: Tensor, height: int, width: int) -> Tensor:
+    """Cut maps (B, H, W, C), padded right and below, to (B, height, width, C)."""
+    if torch.compiler.is_exporting():  # for any size: a slice would differ where nothing is cut
+        rows, columns = (torch.arange(n, device=x.device) for n in (height, width))
+        return x.index_select(1, rows).index_select(2, columns)
+    return x[:, :height, :width]
 
 
 class SwinBlock(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from PIL import Image
+from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.published import get_checkpoint_file, get_config
@@ -86,6 +87,22 @@ class Predictor:
             min_match = self.cfg.MODEL.WEIGHTS_MIN_MATCH
             checkpointer = Checkpointer(self.model, min_match=min_match, classes=expected)
             checkpointer.load(self.cfg.MODEL.WEIGHTS, content=content)
+        self._set_up(array_format)
+
+    @classmethod
+    def of_model(cls, model: nn.Module, cfg: CfgNode) -> "Predictor":
+        """Return a predictor of a model that is there, put into eval mode, with its config."""
+        predictor = cls.__new__(cls)
+        predictor.cfg, predictor.model = cfg.clone(), model.eval()
+        names = metadata_of(cfg, (*cfg.DATASETS.TEST, "__unused")[0])
+        own = getattr(model, "metadata", None)
+        predictor.metadata = names if own is None else own
+        predictor._set_up("BGR")
+        return predictor
+
+    def _set_up(self, array_format: str) -> None:
+        """Set what does not depend on the model."""
+        cfg = self.cfg
         self.array_format = array_format
         shortest = cfg.INPUT.MIN_SIZE_TEST
         self._resize = T.ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import UserError
 from ...layers import WindowAttention
 from ...ops.linear import linear
+from ...ops.recording import integers
 
 # Logits that are computed at a time, so that the memory for large images is bounded.
 _MAX_LOGITS = 2**24
@@ -115,7 +116,8 @@ class SampledKeyAttention(nn.Module):
         references = _grid(*offset.shape[1:3], 0.5, offset)
         if self.offset_range < 0:
             return (references + offset).clamp(-1, 1)
-        pixel = torch.tensor([1 / max(n - 1, 1) for n in offset.shape[1:3]]).to(offset)
+        steps = integers([max(n - 1, 1) for n in offset.shape[1:3]])
+        pixel = (1 / steps.double()).to(offset)
         return references + offset.tanh() * pixel * self.offset_range
 
     def _sample(self, x: Tensor, positions: Tensor) -> Tensor:
@@ -156,6 +158,9 @@ class SampledKeyAttention(nn.Module):
         key, value = (self._heads(_pointwise(p, samples)) for p in (self.proj_k, self.proj_v))
         query = self._heads(query_map.flatten(1, 2))
         grid = _grid(height, width, 0, positions).flatten(0, 1)
+        if torch.compiler.is_exporting():
+            out = self.attend(query, grid, key, value, positions).transpose(1, 2).flatten(2)
+            return _pointwise(self.proj_out, out.unflatten(1, (height, width)))
         count = max(1, _MAX_LOGITS // (x.shape[0] * self.num_heads * grid.shape[0]))
         attend: Callable[..., Tensor] = self.attend
         if torch.is_grad_enabled() and count < len(grid):  # rather than keep all logits

@@ -112,6 +112,18 @@ def speed_up_convolutions(module: nn.Module) -> nn.Module:
     return module
 
 
+def fold_norms(module: nn.Module) -> nn.Module:
+    """Multiply fixed batch norms into the convolutions before them, for good, and return the
+    module; for copies of models that do nothing but predict."""
+    for part in module.modules():
+        if isinstance(part, FoldedConv2d) and _is_fixed(part.norm):
+            weight, bias = part._fold()
+            part.weight = nn.Parameter(weight, requires_grad=False)
+            part.bias = nn.Parameter(bias, requires_grad=False)
+            part.norm = None
+    return module
+
+
 def _are_fused(x: Tensor, *convolutions: nn.Module | None) -> bool:
     """Return whether convolutions are fused with what follows, instead of being called."""
     parts = [part for part in convolutions if part is not None]

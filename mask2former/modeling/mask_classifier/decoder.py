@@ -113,7 +113,7 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
 
     def classify(self, memory: Memory, coverage: Tensor) -> list[Tensor]:
         """Return class logits (B, N, K+1) before the first layer and after each; see `forward`."""
-        levels = [F.adaptive_avg_pool2d(coverage, size).flatten(2) for size in memory.sizes]
+        levels = [_pool(coverage, size).flatten(2) for size in memory.sizes]
         attend = [cells_inside(level)[:, None] for level in levels]
         queries, position = self._start(memory, coverage.flatten(2), levels)
         logits = [self.class_embed(self.decoder_norm(queries))]
@@ -138,6 +138,13 @@ class MaskQueryDecoder(MultiScaleMaskedTransformerDecoder):
         encoding = self.position(*memory.fine_size, 1, device=coverage.device)
         where = pooled_features(coverage, encoding[None].to(coverage.dtype))
         return self.query_init(torch.cat(under, -1)), self.query_position(where)
+
+
+def _pool(coverage: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the mean coverage (B, N, *size) of the cells of a coarser map."""
+    if torch.compiler.is_exporting():  # there coarse cells are whole fine ones
+        return F.avg_pool2d(coverage, int(coverage.shape[-2] // size[0]))
+    return F.adaptive_avg_pool2d(coverage, size)
 
 
 def cells_inside(coverage: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ...errors import MissingPackageError, UserError
-from . import bag
+from . import bag, traced_bag
 from .custom_op import Forward, Sizes
 from .grid_sample import deformable_attention_grid_sample
 
@@ -137,7 +137,7 @@ def _log_once(name: str, device_type: str) -> None:
 
 def _operator(name: str, device_type: str) -> Forward:
     if name == "bag":
-        return bag.operator
+        return traced_bag.forward if torch.compiler.is_exporting() else bag.operator
     if name == "grid_sample":
         return deformable_attention_grid_sample
     return _triton_operator(device_type)

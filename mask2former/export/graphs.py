@@ -1,0 +1,179 @@
+"""What of each kind of model is exported, as modules from tensors to tensors."""
+
+import math
+from typing import ClassVar
+
+import torch
+from detectron2.modeling import SemanticSegmentor
+from torch import Tensor, nn
+
+from ..modeling import MaskFormer, VideoMaskFormer
+from ..modeling.mask_classifier import MaskClassifier
+from ..modeling.mask_classifier.given_masks import no_object
+from ..modeling.mask_classifier.sam_backbone import SamBackbone
+from ..modeling.meta_arch.base import BaseModel
+from ..modeling.meta_arch.per_pixel_heads import PerPixelBaselineHead, PerPixelBaselinePlusHead
+from ..runtime.metadata import KINDS
+
+# Of the coarsest feature maps. Sides of images are multiples of it, so that those of all maps are
+# multiples of one symbol: an exporter then has nothing to prove about roundings.
+_COARSEST_STRIDE = 32
+_EXAMPLE = (512, 640)  # pixels, height and width
+
+Axes = dict[int, str]
+
+
+class Graph(nn.Module):
+    """A model from images in 0..255 to logits; normalisation is inside, merging is not.
+
+    Args:
+        model: in eval mode, float32.
+
+    Attributes:
+        kind: see `runtime.metadata.KINDS`.
+        input_axes, output_axes: names of the axes that have any length, of each input and output.
+        divisibility: height and width of the images are multiples of it, in pixels.
+    """
+
+    kind: ClassVar[str]
+    input_axes: ClassVar[tuple[Axes, ...]] = ({0: "batch", 2: "height", 3: "width"},)
+    output_axes: ClassVar[tuple[Axes, ...]]
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        own = max(1, int(getattr(model, "size_divisibility", 0) or 0))
+        if isinstance(model, SemanticSegmentor):
+            own = max(1, model.backbone.size_divisibility)
+        self.divisibility = math.lcm(own, _COARSEST_STRIDE)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Return the names of the inputs."""
+        return KINDS[self.kind][0]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return the names of the outputs."""
+        return KINDS[self.kind][1]
+
+    def example(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return inputs to trace with; no axis of any length has 0 or 1, which would be frozen,
+        nor has the number of attention windows in the coarsest map."""
+        height, width = (math.ceil(n / self.divisibility) * self.divisibility for n in _EXAMPLE)
+        return (torch.zeros(2, 3, height, width, dtype=dtype),)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W) as the backbone takes them."""
+        return (images.float() - self.model.pixel_mean) / self.model.pixel_std
+
+
+class ImageGraph(Graph):
+    """`MaskFormer`: images (B, 3, H, W) to class logits (B, Q, K+1), mask logits (B, Q, h, w)."""
+
+    kind = "image"
+    output_axes: ClassVar = ({0: "batch"}, {0: "batch", 2: "height/4", 3: "width/4"})
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict; see the class."""
+        out = self.model.predict(self.normalized(images))
+        return out["pred_logits"], out["pred_masks"]
+
+
+class ClipGraph(Graph):
+    """`VideoMaskFormer`: frames (T, 3, H, W) of one clip to class logits (Q, K+1) and mask logits
+    (Q, T, h, w)."""
+
+    kind = "clip"
+    input_axes: ClassVar = ({0: "frames", 2: "height", 3: "width"},)
+    output_axes: ClassVar = ({}, {1: "frames", 2: "height/4", 3: "width/4"})
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict; see the class."""
+        out = self.model.predict(self.normalized(images))
+        return out["pred_logits"][0], out["pred_masks"][0]
+
+
+class PerPixelGraph(Graph):
+    """detectron2's `SemanticSegmentor` with a per-pixel head of ours: images (B, 3, H, W) to class
+    logits (B, K, h, w)."""
+
+    kind = "per_pixel"
+    output_axes: ClassVar = ({0: "batch", 2: "height/4", 3: "width/4"},)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict; see the class."""
+        features = self.model.backbone(self.normalized(images))
+        out = self.model.sem_seg_head.layers(features)
+        return out[0] if isinstance(out, tuple) else out
+
+
+class GivenMasksGraph(Graph):
+    """`MaskClassifier`: images (B, 3, H, W) and masks (B, N, H, W), float32 in 0..1, to class
+    logits (B, N, K+1).
+
+    A mask whose image was resized has in every pixel the fraction that it covers; one that is zero
+    everywhere is no-object with probability 1.
+    """
+
+    kind = "given_masks"
+    input_axes: ClassVar = (
+        {0: "batch", 2: "height", 3: "width"},
+        {0: "batch", 1: "masks", 2: "height", 3: "width"},
+    )
+    output_axes: ClassVar = ({0: "batch", 1: "masks"},)
+
+    def example(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Return inputs to trace with."""
+        (images,) = super().example(dtype)
+        return images, torch.zeros(2, 5, *images.shape[2:])
+
+    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Predict; see the class."""
+        mask_features, maps, _ = self.model.encode(self.normalized(images))
+        stride = int(images.shape[2] // mask_features.shape[2])
+        coverage = nn.functional.avg_pool2d(masks, stride)
+        decoder = self.model.sem_seg_head.predictor
+        logits = decoder.classify(decoder.encode(maps, mask_features), coverage)[-1]
+        empty = masks.amax((2, 3))[:, :, None] <= 0
+        return torch.where(empty, no_object(1, logits.shape[-1], logits.device), logits)
+
+
+_GRAPHS: dict[type, type[Graph]] = {
+    MaskFormer: ImageGraph,
+    VideoMaskFormer: ClipGraph,
+    MaskClassifier: GivenMasksGraph,
+    SemanticSegmentor: PerPixelGraph,
+}
+
+
+def graph_class(model: nn.Module) -> type[Graph]:
+    """Return what a model is exported as.
+
+    Raises:
+        ValueError: the model, or a part of it, cannot be exported; says which.
+    """
+    found = next((base for base in type(model).__mro__ if base in _GRAPHS), None)
+    if found is None or type(model).forward is not found.forward:
+        names = ", ".join(cls.__name__ for cls in _GRAPHS)
+        what = "has a forward of its own" if found else "is none of them"
+        raise ValueError(
+            f"{type(model).__name__} cannot be exported: export takes {names}, and this model "
+            f"{what}. Set MODEL.META_ARCHITECTURE to one of these."
+        )
+    graph = _GRAPHS[found]
+    if graph is PerPixelGraph and not isinstance(
+        model.sem_seg_head, PerPixelBaselineHead | PerPixelBaselinePlusHead
+    ):
+        raise ValueError(
+            f"{type(model.sem_seg_head).__name__} cannot be exported in a SemanticSegmentor: its "
+            "MODEL.SEM_SEG_HEAD.NAME must be PerPixelBaselineHead or PerPixelBaselinePlusHead."
+        )
+    if isinstance(model.backbone, SamBackbone):
+        raise ValueError(
+            "SamBackbone cannot be exported: it resizes images to one fixed size itself. Choose "
+            "another MODEL.BACKBONE.NAME."
+        )
+    if not isinstance(model, BaseModel | SemanticSegmentor):
+        raise TypeError(f"{type(model).__name__}: expected a model, in eval mode")
+    return graph

@@ -1,0 +1,56 @@
+"""OpenVINO's files: a description (.xml), and the weights (.bin) beside it."""
+
+from pathlib import Path
+
+import torch
+from torch.export import ExportedProgram
+
+from ..runtime.metadata import KEY, Metadata
+from . import onnx_format
+from .graphs import Graph
+
+
+def require() -> None:
+    """Raise an ImportError that says what to install, unless all is there."""
+    onnx_format.require()
+    try:
+        import openvino  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "to write OpenVINO's files, install openvino: pip install mask2former[openvino]"
+        ) from error
+
+
+def write(program: ExportedProgram, graph: Graph, path: Path) -> None:
+    """Convert a program by way of ONNX, without metadata; weights stay float32."""
+    import openvino
+
+    source = path.with_suffix(".onnx")
+    onnx_format.write(program, graph, source)
+    openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
+    source.unlink()
+
+
+def finish(path: Path, metadata: Metadata) -> None:
+    """Put metadata into a written description, as runtime information of the model."""
+    import openvino
+
+    model = openvino.Core().read_model(path).clone()
+    model.set_rt_info(metadata.to_json(), [KEY])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def open_file(path: Path, precision: str = "f32") -> onnx_format.Run:
+    """Return a function from arrays, one an input, to the list of outputs, on the CPU.
+
+    Args:
+        precision: "f32", or "bf16" where the processor has it.
+    """
+    import openvino
+
+    config = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = openvino.Core().compile_model(path, "CPU", config)
+    return lambda *inputs: [x.copy() for x in compiled(list(inputs)).values()]
