@@ -19,7 +19,7 @@ from .pixels import to_8_bits
 logger = logging.getLogger(__name__)
 
 # What Pillow calls the formats that are written, and their options.
-_JPEG = ("JPEG", {})
+_JPEG: tuple[str, dict[str, Any]] = ("JPEG", {})
 _TIFF = ("TIFF", {"compression": "tiff_lzw"})
 _WRITABLE_SUFFIXES: dict[str, tuple[str, dict[str, Any]]] = {
     ".bmp": ("BMP", {}),
@@ -140,8 +140,12 @@ def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None
         Image.fromarray(np.ascontiguousarray(image)).save(part, name, **options)
 
 
-def find_images(inputs: Sequence[str]) -> list[str]:
+def find_images(inputs: Sequence[str], option: str = "--input ") -> list[str]:
     """Return the files that the inputs name, folders and globs in the natural order of their names.
+
+    Args:
+        inputs: files, folders and globs.
+        option: what messages have before an input.
 
     Raises:
         FileNotFoundError: an input names nothing.
@@ -158,7 +162,7 @@ def find_images(inputs: Sequence[str]) -> list[str]:
             names.sort(key=natural_key)
         if not names:
             raise FileNotFoundError(
-                f"--input {item}: no such file, no folder with images (.jpg, .png, .tif, .webp or "
+                f"{option}{item}: no such file, no folder with images (.jpg, .png, .tif, .webp or "
                 "another format that Pillow reads) and no glob that matches any."
             )
         found += names

@@ -248,6 +248,6 @@ class TrackFile:
             for track_id, label, entry in zip(*columns):
                 yield {"track_id": track_id} | self._categories.named(label, True) | entry
         elif "sem_seg" in prediction:
-            entries = self._categories.semantic(prediction["sem_seg"], self._label_threshold)
-            for label, entry in entries:
+            areas = self._categories.semantic(prediction["sem_seg"], self._label_threshold)
+            for label, entry in areas:
                 yield self._categories.named(label, False) | entry

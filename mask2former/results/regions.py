@@ -55,7 +55,8 @@ def regions_of(
     kind = choose_kind(prediction, kind)
     result = prediction[_KEYS[kind]]
     if kind == "panoptic":
-        return _segments(*result, metadata, tracked)
+        ids, segments = result
+        return _segments(ids, segments, metadata, tracked)
     if kind == "instance":
         return _instances(result, metadata, threshold, tracked)
     return _areas(as_array(semantic_labels(result, threshold)), metadata)
@@ -111,7 +112,7 @@ def _instances(
 
 
 def _objects(
-    masks: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[int] | None
+    masks: Sequence[np.ndarray] | np.ndarray, names: Sequence[str], ids: Sequence[int] | None
 ) -> Iterator[Region]:
     """Yield large objects first, so that small ones stay visible; a colour for each or its id."""
     by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))

@@ -1,1 +1,7 @@
-"""Run exported models with numpy, Pillow and onnxruntime alone."""
+"""Run exported models with numpy, Pillow and onnxruntime alone: see docs/export.md."""
+
+from .instances import Instances
+from .metadata import Metadata
+from .model import Runtime
+
+__all__ = ["Instances", "Metadata", "Runtime"]

@@ -72,8 +72,8 @@ class Metadata:
     max_size: int
     thing_ids: tuple[int, ...] = ()
     colors: tuple[tuple[int, ...], ...] = ()
-    thing_categories: tuple[tuple[int, ...], ...] = ()
-    stuff_categories: tuple[tuple[int, ...], ...] = ()
+    thing_categories: tuple[tuple[int, int], ...] = ()
+    stuff_categories: tuple[tuple[int, int], ...] = ()
     semantic_on: bool = False
     panoptic_on: bool = False
     instance_on: bool = False

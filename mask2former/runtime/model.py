@@ -1,0 +1,285 @@
+"""From images to results with an exported model."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..formats.atomic import PathLike
+from ..formats.images import images_in
+from ..formats.pillow import set_max_pixels
+from . import metadata as file_metadata
+from .clips import clip_result, frame_results
+from .given_masks import GivenMasks, coverage_of
+from .images import ImageLike, no_image, to_batch, to_rgb
+from .instances import Instances
+from .merging import (
+    InstanceMerger,
+    Labels,
+    Merger,
+    PanopticMerger,
+    SemanticMerger,
+    merge_masks,
+    merge_then_resize,
+)
+from .metadata import Metadata
+from .resizing import Canvas, Resized
+from .session import Provider, Session
+
+
+class Runtime:
+    """An exported model that takes images as they come, without torch and detectron2.
+
+    Example:
+        >>> runtime = Runtime("model.onnx")
+        >>> ids, segments = runtime("street.jpg")["panoptic_seg"]
+        >>> sure = Runtime("model.onnx", object_mask_threshold=0.9)
+
+    Attributes:
+        metadata: of the file, with the thresholds that are used.
+        classes: the metadata that drawing and result files take: names, colours, category ids.
+        providers: execution providers in use.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        providers: Sequence[Provider] | None = None,
+        threads: int = 0,
+        verify: bool = True,
+        semantic_scores: bool = False,
+        label_threshold: float = 0.0,
+        **changes: Any,
+    ):
+        """
+        Args:
+            path: an ONNX file of `python -m mask2former.export`.
+            providers, threads: see `Session`.
+            verify: compare the digest of the file, which reads all of it.
+            semantic_scores: return the scores (K, H, W) of a semantic result in place of labels.
+            label_threshold: least fraction of a pixel's best class in a semantic result, in 0..1.
+            changes: values of the metadata to replace, such as `object_mask_threshold`,
+                `overlap_threshold`, `topk`, `semantic_on`, `min_size`.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ImportError: onnxruntime is missing.
+            ValueError: the file is of another kind or changed, a provider is not there, or a value
+                cannot be used.
+            TypeError: there is no such value.
+        """
+        self.metadata = _changed(file_metadata.read(path, verify=verify), changes)
+        if self.metadata.postprocess:
+            raise ValueError(
+                f"{path}: makes its {self.metadata.postprocess} result in the graph, and has no "
+                "logits to merge: run it with onnxruntime, or export it without --with-postprocess"
+            )
+        set_max_pixels(self.metadata.max_pixels)
+        self.semantic_scores = semantic_scores
+        self.label_threshold = label_threshold
+        self._session = Session(path, self.metadata, providers, threads)
+        self.providers = self._session.providers
+        self.classes = classes_of(self.metadata)
+        self._is_thing = np.zeros(len(self.metadata.class_names), bool)
+        self._is_thing[list(self.metadata.thing_ids)] = True
+
+    def __call__(self, images: ImageLike | Iterable[ImageLike], **given: Any) -> Any:
+        """Predict one image, several as one batch, or those of a folder, one after another.
+
+        Args:
+            images: a file, a PIL image or an array (H, W, 3) or (H, W) in RGB, of uint8 in [0, 255]
+                or scaled as `to_8_bits` does; a list of them, of any sizes; or a folder.
+            given: of a `MaskClassifier` `masks`, (N, H, W) bool, one array for each image.
+
+        Returns:
+            a dict with those that are turned on of "panoptic_seg": ids (H, W), int32, 0 for void,
+            and a list of dicts with `id`, `isthing`, `category_id`; "instances": `Instances`; and
+            "sem_seg": labels (H, W), int64, -1 for none. For a list, the list of them; for a
+            folder, an iterator over them in the natural order of the names.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            TypeError: what came is none of these.
+            ValueError: a file is no image, an array has another shape or type, or the model is one
+                for video: see `predict_clip`.
+        """
+        if self.metadata.kind == "clip":
+            raise ValueError("this model is one for video: give the frames to predict_clip")
+        if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+            return self._folder(Path(images))
+        if isinstance(images, ImageLike):
+            return self._predict([self.to_rgb(images)], [given.get("masks")])[0]
+        if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping):
+            raise no_image(images)
+        arrays = [self.to_rgb(image) for image in images]
+        masks = given.get("masks") or [None] * len(arrays)
+        return self._predict(arrays, masks) if arrays else []
+
+    def predict_clip(self, frames: Iterable[ImageLike]) -> dict[str, Any]:
+        """Predict the frames of one clip, T images of one size, with a video model.
+
+        Returns:
+            "image_size" (H, W), "pred_scores", "pred_labels" and "pred_masks", a list of masks
+            (T, H, W), bool, of the best tracks.
+
+        Raises:
+            ValueError: no frames, frames of several sizes, or more than the window of the file; as
+                well as what `__call__` raises.
+        """
+        class_logits, mask_logits, canvas = self.clip_logits(frames)
+        return clip_result(class_logits, mask_logits, canvas, self.metadata)
+
+    def predict_frames(
+        self,
+        frames: Iterable[ImageLike],
+        *,
+        score_threshold: float = 0.0,
+        max_overlap: float = 1.0,
+    ) -> Iterator[dict[str, Any]]:
+        """Predict the frames of a video, one result for each, in their order.
+
+        Args:
+            frames: of one size for a model for video, which sees them together; a model for images
+                sees one at a time, and takes any number.
+            score_threshold: objects of a video model below this score are left out, in 0..1.
+            max_overlap: IoU in a frame above which it leaves out what repeats a better object.
+
+        Returns:
+            an iterator over results: of a video model "instances" with `track_ids`, from 1 on; of
+            a model for images what `__call__` returns.
+
+        Raises:
+            ValueError, TypeError: as `predict_clip` and `__call__`.
+        """
+        if self.metadata.kind != "clip":
+            return (self(frame) for frame in frames)
+        results = frame_results(
+            *self.clip_logits(frames),
+            self.metadata,
+            score_threshold=score_threshold,
+            max_overlap=max_overlap,
+        )
+        return ({"instances": instances} for instances in results)
+
+    def clip_logits(self, frames: Iterable[ImageLike]) -> tuple[np.ndarray, np.ndarray, Canvas]:
+        """Return class logits (Q, K+1), mask logits (Q, T, h, w), and the sizes; see
+        `predict_clip`."""
+        if self.metadata.kind != "clip":
+            raise ValueError("this model is one for images: call it with one, or a list of them")
+        if isinstance(frames, ImageLike):
+            raise TypeError(f"expected the frames of a video, got {type(frames).__name__}")
+        arrays = [self.to_rgb(frame) for frame in frames]
+        sizes = {array.shape[:2] for array in arrays}
+        if len(sizes) != 1:
+            found = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)) or "no frame"
+            raise ValueError(f"expected the frames of a video, of one size, got {found}")
+        window = self.metadata.window
+        if window and len(arrays) > window:
+            raise ValueError(
+                f"expected up to {window} frames, the window of this model, got {len(arrays)}: cut "
+                "the video, or give Runtime(..., window=0) to pass all frames together"
+            )
+        batch, canvases = to_batch(arrays, self.metadata, self._session.dtype)
+        class_logits, mask_logits = self._session(images=batch)
+        return class_logits, mask_logits, canvases[0]
+
+    def to_rgb(self, image: ImageLike) -> np.ndarray:
+        """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it."""
+        return to_rgb(image, self.metadata.exif_rotation)
+
+    def _folder(self, folder: Path) -> Iterator[dict[str, Any]]:
+        files = images_in(folder)
+        if not files:
+            raise ValueError(f"{folder}: expected a folder of images, it has none")
+        return (self(file) for file in files)
+
+    def _predict(
+        self, arrays: Sequence[np.ndarray], masks: Sequence[np.ndarray | None]
+    ) -> list[dict[str, Any]]:
+        kind = self.metadata.kind
+        if kind != "given_masks" and any(m is not None for m in masks):
+            raise ValueError("masks: this model finds its own masks, it takes none")
+        batch, canvases = to_batch(arrays, self.metadata, self._session.dtype)
+        if kind == "given_masks":
+            given = [GivenMasks(m, c.output) for m, c in zip(masks, canvases, strict=True)]
+            coverage = coverage_of(given, canvases)
+            (logits,) = self._session(images=batch, masks=coverage)
+            return [self._name(*row) for row in zip(logits, given)]
+        outputs = self._session(images=batch)
+        segment = self._segment_pixels if kind == "per_pixel" else self._segment
+        return [segment(*row) for row in zip(*outputs, canvases)]
+
+    def _segment_pixels(self, logits: np.ndarray, canvas: Canvas) -> dict[str, Any]:
+        """Return the result of one image, from class logits (K, h, w)."""
+        options = (self.label_threshold, self.semantic_scores)
+        labels = Labels(len(logits), canvas.output, *options)
+        for rows, scores in Resized(logits, canvas).blocks():
+            labels.add(rows, scores)
+        return {"sem_seg": labels.values}
+
+    def _segment(
+        self, class_logits: np.ndarray, mask_logits: Any, canvas: Canvas
+    ) -> dict[str, Any]:
+        """Return the results of one image, from (Q, K+1) and (Q, h, w)."""
+        mergers = self._mergers(class_logits, canvas.output)
+        semantic = mergers.get("sem_seg")
+        first = not self.metadata.resize_before_merge and isinstance(semantic, SemanticMerger)
+        if first:
+            merge_then_resize(mask_logits, canvas, semantic)
+        together = [merger for merger in mergers.values() if not (first and merger is semantic)]
+        merge_masks(mask_logits, canvas, together)
+        return {name: merger.result() for name, merger in mergers.items()}
+
+    def _mergers(self, class_logits: np.ndarray, size: tuple[int, int]) -> dict[str, Merger]:
+        options, mergers = self.metadata, dict[str, Merger]()
+        if options.semantic_on:
+            mergers["sem_seg"] = SemanticMerger(
+                class_logits, size, self.label_threshold, self.semantic_scores
+            )
+        if options.panoptic_on:
+            thresholds = (options.object_mask_threshold, options.overlap_threshold)
+            mergers["panoptic_seg"] = PanopticMerger(
+                class_logits, size, self._is_thing, *thresholds
+            )
+        if options.instance_on:
+            only = self._is_thing if options.panoptic_on else None
+            mergers["instances"] = InstanceMerger(class_logits, size, options.topk, only)
+        return mergers
+
+    def _name(self, class_logits: np.ndarray, masks: GivenMasks) -> dict[str, Any]:
+        """Return the results of one image, from class logits (N, K+1) of its N masks."""
+        logits = masks.class_logits(class_logits)
+        size = masks.size
+        result: dict[str, Any] = {"class_logits": logits[: len(masks)]}
+        result |= self._segment(logits, masks.at_least_one(), Canvas(size, size, size))
+        if "instances" in result:  # the best pairs include some of probability 0
+            found: Instances = result["instances"]
+            result["instances"] = found[found.scores > 0]
+        return result
+
+
+def classes_of(metadata: Metadata) -> dict[str, Any]:
+    """Return names, colours and category ids under the names that detectron2's Metadata has."""
+    names = list(metadata.class_names)
+    classes: dict[str, Any] = {"name": "the model", "stuff_classes": names}
+    if metadata.thing_ids:
+        classes["thing_classes"] = [names[i] for i in metadata.thing_ids]
+    if metadata.colors:
+        classes["stuff_colors"] = [list(color) for color in metadata.colors]
+    positions = {"thing": metadata.thing_ids, "stuff": range(len(names))}
+    for kind, pairs in (("thing", metadata.thing_categories), ("stuff", metadata.stuff_categories)):
+        ids = {i: k for i, k in pairs} if pairs else {i: i for i in positions[kind]}
+        if ids:
+            classes[f"{kind}_dataset_id_to_contiguous_id"] = ids
+    return classes
+
+
+def _changed(metadata: Metadata, changes: Mapping[str, Any]) -> Metadata:
+    try:
+        return replace(metadata, **changes)
+    except TypeError as error:
+        raise TypeError(f"Runtime: {error}; see mask2former.runtime.Metadata") from error
