@@ -36,8 +36,8 @@ class Instances:
 
     def __getitem__(self, index: Any) -> "Instances":
         """Return some instances, by a mask (N,) or by indices."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Instances(**{k: v if v is None else v[index] for k, v in values.items()})
+        found = {f.name: getattr(self, f.name) for f in fields(self) if self.has(f.name)}
+        return Instances(**{name: values[index] for name, values in found.items()})
 
     def has(self, name: str) -> bool:
         """Tell whether there are values of this name."""
@@ -50,10 +50,10 @@ class Instances:
 
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
     """Return tight boxes (N, 4) of masks (N, H, W), zeros where one is empty."""
-    columns, rows = np.asarray(masks.any(1)), np.asarray(masks.any(2))
     sides: list[np.ndarray] = []
-    for lines in (columns, rows):
+    for axis in (1, 2):
+        lines = np.logical_or.reduce(masks, axis)
         sides += [lines.argmax(1), lines.shape[1] - lines[:, ::-1].argmax(1)]
     x0, x1, y0, y1 = sides
-    boxes = np.stack([x0, y0, x1, y1], 1) * columns.any(1)[:, None]
+    boxes = np.stack([x0, y0, x1, y1], 1) * lines.any(1)[:, None]
     return boxes.astype(np.float32)

@@ -221,17 +221,15 @@ class Runtime:
             labels.add(rows, scores)
         return {"sem_seg": labels.values}
 
-    def _segment(
-        self, class_logits: np.ndarray, mask_logits: Any, canvas: Canvas
-    ) -> dict[str, Any]:
+    def _segment(self, class_logits: np.ndarray, masks: Any, canvas: Canvas) -> dict[str, Any]:
         """Return the results of one image, from (Q, K+1) and (Q, h, w)."""
         mergers = self._mergers(class_logits, canvas.output)
+        together = list(mergers.values())
         semantic = mergers.get("sem_seg")
-        first = not self.metadata.resize_before_merge and isinstance(semantic, SemanticMerger)
-        if first:
-            merge_then_resize(mask_logits, canvas, semantic)
-        together = [merger for merger in mergers.values() if not (first and merger is semantic)]
-        merge_masks(mask_logits, canvas, together)
+        if isinstance(semantic, SemanticMerger) and not self.metadata.resize_before_merge:
+            merge_then_resize(masks, canvas, semantic)
+            together.remove(semantic)
+        merge_masks(masks, canvas, together)
         return {name: merger.result() for name, merger in mergers.items()}
 
     def _mergers(self, class_logits: np.ndarray, size: tuple[int, int]) -> dict[str, Merger]:
@@ -272,7 +270,7 @@ def classes_of(metadata: Metadata) -> dict[str, Any]:
         classes["stuff_colors"] = [list(color) for color in metadata.colors]
     positions = {"thing": metadata.thing_ids, "stuff": range(len(names))}
     for kind, pairs in (("thing", metadata.thing_categories), ("stuff", metadata.stuff_categories)):
-        ids = {i: k for i, k in pairs} if pairs else {i: i for i in positions[kind]}
+        ids = dict(pairs) if pairs else {i: i for i in positions[kind]}
         if ids:
             classes[f"{kind}_dataset_id_to_contiguous_id"] = ids
     return classes
