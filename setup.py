@@ -43,6 +43,7 @@ EXTRAS = {
     "lvis": ["lvis>=0.5.3"],
     "tracks": ["trackeval>=1.3"],
     "hf": ["transformers>=4.40"],
+    "runtime": ["onnxruntime>=1.18"],
     "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = __name__.rpartition(".")[0]
 _OURS = f"{_PACKAGE}."
@@ -83,11 +84,17 @@ class _Watch(MetaPathFinder):
 
 
 class _WatchedLoader(Loader):
-    """Loads a module as its own loader does, which the module has afterwards."""
+    """Loads a module as its own loader does, which the module has afterwards.
+
+    What else the own one can do, such as give the code to `python -m`, this one can.
+    """
 
     def __init__(self, own: Loader, watch: _Watch) -> None:
         self.own = own
         self.watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.own.create_module(spec)

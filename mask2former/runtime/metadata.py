@@ -233,7 +233,7 @@ def _typed(values: Mapping[str, Any], of: Any) -> Any:
     elif wanted is float and type(value) is int:
         value = float(value)
     if type(value) is not wanted:
-        raise TypeError(f"{of.name}: expected a {wanted.__name__}, got {values[of.name]!r}")
+        raise TypeError(f"{of.name}: expected {wanted.__name__}, got {values[of.name]!r}")
     return value
 
 
