@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
+from ..errors import UserError
 from .atomic import PathLike, atomic_path
 
 _METADATA_PROPS = 14
@@ -34,12 +35,12 @@ def read_entry(path: PathLike, key: str) -> str | None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no ONNX file, is cut short, or has the key twice; names the file.
+        UserError: it is no ONNX file, is cut short, or has the key twice; names the file.
     """
     with open(path, "rb") as file:
         values = [entry[1] for _, entry in _entries(file, path) if entry[0] == key]
     if len(values) > 1:
-        raise ValueError(f"{path}: its metadata have the entry {key!r} {len(values)} times")
+        raise UserError(f"{path}: its metadata have the entry {key!r} {len(values)} times")
     return values[0] if values else None
 
 
@@ -47,7 +48,7 @@ def write_entry(path: PathLike, key: str, value: str) -> None:
     """Set a key of the metadata of an ONNX file, which is written anew, atomically.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_entry`.
+        FileNotFoundError, UserError: as `read_entry`.
     """
     with open(path, "rb") as file, atomic_path(path) as part, open(part, "wb") as target:
         for chunk in _all_but(file, path, key):
@@ -60,7 +61,7 @@ def digest_without(path: PathLike, key: str) -> str:
     """Return the SHA-256, in hexadecimal, of an ONNX file without one entry of its metadata.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_entry`.
+        FileNotFoundError, UserError: as `read_entry`.
     """
     found = hashlib.sha256()
     with open(path, "rb") as file:
@@ -100,7 +101,7 @@ def _fields(
     end = file.seek(0, 2) if end is None else end
     known = _FIELDS if is_model else {_KEY, _VALUE}
     if start == end and is_model:
-        raise ValueError(f"{path}: expected an ONNX file, got an empty one")
+        raise UserError(f"{path}: expected an ONNX file, got an empty one")
     while start < end:
         file.seek(start)
         head = file.read(min(20, end - start))  # the longest number has 10 bytes
@@ -114,7 +115,7 @@ def _fields(
         content = start + at
         is_cut = at > len(head) or content + size > end
         if is_cut or number not in known or wire_type not in (_VARINT, _FIXED64, _BYTES, _FIXED32):
-            raise ValueError(
+            raise UserError(
                 f"{path}: expected an ONNX file, got another one, or one that is damaged or cut "
                 f"short (at byte {start})"
             )

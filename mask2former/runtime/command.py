@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from ..errors import SHOWN, message
 from ..formats.images import find_images
 from ..formats.video.reading import open_source
 from ..results.regions import KINDS
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw; return the exit code, 1 where images were left out.
 
     Raises:
-        ValueError, OSError, ImportError: the model, an input or the output cannot be used.
+        UserError, OSError: the model, an input or the output cannot be used.
     """
     wanted, changes = args.confidence_threshold, {}
     if wanted is not None:
@@ -100,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         return run(args)
-    except (OSError, ValueError, ImportError) as error:
+    except SHOWN as error:
         if os.environ.get("MASK2FORMER_DEBUG"):
             raise
-        print(f"mask2former.runtime: error: {error}", file=sys.stderr)
+        print(f"mask2former.runtime: error: {message(error)}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats.video.reading import Frame, VideoSource
 from ..formats.video.writing import FolderWriter, open_writer
 from ..painting import ContactSheet, paint
@@ -66,7 +67,7 @@ class Drawing:
             the page, `index.html`, and the json files of the results.
 
         Raises:
-            ValueError, OSError: the kind is not there, or the folder cannot be written.
+            UserError, OSError: the kind is not there, or the folder cannot be written.
         """
         sheet = ContactSheet(output, "Mask2Former", ["Input", "Prediction"])
         results = PredictionFiles(output, self.runtime.classes, self.score_threshold)
@@ -98,11 +99,11 @@ class Drawing:
             the paths of what was written.
 
         Raises:
-            OSError, ValueError, ImportError: the video cannot be read, or the output written.
+            OSError, UserError: the video cannot be read, or the output written.
         """
         is_clip = self.runtime.metadata.kind == "clip"
         if save_json and not is_clip:
-            raise ValueError("--save-json of a video needs a model for video, which tracks objects")
+            raise UserError("--save-json of a video needs a model for video, which tracks objects")
         # Read before anything is written: a video model needs all frames, others need the first.
         frames = list(source) if is_clip else _peeked(source)
         writer, path = open_writer(output, source.rate), Path(output)

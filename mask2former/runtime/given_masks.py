@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from .resizing import Canvas, Size
 
 _CERTAIN = 200.0  # so far that a sigmoid or softmax in float32 is 0 or 1
@@ -18,13 +19,13 @@ class GivenMasks:
         size: (H, W) of the image.
 
     Raises:
-        ValueError: there are none, or they are of another shape or type.
+        UserError: there are none, or they are of another shape or type.
     """
 
     def __init__(self, masks: Any, size: Size):
         if not isinstance(masks, np.ndarray) or masks.dtype != bool or masks.shape[1:] != size:
             found = "none" if masks is None else f"{np.shape(masks)} of {np.asarray(masks).dtype}"
-            raise ValueError(
+            raise UserError(
                 f"masks: this model names masks, and expects bool masks (N, {size[0]}, {size[1]}) "
                 f"of each image, got {found}"
             )

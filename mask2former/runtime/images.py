@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..errors import UserError
 from ..formats.images import read_image, to_array
 from ..formats.pixels import to_8_bits
 from .metadata import Metadata
@@ -25,7 +26,7 @@ def to_rgb(image: ImageLike, exif_rotation: bool = True) -> np.ndarray:
     Raises:
         FileNotFoundError: the file is missing.
         TypeError: it is none of these.
-        ValueError: the file is no image, or the array has another shape or type.
+        UserError: the file is no image, or the array has another shape or type.
     """
     if isinstance(image, str | os.PathLike):
         return read_image(image, exif_rotation=exif_rotation)
@@ -40,11 +41,11 @@ def check_array(array: np.ndarray) -> np.ndarray:
     """Return an array (H, W, 3) or (H, W) of any type as (H, W, 3) uint8.
 
     Raises:
-        ValueError: it has another shape or type.
+        UserError: it has another shape or type.
     """
     is_image = array.ndim == 2 or array.shape[2:] == (3,)
     if not is_image or not array.size or array.dtype.kind not in "buif":
-        raise ValueError(
+        raise UserError(
             "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255], or of other "
             f"numbers, got {array.shape} of {array.dtype}"
         )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from typing import Any
 
+from ..errors import UserError
 from ..formats.atomic import PathLike
 from ..formats.onnx_file import digest_without, read_entry, write_entry
 
@@ -100,11 +101,11 @@ class Metadata:
         """Check the values.
 
         Raises:
-            ValueError: one cannot be used; says which, what was expected and what came.
+            UserError: one cannot be used; says which, what was expected and what came.
         """
         for name, (is_right, expected) in (self._class_rules() | self._other_rules()).items():
             if not is_right:
-                raise ValueError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
+                raise UserError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
 
     def _class_rules(self) -> dict[str, tuple[bool, str]]:
         """Return whether each value about classes is right, and what was expected."""
@@ -156,32 +157,32 @@ class Metadata:
             where: what messages call the file.
 
         Raises:
-            ValueError: it is no such text, is of a newer schema, or a value cannot be used.
+            UserError: it is no such text, is of a newer schema, or a value cannot be used.
         """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{where}: its metadata are damaged ({error}); export it anew"
             ) from None
         if not isinstance(values, dict) or type(values.get("schema")) is not int:
-            raise ValueError(f"{where}: its metadata have no schema version; export it anew")
+            raise UserError(f"{where}: its metadata have no schema version; export it anew")
         if values["schema"] > SCHEMA:
-            raise ValueError(
+            raise UserError(
                 f"{where}: its metadata have the schema version {values['schema']}, and this "
                 f"mask2former reads up to {SCHEMA}; update it: pip install -U mask2former"
             )
         try:
             return cls(**{f.name: _typed(values, f) for f in fields(cls) if f.name in values})
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: its metadata cannot be used: {error}") from None
+            raise UserError(f"{where}: its metadata cannot be used: {error}") from None
 
 
 def write(path: PathLike, metadata: Metadata) -> Metadata:
     """Put metadata into an ONNX file, in place of those that it has, and return them with digest.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such ONNX file.
+        FileNotFoundError, UserError: there is no such ONNX file.
     """
     metadata = replace(metadata, digest=_digest(path, metadata.to_json()))
     write_entry(path, KEY, metadata.to_json())
@@ -196,17 +197,17 @@ def read(path: PathLike, *, verify: bool = True) -> Metadata:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is no ONNX file, was not exported by mask2former, or has been changed.
+        UserError: it is no ONNX file, was not exported by mask2former, or has been changed.
     """
     text = read_entry(path, KEY)
     if text is None:
-        raise ValueError(
+        raise UserError(
             f"{path}: expected an ONNX file of `python -m mask2former.export`, this one has no "
             f"metadata {KEY!r}, which say what its inputs and outputs mean; export the model anew"
         )
     metadata = Metadata.from_json(text, str(path))
     if verify and _digest(path, text) != metadata.digest:
-        raise ValueError(
+        raise UserError(
             f"{path}: the file is not what was exported: its content does not have the digest that "
             "its metadata say. Export it anew, or read it with verify=False if you changed it."
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..formats.atomic import PathLike
 from ..formats.images import images_in
 from ..formats.pillow import set_max_pixels
@@ -67,14 +68,14 @@ class Runtime:
 
         Raises:
             FileNotFoundError: the file is missing.
-            ImportError: onnxruntime is missing.
-            ValueError: the file is of another kind or changed, a provider is not there, or a value
+            MissingPackageError: onnxruntime is missing.
+            UserError: the file is of another kind or changed, a provider is not there, or a value
                 cannot be used.
             TypeError: there is no such value.
         """
         self.metadata = _changed(file_metadata.read(path, verify=verify), changes)
         if self.metadata.postprocess:
-            raise ValueError(
+            raise UserError(
                 f"{path}: makes its {self.metadata.postprocess} result in the graph, and has no "
                 "logits to merge: run it with onnxruntime, or export it without --with-postprocess"
             )
@@ -104,11 +105,11 @@ class Runtime:
         Raises:
             FileNotFoundError: a file is missing.
             TypeError: what came is none of these.
-            ValueError: a file is no image, an array has another shape or type, or the model is one
+            UserError: a file is no image, an array has another shape or type, or the model is one
                 for video: see `predict_clip`.
         """
         if self.metadata.kind == "clip":
-            raise ValueError("this model is one for video: give the frames to predict_clip")
+            raise UserError("this model is one for video: give the frames to predict_clip")
         if isinstance(images, str | os.PathLike) and os.path.isdir(images):
             return self._folder(Path(images))
         if isinstance(images, ImageLike):
@@ -127,7 +128,7 @@ class Runtime:
             (T, H, W), bool, of the best tracks.
 
         Raises:
-            ValueError: no frames, frames of several sizes, or more than the window of the file; as
+            UserError: no frames, frames of several sizes, or more than the window of the file; as
                 well as what `__call__` raises.
         """
         class_logits, mask_logits, canvas = self.clip_logits(frames)
@@ -153,7 +154,7 @@ class Runtime:
             a model for images what `__call__` returns.
 
         Raises:
-            ValueError, TypeError: as `predict_clip` and `__call__`.
+            UserError, TypeError: as `predict_clip` and `__call__`.
         """
         if self.metadata.kind != "clip":
             return (self(frame) for frame in frames)
@@ -169,17 +170,17 @@ class Runtime:
         """Return class logits (Q, K+1), mask logits (Q, T, h, w), and the sizes; see
         `predict_clip`."""
         if self.metadata.kind != "clip":
-            raise ValueError("this model is one for images: call it with one, or a list of them")
+            raise UserError("this model is one for images: call it with one, or a list of them")
         if isinstance(frames, ImageLike):
             raise TypeError(f"expected the frames of a video, got {type(frames).__name__}")
         arrays = [self.to_rgb(frame) for frame in frames]
         sizes = {array.shape[:2] for array in arrays}
         if len(sizes) != 1:
             found = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)) or "no frame"
-            raise ValueError(f"expected the frames of a video, of one size, got {found}")
+            raise UserError(f"expected the frames of a video, of one size, got {found}")
         window = self.metadata.window
         if window and len(arrays) > window:
-            raise ValueError(
+            raise UserError(
                 f"expected up to {window} frames, the window of this model, got {len(arrays)}: cut "
                 "the video, or give Runtime(..., window=0) to pass all frames together"
             )
@@ -194,7 +195,7 @@ class Runtime:
     def _folder(self, folder: Path) -> Iterator[dict[str, Any]]:
         files = images_in(folder)
         if not files:
-            raise ValueError(f"{folder}: expected a folder of images, it has none")
+            raise UserError(f"{folder}: expected a folder of images, it has none")
         return (self(file) for file in files)
 
     def _predict(
@@ -202,7 +203,7 @@ class Runtime:
     ) -> list[dict[str, Any]]:
         kind = self.metadata.kind
         if kind != "given_masks" and any(m is not None for m in masks):
-            raise ValueError("masks: this model finds its own masks, it takes none")
+            raise UserError("masks: this model finds its own masks, it takes none")
         batch, canvases = to_batch(arrays, self.metadata, self._session.dtype)
         if kind == "given_masks":
             given = [GivenMasks(m, c.output) for m, c in zip(masks, canvases, strict=True)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import MissingPackageError, UserError
 from ..formats.atomic import PathLike
 from .metadata import KINDS, Metadata
 
@@ -30,8 +31,8 @@ class Session:
         dtype: of the images, uint8 or float32.
 
     Raises:
-        ImportError: onnxruntime is missing.
-        ValueError: a provider is not there, or onnxruntime cannot run the file.
+        MissingPackageError: onnxruntime is missing.
+        UserError: a provider is not there, or onnxruntime cannot run the file.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Session:
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, wanted)
         except Exception as error:  # of onnxruntime's own kinds, which have no common parent
-            raise ValueError(f"{path}: onnxruntime cannot run this file: {error}") from error
+            raise UserError(f"{path}: onnxruntime cannot run this file: {error}") from error
         self.providers: list[str] = self._session.get_providers()
         names = [p if isinstance(p, str) else p[0] for p in wanted]
         if providers is not None and names[0] not in self.providers:
@@ -64,7 +65,7 @@ class Session:
         ]
         if found != list(KINDS[metadata.kind]):
             expected = " -> ".join(map(", ".join, KINDS[metadata.kind]))
-            raise ValueError(
+            raise UserError(
                 f"{path}: expected the inputs and outputs {expected}, got "
                 f"{' -> '.join(map(', '.join, found))}"
             )
@@ -80,7 +81,7 @@ def _import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "mask2former.runtime needs onnxruntime: pip install 'mask2former[runtime]', or "
             "onnxruntime-gpu for GPUs"
         ) from error
@@ -91,7 +92,7 @@ def _choose(providers: Sequence[Provider] | None, available: Sequence[str]) -> l
     """Return the providers to use.
 
     Raises:
-        ValueError: one is not there.
+        UserError: one is not there.
     """
     if providers is None:
         return list(available)
@@ -99,7 +100,7 @@ def _choose(providers: Sequence[Provider] | None, available: Sequence[str]) -> l
     names = [p if isinstance(p, str) else p[0] for p in wanted]
     missing = [name for name in names if name not in available]
     if missing or not wanted:
-        raise ValueError(
+        raise UserError(
             f"providers: expected some of {', '.join(available)}, which this onnxruntime has, got "
             f"{', '.join(missing) or 'none'}. Others come with other packages, such as "
             "onnxruntime-gpu."
