@@ -62,6 +62,8 @@ def tar_members(path: PathLike) -> Iterator[TarMember]:
                     place = (member.offset_data, member.size)
                     yield TarMember(os.fspath(path), member.name, *place)
                 archive.members = []  # type: ignore[attr-defined]  # of which it would keep all
+        if os.path.getsize(path) % tarfile.BLOCKSIZE:  # where tarfile sees its end
+            raise tarfile.ReadError("it ends in the middle of a file's head")
     except (tarfile.TarError, UnicodeError) as error:
         raise UserError(
             f"{path}: expected a tar archive that is whole and not compressed (unpack a .tar.gz "

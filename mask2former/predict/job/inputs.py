@@ -118,9 +118,9 @@ def _in_archive(path: str) -> Iterator[Item]:
 
 def _of_member(member: TarMember, stem: str) -> Item:
     folder, _, base = member.name.rpartition("/")
-    key = base[: base.find(".", 1)]  # WebDataset's: up to the first dot
-    name = os.path.join(stem, folder, key)
-    return Item(0, name, member.archive, IMAGE, member.name, member.offset, member.size)
+    key = base.lstrip(".").partition(".")[0]  # WebDataset's: up to the first dot
+    place = (member.name, member.offset, member.size)
+    return Item(0, f"{stem}/{folder}/{key}", member.archive, IMAGE, *place)
 
 
 class _Names:

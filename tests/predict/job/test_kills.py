@@ -1,4 +1,4 @@
-"""A job that is killed at any change of the disk gives every result once when it is started again."""
+"""A job that is killed at any change of the disk has every result once when it goes on."""
 
 import os
 import signal
