@@ -86,16 +86,15 @@ class JobFolder:
         """Return the files of a job that is finished."""
         return [self.output / name for name in read_json(self._job / _FINISHED)]
 
-    def claim(self, start: float) -> Iterator[int]:
-        """Yield shards that are to be done, each with its lease taken; ends when none is free.
-
-        Args:
-            start: where to begin in the list, in 0..1, so that workers do not crowd.
-        """
+    def order(self, start: float) -> list[int]:
+        """Return all shards, beginning somewhere in 0..1, so that workers do not crowd."""
         count = len(self.manifest)
         first = int(start * count)
-        for i in range(count):
-            shard = (first + i) % count
+        return [*range(first, count), *range(first)]
+
+    def claim(self, shards: Iterable[int]) -> Iterator[int]:
+        """Yield those shards that are to be done, each with its lease taken."""
+        for shard in shards:
             if self.is_done(shard) or not self.leases.take(f"{shard:06d}"):
                 continue
             if self.is_done(shard):  # by the worker that has just given the lease back

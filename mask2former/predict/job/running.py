@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +24,7 @@ from .folder import JobFolder, open_job
 from .inputs import find_items
 from .merging import count_errors, write_results
 from .settings import Settings, is_for_video
-from .worker import Worker, end_with_parent
+from .worker import Worker, build_predictor, end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def run_job(
     place: float = 0.0,
     overwrite: bool = False,
     progress: bool = False,
+    predict: Callable[[JobFolder], None] | None = None,
 ) -> Outcome:
     """Predict all inputs, or what is left of them, and write the results.
 
@@ -68,6 +69,7 @@ def run_job(
         place: where in the list of shards to begin, in 0..1: other machines begin elsewhere.
         overwrite: delete what an earlier job has left in the folder.
         progress: show a bar on a terminal, and lines in the log elsewhere.
+        predict: does all shards in the place of workers of this process.
 
     Raises:
         UserError: no inputs, or the folder has another job; an unreadable input, with
@@ -86,7 +88,11 @@ def run_job(
         if job.is_finished():
             job.tidy()
         else:
-            predictor = _predict(settings, job, workers, place, progress)
+            if predict is None:
+                predictor = _predict(settings, job, workers, place, progress)
+            else:
+                predict(job)
+                predictor = build_predictor(settings)
             write = partial(write_results, job=job, settings=settings, predictor=predictor)
             while not job.finish(write):
                 time.sleep(_POLL)  # another worker writes them
@@ -98,7 +104,7 @@ def run_job(
 def _predict(
     settings: Settings, job: JobFolder, workers: int, place: float, progress: bool
 ) -> Predictor:
-    """Do the shards that are left; return a predictor without model, which names the classes."""
+    """Do the shards that are left; return what names the classes."""
     left = len(job.manifest) - job.done()
     counted = multiprocessing.get_context("spawn").Value("q", 0)
     group = _Group(settings, min(workers, left), place, counted)

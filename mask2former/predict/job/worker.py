@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -72,18 +72,23 @@ class Worker:
         self._results: deque[Future[list[str]]] = deque()  # that are being encoded
         self._shards: deque[_Shard] = deque()  # whose images have all been predicted
 
-    def run(self) -> None:
-        """Work until every shard of the job is done, by whichever worker.
+    def run(self, shards: Sequence[int] | None = None) -> None:
+        """Work until shards are done, by whichever worker.
+
+        Args:
+            shards: which; by default all of the job.
 
         Raises:
             OSError: results cannot be written, such as on a full disk; what is done stays.
             UserError: an input that cannot be read, with `stop_on_error`.
         """
+        if shards is None:
+            shards = self._job.order(self._place)
         try:
             if self._settings.encoders:
                 self._pool = _start_pool(self._settings.encoders, self._encoder)
-            while self._job.done() < len(self._job.manifest):
-                if not self._work():
+            while not self._are_done(shards):
+                if not self._work(shards):
                     multiprocessing.active_children()  # so that the dead among them are known
                     time.sleep(_POLL)
                     self._on_images(0)
@@ -91,11 +96,16 @@ class Worker:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
 
+    def _are_done(self, shards: Sequence[int]) -> bool:
+        if len(shards) > 1:
+            self._job.done()  # looks for all at once
+        return all(map(self._job.is_done, shards))
+
     @torch.no_grad()
-    def _work(self) -> bool:
-        """Do the shards that are free; return whether there was one."""
+    def _work(self, shards: Iterable[int]) -> bool:
+        """Do those shards that are free; return whether there was one."""
         shard = None
-        places = self._claimed()
+        places = self._claimed(shards)
         reads = read_items(places, self.helper, self._job.root, self._settings.readers)
         for read in reads:
             self._job.leases.keep_alive()
@@ -111,8 +121,8 @@ class Worker:
             self._commit(self._shards.popleft())
         return shard is not None
 
-    def _claimed(self) -> Iterator[tuple[int, Item]]:
-        for shard in self._job.claim(self._place):
+    def _claimed(self, shards: Iterable[int]) -> Iterator[tuple[int, Item]]:
+        for shard in self._job.claim(shards):
             for item in self._job.manifest[shard]:
                 yield shard, item
 
