@@ -2,14 +2,17 @@
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-# Bytes of a result that make a trim pay: what follows has to ask for memory anew.
-_MIN_BYTES = 256 * 2**20
+from .recording import is_recorded
+
+# Bytes that make a trim pay: what follows has to ask for memory anew.
+_MIN_BYTES = 256 * 2**20  # of a result
+_MIN_HELD = 32 * 2**20  # of what goes from a stage of a network to the next
 
 
 def empty_large(
@@ -24,6 +27,22 @@ def empty_large(
     if tensor.device.type == "cpu" and tensor.nbytes >= _MIN_BYTES:
         _trim()(0)
     return tensor
+
+
+def give_back(held: Iterable[Tensor]) -> None:
+    """Give back the memory that a stage of a network has freed, in eval on a CPU.
+
+    A process keeps it in pieces that the next stage often cannot use: the peak of an R50 model at
+    800x1216 would be 0.65 GB instead of 0.48 GB.
+
+    Args:
+        held: what the stage returns; where that is little, little is free, and nothing is done.
+    """
+    tensors = list(held)
+    if is_recorded() or torch.is_grad_enabled():
+        return
+    if sum(t.nbytes for t in tensors if t.device.type == "cpu") >= _MIN_HELD:
+        _trim()(0)
 
 
 @lru_cache(maxsize=1)

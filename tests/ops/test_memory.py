@@ -45,3 +45,16 @@ def test_other_systems(monkeypatch):
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert memory.empty_large(*LARGE).shape == LARGE
     memory._trim.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "grad", "device", "calls"),
+    [(33, False, "cpu", 1), (31, False, "cpu", 0), (33, True, "cpu", 0), (33, False, "meta", 0)],
+)
+def test_stages_of_large_maps_give_back_in_eval(monkeypatch, megabytes, grad, device, calls):
+    trims = []
+    monkeypatch.setattr(memory, "_trim", lambda: trims.append)
+    maps = [torch.empty(megabytes, 2**19, dtype=torch.uint8, device=device) for _ in range(2)]
+    with torch.set_grad_enabled(grad):
+        memory.give_back(maps)
+    assert trims == [0] * calls

@@ -15,6 +15,7 @@ from ...checkpoints.renames import rename_when_loading
 from ...classes import metadata_of
 from ...config.arguments import unless_default
 from ...errors import UserError
+from ...ops.memory import give_back
 from ...overrides import is_replaced
 from ..backbone.folding import speed_up_convolutions
 from ..criterion.criterion import SetCriterion
@@ -133,7 +134,9 @@ class BaseModel(nn.Module):
         if _channels_last_pays(images):
             images = images.contiguous(memory_format=torch.channels_last)
         with self._lower_precision():
-            return self.backbone(images)
+            features = self.backbone(images)
+        give_back(features.values())
+        return features
 
     def _lower_precision(self) -> AbstractContextManager:
         """Autocast in eval, if the precision asks for it; else keep the mode of the caller."""

@@ -19,6 +19,7 @@ from ...layers import (
     PositionEmbeddingSine,
     xavier_matrices_,
 )
+from ...ops.memory import give_back
 from ...ops.recording import integers
 from ..registries import SEM_SEG_HEADS_REGISTRY
 from .fpn import (
@@ -231,6 +232,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         encoded, _, _ = self.transformer(
             [p(x) for p, x in zip(self.input_proj, inputs)], [self.pe_layer(x) for x in inputs]
         )
+        give_back(features.values())
         sizes = [x.shape[-2:] for x in inputs]
         # These strides mark channels as last, so that PyTorch copies nothing.
         maps = [
@@ -248,6 +250,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
                 # The gradient of a 3x3 convolution takes twice as long with channels last.
                 x = x.contiguous()
             maps.append(output(x))
+            del x  # the largest maps there are
         return self.mask_features(maps[-1]), maps[0], maps[: self.maskformer_num_feature_levels]
 
 
