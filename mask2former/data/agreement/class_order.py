@@ -123,7 +123,8 @@ def _has_gaps(metadata: Metadata, things: Sequence[str]) -> bool:
     names = metadata.get("stuff_classes") or []
     ids = metadata.get("thing_dataset_id_to_contiguous_id") or {}
     alone = len(things) < len(names) and set(things) <= set(names)
-    return alone and sorted(ids.values()) != list(range(len(things)))
+    # Without a table of ids, as for Cityscapes' instances, records count their things themselves.
+    return alone and bool(ids) and sorted(ids.values()) != list(range(len(things)))
 
 
 class _Reordered(Loader):

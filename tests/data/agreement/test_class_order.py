@@ -374,6 +374,22 @@ SEMANTIC = [
 ]
 
 
+def test_things_that_records_count_themselves_stay_so() -> None:
+    """As those of Cityscapes' instances: names of things and stuff, and no table of ids."""
+    for name in ("one", "two"):
+        DatasetCatalog.register(name, lambda: [{"file_name": "a.png", "annotations": []}])
+        MetadataCatalog.get(name).set(
+            evaluator_type="cityscapes_instance",
+            thing_classes=["person", "car"],
+            stuff_classes=["road", "person", "sky", "car"],
+        )
+    cfg = config(train=("one",), test=("two",))
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
+    classes = match_classes(cfg)
+    assert classes is not None and classes.names == ("person", "car")
+    assert MetadataCatalog.get("two").thing_classes == ["person", "car"]
+
+
 def test_labels_that_a_mapping_lacks_are_ignored(tmp_path: Path) -> None:
     """Also where it has 0, 1, ..., and in another order; of a list they are an error."""
     numbers = {"cat": 0, "dog": 1, "sky": 77}
