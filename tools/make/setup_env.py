@@ -3,7 +3,8 @@
 
 The order matters: what builds and what torch imports, then the torch pair alone, then everything
 else under a constraint that keeps that pair, then detectron2 and the project itself. A stamp file
-holds a digest of all that this depends on, so that a second run returns at once.
+holds a digest of all that this depends on, and what was installed, so that a second run returns at
+once, or installs again what was changed by hand since.
 
 This file runs under the system's Python, before anything is installed: standard library only.
 """
@@ -14,10 +15,12 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_VERSIONS = ((3, 11), (3, 13))  # from, to
@@ -68,6 +71,15 @@ def digest(venv: Path, choice: dict[str, str]) -> str:
         for path in sorted(ROOT.glob(pattern)):
             found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
+
+
+def read_stamp(stamp: Path) -> dict[str, Any]:
+    """Return what an earlier run left: digest and installed versions; {} where there is none."""
+    try:
+        made = json.loads(stamp.read_text())
+        return made if isinstance(made["installed"], dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or that of an older version
+        return {}
 
 
 def run(title: str, *command: str) -> None:
@@ -137,20 +149,92 @@ def install_torch(python: Path, venv: Path, pip: list[str], choice: dict[str, st
     write_torch_constraints(python, venv / TORCH_CONSTRAINTS)
 
 
-def install(python: Path, venv: Path, choice: dict[str, str]) -> None:
-    """Install everything, in the order that the module docstring gives."""
+def pip_install(python: Path) -> list[str]:
+    """Return the beginning of every command that installs packages."""
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # Compiling every module beforehand takes two thirds of the time; Python compiles those that
     # are used when they are first imported. Without build isolation the few packages that come as
     # plain Python sources are built with our setuptools, not with one downloaded for each of them.
-    pip += ["--no-compile", "--no-build-isolation"]
+    return [*pip, "--no-compile", "--no-build-isolation"]
+
+
+def install(python: Path, venv: Path, choice: dict[str, str]) -> None:
+    """Install everything, in the order that the module docstring gives."""
+    pip = pip_install(python)
     run("build tools", *pip, "-r", "requirements/base.txt")
     install_torch(python, venv, pip, choice)
     others = [f"requirements/{name}.txt" for name in ("detectron2", "project", "test")]
     listed = [word for path in others for word in ("-r", path)]
     run("other packages", *pip, "-c", str(venv / TORCH_CONSTRAINTS), *listed)
-    run("detectron2", str(python), "tools/install_detectron2.py")
-    run("mask2former", *pip, "--no-deps", "--editable", ".")
+    run("scorers", *pip, "--no-deps", "-r", "requirements/test_no_deps.txt")
+    for name, command in own_packages(python).items():
+        run(name, *command)
+
+
+def own_packages(python: Path) -> dict[str, list[str]]:
+    """Return the commands that install what comes from no package index."""
+    return {
+        "detectron2": [str(python), "tools/install_detectron2.py"],
+        "mask2former": [*pip_install(python), "--no-deps", "--editable", "."],
+    }
+
+
+def installed(venv: Path) -> dict[str, str]:
+    """Return the versions of the packages in an environment, "" for one that lacks its files or is
+    there twice.
+
+    The names of folders tell them, in a hundredth of the time that pip would take.
+    """
+    found = {}
+    for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        name = normal_name(name)
+        found[name] = version if name not in found and _has_files(folder) else ""
+    return found
+
+
+def _has_files(folder: Path) -> bool:
+    """Return whether the first of the package's files is there."""
+    record = folder / "RECORD"
+    with record.open(encoding="utf-8") if record.is_file() else open(os.devnull) as lines:
+        paths = (line.partition(",")[0] for line in lines)
+        own = (path for path in paths if not path.startswith("..") and ".dist-info/" not in path)
+        return (folder.parent / next(own, ".")).exists()
+
+
+def normal_name(name: str) -> str:
+    """Return the name of a package as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned() -> dict[str, str]:
+    """Return the versions in the constraints."""
+    path = ROOT / "requirements" / "constraints.txt"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    pairs = (line.split("#")[0].strip().partition("==") for line in lines)
+    return {normal_name(name): version for name, _, version in pairs if version}
+
+
+def changed_by_hand(venv: Path, before: dict[str, str]) -> dict[str, str]:
+    """Return the versions to be restored of packages that set-up had installed."""
+    wanted = before | {name: v for name, v in pinned().items() if name in before}
+    now = installed(venv)
+    return {name: version for name, version in wanted.items() if now.get(name) != version}
+
+
+def restore(python: Path, wanted: dict[str, str], index_url: str) -> None:
+    """Install packages again in these versions; what they need is there."""
+    again = [*pip_install(python), "--no-deps", "--force-reinstall"]
+    pins, own = pinned(), own_packages(python)
+    index = ["--index-url", index_url] if index_url else []
+    for title, options, chosen in (
+        ("packages", [], [name for name in wanted if name in pins]),
+        ("torch and what it needs", index, sorted(wanted.keys() - pins.keys() - own.keys())),
+    ):
+        if chosen:
+            run(title, *again, *options, *(f"{name}=={wanted[name]}" for name in chosen))
+    for name in wanted.keys() & own.keys():
+        run(name, *own[name])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -166,13 +250,20 @@ def main(arguments: list[str] | None = None) -> int:
         check_python(sys.version_info[:2])
         choice = choose_torch(venv, options.torch, options.index_url)
         expected = digest(venv, choice)
-        if stamp.is_file() and stamp.read_text() == expected:
+        made = read_stamp(stamp)
+        is_current = made.get("digest") == expected
+        wanted = changed_by_hand(venv, made["installed"]) if is_current else {}
+        if is_current and not wanted:
             return 0
-        print(f"Setting up {venv} with Python {sys.version_info[0]}.{sys.version_info[1]}")
         stamp.unlink(missing_ok=True)
         start = time.monotonic()
-        install(make_venv(venv), venv, choice)
-        stamp.write_text(expected)
+        if wanted:
+            print(f"Changed by hand in {venv}, installed again: {', '.join(sorted(wanted))}")
+            restore(make_venv(venv), wanted, choice["index_url"])
+        else:
+            print(f"Setting up {venv} with Python {sys.version_info[0]}.{sys.version_info[1]}")
+            install(make_venv(venv), venv, choice)
+        stamp.write_text(json.dumps({"digest": expected, "installed": installed(venv)}))
         print(f"Set-up took {time.monotonic() - start:.0f} s")
     except (SetupError, OSError) as error:
         print(f"setup: {error}", file=sys.stderr)

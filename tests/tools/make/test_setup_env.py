@@ -1,7 +1,11 @@
 """The set-up tool's decisions; what it installs is tested by using it."""
 
+import importlib.metadata
 import json
+import shutil
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import setup_env
@@ -42,6 +46,7 @@ def test_second_run_does_nothing(steps, capsys):
         "build tools",
         "torch and torchvision",
         "other packages",
+        "scorers",
         "detectron2",
         "mask2former",
     ]
@@ -51,12 +56,86 @@ def test_second_run_does_nothing(steps, capsys):
     assert steps == [] and capsys.readouterr().out == ""
 
 
+def add_package(name: str, version: str) -> Path:
+    """Lay down what pip leaves of a package: its files, and a folder that tells its version."""
+    site = setup_env.ROOT / ".venv" / "lib" / "python3.11" / "site-packages"
+    folder = site / f"{name}-{version}.dist-info"
+    for file in (folder / "RECORD", site / name / "__init__.py"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    (site / name / "__init__.py").touch()
+    (folder / "RECORD").write_text(
+        f"../../../bin/{name},,\n{folder.name}/METADATA,,\n{name}/__init__.py,,\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def packages(steps):
+    """An environment that was set up, with a few packages; yields the steps noted since."""
+    constraints = setup_env.ROOT / "requirements" / "constraints.txt"
+    constraints.write_text("# pinned\nPy_YAML==6.0\nnumpy==2.4.6\nabsent==1\n")
+    for package in (("py_yaml", "6.0"), ("numpy", "2.4.6"), ("torch", "2.14.1+cpu")):
+        add_package(*package)
+    add_package("detectron2", "0.6")
+    assert set_up() == 0
+    steps.clear()
+    return steps
+
+
+def test_packages_as_they_were_installed_are_left(packages, capsys):
+    add_package("another", "1.0")  # of the user's own
+    capsys.readouterr()
+    assert set_up() == 0 and packages == [] and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kind", ["other version", "removed", "without files", "twice"])
+def test_packages_changed_by_hand_are_installed_again(packages, capsys, kind):
+    site = setup_env.ROOT / ".venv" / "lib" / "python3.11" / "site-packages"
+    if kind == "without files":
+        (site / "numpy" / "__init__.py").unlink()
+    elif kind == "twice":
+        add_package("numpy", "1.0")
+    else:
+        shutil.rmtree(site / "numpy-2.4.6.dist-info")
+    if kind == "other version":
+        add_package("numpy", "2.0")
+    assert set_up() == 0
+    [(title, command)] = packages
+    assert title == "packages" and command[-1] == "numpy==2.4.6"
+    assert {"--no-deps", "--force-reinstall"} <= set(command)
+    assert "installed again: numpy\n" in capsys.readouterr().out
+
+
+def test_torch_and_what_comes_from_no_index_are_restored_their_way(packages):
+    assert set_up("--index-url", "https://example.org/cpu") == 0
+    packages.clear()
+    shutil.rmtree(add_package("torch", "2.14.1+cpu"))
+    shutil.rmtree(add_package("detectron2", "0.6"))
+    assert set_up() == 0
+    (_, torch), (name, detectron2) = packages
+    assert torch[-3:] == ("--index-url", "https://example.org/cpu", "torch==2.14.1+cpu")
+    assert name == "detectron2" and detectron2[-1] == "tools/install_detectron2.py"
+
+
+def test_a_look_at_all_packages_takes_a_moment():
+    start = time.process_time()
+    found = setup_env.installed(Path(sys.prefix))
+    assert time.process_time() - start < 0.5
+    for name in ("numpy", "timm", "import-linter", "detectron2"):
+        assert found[name] == importlib.metadata.version(name)
+
+
+def test_a_stamp_of_an_older_version_counts_as_none(steps):
+    (setup_env.ROOT / ".venv" / setup_env.STAMP).write_text("0123abcd")
+    assert set_up() == 0 and len(steps) == 6
+
+
 def test_changed_requirements_run_again(steps):
     assert set_up() == 0
     steps.clear()
     (setup_env.ROOT / "requirements" / "test.txt").write_text("pytest\n")
     assert set_up() == 0
-    assert len(steps) == 5
+    assert len(steps) == 6
 
 
 def test_failed_step_leaves_no_stamp(steps, monkeypatch, capsys):
@@ -107,7 +186,7 @@ def test_every_listed_requirement_is_pinned():
         for line in (folder / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    for name in ("base", "detectron2", "project", "test"):
+    for name in ("base", "detectron2", "project", "test", "test_no_deps"):
         for line in (folder / f"{name}.txt").read_text().splitlines():
             if line and not line.startswith(("#", "-c")):
                 assert line.lower().replace("_", "-") in pins, f"{name}.txt: {line}"
