@@ -106,10 +106,14 @@ def _watch_signal() -> None:
     if not callable(handler) or not handler.__module__.startswith("torch."):
         return
 
+    said: set[str] = set()  # raised again while the loader is taken down, it would only be printed
+
     def say_cure(number: int, frame: FrameType | None) -> None:
         try:
             handler(number, frame)
         except RuntimeError as error:
-            raise _with_cure(error) from error
+            if str(error) not in said:
+                said.add(str(error))
+                raise _with_cure(error) from error
 
     signal.signal(signal.SIGCHLD, say_cure)

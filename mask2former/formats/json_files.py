@@ -110,6 +110,11 @@ class JsonStream:
             self._join([self._part_of(rank) for rank in range(comm.get_world_size())])
         comm.synchronize()
 
+    def discard(self) -> None:
+        """Close the part of this process and delete it, where nothing is to come of it."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
     def _part_of(self, rank: int) -> Path:
         return self._path.with_name(f".{short_name(self._path.name, 20)}.part{rank}")
 

@@ -196,8 +196,9 @@ def test_what_is_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(read_image(path), PIXELS)
     grey = PIXELS[:, :, 0]
     write_image(path, grey)
-    assert Image.open(path).mode == "L"
-    np.testing.assert_array_equal(np.asarray(Image.open(path)), grey)
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), grey)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

@@ -63,10 +63,13 @@ class SemSegEvaluator(DatasetEvaluator):
         self._dilation_ratio = dilation_ratio if boundary_iou else None
         self._truth = SemanticTruth(dataset_name)
         self._class_names = self._truth.class_names
+        self._stream: JsonStream | None = None
 
     def reset(self) -> None:
         self._counts = SemanticCounts(len(self._class_names))
-        self._stream = None
+        if self._stream is not None:  # of a run that was left
+            self._stream.discard()
+            self._stream = None
         if self._output_dir:
             self._stream = JsonStream(self._output_dir / "sem_seg_predictions.json")
 

@@ -174,7 +174,9 @@ def test_interrupted_runs_can_start_again(scene, tmp_path):
     evaluator = SemSegEvaluator(name, output_dir=tmp_path / "out")
     evaluator.reset()
     evaluator.process(inputs, outputs)
+    left = evaluator._stream
     first = run(evaluator, inputs, outputs)
+    assert left._file.closed
     entries = json.loads((tmp_path / "out" / "sem_seg_predictions.json").read_text())
     assert len({e["file_name"] for e in entries}) == 5
     assert len(entries) == sum(len(o["sem_seg"].argmax(0).unique()) for o in outputs)
