@@ -43,6 +43,7 @@ from mask2former.predict import (
     Predictor,
     VideoPredictor,
 )
+from mask2former.threads import describe_threads
 from mask2former.visualization import KINDS
 
 SAM = "sam"  # as a source of masks
@@ -271,7 +272,8 @@ def run_video(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return the exit code: 0, 1 where images were left out, 2 after an error."""
     args = parse_args(argv)
-    setup_logger(name="mask2former", abbrev_name="m2f")
+    logger = setup_logger(name="mask2former", abbrev_name="m2f")
+    logger.info("%s", describe_threads())
     try:
         return run_video(args) if args.video_input else run_images(args)
     except SHOWN as error:

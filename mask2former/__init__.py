@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError
 from .published import import_hook
 from .registration import register, register_with_detectron2
-from .threads import sleep_when_waiting
+from .threads import keep_to_quota, sleep_when_waiting
 
 if TYPE_CHECKING:
     from . import model_zoo
@@ -71,6 +71,7 @@ _MODULE_OF = {  # what takes long to import: evaluation, prediction
 }
 
 sleep_when_waiting()  # before torch is loaded
+keep_to_quota()
 import_hook.install()
 register_with_detectron2()
 

@@ -28,6 +28,7 @@ from ..data.datasets.common import require_registered
 from ..errors import UserError
 from ..formats.atomic import atomic_path
 from ..modeling.meta_arch.base import BaseModel
+from ..threads import describe_threads
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     # Warns that there is no CUDA, which is no fault and is said below.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     logger.info("Process %d of %d, output in %s", rank, comm.get_world_size(), cfg.OUTPUT_DIR)
+    logger.info("%s", describe_threads())
     with only_in_file():
         logger.info("Environment:\n%s", collect_env_info())
         logger.info("Arguments: %s", args)

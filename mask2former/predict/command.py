@@ -19,6 +19,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
 from ..errors import one_line
+from ..threads import available_cpus, describe_threads
 from ..visualization import KINDS
 from .configs import predict_config
 from .job.running import Outcome, on_device, place_among_workers, run_job
@@ -127,9 +128,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def processes(args: argparse.Namespace, device: str, alone: bool) -> dict[str, int]:
     """Return numbers of workers, of readers and encoders of each, and of threads of each."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cpus()
     on_gpu = torch.device(device).type == "cuda"
     workers = args.workers
     if workers is None:
@@ -209,7 +208,8 @@ def main(
 ) -> int:
     """Run the program; return 0, 1 where inputs were left out, 2 after an error, or 130."""
     args = parse_args(argv)
-    setup_logger(name="mask2former", abbrev_name="m2f")
+    logger = setup_logger(name="mask2former", abbrev_name="m2f")
+    logger.info("%s", describe_threads())
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with one_line("predict", status=2):

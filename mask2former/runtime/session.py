@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MissingPackageError, UserError
 from ..formats.atomic import PathLike
+from ..threads import threads_of_quota
 from .metadata import KINDS, Metadata
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class Session:
         metadata: of the file.
         providers: names of execution providers, with options where wanted, the preferred one
             first; None for all that onnxruntime has, in its order.
-        threads: that an operator may use; 0 for as many as there are cores.
+        threads: that an operator may use; 0 for as many as there are cores, or as the
+            container's quota of CPUs allows.
 
     Attributes:
         providers: names of those in use.
@@ -45,7 +47,7 @@ class Session:
         onnxruntime = _import_onnxruntime()
         wanted = _choose(providers, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or threads_of_quota() or 0
         options.log_severity_level = 3  # errors: warnings are about how it optimizes
         try:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, wanted)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ...errors import one_line
 from ...formats.atomic import atomic_path
+from ...threads import available_cpus
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,7 +50,7 @@ def new_parser(description: str, folder: str, folder_help: str) -> argparse.Argu
     parser = argparse.ArgumentParser(description=description, formatter_class=formatter)
     root = os.environ.get("DETECTRON2_DATASETS", "datasets")
     parser.add_argument(folder, type=Path, default=root, help=folder_help)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=int, default=available_cpus(), help="processes")
     parser.add_argument("--overwrite", action="store_true", help="make again what exists")
     return parser
 

@@ -21,6 +21,7 @@ from ...formats.atomic import PathLike
 from ...formats.json_files import read_json, require_keys, require_list, require_text, write_json
 from ...formats.label_maps import read_panoptic_png, write_panoptic_png
 from ...formats.segmentations import error_prefix
+from ...threads import available_cpus
 from ..common import DatasetIds, gather, required
 from ..results import quality_table
 from .quality import PanopticQuality
@@ -226,7 +227,7 @@ def pq_compute(
         gt_folder=gt_folder,
         pred_folder=pred_folder,
     )
-    workers = min(num_workers or _available_cores(), len(tasks))
+    workers = min(num_workers or available_cpus(), len(tasks))
     parts: Iterable[PanopticQuality] = map(count, tasks)
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
@@ -283,9 +284,3 @@ def _total(
     for part in parts:
         total += part
     return total
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
