@@ -95,6 +95,19 @@ def atomic_folder(target: PathLike) -> Iterator[Path]:
             os.close(lock)
 
 
+def remove_leftovers(target: PathLike) -> None:
+    """Delete what a process has left beside ``target`` that was killed while it wrote it."""
+    part = Path(target).with_name(_part_name(Path(target)))
+    lock = _lock(part, os.O_RDONLY)
+    if lock is None:
+        return
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
+        part.unlink()
+    os.close(lock)
+
+
 def _make_part(target: Path) -> tuple[Path, int | None]:
     """Make an empty file beside ``target`` for this process alone; return it and its lock.
 

@@ -165,7 +165,8 @@ def require_keys(entry: Any, keys: Collection[str]) -> None:
 
 def require_number(value: Any, name: str) -> None:
     """Raise a UserError where a value is no finite number; NaN, null, text and truth are none."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) < _HUGE:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not abs(value) < _HUGE:
         raise UserError(f"{name}: expected a finite number, got {value!r}")
 
 

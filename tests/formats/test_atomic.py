@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from mask2former.formats.atomic import atomic_folder, atomic_path
+from mask2former.formats.atomic import atomic_folder, atomic_path, remove_leftovers
 
 
 def test_writes_a_new_file_and_replaces_an_old_one(tmp_path):
@@ -124,3 +124,22 @@ def test_folders_are_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyboardInterrupt), atomic_folder(target) as folder:
         raise KeyboardInterrupt
     assert (target / "a").read_text() == "second" and os.listdir(tmp_path) == ["made"]
+
+
+def test_leftovers_go_unless_they_are_being_written(tmp_path):
+    target = tmp_path / "made"
+
+    def write_half():
+        with atomic_folder(target) as folder:
+            (folder / "a").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    remove_leftovers(target)
+    kill_in(write_half)
+    assert os.listdir(tmp_path)
+    remove_leftovers(target)
+    assert not os.listdir(tmp_path)
+    with atomic_folder(target) as folder:
+        remove_leftovers(target)
+        (folder / "a").write_text("whole")
+    assert os.listdir(tmp_path) == ["made"] and os.listdir(target) == ["a"]

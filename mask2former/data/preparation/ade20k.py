@@ -13,7 +13,7 @@ from ...formats.label_maps import look_up, read_labels, read_panoptic_png, write
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS
 from . import common
-from .annotations import Category, describe_segments, draw_segments, write_annotations
+from .annotations import Category, describe_segments, draw_segments, is_made, write_annotations
 
 _FOLDER = "ADEChallengeData2016"
 _VOID, _VOID_FULL = 255, 65535
@@ -56,7 +56,7 @@ def prepare_panoptic(root: Path, split: str, *, workers: int = 1, overwrite: boo
     """
     folder = root / _FOLDER
     target = folder / f"ade20k_panoptic_{split}.json"
-    if target.exists() and not overwrite:
+    if is_made(target, overwrite):
         return
     pngs = folder / f"ade20k_panoptic_{split}"
     files = common.list_files(folder / "annotations" / LONG_SPLITS[split], "*.png")
@@ -101,7 +101,7 @@ def prepare_instances(root: Path, split: str, *, workers: int = 1, overwrite: bo
     """
     folder = root / _FOLDER
     target = folder / f"ade20k_instance_{split}.json"
-    if target.exists() and not overwrite:
+    if is_made(target, overwrite):
         return
     files = common.list_files(folder / "annotations_instance" / LONG_SPLITS[split], "*.png")
     things = [c for c in load_categories("ade20k") if c["isthing"]]

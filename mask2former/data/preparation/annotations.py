@@ -91,6 +91,17 @@ def check_segments(segment_map: Array, segments: Mapping[int, Any], path: Path) 
         )
 
 
+def is_made(target: Path, overwrite: bool) -> bool:
+    """Return whether an annotation file is there and is to be kept.
+
+    What a run has left that was killed when the file was just complete is deleted then.
+    """
+    if overwrite or not target.exists():
+        return False
+    _journal_of(target).unlink(missing_ok=True)
+    return True
+
+
 def write_annotations(
     target: Path,
     describe: Callable[[Item], dict[str, Any]],
@@ -113,7 +124,7 @@ def write_annotations(
     Raises:
         UserError: there are no images, annotations or categories, or ids occur twice.
     """
-    journal = target.with_name(f".{target.name}.journal")
+    journal = _journal_of(target)
     records = _collect_records(describe, items, journal, workers=workers, label=label)
     annotations = [a for record in records for a in record["annotations"]]
     if numbered:
@@ -128,6 +139,10 @@ def write_annotations(
             raise UserError(f"{target} would have {key} with the same id")
     write_json(target, content)
     journal.unlink()
+
+
+def _journal_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.journal")
 
 
 def _collect_records(

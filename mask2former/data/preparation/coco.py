@@ -16,7 +16,7 @@ from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
 from ..datasets.common import LONG_SPLITS, read_json
 from . import common
-from .annotations import check_segments, describe_segments, write_annotations
+from .annotations import check_segments, describe_segments, is_made, write_annotations
 
 STUFF_SPLITS = ("train", "test")
 
@@ -108,7 +108,7 @@ def prepare_mapillary_instances(
     """
     folder = root / "mapillary_vistas" / LONG_SPLITS[split]
     target = folder / f"instances_{split}.json"
-    if target.exists() and not overwrite:
+    if is_made(target, overwrite):
         return
     pngs = folder / "panoptic"
     annotations = read_json(str(pngs / "panoptic_2018.json"), _HINT)["annotations"]

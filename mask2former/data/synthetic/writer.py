@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError
-from ...formats.atomic import atomic_folder
+from ...formats.atomic import atomic_folder, remove_leftovers
 from ...formats.images import write_image
 from ...formats.json_files import read_json, write_json
 from ...formats.label_maps import look_up, write_panoptic_png
@@ -83,6 +83,7 @@ def write_shapes(
     target = Path(output) / ("shapes_video" if video else "shapes")
     parameters = {"version": VERSION, "seed": seed, **options, **counts}
     if not overwrite and _is_made(target, parameters):
+        remove_leftovers(target)
         return False
     draw, annotate = (_draw_clip, _annotate_clips) if video else (_draw_image, _annotate_images)
     with atomic_folder(target) as folder:

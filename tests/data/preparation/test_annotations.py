@@ -92,6 +92,15 @@ def test_records_go_on_after_an_interruption(tmp_path):
     assert second.calls == 2
 
 
+def test_a_journal_beside_a_complete_file_is_deleted(tmp_path):
+    target, journal = tmp_path / "a.json", tmp_path / ".a.json.journal"
+    journal.write_text("")
+    assert not annotations.is_made(target, overwrite=False) and journal.exists()
+    target.write_text("{}")
+    assert not annotations.is_made(target, overwrite=True) and journal.exists()
+    assert annotations.is_made(target, overwrite=False) and not journal.exists()
+
+
 def test_a_journal_that_was_cut_short_is_used_up_to_there(tmp_path):
     journal, items = tmp_path / "journal", list(range(6))
     _collect(_Describe(), items, journal)
