@@ -84,9 +84,13 @@ def instances(rng: random.Random, stem: Path) -> None:
     path = _write_json(rng, stem, value)
     options = {"boxes_as_masks": rng.random() < 0.3, "find_files": rng.random() < 0.5}
     root = str(path.parent) if rng.random() < 0.7 else None
-    annotations = read_instances(path, root, **options, need_masks=rng.random() < 0.8)
+    need_masks = rng.random() < 0.8
+    annotations = read_instances(path, root, **options, need_masks=need_masks)
     json.dumps([finding.as_json() for finding in annotations.findings])
     annotations.findings.raise_refused()
+    if not need_masks:
+        coco_average_precision(annotations, [], "bbox")
+        return
     ids = {c["id"]: i for i, c in enumerate(annotations.categories)}
     records = to_records(annotations, ids, str(path.parent))
     count_objects(annotations, records, ids)
