@@ -5,9 +5,10 @@ times, or lay a tensor of any size over one number.
 """
 
 import io
+import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -16,6 +17,9 @@ from ...errors import UserError
 _FREE = 1 << 20  # bytes that any pickle may spend
 _FACTOR = 4  # bytes spent for each that is read: arrays of strings become lists
 _MAX_AXES = 64  # as numpy
+_EXPANDED = 1_000_000  # values when each is counted as often as it occurs
+_CYCLES = 16
+_LONG = 32  # letters of a text that count as one value
 
 
 class UnsafePickleError(UserError):
@@ -86,3 +90,46 @@ def check_shape(shape: Any) -> None:
         raise UnsafePickleError(f"a shape of type {type(shape).__name__}")
     if not all(isinstance(length, int) and 0 <= length < 1 << 63 for length in shape):
         raise UnsafePickleError("a shape that is none")
+
+
+def check_sharing(value: Any) -> None:
+    """Check that whoever compares, copies or prints a value comes to an end.
+
+    Args:
+        value: nested less deeply than Python recurses.
+
+    Raises:
+        UnsafePickleError: it would be many times as large if each part were written out as often
+            as it occurs, or many parts hold themselves.
+    """
+    measure = _Measure()
+    expanded = measure(value)
+    if measure.cycles > _CYCLES or expanded > max(_EXPANDED, _FACTOR * measure.once):
+        raise UnsafePickleError("containers that hold one another over and over")
+
+
+class _Measure:
+    """Count the values in a value, each as often as it occurs; and once, in the attribute."""
+
+    def __init__(self) -> None:
+        self.once = self.cycles = 0
+        self._sizes: dict[int, int] = {}  # 0 while the parts are being counted
+
+    def __call__(self, value: Any) -> int:
+        is_text = isinstance(value, str | bytes) and len(value) >= _LONG
+        if not is_text and not isinstance(value, list | tuple | dict | set | frozenset):
+            self.once += 1
+            return 1
+        size = self._sizes.get(id(value))
+        if size is None:
+            self._sizes[id(value)] = 0
+            size = len(value) // _LONG if is_text else 1 + sum(map(self, _parts(value)))
+            self._sizes[id(value)] = size
+            self.once += size if is_text else 1
+        elif not size:
+            self.cycles += 1
+        return size
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return itertools.chain(value, value.values()) if isinstance(value, dict) else value

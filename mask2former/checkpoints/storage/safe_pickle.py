@@ -19,7 +19,7 @@ import torch
 
 from ...errors import UserError
 from .pickle_containers import ContainerUnpickler
-from .pickle_limits import UnsafePickleError, check_shape
+from .pickle_limits import UnsafePickleError, check_shape, check_sharing
 from .pickle_standins import Array, Dtype, Settings, plain, text
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of what torch.save wrote before 1.6
@@ -65,7 +65,9 @@ def load_pickle(file: IO[bytes], storage: Callable[[tuple], torch.Tensor] | None
         UserError: it is damaged, or no pickle.
     """
     try:
-        return plain(_Unpickler(file, storage).load())
+        value = plain(_Unpickler(file, storage).load())
+        check_sharing(value)
+        return value
     except UnsafePickleError:
         raise
     except RecursionError as error:

@@ -129,11 +129,29 @@ def test_shared_and_self_referring_containers_stay_so():
     assert result["a"] is result["b"] and result["self"] is result
 
 
-def test_containers_that_share_much_are_read_quickly():
-    value = [1]
-    for _ in range(60):  # 2 ** 60 paths
-        value = [value, value]
+@pytest.mark.parametrize("kind", [list, tuple, lambda pair: dict(enumerate(pair))])
+def test_containers_that_share_much_are_refused_quickly(kind):
+    """Nobody could compare, copy or print them: 2 ** 60 paths. A few thousand are no harm."""
+    value = ["text"]
+    for _ in range(12):
+        value = kind([value, value])
     assert len(reload(value)) == 2
+    for _ in range(48):
+        value = kind([value, value])
+    with pytest.raises(UnsafePickleError, match="hold one another"):
+        reload(value)
+
+
+def test_many_containers_that_hold_themselves_are_refused():
+    value = [[] for _ in range(20)]
+    for part in value:
+        part += value
+    with pytest.raises(UnsafePickleError, match="hold one another"):
+        reload(value)
+
+
+def test_a_long_list_is_none_that_shares_much():
+    assert len(reload(["a" * 100] * 10 + list(range(2_000_000)))) == 2_000_010
 
 
 # Refusals
