@@ -101,7 +101,9 @@ class PanopticGraph(PostprocessedGraph):
         areas = [x.flatten(2).sum(-1) for x in (won, inside, won & inside)]
         fraction = areas[0].double() / areas[1].clamp(min=1)
         valid = keep & (torch.stack(areas).amin(0) > 0) & (fraction >= self.model.overlap_threshold)
-        segments, opened = _numbered(valid, labels, self.things(num_classes)[labels])
+        segments, opened = _numbered(
+            valid, labels, self.things(num_classes)[labels.clamp(max=num_classes - 1)]
+        )
         ids = segments.gather(1, winner.flatten(1)).view_as(winner[:, 0])
         ids = torch.where(inside.gather(1, winner)[:, 0], ids, 0)
         at = opened[:, None] & (segments[:, None] == queries[:, None] + 1)  # (B, segment, Q)
@@ -144,7 +146,9 @@ class InstanceGraph(PostprocessedGraph):
         scores, index = probs.topk(topk, dim=1)
         if self.model.panoptic_on:  # things are kept of the best, and come first
             kept = self.things(num_classes)[index % num_classes]
-            scores, order = torch.where(kept, scores, -1.0).sort(1, descending=True, stable=True)
+            scores, order = torch.where(kept, scores, -1.0).sort(
+                dim=1, descending=True, stable=True
+            )
             index = index.gather(1, order)
         is_kept = scores >= 0
         rows = torch.div(index, num_classes, rounding_mode="floor")
