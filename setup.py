@@ -44,7 +44,8 @@ EXTRAS = {
     "tracks": ["trackeval>=1.3"],
     "hf": ["transformers>=4.40"],
     "runtime": ["onnxruntime>=1.18"],
-    "export": ["onnx>=1.16", "onnxscript>=0.2", "onnxruntime>=1.18"],
+    "export": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
+    "openvino": ["openvino>=2025.0"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS["test"] = [
