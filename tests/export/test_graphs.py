@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.modeling.small import tiny_model, tiny_video_model
 from torch import nn
 
 from mask2former.export.graphs import ClipGraph, ImageGraph, graph_class
 from mask2former.export.preparation import prepare
 from mask2former.modeling import MaskFormer
+from tests.modeling.small import tiny_model, tiny_video_model
 
 
 def test_each_kind_has_its_graph():

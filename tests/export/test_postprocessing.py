@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.modeling.small import tiny_model, tiny_video_model
 
 from mask2former.export.graphs import ClipGraph, ImageGraph
 from mask2former.export.postprocessing import with_postprocess
 from mask2former.modeling.postprocessing.canvas import Canvas
+from tests.modeling.small import tiny_model, tiny_video_model
 
 K, Q = 3, 12
 
