@@ -10,19 +10,19 @@ Examples:
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import load_config
+from ..errors import one_line
 from .export import FORMATS, INPUT_TYPES, export_model
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what a user can put right ends it with one line and status 1."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
+    with one_line("mask2former.export"):
         metadata = export_model(
             load_config(args.config_file, args.opts),
             args.output,
@@ -33,13 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             photos=args.check,
             overwrite=args.overwrite,
         )
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
     figures = ", ".join(f"{name} {value:.3g}" for name, value in metadata.parity.items())
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB; differs from the model by: ")
-    print(f"  {figures}")
-    return 0
+    size = args.output.stat().st_size / 1e6
+    print(f"{args.output}: {size:.1f} MB; differences from the model: {figures}")
 
 
 def _parser() -> argparse.ArgumentParser:

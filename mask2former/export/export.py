@@ -14,6 +14,7 @@ from torch import nn
 
 from ..config import get_config
 from ..config.loading import changed
+from ..errors import UserError
 from ..predict import Predictor
 from ..runtime.metadata import Metadata
 from . import onnx_format, openvino_format, torch_formats
@@ -37,7 +38,7 @@ class Format:
     Attributes:
         suffixes: of its files; the first is that of the one that is named.
         attention: how deformable attention is computed in it, see `program.trace`.
-        require: raises an ImportError where a package is missing.
+        require: raises a MissingPackageError where a package is missing.
         write: from a program, its graph and a path, writes the file without metadata.
         finish: from a path and metadata, puts these into the file.
         open: from a path, returns a function that runs the file.
@@ -121,11 +122,11 @@ def export_model(
         the metadata.
 
     Raises:
-        ValueError: the model cannot be exported, and which part; an option is wrong; or the file
+        UserError: the model cannot be exported, and which part; an option is wrong; or the file
             does not compute what the model does.
         FileExistsError: the file is there.
         FileNotFoundError: its folder, weights or a photo are missing.
-        ImportError: a package is missing that the format needs.
+        MissingPackageError: a package is missing that the format needs.
     """
     target = Path(path)
     _check_options(target, format, input_type, int8, overwrite)
@@ -162,12 +163,12 @@ def _check_options(target: Path, format: str, input_type: str, int8: bool, overw
         (input_type, INPUT_TYPES, "the type of the images"),
     ):
         if value not in known:
-            raise ValueError(f"{what} is one of {', '.join(known)}, got {value!r}")
+            raise UserError(f"{what} is one of {', '.join(known)}, got {value!r}")
     if int8 and format != "onnx":
-        raise ValueError(f"8-bit weights are for the format onnx, got {format}")
+        raise UserError(f"8-bit weights are for the format onnx, got {format}")
     if target.suffix != FORMATS[format].suffixes[0]:
         suffix = FORMATS[format].suffixes[0]
-        raise ValueError(f"{target}: the name of a file of the format {format} ends in {suffix}")
+        raise UserError(f"{target}: the name of a file of the format {format} ends in {suffix}")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"Cannot write {target}: the folder {target.parent} is missing.")
     there = [s for s in FORMATS[format].suffixes if target.with_suffix(s).exists()]

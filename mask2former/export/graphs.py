@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import SemanticSegmentor
 from torch import Tensor, nn
 
+from ..errors import UnsupportedError
 from ..modeling import MaskFormer, VideoMaskFormer
 from ..modeling.mask_classifier import MaskClassifier
 from ..modeling.mask_classifier.given_masks import no_object
@@ -151,13 +152,13 @@ def graph_class(model: nn.Module) -> type[Graph]:
     """Return what a model is exported as.
 
     Raises:
-        ValueError: the model, or a part of it, cannot be exported; says which.
+        UnsupportedError: the model, or a part of it, cannot be exported; says which.
     """
     found = next((base for base in type(model).__mro__ if base in _GRAPHS), None)
     if found is None or type(model).forward is not found.forward:
         names = ", ".join(cls.__name__ for cls in _GRAPHS)
         what = "has a forward of its own" if found else "is none of them"
-        raise ValueError(
+        raise UnsupportedError(
             f"{type(model).__name__} cannot be exported: export takes {names}, and this model "
             f"{what}. Set MODEL.META_ARCHITECTURE to one of these."
         )
@@ -165,12 +166,12 @@ def graph_class(model: nn.Module) -> type[Graph]:
     if graph is PerPixelGraph and not isinstance(
         model.sem_seg_head, PerPixelBaselineHead | PerPixelBaselinePlusHead
     ):
-        raise ValueError(
+        raise UnsupportedError(
             f"{type(model.sem_seg_head).__name__} cannot be exported in a SemanticSegmentor: its "
             "MODEL.SEM_SEG_HEAD.NAME must be PerPixelBaselineHead or PerPixelBaselinePlusHead."
         )
     if isinstance(model.backbone, SamBackbone):
-        raise ValueError(
+        raise UnsupportedError(
             "SamBackbone cannot be exported: it resizes images to one fixed size itself. Choose "
             "another MODEL.BACKBONE.NAME."
         )

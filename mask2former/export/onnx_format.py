@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
+from ..errors import MissingPackageError, UnsupportedError
 from ..runtime import metadata as runtime_metadata
 from .graphs import Axes, Graph
 
@@ -22,23 +23,25 @@ Run = Callable[..., list[np.ndarray]]
 
 
 def require() -> None:
-    """Raise an ImportError that says what to install, unless all is there."""
+    """Raise a MissingPackageError that says what to install, unless all is there."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"to write ONNX files, install {error.name}: {_INSTALL}") from error
+        raise MissingPackageError(
+            f"to write ONNX files, install {error.name}: {_INSTALL}"
+        ) from error
 
 
 def write(program: ExportedProgram, graph: Graph, path: Path) -> None:
     """Write a program as an ONNX file, without metadata.
 
     Raises:
-        ValueError: an operator that ONNX has not, or a model above 2 GB.
+        UnsupportedError: an operator that ONNX has not, or a model above 2 GB.
     """
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
     if size > _MAX_BYTES:
-        raise ValueError(
+        raise UnsupportedError(
             f"the model has {size / 2**30:.1f} GB of weights, an ONNX file takes up to 2 GB: "
             "choose the format pt2"
         )
@@ -58,7 +61,7 @@ def _convert(program: ExportedProgram) -> Any:
             )
     except torch.onnx.errors.OnnxExporterError as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(f"the model cannot be written as ONNX: {first}") from error
+        raise UnsupportedError(f"the model cannot be written as ONNX: {first}") from error
 
 
 def _rename(values: Any, names: tuple[str, ...], axes: tuple[Axes, ...]) -> None:
@@ -80,12 +83,12 @@ def open_file(path: Path) -> Run:
     """Return a function from arrays, one an input, to the list of outputs, on the CPU.
 
     Raises:
-        ImportError: onnxruntime is missing.
+        MissingPackageError: onnxruntime is missing.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(f"to run ONNX files, install onnxruntime: {_INSTALL}") from error
+        raise MissingPackageError(f"to run ONNX files, install onnxruntime: {_INSTALL}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -5,18 +5,19 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
+from ..errors import MissingPackageError
 from ..runtime.metadata import KEY, Metadata
 from . import onnx_format
 from .graphs import Graph
 
 
 def require() -> None:
-    """Raise an ImportError that says what to install, unless all is there."""
+    """Raise a MissingPackageError that says what to install, unless all is there."""
     onnx_format.require()
     try:
         import openvino  # noqa: F401
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "to write OpenVINO's files, install openvino: pip install mask2former[openvino]"
         ) from error
 

@@ -9,6 +9,7 @@ from detectron2.structures import ImageList
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..predict import Predictor
 from .graphs import Graph
 from .onnx_format import Run
@@ -179,7 +180,7 @@ def _fraction(one: Tensor, other: Tensor) -> float:
 
 
 def require_parity(result: Result, where: str) -> None:
-    """Raise a ValueError if an exported file differs too much from its model."""
+    """Raise a UserError if an exported file differs too much from its model."""
     limits = {
         "logits": MAX_LOGIT_DIFFERENCE,
         "pixels": MAX_PIXELS,
@@ -192,4 +193,4 @@ def require_parity(result: Result, where: str) -> None:
         if not result.get(name, 0) <= limit
     ]
     if beyond:
-        raise ValueError(f"{where} differs from the model: {', '.join(beyond)}; it is not written")
+        raise UserError(f"{where} differs from the model: {', '.join(beyond)}; it is not written")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import UnsupportedError, UserError
 from .graphs import Axes, Graph
 
 _STRIDE = 4  # of the logits
@@ -22,7 +23,7 @@ class PostprocessedGraph(Graph):
         graph: of images, to logits.
 
     Raises:
-        ValueError: the graph's model has no such result.
+        UnsupportedError: the graph's model has no such result.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -30,7 +31,7 @@ class PostprocessedGraph(Graph):
 
     def __init__(self, graph: Graph):
         if graph.kind not in self.kinds:
-            raise ValueError(
+            raise UnsupportedError(
                 f"{type(graph.model).__name__} cannot be exported with this post-processing: it is "
                 f"for models of kind {' or '.join(self.kinds)}, this one is of kind {graph.kind}; "
                 "leave out --with-postprocess"
@@ -194,10 +195,10 @@ def with_postprocess(graph: Graph, name: str) -> Graph:
     """Return a graph with a kind of result behind it; "" leaves it as it is.
 
     Raises:
-        ValueError: an unknown kind, or one that the model cannot have.
+        UserError: an unknown kind, or one that the model cannot have.
     """
     if not name:
         return graph
     if name not in _KINDS:
-        raise ValueError(f"post-processing is one of {', '.join(_KINDS)}, got {name!r}")
+        raise UserError(f"post-processing is one of {', '.join(_KINDS)}, got {name!r}")
     return _KINDS[name](graph)

@@ -6,6 +6,7 @@ import warnings
 import torch
 from torch.export import Dim, ExportedProgram
 
+from ..errors import UnsupportedError
 from ..ops.deform_attn import use_implementation
 from .graphs import Graph
 
@@ -22,7 +23,7 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
             grid_sample, which other runtimes know.
 
     Raises:
-        ValueError: the model cannot be traced; says why.
+        UnsupportedError: the model cannot be traced; says why.
     """
     try:
         with torch.no_grad(), use_implementation(attention), warnings.catch_warnings():
@@ -32,7 +33,7 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
             )
     except Exception as error:  # whatever a part from elsewhere does, under PyTorch's own names
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
+        raise UnsupportedError(
             f"{type(graph.model).__name__} cannot be exported: torch.export does not take a part "
             f"of it ({type(error).__name__}: {first})"
         ) from error

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from ..errors import MissingPackageError
+
 # Products whose weights belong to these stay as they are: they decide about classes and masks, and
 # are small beside the rest. Attention scores are products of two inputs, and stay too.
 _HEADS = ("class_embed", "mask_embed", "sampling_offsets", "attention_weights")
@@ -12,12 +14,12 @@ def quantize(path: Path) -> None:
     """Write an ONNX file anew with 8-bit weights, one scale a channel, in its linear layers.
 
     Raises:
-        ImportError: onnxruntime is missing.
+        MissingPackageError: onnxruntime is missing.
     """
     try:
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "8-bit weights need onnxruntime: pip install mask2former[export]"
         ) from error
     logging.getLogger().getChild("onnxruntime").setLevel(logging.ERROR)

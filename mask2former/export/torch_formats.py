@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
+from ..errors import UserError
 from ..runtime.metadata import KEY, Metadata
 from .graphs import Graph
 from .onnx_format import Run
@@ -33,7 +34,7 @@ def write_compiled(program: ExportedProgram, graph: Graph, path: Path) -> None:
     """Compile a program and save it, without metadata.
 
     Raises:
-        ValueError: it could not be compiled.
+        UserError: it could not be compiled.
     """
     try:
         with warnings.catch_warnings():
@@ -41,7 +42,7 @@ def write_compiled(program: ExportedProgram, graph: Graph, path: Path) -> None:
             torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     except Exception as error:  # whatever the compiler raises
         first = (str(error).strip().splitlines() or [""])[0]
-        raise ValueError(
+        raise UserError(
             f"AOTInductor could not compile the model ({type(error).__name__}: {first}); it needs "
             "a C++ compiler, such as g++"
         ) from error

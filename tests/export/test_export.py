@@ -217,8 +217,8 @@ def test_a_failed_check_leaves_nothing(model, tmp_path, monkeypatch):
 
 
 def test_command_says_what_is_wrong(tmp_path, capsys):
-    code = main(["--config-file", str(tmp_path / "no.yaml"), "--output", str(tmp_path / "x.onnx")])
-    assert code == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(["--config-file", str(tmp_path / "no.yaml"), "--output", str(tmp_path / "x.onnx")])
     assert "no.yaml" in capsys.readouterr().err
 
 
