@@ -160,7 +160,9 @@ def _compare_results(
         maps = [_classes_of(x["panoptic_seg"]) for x in (one, other)]
         result["panoptic_pixels"] = _fraction(*maps)
     if "sem_seg" in one:
-        result["semantic_pixels"] = _fraction(*(x["sem_seg"].argmax(0) for x in (one, other)))
+        maps = [x["sem_seg"] for x in (one, other)]  # scores (K, H, W), or classes already
+        maps = [m.argmax(0) if m.dim() == 3 else m for m in maps]
+        result["semantic_pixels"] = _fraction(*maps)
     return result
 
 
