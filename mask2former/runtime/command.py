@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import SHOWN, message
 from ..formats.images import find_images
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError, OSError: the model, an input or the output cannot be used.
     """
-    wanted, changes = args.confidence_threshold, {}
+    wanted = args.confidence_threshold
+    changes: dict[str, Any] = {"semantic_output": "labels"}
     if wanted is not None:
         changes["object_mask_threshold"] = wanted
     if args.max_pixels is not None:

@@ -51,7 +51,7 @@ class SemanticMerger:
         self.labels.add(rows, class_scores(self.class_probs, mask_probs))
 
     def result(self) -> np.ndarray:
-        """Return labels (H, W), int64, -1 for none; or the scores (K, H, W), float32."""
+        """Return labels (H, W), int32, -1 for none; or the scores (K, H, W), float32."""
         return self.labels.values
 
 
@@ -61,7 +61,9 @@ class Labels:
     def __init__(self, count: int, size: tuple[int, int], threshold: float, keep_scores: bool):
         self.threshold = threshold
         self.keep_scores = keep_scores
-        self.values = np.empty((count, *size), np.float32) if keep_scores else np.empty(size, int)
+        self.values = (
+            np.empty((count, *size), np.float32) if keep_scores else np.empty(size, np.int32)
+        )
 
     def add(self, rows: slice, scores: np.ndarray) -> None:
         """Take in the scores (K, rows, W) of some rows."""
@@ -99,7 +101,7 @@ def class_scores(class_probs: np.ndarray, mask_probs: np.ndarray) -> np.ndarray:
 
 def first_best(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return maximum and argmax (rows, W) of scores (N, rows, W); of equal ones the first."""
-    best, index = scores[0].copy(), np.zeros(scores.shape[1:], np.int64)
+    best, index = scores[0].copy(), np.zeros(scores.shape[1:], np.int32)
     for i, layer in enumerate(scores[1:], start=1):
         better = layer > best
         np.copyto(index, i, where=better)

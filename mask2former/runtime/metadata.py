@@ -25,6 +25,7 @@ KINDS = {
     "per_pixel": (("images",), ("semantic_logits",)),
     "given_masks": (("images", "masks"), ("class_logits",)),
 }
+SEMANTIC_OUTPUTS = ("scores", "labels")
 POSTPROCESSES = ("", "semantic", "panoptic", "instance")
 
 
@@ -48,6 +49,7 @@ class Metadata:
         object_mask_threshold, overlap_threshold: of panoptic segments, in 0..1.
         topk: instances of an image; of a clip it is fixed.
         resize_before_merge: masks are resized to the output before they are merged.
+        semantic_output: what a semantic result is: "scores" of all classes, or "labels".
         postprocess: the kind of result that is made in the graph already, "" for none.
         max_pixels: the largest photo that is read; 0 for Pillow's own limit.
         exif_rotation: photos are turned upright as their EXIF tag says.
@@ -82,6 +84,7 @@ class Metadata:
     overlap_threshold: float = 0.0
     topk: int = 100
     resize_before_merge: bool = True
+    semantic_output: str = "scores"
     postprocess: str = ""
     max_pixels: int = 0
     exif_rotation: bool = True
@@ -139,6 +142,10 @@ class Metadata:
             "object_mask_threshold": (isfinite(self.object_mask_threshold), "a finite number"),
             "overlap_threshold": (isfinite(self.overlap_threshold), "a finite number"),
             "topk": (self.topk >= 1, "1 or more"),
+            "semantic_output": (
+                self.semantic_output in SEMANTIC_OUTPUTS,
+                f"one of {', '.join(SEMANTIC_OUTPUTS)}",
+            ),
             "postprocess": (self.postprocess in POSTPROCESSES, f"one of {POSTPROCESSES}"),
             "max_pixels": (self.max_pixels >= 0, "0 or more"),
             "window": (self.window >= 0, "0 (the whole clip) or more"),

@@ -52,7 +52,6 @@ class Runtime:
         providers: Sequence[Provider] | None = None,
         threads: int = 0,
         verify: bool = True,
-        semantic_scores: bool = False,
         label_threshold: float = 0.0,
         **changes: Any,
     ):
@@ -61,10 +60,9 @@ class Runtime:
             path: an ONNX file of `python -m mask2former.export`.
             providers, threads: see `Session`.
             verify: compare the digest of the file, which reads all of it.
-            semantic_scores: return the scores (K, H, W) of a semantic result in place of labels.
-            label_threshold: least fraction of a pixel's best class in a semantic result, in 0..1.
+            label_threshold: least fraction of a pixel's scores that its label has, in 0..1.
             changes: values of the metadata to replace, such as `object_mask_threshold`,
-                `overlap_threshold`, `topk`, `semantic_on`, `min_size`.
+                `overlap_threshold`, `topk`, `semantic_on`, `semantic_output`, `min_size`.
 
         Raises:
             FileNotFoundError: the file is missing.
@@ -80,8 +78,8 @@ class Runtime:
                 "logits to merge: run it with onnxruntime, or export it without --with-postprocess"
             )
         set_max_pixels(self.metadata.max_pixels)
-        self.semantic_scores = semantic_scores
         self.label_threshold = label_threshold
+        self._keeps_scores = self.metadata.semantic_output == "scores"
         self._session = Session(path, self.metadata, providers, threads)
         self.providers = self._session.providers
         self.classes = classes_of(self.metadata)
@@ -99,7 +97,8 @@ class Runtime:
         Returns:
             a dict with those that are turned on of "panoptic_seg": ids (H, W), int32, 0 for void,
             and a list of dicts with `id`, `isthing`, `category_id`; "instances": `Instances`; and
-            "sem_seg": labels (H, W), int64, -1 for none. For a list, the list of them; for a
+            "sem_seg": scores (K, H, W), float32, or labels (H, W), int32, -1 for none, as
+            `semantic_output` says. For a list, the list of them; for a
             folder, an iterator over them in the natural order of the names.
 
         Raises:
@@ -216,7 +215,7 @@ class Runtime:
 
     def _segment_pixels(self, logits: np.ndarray, canvas: Canvas) -> dict[str, Any]:
         """Return the result of one image, from class logits (K, h, w)."""
-        options = (self.label_threshold, self.semantic_scores)
+        options = (self.label_threshold, self._keeps_scores)
         labels = Labels(len(logits), canvas.output, *options)
         for rows, scores in Resized(logits, canvas).blocks():
             labels.add(rows, scores)
@@ -237,7 +236,7 @@ class Runtime:
         options, mergers = self.metadata, dict[str, Merger]()
         if options.semantic_on:
             mergers["sem_seg"] = SemanticMerger(
-                class_logits, size, self.label_threshold, self.semantic_scores
+                class_logits, size, self.label_threshold, self._keeps_scores
             )
         if options.panoptic_on:
             thresholds = (options.object_mask_threshold, options.overlap_threshold)

@@ -22,7 +22,9 @@ def path(tmp_path) -> Path:
 @pytest.mark.parametrize("dtype", ["FLOAT", "UINT8"])
 def test_a_model_made_by_hand(tmp_path, dtype):
     write_model(tmp_path / "model.onnx", dtype=dtype)
-    first, second = Runtime(tmp_path / "model.onnx")([halves(), halves(50, 70)])
+    first, second = Runtime(tmp_path / "model.onnx", semantic_output="labels")(
+        [halves(), halves(50, 70)]
+    )
     for result, (height, width) in ((first, (64, 96)), (second, (50, 70))):
         ids, segments = result["panoptic_seg"]
         assert segments == [
@@ -41,7 +43,7 @@ def test_a_model_made_by_hand(tmp_path, dtype):
 
 def test_other_channel_order(tmp_path):
     write_model(tmp_path / "model.onnx", channel_order="BGR")
-    labels = Runtime(tmp_path / "model.onnx")(halves())["sem_seg"]
+    labels = Runtime(tmp_path / "model.onnx", semantic_output="labels")(halves())["sem_seg"]
     assert (labels[:, :40] == 1).all() and (labels[:, 56:] == 0).all()
 
 
