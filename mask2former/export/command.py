@@ -18,8 +18,8 @@ from ..errors import one_line
 from .export import FORMATS, INPUT_TYPES, export_model
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what a user can put right ends it with one line and status 1."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return 0; what a user can put right ends it with one line and status 1."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with one_line("mask2former.export"):
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = ", ".join(f"{name} {value:.3g}" for name, value in metadata.parity.items())
     size = args.output.stat().st_size / 1e6
     print(f"{args.output}: {size:.1f} MB; differences from the model: {figures}")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -68,6 +68,7 @@ def _merging(graph: Graph) -> dict:
         return {"instance_on": True}
     return {
         "semantic_on": model.semantic_on,
+        "semantic_output": model.semantic_output,
         "panoptic_on": model.panoptic_on,
         "instance_on": model.instance_on,
         "object_mask_threshold": float(model.object_mask_threshold),
