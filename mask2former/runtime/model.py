@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..formats.atomic import PathLike
 from ..formats.images import images_in
 from ..formats.pillow import set_max_pixels
+from ..formats.video.reading import open_source
 from . import metadata as file_metadata
 from .clips import clip_result, frame_results
 from .given_masks import GivenMasks, coverage_of
@@ -29,6 +30,8 @@ from .merging import (
 from .metadata import Metadata
 from .resizing import Canvas, Resized
 from .session import Provider, Session
+
+_VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
 
 class Runtime:
@@ -86,20 +89,22 @@ class Runtime:
         self._is_thing = np.zeros(len(self.metadata.class_names), bool)
         self._is_thing[list(self.metadata.thing_ids)] = True
 
-    def __call__(self, images: ImageLike | Iterable[ImageLike], **given: Any) -> Any:
-        """Predict one image, several as one batch, or those of a folder, one after another.
+    def __call__(self, images: ImageLike | Iterable[ImageLike], masks: Any = None) -> Any:
+        """Predict one image, several as one batch, or those of a folder or video one by one.
 
         Args:
             images: a file, a PIL image or an array (H, W, 3) or (H, W) in RGB, of uint8 in [0, 255]
-                or scaled as `to_8_bits` does; a list of them, of any sizes; or a folder.
-            given: of a `MaskClassifier` `masks`, (N, H, W) bool, one array for each image.
+                or scaled as `to_8_bits` does; a list of them, of any sizes; a folder, which is one
+                of frames for a model for video; or a video file.
+            masks: for a `MaskClassifier`, which names them: (N, H, W) bool; of a list, a list.
 
         Returns:
             a dict with those that are turned on of "panoptic_seg": ids (H, W), int32, 0 for void,
             and a list of dicts with `id`, `isthing`, `category_id`; "instances": `Instances`; and
             "sem_seg": scores (K, H, W), float32, or labels (H, W), int32, -1 for none, as
             `semantic_output` says. For a list, the list of them; for a
-            folder, an iterator over them in the natural order of the names.
+            folder, an iterator over them in the natural order of the names; for a video, what
+            `predict_frames` returns.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -107,16 +112,23 @@ class Runtime:
             UserError: a file is no image, an array has another shape or type, or the model is one
                 for video: see `predict_clip`.
         """
-        if self.metadata.kind == "clip":
+        is_clip = self.metadata.kind == "clip"
+        if isinstance(images, str | os.PathLike):
+            path = Path(images)
+            if path.suffix.lower() in _VIDEOS or (is_clip and path.is_dir()):
+                return self.predict_frames(frame.image for frame in open_source(path))
+            if path.is_dir():
+                return self._folder(path)
+        if is_clip:
             raise UserError("this model is one for video: give the frames to predict_clip")
-        if isinstance(images, str | os.PathLike) and os.path.isdir(images):
-            return self._folder(Path(images))
         if isinstance(images, ImageLike):
-            return self._predict([self.to_rgb(images)], [given.get("masks")])[0]
+            return self._predict([self.to_rgb(images)], [masks])[0]
         if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping):
             raise no_image(images)
         arrays = [self.to_rgb(image) for image in images]
-        masks = given.get("masks") or [None] * len(arrays)
+        masks = [None] * len(arrays) if masks is None else masks
+        if len(masks) != len(arrays):
+            raise UserError(f"expected masks for each of {len(arrays)} images, got {len(masks)}")
         return self._predict(arrays, masks) if arrays else []
 
     def predict_clip(self, frames: Iterable[ImageLike]) -> dict[str, Any]:
@@ -205,7 +217,7 @@ class Runtime:
             raise UserError("masks: this model finds its own masks, it takes none")
         batch, canvases = to_batch(arrays, self.metadata, self._session.dtype)
         if kind == "given_masks":
-            given = [GivenMasks(m, c.output) for m, c in zip(masks, canvases, strict=True)]
+            given = [GivenMasks(m, c.output) for m, c in zip(masks, canvases)]
             coverage = coverage_of(given, canvases)
             (logits,) = self._session(images=batch, masks=coverage)
             return [self._name(*row) for row in zip(logits, given)]

@@ -152,6 +152,20 @@ def test_frames_of_a_clip(tmp_path, monkeypatch, options):
         assert (mine.pred_masks != theirs.pred_masks.numpy()).mean() < 1e-3
 
 
+def test_a_folder_of_frames_for_a_video_model(tmp_path, monkeypatch):
+    _, runtime = pair(tiny_video_model(), tmp_path, monkeypatch, kind="clip")
+    (tmp_path / "frames").mkdir()
+    for t in range(3):
+        Image.fromarray(image(seed=t)).save(tmp_path / "frames" / f"{t}.png")
+    found = list(runtime(tmp_path / "frames"))
+    expected = list(runtime.predict_frames(image(seed=t) for t in range(3)))
+    assert len(found) == 3
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine["instances"].pred_masks, other["instances"].pred_masks)
+    with pytest.raises(FileNotFoundError, match=r"no\.mp4: expected a video file"):
+        runtime(tmp_path / "no.mp4")
+
+
 def test_a_video_with_a_model_for_images(tmp_path, monkeypatch):
     _, runtime = pair(tiny_model(), tmp_path, monkeypatch)
     results = runtime.predict_frames(image(seed=t) for t in range(2))
