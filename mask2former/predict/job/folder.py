@@ -76,7 +76,7 @@ class JobFolder:
     def items_done(self) -> int:
         """Return how many items are in the shards that are done."""
         self.done()
-        return sum(map(self.manifest.count, self._done))
+        return sum(map(self.manifest.count, list(self._done)))
 
     def is_finished(self) -> bool:
         """Return whether the files of the whole job are written."""

@@ -74,12 +74,13 @@ class Settings:
     @property
     def needs(self) -> set[str]:
         """Which results of the model are needed: of INSTANCES, PANOPTIC and LABELS."""
+        possible = possible_outputs(self.cfg)
         found = {name for name in (INSTANCES, PANOPTIC, LABELS) if name in self.outputs}
-        if PARQUET in self.outputs:
-            found.add(INSTANCES)
+        if TRACKS in self.outputs or PARQUET in self.outputs:
+            found.update([name for name in (INSTANCES, PANOPTIC) if name in possible][:1])
         if DRAWINGS in self.outputs:
             drawn = [_DRAWN[self.kind]] if self.kind else list(_DRAWN.values())
-            found.update([name for name in drawn if name in possible_outputs(self.cfg)][:1])
+            found.update([name for name in drawn if name in possible][:1])
         return found
 
 

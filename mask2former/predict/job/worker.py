@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,8 @@ class Worker:
         self._encoder = Encoder(self.helper, settings, job.root)
         self._pool: ProcessPoolExecutor | None = None
         self._results: deque[Future[list[str]]] = deque()  # that are being encoded
-        self._shards: deque[_Shard] = deque()  # whose images have all been predicted
+        self._committer: ThreadPoolExecutor | None = None
+        self._committing: Future[None] | None = None
 
     def run(self, shards: Sequence[int] | None = None) -> None:
         """Work until shards are done, by whichever worker.
@@ -84,6 +85,8 @@ class Worker:
         """
         if shards is None:
             shards = self._job.order(self._place)
+        # Waiting for the disk takes no processor: a shard is committed beside the next one.
+        self._committer = ThreadPoolExecutor(1)
         try:
             if self._settings.encoders:
                 self._pool = _start_pool(self._settings.encoders, self._encoder)
@@ -93,6 +96,8 @@ class Worker:
                     time.sleep(_POLL)
                     self._on_images(0)
         finally:
+            self._committer.shutdown()
+            self._committing = None
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
 
@@ -117,8 +122,7 @@ class Worker:
                 )
             self._take(shard, read)
         self._predicted(shard)
-        while self._shards:
-            self._commit(self._shards.popleft())
+        self._wait_for_commit()
         return shard is not None
 
     def _claimed(self, shards: Iterable[int]) -> Iterator[tuple[int, Item]]:
@@ -180,14 +184,18 @@ class Worker:
         return future
 
     def _predicted(self, shard: _Shard | None) -> None:
-        """Predict what is left of a shard; commit the one before, which is encoded by now."""
+        """Predict what is left of a shard, and have it committed once the one before is."""
         if shard is None:
             return
         for batch in self._batches.rest():
             self._predict(shard, batch)
-        self._shards.append(shard)
-        while len(self._shards) > (self._pool is not None):
-            self._commit(self._shards.popleft())
+        self._wait_for_commit()
+        self._committing = self._committer.submit(self._commit, shard)
+
+    def _wait_for_commit(self) -> None:
+        if self._committing is not None:
+            self._committing.result()
+            self._committing = None
 
     def _commit(self, shard: _Shard) -> None:
         if not self._job.leases.is_mine(f"{shard.number:06d}"):

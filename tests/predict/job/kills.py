@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ class Changes:
         self.count = 0
         self.fatal = fatal
         self.behind = behind
+        self._lock = threading.Lock()
 
     def install(self) -> None:
         """Watch this process, for good."""
@@ -47,13 +49,15 @@ class Changes:
         def watched(*args: Any, **kwargs: Any) -> Any:
             if not counts(*args, **kwargs):
                 return function(*args, **kwargs)
-            self.count += 1
-            if self.count == self.fatal and not self.behind:
+            with self._lock:
+                self.count += 1
+                is_fatal = self.count == self.fatal
+            if is_fatal and not self.behind:
                 os.kill(os.getpid(), signal.SIGKILL)
             try:
                 return function(*args, **kwargs)
             finally:
-                if self.count == self.fatal:
+                if is_fatal:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         return watched
