@@ -43,6 +43,8 @@ EXTRAS = {
     "lvis": ["lvis>=0.5.3"],
     "tracks": ["trackeval>=1.3"],
     "hf": ["transformers>=4.40"],
+    "parquet": ["pyarrow>=17"],
+    "ray": ["pyarrow>=17", "ray[data]>=2.40"],
     "runtime": ["onnxruntime>=1.18"],
     "export": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
     "openvino": ["openvino>=2025.0"],

@@ -28,8 +28,6 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
-from mask2former.config import load_config
-from mask2former.data import register_custom
 from mask2former.data.datasets.common import require_registered
 from mask2former.errors import SHOWN, UserError
 from mask2former.formats.images import find_images
@@ -43,6 +41,7 @@ from mask2former.predict import (
     Predictor,
     VideoPredictor,
 )
+from mask2former.predict.configs import predict_config
 from mask2former.threads import describe_threads
 from mask2former.visualization import KINDS
 
@@ -168,14 +167,13 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
     """Read the config of the model; register the custom datasets that it names and that exist."""
-    cfg = load_config(args.config_file, args.opts)
-    register_custom(cfg, [args.dataset] if args.dataset else [])
-    if args.confidence_threshold is not None:  # of panoptic segments
-        cfg.MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD = args.confidence_threshold
-    if args.max_pixels is not None:
-        cfg.INPUT.MAX_PIXELS = args.max_pixels
-    cfg.freeze()
-    return cfg
+    return predict_config(
+        args.config_file,
+        args.opts,
+        datasets=[args.dataset] if args.dataset else [],
+        confidence=args.confidence_threshold,
+        max_pixels=args.max_pixels,
+    )
 
 
 def drawing(args: argparse.Namespace) -> dict[str, Any]:

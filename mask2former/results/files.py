@@ -1,15 +1,15 @@
 """Predictions as files: of images in COCO's result formats, of a video as one growing json list."""
 
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 
 from ..errors import UserError
-from ..formats.json_files import JsonStream, write_json
+from ..formats.json_files import JsonStream, join_json, to_json_line
 from ..formats.label_maps import write_panoptic_png
 from ..formats.rle import encode_segments
 from .arrays import as_array
@@ -126,8 +126,7 @@ class PredictionFiles:
         self.label_threshold = label_threshold
         self._categories = Categories(metadata)
         self._image_ids: set[Any] = set()
-        self._images: list[dict[str, Any]] = []
-        self._entries: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._lists: dict[str, IO[str]] = {}  # entries as lines of json, not in memory
 
     def add(self, file_name: str, prediction: Mapping[str, Any], image_id: Any = None) -> None:
         """Take in the result of one image; panoptic PNGs are written at once.
@@ -146,24 +145,34 @@ class PredictionFiles:
         if "instances" in prediction:
             instances = prediction["instances"]
             kept = instances[instances.scores >= self.score_threshold]
-            self._entries["instances"] += [image | e for e in self._categories.instances(kept)]
+            self._append("instances", [image | e for e in self._categories.instances(kept)])
         if "sem_seg" in prediction:
             entries = self._categories.semantic(prediction["sem_seg"], self.label_threshold)
-            self._entries["semantic"] += [image | entry for _, entry in entries]
+            self._append("semantic", [image | entry for _, entry in entries])
 
     def write(self) -> list[Path]:
         """Write the json files and return their paths."""
-        contents: dict[str, Any] = dict(self._entries)
-        if "panoptic" in contents:
-            contents["panoptic"] = {
-                "images": self._images,
-                "annotations": contents["panoptic"],
-                "categories": self._categories.as_coco(),
-            }
-        paths = {kind: self.folder / f"{kind}.json" for kind in sorted(contents)}
+        kinds = sorted(self._lists.keys() - {"images"})
+        paths = {kind: self.folder / f"{kind}.json" for kind in kinds}
         for kind, path in paths.items():
-            write_json(path, contents[kind])
+            if kind == "panoptic":
+                lists = {"images": self._lines("images"), "annotations": self._lines(kind)}
+                categories = map(to_json_line, self._categories.as_coco())
+                join_json(path, lists | {"categories": categories})
+            else:
+                join_json(path, self._lines(kind))
         return list(paths.values())
+
+    def _append(self, name: str, entries: Iterable[Mapping[str, Any]]) -> None:
+        if name not in self._lists:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = TemporaryFile("w+", encoding="utf-8", dir=self.folder)  # noqa: SIM115 (kept)
+            self._lists[name] = file
+        self._lists[name].writelines(f"{to_json_line(entry)}\n" for entry in entries)
+
+    def _lines(self, name: str) -> Iterator[str]:
+        self._lists[name].seek(0)
+        return (line.rstrip("\n") for line in self._lists[name])
 
     def _new_id(self, image_id: Any) -> Any:
         image_id = len(self._image_ids) + 1 if image_id is None else image_id
@@ -178,14 +187,13 @@ class PredictionFiles:
         segment_map = as_array(ids)
         height, width = segment_map.shape
         image_id, file_name = image["image_id"], image["file_name"]
-        self._images.append(
-            {"id": image_id, "file_name": file_name, "height": height, "width": width}
-        )
-        png = f"{len(self._images):06d}.png"
+        size = {"height": height, "width": width}
+        self._append("images", [{"id": image_id, "file_name": file_name, **size}])
+        png = f"{len(self._image_ids):06d}.png"
         write_panoptic_png(self.folder / "panoptic" / png, segment_map)
         infos = self._categories.panoptic(segment_map, segments)
         entry = {"image_id": image_id, "file_name": png, "segments_info": infos}
-        self._entries["panoptic"].append(entry)
+        self._append("panoptic", [entry])
 
 
 class TrackFile:
