@@ -3,12 +3,14 @@
 import logging
 import multiprocessing
 import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +107,14 @@ def _predict(
     settings: Settings, job: JobFolder, workers: int, place: float, progress: bool
 ) -> Predictor:
     """Do the shards that are left; return what names the classes."""
-    left = len(job.manifest) - job.done()
-    counted = multiprocessing.get_context("spawn").Value("q", 0)
-    group = _Group(settings, min(workers, left), place, counted)
+    workers = min(workers, len(job.manifest) - job.done())
+    # A number for each worker, without a lock, which one that is killed would keep for ever.
+    counted = multiprocessing.RawArray("q", max(workers, 1))
+    group = _Group(settings, workers, place, counted)
     bar = _Progress(job, counted, progress)
 
     def on_images(count: int) -> None:
-        with counted.get_lock():
-            counted.value += count
+        counted[0] += count
         bar.update()
         group.check()
 
@@ -130,14 +132,14 @@ class _Group:
 
     Args:
         count: workers in all, this process among them.
-        counted: shared number of images done.
+        counted: shared numbers of images that each has done.
     """
 
     def __init__(self, settings: Settings, count: int, place: float, counted: Any):
-        context = multiprocessing.get_context("spawn")
-        self._processes: list[SpawnProcess] = []
+        context = _context(settings)
+        self._processes: list[multiprocessing.Process] = []
         for i in range(1, count):
-            arguments = (on_device(settings, i), (place + i / count) % 1, counted)
+            arguments = (on_device(settings, i), (place + i / count) % 1, counted, i)
             self._processes.append(context.Process(target=_run_beside, args=arguments))
             self._processes[-1].start()
 
@@ -163,22 +165,39 @@ class _Group:
             process.join()
 
 
-def _run_beside(settings: Settings, place: float, counted: Any) -> None:
+def _context(settings: Settings) -> Any:
+    """Return how workers are started: forked where that is safe, as importing all takes seconds.
+
+    A fork lacks the threads of its parent, which torch may wait for where it computes with several,
+    and cannot use a GPU.
+    """
+    is_safe = (
+        "fork" in multiprocessing.get_all_start_methods()
+        and settings.cfg.MODEL.DEVICE == "cpu"
+        and settings.threads == 1
+        and threading.active_count() == 1
+    )
+    return multiprocessing.get_context("fork" if is_safe else "spawn")
+
+
+def _run_beside(settings: Settings, place: float, counted: Any, number: int) -> None:
     """Run a worker in a process of its own, which ends when the one that started it does."""
     end_with_parent()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     setup_logger(name="mask2former", abbrev_name="m2f")
     register_custom(settings.cfg)
 
     def on_images(count: int) -> None:
-        with counted.get_lock():
-            counted.value += count
+        counted[number] += count
 
     job = JobFolder(settings.output, settings.lease_seconds)
     try:
         Worker(settings, job, place, on_images).run()
     except SHOWN as error:
         logger.error("%s", message(error))
-        os._exit(_ENDS_ALL)
+        sys.exit(_ENDS_ALL)
+    except KeyboardInterrupt:
+        sys.exit(130)
     finally:
         job.close()
 
@@ -212,7 +231,7 @@ class _Progress:
         now = time.monotonic()
         if now - self._scanned > _SCAN_SECONDS:
             self._found, self._scanned = self._job.items_done(), now
-        done = min(max(self._found, self._start + self._counted.value), self._job.facts["items"])
+        done = min(max(self._found, self._start + sum(self._counted)), self._job.facts["items"])
         self._bar.update(done - self._bar.n)
         if self._logs and now - self._logged > _LOG_SECONDS:
             self._logged = now

@@ -1,5 +1,6 @@
 """Whole jobs: the results are those of one image after the other, whatever happened between."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from mask2former.formats.label_maps import read_labels, read_panoptic_png
 from mask2former.predict import Predictor
-from mask2former.predict.job import run_job
+from mask2former.predict.job import folder, run_job
 from mask2former.predict.job.running import place_among_workers
 from mask2former.predict.result_files import PredictionFiles
 from mask2former.visualization import semantic_labels
@@ -150,10 +151,32 @@ def test_unreadable_inputs_are_left_out_with_the_reason(photos: list[str], tmp_p
     assert contents(tmp_path / "other") == found
 
 
-def test_several_workers(photos: list[str], expected: dict, tmp_path: Path) -> None:
-    run_job(settings(tmp_path / "out"), photos, workers=2)
+@pytest.mark.parametrize("threads", [0, 1])  # workers are started afresh, and as forks
+def test_several_workers(threads: int, photos: list[str], expected: dict, tmp_path: Path) -> None:
+    run_job(settings(tmp_path / "out", threads=threads), photos, workers=2)
     assert contents(tmp_path / "out") == expected
     assert leftovers(tmp_path / "out") == []
+
+
+def test_a_full_disk_ends_the_job_which_goes_on_later(
+    photos: list[str], expected: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, move = [5], folder._move
+
+    def full(source: Path, target: Path) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        move(source, target)
+
+    made = settings(tmp_path / "out")
+    monkeypatch.setattr(folder, "_move", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_job(made, photos)
+    monkeypatch.undo()
+    run_job(made, photos)
+    assert contents(made.output) == expected
+    assert leftovers(made.output) == []
 
 
 @pytest.mark.parametrize(
