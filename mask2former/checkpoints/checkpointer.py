@@ -19,7 +19,7 @@ from ..formats.atomic import atomic_path
 from .class_entry import compare_classes
 from .published import resolve_weights
 from .renames import CLASSIFIER, DERIVED, rename_to_fit
-from .storage.weights_io import read_checkpoint
+from .storage.weights_io import read_checkpoint, save_torch
 
 logger = logging.getLogger(__name__)
 DEFAULT_MIN_MATCH = 0.75
@@ -259,8 +259,7 @@ class Checkpointer(DetectionCheckpointer):
         data.update({key: _plain(value, key) for key, value in extra.items()})
         os.makedirs(self.save_dir, exist_ok=True)
         path = os.path.join(self.save_dir, f"{name}.pth")
-        with atomic_path(path) as temporary:
-            torch.save(data, temporary)
+        save_torch(data, path)
         self.tag_last_checkpoint(os.path.basename(path))
         logger.info("Saved %s", path)
 

@@ -10,7 +10,8 @@ import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,27 @@ def save_safetensors(
         memory = tensor.untyped_storage().data_ptr()
         separate[name] = tensor.clone() if memory in seen else tensor.contiguous()
         seen.add(memory)
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _as_os_errors(path):
         safetensors.torch.save_file(separate, temporary, {"format": "pt", **(metadata or {})})
+
+
+def save_torch(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a checkpoint as torch does, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, _as_os_errors(path):
+        torch.save(content, temporary)
+
+
+@contextmanager
+def _as_os_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise an OSError where torch or safetensors cannot write, of which each has its own error."""
+    try:
+        yield
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise OSError(f"Cannot write {path}, perhaps for lack of room: {error}") from error
 
 
 def save_weights(
@@ -131,16 +151,13 @@ def save_weights(
     if path.suffix not in (".pth", ".pkl"):
         raise UserError(f"{path}: expected the suffix .safetensors, .pth or .pkl.")
     tensors = {name: tensor.detach().cpu() for name, tensor in weights.items()}
+    if path.suffix == ".pth":
+        save_torch({"model": {n: t.clone() for n, t in tensors.items()}, **extra}, path)
+        return
+    # detectron2 takes a pickle without an author for one of Caffe2.
+    data = {"model": {n: _to_numpy(t) for n, t in tensors.items()}, "__author__": "", **extra}
     with atomic_path(path) as temporary:
-        if path.suffix == ".pth":
-            torch.save({"model": {n: t.clone() for n, t in tensors.items()}, **extra}, temporary)
-        else:  # detectron2 takes a pickle without an author for one of Caffe2
-            data = {
-                "model": {n: _to_numpy(t) for n, t in tensors.items()},
-                "__author__": "",
-                **extra,
-            }
-            temporary.write_bytes(pickle.dumps(data))
+        temporary.write_bytes(pickle.dumps(data))
 
 
 def local_path(path: str | os.PathLike) -> Path:

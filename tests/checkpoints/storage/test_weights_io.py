@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+import signal
 import zipfile
 from collections import OrderedDict
 
@@ -202,6 +204,23 @@ def test_a_legacy_file_whose_list_of_storages_is_wrong_is_refused(keys, tmp_path
     path.write_bytes(b".\x80\x02".join([*parts[:-1], wrong]) + b"." + b"\0" * 20)
     with pytest.raises(ValueError, match="list of storages does not fit"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors"])
+def test_a_file_that_cannot_grow_is_an_error_of_the_system(suffix, tmp_path):
+    """As on a full disk; torch and safetensors have errors of their own for it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+            save_weights({"a": torch.ones(100_000)}, tmp_path / f"a{suffix}")
+        except OSError:
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0 and not os.listdir(tmp_path)
 
 
 def test_missing_files_folders_and_suffixes(tmp_path):
