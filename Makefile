@@ -10,6 +10,8 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 TOPICS ?=
 QUICK ?=
+SEED := $(or $(SEED),$(shell date +%s))
+TABLE ?=
 
 # An existing environment is kept with its own Python, unless PYTHON is given.
 ifeq ($(origin PYTHON),file)
@@ -19,7 +21,7 @@ SETUP_PYTHON = $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow lint format clean
+.PHONY: help setup demo bench test test-slow torture lint format clean
 
 help:
 	@echo "make setup      the environment in $(VENV): pinned packages, detectron2, this project"
@@ -27,6 +29,7 @@ help:
 	@echo "make bench      set-up, then measure speed and memory beside other implementations"
 	@echo "make test       set-up, lint and the test suite"
 	@echo "make test-slow  the same with the slow tests"
+	@echo "make torture    set-up, then faults on purpose: kills, damage, hostile files, full disks"
 	@echo "make lint       ruff, mypy and import-linter"
 	@echo "make format     let ruff reformat and fix what it can"
 	@echo "make clean      remove $(VENV) and caches"
@@ -47,6 +50,12 @@ test: lint
 
 test-slow: lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --slow $(PYTEST_ARGS)
+
+# The long form; SEED=7 repeats one, TABLE=docs/reliability.md writes its table there.
+torture: setup
+	@echo "make torture SEED=$(SEED)"
+	TORTURE=1 TORTURE_SEED=$(SEED) TORTURE_TABLE=$(TABLE) OMP_NUM_THREADS=1 \
+		$(VENV)/bin/python -m pytest -n $(WORKERS) tests/torture $(PYTEST_ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check

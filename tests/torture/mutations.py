@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import pickle
@@ -192,7 +193,7 @@ def damaged_pickle(rng: random.Random, data: bytes) -> bytes:
     if rng.random() < 0.3:
         return damaged_bytes(rng, data)
     positions = [position for _, _, position in pickletools.genops(data)] + [len(data)]
-    steps = [data[a:b] for a, b in zip(positions, positions[1:])]
+    steps = [data[a:b] for a, b in itertools.pairwise(positions)]
     for _ in range(rng.choice((1, 1, 2, 4))):
         at, other = rng.randrange(len(steps)), rng.randrange(len(steps))
         kind = rng.randrange(6)

@@ -1,6 +1,6 @@
-"""Damaged files of every form: an error that says so, or a result; never a crash or an endless wait.
+"""Damaged files of every form: an error that says so, or a result; no crash and no endless wait.
 
-A case is repeated with TORTURE_SEED and its number: `SUBJECTS[i].run(generator(seed, i, n), stem)`.
+A case is repeated by its seed, name and number: `subject.run(generator(seed, name, number), stem)`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from mask2former.annotations.readers.instances import read_instances
-from mask2former.checkpoints.storage.pickle_standins import UnsafePickleError
+from mask2former.checkpoints.storage.pickle_limits import UnsafePickleError
 from mask2former.checkpoints.storage.safe_pickle import load_pickle
 from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.config import get_config
@@ -24,8 +24,8 @@ from mask2former.errors import UserError
 from mask2former.formats.images import image_size, read_image
 from mask2former.formats.label_maps import read_labels, read_panoptic_png
 from mask2former.formats.segmentations import compress
-from tests.torture import hostile_archives, hostile_files, hostile_pickles
 from tests.torture.guard import Limits, run_cases
+from tests.torture.hostile import archives, files, pickles
 
 LIMITS = Limits(seconds=2, mebibytes=256, trip_wire=True)
 
@@ -38,7 +38,7 @@ def check(torture, promise: str, names: Sequence[str], read: Callable[[int], obj
 
 
 def test_pickles_of_code_are_refused(torture) -> None:
-    cases = [("sound", hostile_pickles.benign()), *hostile_pickles.code()]
+    cases = [("sound", pickles.benign()), *pickles.code()]
 
     def read(number: int) -> None:
         name, data = cases[number]
@@ -55,7 +55,7 @@ def test_pickles_of_code_are_refused(torture) -> None:
 
 
 def test_pickles_that_exhaust(torture) -> None:
-    cases = [("sound", hostile_pickles.benign()), *hostile_pickles.exhausting()]
+    cases = [("sound", pickles.benign()), *pickles.exhausting()]
 
     def read(number: int) -> None:
         load_pickle(io.BytesIO(cases[number][1]))
@@ -64,8 +64,8 @@ def test_pickles_that_exhaust(torture) -> None:
 
 
 def test_pickles_as_checkpoints(torture, tmp_path: Path) -> None:
-    cases = [("sound", hostile_pickles.benign())]
-    cases += [*hostile_pickles.code(), *hostile_pickles.exhausting()]
+    cases = [("sound", pickles.benign())]
+    cases += [*pickles.code(), *pickles.exhausting()]
     paths = write(tmp_path, [(name, ".pth", data) for name, data in cases])
 
     def read(number: int) -> None:
@@ -75,7 +75,7 @@ def test_pickles_as_checkpoints(torture, tmp_path: Path) -> None:
 
 
 def test_archives(torture, tmp_path: Path) -> None:
-    cases = [("sound", hostile_archives.sound()), *hostile_archives.archives()]
+    cases = [("sound", archives.sound()), *archives.archives()]
     paths = write(tmp_path, [(name, ".pth", data) for name, data in cases])
 
     def read(number: int) -> None:
@@ -88,7 +88,7 @@ def test_archives(torture, tmp_path: Path) -> None:
 
 
 def test_safetensors(torture, tmp_path: Path) -> None:
-    cases = [("sound", save({"w": torch.zeros(4)})), *hostile_archives.safetensors()]
+    cases = [("sound", save({"w": torch.zeros(4)})), *archives.safetensors()]
     paths = write(tmp_path, [(name, ".safetensors", data) for name, data in cases])
 
     def read(number: int) -> None:
@@ -98,7 +98,7 @@ def test_safetensors(torture, tmp_path: Path) -> None:
 
 
 def test_yaml(torture, tmp_path: Path) -> None:
-    cases = [("sound", b"MODEL: {DEVICE: cpu}"), *hostile_files.yaml_files()]
+    cases = [("sound", b"MODEL: {DEVICE: cpu}"), *files.yaml_files()]
     paths = write(tmp_path, [(name, ".yaml", data) for name, data in cases])
     default = get_config()
 
@@ -110,7 +110,7 @@ def test_yaml(torture, tmp_path: Path) -> None:
 
 def test_json(torture, tmp_path: Path) -> None:
     sound = b'{"images":[{"id":1,"height":9,"width":9}],"categories":[{"id":1,"name":"a"}]}'
-    cases = [("sound", sound), *hostile_files.json_files()]
+    cases = [("sound", sound), *files.json_files()]
     paths = write(tmp_path, [(name, ".json", data) for name, data in cases])
 
     def read(number: int) -> None:
@@ -125,7 +125,7 @@ def test_json(torture, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reader", [image_size, read_image, read_labels, read_panoptic_png])
 def test_images(torture, tmp_path: Path, reader: Callable) -> None:
-    cases = [("sound", ".png", hostile_files.png()), *hostile_files.images()]
+    cases = [("sound", ".png", files.png()), *files.images()]
     paths = write(tmp_path, cases)
     check(
         torture,

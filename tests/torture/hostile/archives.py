@@ -1,4 +1,4 @@
-"""Archives of torch and files of safetensors with all the quirks that a zip or a header can have."""
+"""Archives of torch, and files of safetensors, with all quirks of a zip or a header."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from tests.torture import hostile_pickles
+from tests.torture.hostile import pickles
 
-_HOSTILE = hostile_pickles.PROTO + hostile_pickles.WAYS["reduce"]("os", "system") + b"."
+_HOSTILE = pickles.PROTO + pickles.WAYS["reduce"]("os", "system") + b"."
 
 
 def sound() -> bytes:

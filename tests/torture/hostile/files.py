@@ -87,7 +87,8 @@ def json_files() -> Iterator[tuple[str, bytes]]:
     yield "deep closed lists", b"[" * depth + b"]" * depth
     yield "deep objects", b'{"a":' * depth
     yield "deep closed objects", b'{"a":' * depth + b"1" + b"}" * depth
-    start = b'{"images":[{"id":1,"height":9,"width":9}],"categories":[{"id":1,"name":"a"}],"annotations":'
+    start = b'{"images":[{"id":1,"height":9,"width":9}],"categories":[{"id":1,"name":"a"}],'
+    start += b'"annotations":'
     for nested in (500, 900, 5000):
         mask = b"[" * nested + b"1" + b"]" * nested
         entry = b'[{"image_id":1,"category_id":1,"segmentation":' + mask + b"}]}"
