@@ -97,6 +97,8 @@ def _categories(
     """Return pairs of a dataset's category ids and positions; () where these are the same."""
     key = f"{kind}_dataset_id_to_contiguous_id"
     ids = (dataset.get(key) or {}) if dataset is not None else {}
+    if not ids and kind == "stuff" and dataset is not None:  # a semantic dataset has labels
+        ids = {label: k for k, label in enumerate(dataset.get("sem_seg_labels") or [])}
     pairs = tuple((int(k), int(v)) for k, v in ids.items() if int(v) < count)
     return () if all(k == v for k, v in pairs) else pairs
 
