@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from ..data import register_custom
 from ..errors import MissingPackageError
 from .command import job_settings, main
 from .job.folder import JobFolder
@@ -72,7 +71,6 @@ class _Actor:
     """A worker of Ray, which does shards one after the other."""
 
     def __init__(self, settings: Settings):
-        register_custom(settings.cfg)
         self._job = JobFolder(settings.output, settings.lease_seconds)
         self._worker = Worker(settings, self._job)
 

@@ -18,7 +18,6 @@ import torch
 from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
-from ...data import register_custom
 from ...errors import SHOWN, UserError, message
 from ..image import Predictor
 from .fingerprint import fingerprint
@@ -185,7 +184,6 @@ def _run_beside(settings: Settings, place: float, counted: Any, number: int) -> 
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     setup_logger(name="mask2former", abbrev_name="m2f")
-    register_custom(settings.cfg)
 
     def on_images(count: int) -> None:
         counted[number] += count

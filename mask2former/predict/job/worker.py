@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ...data import register_custom
 from ...errors import UserError
 from ...ops.memory import is_out_of_memory
 from ..video import VideoPredictor
@@ -210,10 +211,13 @@ class Worker:
 
 def build_predictor(settings: Settings) -> VideoPredictor:
     """Build the model, for images and videos, without outputs that nobody wants."""
-    if not settings.cfg.MODEL.WEIGHTS:
+    cfg = settings.cfg.clone()
+    cfg.defrost()
+    register_custom(cfg)  # in this process, which may be another than the one that read the config
+    if not cfg.MODEL.WEIGHTS:
         torch.manual_seed(0)  # all workers have the same random weights
     predictor = VideoPredictor(
-        settings.cfg,
+        cfg,
         array_format="RGB",
         window=settings.window,
         score_threshold=settings.score_threshold,

@@ -114,6 +114,7 @@ def test_two_jobs_are_not_mixed(
     more: dict, message: str, photos: list[str], tmp_path: Path
 ) -> None:
     if "cfg" in more:
+        more["cfg"].defrost()
         more["cfg"].INPUT.MAX_PIXELS = 10**6
     made = settings(tmp_path, outputs=("instances",))
     run_job(made, photos[:2])

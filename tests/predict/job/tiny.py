@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
-from mask2former.config import load_config
+from mask2former.predict.configs import predict_config
 from mask2former.predict.job.settings import Settings
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/shapes"
@@ -37,7 +37,7 @@ SIZES = ((32, 40), (40, 32), (32, 40), (20, 60), (32, 40), (33, 33), (32, 40))  
 
 
 def config(path: Path = PANOPTIC, *more: Any) -> CfgNode:
-    return load_config(path, [*WORDS, *map(str, more)])
+    return predict_config(path, [*WORDS, *map(str, more)])
 
 
 def settings(output: Path, **more: Any) -> Settings:
