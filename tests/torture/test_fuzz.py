@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.corpus import SUBJECTS, Subject, make_sound_files
+from tests.torture.fuzz.corpus import make_sound_files
+from tests.torture.fuzz.subjects import SUBJECTS, Subject
 from tests.torture.guard import Limits, run_cases
 
 CASES = 20_000  # of all subjects together, in the short form
