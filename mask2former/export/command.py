@@ -19,7 +19,7 @@ from .export import FORMATS, INPUT_TYPES, export_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return 0; what a user can put right ends it with one line and status 1."""
+    """Run the command line and return 0; what a user can put right ends it with one line."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with one_line("mask2former.export"):

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .graphs import Axes, Graph
 
 # The lowest that torch.onnx writes. Its GridSample is the 4-D "bilinear" one, which runtimes know.
 OPSET = 18
+SCOPE_KEY = "pkg.torch.onnx.name_scopes"  # of the modules that a node comes from
 _MAX_BYTES = 2**31 - 2**20  # of a protobuf message
 _INSTALL = "pip install mask2former[export]"
 
@@ -24,13 +26,11 @@ Run = Callable[..., list[np.ndarray]]
 
 def require() -> None:
     """Raise a MissingPackageError that says what to install, unless all is there."""
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
+    missing = [x for x in ("onnx", "onnxscript", "onnxruntime") if find_spec(x) is None]
+    if missing:
         raise MissingPackageError(
-            f"to write ONNX files, install {error.name}: {_INSTALL}"
-        ) from error
+            f"to write ONNX files and check them, install {', '.join(missing)}: {_INSTALL}"
+        )
 
 
 def write(program: ExportedProgram, graph: Graph, path: Path) -> None:
@@ -48,6 +48,11 @@ def write(program: ExportedProgram, graph: Graph, path: Path) -> None:
     converted = _convert(program)
     _rename(converted.model.graph.inputs, graph.input_names, graph.input_axes)
     _rename(converted.model.graph.outputs, graph.output_names, graph.output_axes)
+    for node in converted.model.graph:  # torch.onnx notes also paths of this machine
+        scope = node.metadata_props.get(SCOPE_KEY)
+        node.metadata_props.clear()
+        if scope:
+            node.metadata_props[SCOPE_KEY] = scope
     converted.save(path, external_data=False)
 
 

@@ -28,7 +28,7 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
     try:
         with torch.no_grad(), use_implementation(attention), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(
+            program = torch.export.export(
                 graph, graph.example(dtype), dynamic_shapes=_dynamic_shapes(graph), strict=False
             )
     except Exception as error:  # whatever a part from elsewhere does, under PyTorch's own names
@@ -37,6 +37,9 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
             f"{type(graph.model).__name__} cannot be exported: torch.export does not take a part "
             f"of it ({type(error).__name__}: {first})"
         ) from error
+    for node in program.graph.nodes:  # has paths of this machine
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def _dynamic_shapes(graph: Graph) -> tuple[dict[int, Dim], ...]:

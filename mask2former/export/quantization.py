@@ -2,11 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from ..errors import MissingPackageError
+from .onnx_format import SCOPE_KEY
 
-# Products whose weights belong to these stay as they are: they decide about classes and masks, and
-# are small beside the rest. Attention scores are products of two inputs, and stay too.
+_PRODUCTS = ("MatMul", "Gemm")
+# The products of these stay as they are: they decide about classes, masks and places. Attention
+# scores stay too, as they are products of two inputs.
 _HEADS = ("class_embed", "mask_embed", "sampling_offsets", "attention_weights")
 
 
@@ -27,7 +30,7 @@ def quantize(path: Path) -> None:
     quantize_dynamic(
         path,
         part,
-        op_types_to_quantize=["MatMul", "Gemm"],
+        op_types_to_quantize=list(_PRODUCTS),
         nodes_to_exclude=_nodes_of_heads(path),
         per_channel=True,
         weight_type=QuantType.QInt8,
@@ -39,14 +42,13 @@ def _nodes_of_heads(path: Path) -> list[str]:
     """Return the names of the products that are kept in float32."""
     import onnx
 
-    graph = onnx.load(path).graph
-    weights = {x.name for x in graph.initializer if any(head in x.name for head in _HEADS)}
-    made_of = dict.fromkeys(weights, True)
-    for node in graph.node:  # weights may be transposed first
-        if node.op_type in ("Transpose", "Reshape", "Cast") and made_of.get(node.input[0]):
-            made_of[node.output[0]] = True
     return [
         node.name
-        for node in graph.node
-        if node.op_type in ("MatMul", "Gemm") and any(made_of.get(x) for x in node.input)
+        for node in onnx.load(path).graph.node
+        if node.op_type in _PRODUCTS and any(head in scope_of(node) for head in _HEADS)
     ]
+
+
+def scope_of(node: Any) -> str:
+    """Return the modules that a node of an exported graph comes from."""
+    return next((p.value for p in node.metadata_props if p.key == SCOPE_KEY), "")

@@ -91,9 +91,9 @@ class Predictor:
 
     @classmethod
     def of_model(cls, model: nn.Module, cfg: CfgNode) -> "Predictor":
-        """Return a predictor of a model that is there, put into eval mode, with its config."""
+        """Return a predictor of a model in eval mode that is there, with its config."""
         predictor = cls.__new__(cls)
-        predictor.cfg, predictor.model = cfg.clone(), model.eval()
+        predictor.cfg, predictor.model = cfg.clone(), model
         names = metadata_of(cfg, (*cfg.DATASETS.TEST, "__unused")[0])
         own = getattr(model, "metadata", None)
         predictor.metadata = names if own is None else own

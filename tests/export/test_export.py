@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +22,10 @@ from mask2former.export.parity import (
     largest_difference,
     require_parity,
 )
+from mask2former.export.quantization import scope_of
 from mask2former.export.torch_formats import open_program
 from mask2former.predict import Predictor
+from mask2former.runtime import Runtime
 from mask2former.runtime import metadata as runtime_metadata
 from tests.modeling.small import NUM_CLASSES, NUM_QUERIES, tiny_model, tiny_video_model
 
@@ -89,6 +92,12 @@ def test_inputs_and_outputs_have_names_and_free_axes(onnx_file):
     }
 
 
+def test_files_hold_no_paths_of_the_machine_that_made_them(onnx_file):
+    content = onnx_file.read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert b"site-packages" not in content
+
+
 def test_metadata_say_what_a_runtime_needs(model, onnx_file):
     found = runtime_metadata.read(onnx_file)
     assert (found.kind, found.channel_order, found.min_size) == ("image", "RGB", 64)
@@ -137,6 +146,23 @@ def test_photos_are_compared_down_to_results(model, onnx_file):
     assert found["semantic_pixels"] <= 1e-3
 
 
+def test_runtime_gives_what_the_predictor_does(model, onnx_file):
+    """A batch of photos that are neither of the model's size nor multiples of its divisibility."""
+    photos = [
+        pictures(1, *size)[0].permute(1, 2, 0).numpy().astype(np.uint8)
+        for size in ((90, 70), (75, 100))
+    ]
+    predictor = Predictor.of_model(model, config())
+    predictor.array_format = "RGB"
+    for found, expected in zip(Runtime(onnx_file)(photos), predictor(photos), strict=True):
+        ids, segments = expected["panoptic_seg"]
+        assert (found["panoptic_seg"][0] != ids.numpy()).mean() <= 1e-3
+        assert found["panoptic_seg"][1] == segments
+        np.testing.assert_allclose(found["sem_seg"], expected["sem_seg"].numpy(), atol=1e-3)
+        scores = np.sort(expected["instances"].scores.numpy())
+        np.testing.assert_allclose(np.sort(found["instances"].scores), scores, atol=1e-3)
+
+
 def test_program_of_pytorch_computes_the_model_and_holds_the_metadata(model, tmp_path):
     path = tmp_path / "tiny.pt2"
     written = export_model(model, path, "pt2", cfg=config())
@@ -144,6 +170,7 @@ def test_program_of_pytorch_computes_the_model_and_holds_the_metadata(model, tmp
     with zipfile.ZipFile(path) as archive:
         (name,) = [x for x in archive.namelist() if x.endswith("extra/mask2former")]
         assert json.loads(archive.read(name))["size_divisibility"] == written.size_divisibility
+        assert not any(b"site-packages" in archive.read(x) for x in archive.namelist())
     extra = {"mask2former": ""}
     torch.export.load(path, extra_files=extra)
     assert json.loads(extra["mask2former"])["kind"] == "image"
@@ -237,10 +264,15 @@ def test_other_programs_compute_the_model(model, format, tmp_path):
 
 @pytest.mark.slow
 def test_linear_layers_with_8_bits_are_smaller_and_near(model, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
     export_model(model, whole, cfg=config())
     export_model(model, small, cfg=config(), int8=True)
     assert small.stat().st_size < whole.stat().st_size
+    nodes = onnx.load(small).graph.node
+    kept = [node for node in nodes if node.op_type == "MatMul" and "class_embed" in scope_of(node)]
+    assert len(kept) == 1
+    assert any(node.op_type == "MatMulInteger" for node in nodes)
     assert 1e-5 < difference(model, small, (1, 64, 96)) < 0.2
