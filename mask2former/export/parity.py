@@ -99,7 +99,7 @@ def check_photos(
         `panoptic_pixels` and `semantic_pixels`, mean fractions of pixels that differ, where the
         model has such results.
     """
-    prepared = [predictor._prepare(photo) for photo in photos]
+    prepared = [predictor.prepare(photo) for photo in photos]
     batches = [prepared] if graph.kind == "clip" else [[x] for x in prepared]
     results: dict[str, list[float]] = {}
     for batch in batches:
