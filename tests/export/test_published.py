@@ -1,4 +1,4 @@
-"""Models of published sizes as files, slow: all kinds, at sizes and batches that were not traced."""
+"""Published models of all kinds as files, at sizes and batches that were not traced; slow."""
 
 from pathlib import Path
 

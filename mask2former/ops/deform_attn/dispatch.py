@@ -3,7 +3,7 @@
 Source: Deformable DETR, Zhu et al. 2021, equation 3: each output is a weighted sum of samples of
 the value maps. The implementations agree with each other to rounding:
 
-- ``bag``: embedding bags (bag.py), on any device.
+- ``bag``: embedding bags (bag.py; in exported programs one bag, traced_bag.py), on any device.
 - ``triton``: kernels that Triton compiles on first use (triton_kernels.py), on CUDA.
 - ``grid_sample``: plain PyTorch (grid_sample.py), slow, on any device, twice differentiable.
 
