@@ -68,7 +68,7 @@ def test_a_trained_model_draws_the_same_elsewhere(installed, trained, tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is missing: pip install onnxruntime")
     pytest.importorskip("onnxscript", reason="onnxscript is missing: pip install onnxscript")
     config = ["--config-file", str(CONFIG)]
-    photos = tmp_path / "images" / "train"
+    photos = tmp_path / "shapes" / "images" / "train"
     export = ["-m", "mask2former.export", *config, "--output", tmp_path / "m.onnx"]
     run(sys.executable, *export, "--opts", *trained, cwd=ROOT)  # pytest would keep torch's tracing
     here, there = tmp_path / "here", tmp_path / "there"
