@@ -71,6 +71,7 @@ class Labels:
             self.values[:, rows] = scores
             return
         best, labels = first_best(scores)
+        labels[~np.isfinite(best)] = -1
         if self.threshold > 0:
             labels[best < self.threshold * scores.sum(0)] = -1
         self.values[rows] = labels
@@ -196,13 +197,13 @@ class InstanceMerger:
             scores, query, label = scores[keep], query[keep], label[keep]
         self.class_scores, self.labels = scores, label
         self.queries, self.mask_of = np.unique(query, return_inverse=True)
-        self.masks = np.zeros((len(self.queries), *size), bool)
+        self.masks = np.zeros((len(scores), *size), bool)
         self.inside = np.zeros((2, len(self.queries)))  # sum of probabilities, number of pixels
 
     def add(self, rows: slice, mask_logits: np.ndarray, mask_probs: np.ndarray) -> None:
         """Take in some rows of the masks (n, rows, W) of `queries`."""
         masks = mask_logits > 0
-        self.masks[:, rows] = masks
+        self.masks[:, rows] = masks[self.mask_of]
         self.inside[0] += np.where(masks, mask_probs, 0).sum((1, 2), dtype=np.float64)
         self.inside[1] += np.count_nonzero(masks, axis=(1, 2))
 
@@ -210,11 +211,10 @@ class InstanceMerger:
         """Return the instances, best class first; a score is the class probability times the mean
         mask probability inside the mask."""
         total, area = self.inside
-        boxes = mask_boxes(self.masks)
         scores = self.class_scores * (total / (area + 1e-6))[self.mask_of]
         return Instances(
-            self.masks[self.mask_of],
-            boxes[self.mask_of],
+            self.masks,
+            mask_boxes(self.masks),
             scores.astype(np.float32),
             self.labels.astype(np.int64),
         )

@@ -111,6 +111,14 @@ def test_instances(sizes, is_thing, topk):
     np.testing.assert_array_equal(found.pred_masks[sure], expected.pred_masks[sure])
 
 
+def test_scores_that_are_no_numbers_have_no_label():
+    classes, masks = logits(0)
+    masks[3] = np.nan
+    merger = SemanticMerger(classes, (32, 48))
+    merge_masks(masks, Canvas((64, 96), (64, 96), (32, 48)), [merger])
+    assert (merger.result() == -1).all()
+
+
 def test_nothing_is_found():
     classes = np.full((3, 5), -9, np.float32)
     classes[:, -1] = 9
