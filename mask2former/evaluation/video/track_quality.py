@@ -16,7 +16,7 @@ import pycocotools.mask as mask_util
 
 from ...errors import MissingPackageError
 from ...formats.rle import from_runs
-from .evaluator import Json, Truth, Tube, num_frames, read_tubes
+from .tubes import Json, Truth, Tube, num_frames, read_tubes
 
 _METRICS = ("HOTA", "DetA", "AssA", "IDF1")
 
