@@ -9,7 +9,7 @@ import mask2former  # noqa: F401 (before torch is loaded, as in all scripts)
 
 # isort: on
 from .models import OUTPUT
-from .report import machine, save, table
+from .report import HEAD, line_of, machine, save
 from .timing import Row
 from .topics import TOPICS, measure_apart
 
@@ -18,8 +18,8 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
-    parser.add_argument("--quick", action="store_true", help="smaller inputs, 3 minutes")
-    parser.add_argument("--rounds", type=int, help="pairs of each comparison (5; quick: 3)")
+    parser.add_argument("--quick", action="store_true", help="smaller inputs, fewer cases")
+    parser.add_argument("--rounds", type=int, help="pairs of each comparison (3; quick: 2)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of table and plot")
     args = parser.parse_args()
     unknown = set(args.topics) - set(TOPICS)
@@ -29,16 +29,18 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print the table as it grows, and save it."""
+    """Measure, print each row when there is one, and save the table."""
     args = parse()
-    rounds = args.rounds or (3 if args.quick else 5)
+    rounds = args.rounds or (2 if args.quick else 3)
     print(f"machine: {machine()}", flush=True)
     rows: list[Row] = []
     for topic in args.topics or TOPICS:
         start = time.perf_counter()
-        new = measure_apart(topic, rounds, args.quick)
-        rows += new
-        print(f"\n{topic}, {time.perf_counter() - start:.0f} s\n{table(new)}", flush=True)
+        print(f"\n{topic}\n{HEAD}", flush=True)
+        for row in measure_apart(topic, rounds, args.quick):
+            rows.append(row)
+            print(line_of(row), flush=True)
+        print(f"{topic}: {time.perf_counter() - start:.0f} s", flush=True)
         paths = save(rows, args.output)
     print("\nwritten: " + ", ".join(map(str, paths)))
 

@@ -50,16 +50,21 @@ def wanted(row: Row) -> tuple[str, bool | None]:
     return "", None
 
 
+HEAD = "| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS)  # of a Markdown table
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return a Markdown table of all rows."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    for row in rows:
-        aim, reached = wanted(row)
-        aim += {True: " yes", False: " NO", None: ""}[reached]
-        numbers = [_number(row.get(key)) for key in ("ours", "peer", "ratio")]
-        cells = [row["what"], row["unit"], *numbers, aim, row.get("peer_name", "")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([HEAD, *map(line_of, rows)])
+
+
+def line_of(row: Row) -> str:
+    """Return the line of a table for one row."""
+    aim, reached = wanted(row)
+    aim += {True: " yes", False: " NO", None: ""}[reached]
+    numbers = [_number(row.get(key)) for key in ("ours", "peer", "ratio")]
+    cells = [row["what"], row["unit"], *numbers, aim, row.get("peer_name", "")]
+    return "| " + " | ".join(cells) + " |"
 
 
 def _number(value: float | None) -> str:

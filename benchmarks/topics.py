@@ -2,7 +2,8 @@
 
 import importlib
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 
 from .timing import Row, be_quiet
 
@@ -18,17 +19,39 @@ TOPICS = (
 )
 
 
-def measure(topic: str, rounds: int, quick: bool) -> list[Row]:
-    """Return the rows of one topic."""
+def measure(topic: str, rounds: int, quick: bool) -> Iterator[Row]:
+    """Yield the rows of one topic as they are measured."""
     module = importlib.import_module(f"{__package__}.measurements.{topic}")
-    if topic == "growth":  # single calls: what counts is how they compare over a wide range
-        rounds = min(rounds, 2)
-    return [{"topic": topic, **row} for row in module.measure(rounds, quick)]
+    for row in module.measure(rounds, quick):
+        yield {"topic": topic, **row}
 
 
-def measure_apart(topic: str, rounds: int, quick: bool) -> list[Row]:
-    """Measure the same in a new process, so that it does not matter what was measured before: how
-    long an allocation takes depends on what a process has freed."""
+def measure_apart(topic: str, rounds: int, quick: bool) -> Iterator[Row]:
+    """Do the same in a new process, so that it does not matter what was measured before: how long
+    an allocation takes depends on what a process has freed.
+
+    Raises:
+        RuntimeError: the process failed; it has written why.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=be_quiet) as pool:
-        return pool.submit(measure, topic, rounds, quick).result()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, topic, rounds, quick))
+    process.start()
+    sender.close()  # the process has its own: when that is closed too, there are no more rows
+    try:
+        while True:
+            yield receiver.recv()
+    except EOFError:
+        pass
+    finally:
+        receiver.close()
+        process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{topic}: the process that measures it ended with {process.exitcode}")
+
+
+def _send(sender: Connection, topic: str, rounds: int, quick: bool) -> None:
+    be_quiet()
+    with sender:
+        for row in measure(topic, rounds, quick):
+            sender.send(row)

@@ -24,22 +24,19 @@ IMAGE = ("image 480x640, file to three results", "ours", "transformers", (480, 6
 STEP = ("training step, 256x256 crops, batch 2", "our_step", "transformers_step", (256, 2))
 
 
-def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """Return all rows of this topic; `quick` leaves out the second neighbour and the training."""
+def measure(rounds: int, quick: bool = False) -> Iterator[Row]:
+    """Yield all rows of this topic; `quick` leaves out the second neighbour and the training."""
     neighbours = NEIGHBOURS[:2] if quick else NEIGHBOURS
-    return [
-        row
-        for work in (IMAGE, STEP)[: 1 if quick else 2]
-        for row in _rows(*work, rounds, neighbours)
-    ]
+    for work in (IMAGE, STEP)[: 1 if quick else 2]:
+        yield from _rows(*work, rounds, neighbours)
 
 
 def _rows(
     what: str, ours: str, peer: str, size: tuple[int, int], rounds: int, neighbours: tuple[int, ...]
-) -> list[Row]:
+) -> Iterator[Row]:
     """Measure in turn, each in a process of its own, whose threads wait as users' do: ours as
     `import mask2former` has it, the peer's as torch has it."""
-    rows: list[Row] = []
+    alone: Row = {}
     with _worker(ours, size, SPIN_COUNT) as mine, _worker(peer, size, None) as theirs:
         for count in neighbours:
             with _busy(count):
@@ -47,13 +44,13 @@ def _rows(
             a, b = (statistics.median(values) for values in zip(*pairs))
             beside = f"beside {count} busy processes" if count else "alone"
             row = {"what": f"{what}, {beside}", "unit": "s", "ours": a, "peer": b}
-            rows.append(row | {"ratio": b / a, "peer_name": PEER, "rounds": rounds})
+            yield row | {"ratio": b / a, "peer_name": PEER, "rounds": rounds}
+            alone = alone or row
             if count:
-                slower = {"ours": a / rows[0]["ours"], "peer": b / rows[0]["peer"]}
+                slower = {"ours": a / alone["ours"], "peer": b / alone["peer"]}
                 slower |= {"ratio": slower["peer"] / slower["ours"], "min_ratio": 1.0}
                 about = {"what": f"{what}, {beside} over alone", "unit": "", "peer_name": PEER}
-                rows.append(about | slower)
-    return rows
+                yield about | slower
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import functools
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 import torch
@@ -79,11 +79,17 @@ def work(name: str, sizes: Sizes, inputs: list[Tensor], backward: bool, compiled
 
 
 def time_all(
-    device: str, dtype: torch.dtype, sizes: Sizes, where: str, backward: bool, rounds: int
+    device: str,
+    dtype: torch.dtype,
+    sizes: Sizes,
+    where: str,
+    backward: bool,
+    rounds: int,
+    compiled: Sequence[bool] = (False, True),
 ) -> list[Row]:
     """Return a row for each implementation, eager and compiled, beside eager `grid_sample`."""
     inputs = make_inputs(sizes, where, device, dtype)
-    kinds = [(name, compiled) for name in implementations(device) for compiled in (False, True)]
+    kinds = [(name, is_compiled) for name in implementations(device) for is_compiled in compiled]
     kinds = [(BASELINE, False), *kinds]
     works = [work(name, sizes, inputs, backward, compiled) for name, compiled in kinds]
     times = dict(zip(kinds, time_in_turn(works, rounds)))
@@ -157,19 +163,21 @@ def peaks(device: str, dtype: torch.dtype, quick: bool) -> list[Row]:
     ]
 
 
-def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """Return all rows: CPU in float32, GPU in float32 and bfloat16; `quick` takes small maps."""
+def measure(rounds: int, quick: bool = False) -> Iterator[Row]:
+    """Yield all rows: CPU in float32, GPU in float32 and bfloat16; `quick` takes small maps, and
+    compiles nothing."""
     sizes = QUICK_SIZES if quick else SIZES
     settings = [("cpu", torch.float32)]
     if torch.cuda.is_available():
         settings += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
-    rows = []
+    compiled = (False,) if quick else (False, True)
     for device, dtype in settings:
         for where in ("near", "anywhere"):
             for backward in (False, True):
-                rows += time_all(device, dtype, sizes, where, backward, rounds)
-        rows += peaks(device, dtype, quick)
-    return rows if quick else rows + compiled_grid_sample(sizes, rounds)
+                yield from time_all(device, dtype, sizes, where, backward, rounds, compiled)
+        yield from peaks(device, dtype, quick)
+    if not quick:
+        yield from compiled_grid_sample(sizes, rounds)
 
 
 def main() -> None:
@@ -182,7 +190,7 @@ def main() -> None:
     if args.peak:
         print(peak(*args.peak, args.quick))
     else:
-        print(table(measure(args.rounds, args.quick)))
+        print(table(list(measure(args.rounds, args.quick))))
 
 
 if __name__ == "__main__":

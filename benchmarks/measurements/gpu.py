@@ -4,7 +4,7 @@ Without a GPU there is nothing to measure, and no row. Inputs are on the GPU bef
 starts: what is timed is the model, with or without the making of the three results.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,14 +25,19 @@ WAYS = ("eager", "CUDA graphs", "compiled")
 MIN_ROUNDS = 10  # a call takes milliseconds
 
 
-def measure(rounds: int, quick: bool = False) -> list[Row]:
-    """Return all rows of this topic; `quick` takes small images."""
+def measure(rounds: int, quick: bool = False) -> Iterable[Row]:
+    """Return all rows of this topic as they are measured; `quick` takes small images."""
     if cases.DEVICE != "cuda":
         return []
     size = QUICK_SIZE if quick else SIZE
     step = STEP | {"side": 256} if quick else STEP
-    rows = [row for way in WAYS for row in images(size, rounds, way)]
-    return [*rows, *training(step, rounds)]
+    return _rows(size, step, rounds)
+
+
+def _rows(size: tuple[int, int], step: dict[str, Any], rounds: int) -> Iterator[Row]:
+    for way in WAYS:
+        yield from images(size, rounds, way)
+    yield from training(step, rounds)
 
 
 def images(size: tuple[int, int], rounds: int, way: str) -> list[Row]:

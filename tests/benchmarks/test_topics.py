@@ -1,5 +1,6 @@
 """Every topic once, on models and inputs that are tiny: that it runs, and what its rows say."""
 
+import json
 import math
 import multiprocessing
 import os
@@ -66,6 +67,7 @@ def peak(case, arguments):
 
 
 def check(rows):
+    rows = list(rows)
     for row in rows:
         assert math.isfinite(row["ours"]), row
         if "peer" in row:
@@ -142,12 +144,14 @@ def test_peer_and_ours_map_to_the_same_masks():
 
 
 def test_growth():
-    rows = check(growth.measure(1, quick=True))
+    rows = check(growth.measure(1))
     assert "growth with pixels: exponent of time" in rows
     causes = {row["cause"] for row in rows.values() if "cause" in row}
     assert causes == {"pixels", "queries", "images of a batch", "frames of a clip"}
     assert {row.get("series") for row in rows.values()} == {None, "ours", "transformers"}
     assert report.table(list(rows.values()))
+    quick = check(growth.measure(1, quick=True))
+    assert {row.get("cause") for row in quick.values()} == {None, "pixels", "images of a batch"}
 
 
 def test_a_fifth_of_the_queries_finds_an_object():
@@ -168,6 +172,27 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     command.main()
     assert "| matcher and losses" in capsys.readouterr().out
     assert (tmp_path / "results.json").is_file()
+
+
+def test_rows_are_printed_when_they_are_measured(monkeypatch, tmp_path, capsys):
+    def measured(topic, rounds, quick):
+        row = {"what": f"first of {topic}", "unit": "s", "ours": 1.0}
+        yield row
+        assert "| first of losses | s | 1 |" in capsys.readouterr().out
+        yield row | {"what": "second"}
+
+    arguments = ["benchmarks", "losses", "--output", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr(command, "measure_apart", measured)
+    command.main()
+    assert "| second |" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 2
+
+
+def test_a_topic_that_fails_says_so(monkeypatch):
+    """In its own process it finds no such topic."""
+    with pytest.raises(RuntimeError, match="nothing: the process that measures it ended with 1"):
+        list(topics.measure_apart("nothing", 1, quick=True))
 
 
 def test_unknown_topic(monkeypatch, capsys):
