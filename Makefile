@@ -21,7 +21,7 @@ SETUP_PYTHON = $(PYTHON)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-slow torture lint format clean
+.PHONY: help setup demo bench test test-slow test-some-slow torture lint format clean
 
 help:
 	@echo "make setup      the environment in $(VENV): pinned packages, detectron2, this project"
@@ -56,6 +56,10 @@ torture: setup
 	@echo "make torture SEED=$(SEED)"
 	TORTURE=1 TORTURE_SEED=$(SEED) TORTURE_TABLE=$(TABLE) OMP_NUM_THREADS=1 \
 		$(VENV)/bin/python -m pytest -n $(WORKERS) tests/torture $(PYTEST_ARGS)
+
+# Those that take less than two minutes together: whole models converted and compared, whole steps.
+test-some-slow: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --slow -m slow tests/checkpoints tests/whole/test_golden.py -k "not compiled"
 
 lint: setup
 	$(VENV)/bin/ruff check
