@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
+from ..errors import UserError
 from ..formats.pillow import set_max_pixels
 
 _CURE = (
@@ -69,7 +70,7 @@ class WatchedLoader:
         """Yield the batches.
 
         Raises:
-            RuntimeError: a worker died, or lacked shared memory; says the cure.
+            WorkerError: a worker died, or lacked shared memory; says the cure.
         """
         try:
             for batch in self._loader:
@@ -91,11 +92,15 @@ class WatchedLoader:
         return getattr(self._loader, name)
 
 
-def _with_cure(error: Exception) -> RuntimeError:
+class WorkerError(UserError, RuntimeError):
+    """A worker that loads data died or lacked memory; the message says the cure."""
+
+
+def _with_cure(error: Exception) -> WorkerError:
     if _CURE in str(error):
-        return RuntimeError(str(error))
+        return WorkerError(str(error))
     said = f"{type(error).__name__}: {error}"
-    return RuntimeError(f"A worker that loads data died or lacked memory. {_CURE} It said: {said}")
+    return WorkerError(f"A worker that loads data died or lacked memory. {_CURE} It said: {said}")
 
 
 def _watch_signal() -> None:

@@ -11,6 +11,7 @@ from detectron2.data import build_detection_test_loader, build_detection_train_l
 from detectron2.data.samplers import TrainingSampler
 
 from mask2former.data.workers import WatchedLoader, WorkerMapper
+from mask2former.errors import UserError
 
 RECORDS = [{"number": i, "width": 10, "height": 20} for i in range(12)]
 
@@ -57,7 +58,7 @@ def test_what_workers_load_arrives_as_it_is(workers: int) -> None:
 @pytest.mark.parametrize("kind", ["test", "train", "grouped"])
 def test_a_killed_worker_is_an_error_with_the_cure(kind: str) -> None:
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"NUM_WORKERS .* --shm-size.* It said: "):
+    with pytest.raises(UserError, match=r"NUM_WORKERS .* --shm-size.* It said: "):
         for _ in _loader(kind, _killed, 2):
             pass
     assert time.monotonic() - start < 60

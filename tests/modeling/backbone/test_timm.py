@@ -141,5 +141,5 @@ def test_download_without_a_network_says_what_to_do(monkeypatch):
         return create(*args, **options)
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(RuntimeError, match="resnet10t: no network Without a network, set MOD"):
+    with pytest.raises(ValueError, match="resnet10t: no network Without a network, set MOD"):
         TimmBackbone("resnet10t", pretrained="timm")
