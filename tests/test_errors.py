@@ -18,6 +18,7 @@ PROGRAMMING = {
     "data/given_masks/mapper.py",
     "evaluation/instance/coco_ap.py",
     "evaluation/video/evaluator.py",
+    "export/parity.py",
     "formats/rle.py",
     "layers/position.py",
     "modeling/backbone/stages.py",
