@@ -6,6 +6,7 @@ import pytest
 
 from mask2former.formats.json_files import (
     JsonStream,
+    join_json,
     read_json,
     require_keys,
     write_json,
@@ -41,6 +42,22 @@ def test_lists_entry_by_entry(tmp_path, entries):
     write_json_list(tmp_path / "new" / "list.json", iter(entries))
     assert read_json(tmp_path / "new" / "list.json") == entries
     assert len((tmp_path / "new" / "list.json").read_text().splitlines()) <= len(entries) + 2
+
+
+@pytest.mark.parametrize(
+    ("lists", "expected"),
+    [
+        (["1", '{"a":2}'], [1, {"a": 2}]),
+        ([], []),
+        ({}, {}),
+        ({"a": ["1", "2"], "b c": [], "d": ["null"]}, {"a": [1, 2], "b c": [], "d": [None]}),
+    ],
+)
+def test_entries_that_are_json_already(tmp_path, lists, expected):
+    path = tmp_path / "new" / "file.json"
+    lazy = {k: iter(v) for k, v in lists.items()} if isinstance(lists, dict) else iter(lists)
+    join_json(path, lazy)
+    assert read_json(path) == expected
 
 
 def test_required_keys():

@@ -1,8 +1,8 @@
 """Jobs that are killed with SIGKILL when they change the disk for the n-th time.
 
-As a script: `python tests/predict/job/kills.py --kills 20` kills one run at random moments, as
-often as asked for, and compares the results with those of a run that nobody disturbed. What is
-killed is the whole program, with workers, readers and encoders as they are by default.
+As a script, `PYTHONPATH=. python tests/predict/job/kills.py --kills 20` kills one run at random
+moments, as often as asked for, and compares the results with those of a run that nobody disturbed.
+What is killed is the whole program, with workers, readers and encoders as they are by default.
 """
 
 import argparse
