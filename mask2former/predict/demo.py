@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ..ops.memory import is_out_of_memory
 from ..painting import ContactSheet
 from ..results.files import PredictionFiles, TrackFile
 from ..visualization import choose_kind, draw, ground_truth, has_kind
+from .drawn_video import DrawnVideo, until_error
 from .image import ImageLike, Predictor
 from .masks import MaskSource
 from .video import VideoPredictor
@@ -31,25 +31,6 @@ from .video import VideoPredictor
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 Drawn = tuple[dict[str, Any], np.ndarray]  # what is predicted, and its picture (nH, nW, 3), RGB
-
-
-@dataclass
-class DrawnVideo:
-    """What came of drawing a video.
-
-    Attributes:
-        frames: number of frames written.
-        seconds: that it took.
-        paths: what was written; empty where there was no frame.
-        interrupted: whether it was ended before the video was.
-        error: what else ended it, or None.
-    """
-
-    frames: int = 0
-    seconds: float = 0.0
-    paths: list[Path] = field(default_factory=list)
-    interrupted: bool = False
-    error: Exception | None = None
 
 
 class Demo:
@@ -258,7 +239,7 @@ class Demo:
         self, source: VideoSource, errors: list[Exception], progress: bool
     ) -> Iterable[tuple[Drawn, Frame]]:
         """Return what is drawn and the frames, up to an error of the source, kept in `errors`."""
-        ahead, behind = tee(_until_error(source, errors))
+        ahead, behind = tee(until_error(source, errors))
         drawn = self.draw_frames(frame.image for frame in ahead)
         options = {"total": source.length, "unit": "frame", "bar_format": _BAR}
         return tqdm(zip(drawn, behind), disable=None if progress else True, **options)
@@ -305,11 +286,3 @@ class Demo:
 def _is_of_the_image(error: Exception) -> bool:
     """Tell whether an image is left out for an error, and the next one may be better."""
     return isinstance(error, OSError | UserError) or is_out_of_memory(error)
-
-
-def _until_error(source: Iterable[Frame], errors: list[Exception]) -> Iterator[Frame]:
-    """Yield the frames up to an error, which is kept for later."""
-    try:
-        yield from source
-    except (OSError, UserError) as error:
-        errors.append(error)
