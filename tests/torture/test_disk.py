@@ -172,7 +172,7 @@ def test_files_that_shrink_change_or_vanish_while_they_are_read(torture, tmp_pat
         "a.safetensors": load_weights,
         "a.mp4": lambda path: list(open_source(path)),
     }
-    rounds, failures = torture.scaled(15), []
+    rounds, failures = torture.scaled(6), []
     for name, read in readers.items():
         path = tmp_path / name
         WRITERS[name](path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_pickles_as_checkpoints(torture, tmp_path: Path) -> None:
     check(torture, "the same as checkpoints", [n for n, _ in cases], read)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # which is what a case is about
 def test_archives(torture, tmp_path: Path) -> None:
     cases = [("sound", archives.sound()), *archives.archives()]
     paths = write(tmp_path, [(name, ".pth", data) for name, data in cases])
@@ -125,7 +127,7 @@ def test_json(torture, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reader", [image_size, read_image, read_labels, read_panoptic_png])
 def test_images(torture, tmp_path: Path, reader: Callable) -> None:
-    cases = [("sound", ".png", files.png()), *files.images()]
+    cases = all_images()
     paths = write(tmp_path, cases)
     check(
         torture,
@@ -133,6 +135,11 @@ def test_images(torture, tmp_path: Path, reader: Callable) -> None:
         [case[0] for case in cases],
         lambda number: reader(paths[number]),
     )
+
+
+@cache
+def all_images() -> list[tuple[str, str, bytes]]:
+    return [("sound", ".png", files.png()), *files.images()]
 
 
 def write(folder: Path, cases: Sequence[tuple[str, str, bytes]]) -> list[Path]:

@@ -32,7 +32,7 @@ def write_annotations(path: Path) -> None:
     polygon = [1.5, 2.5, 30.25, 2.5, 30.25, 40.75, 1.5, 40.75]
     entry = {"image_id": 1, "category_id": 1, "iscrowd": 0, "area": 9.5, "bbox": [1, 2, 29, 38]}
     image = {"id": 1, "file_name": "1.jpg", "height": 99, "width": 99}
-    objects = [entry | {"id": i, "segmentation": [polygon]} for i in range(60_000)]
+    objects = [entry | {"id": i, "segmentation": [polygon]} for i in range(30_000)]
     categories = [{"id": 1, "name": "a"}]
     content = {"images": [image], "categories": categories, "annotations": objects}
     path.write_text(json.dumps(content))
@@ -67,7 +67,7 @@ READERS: tuple[tuple[str, Callable[[Path], Any], Callable[[Path], Any], float], 
     ("a.png", write_noise, read_image, 5),
     (
         "a.yaml",
-        lambda path: path.write_text("".join(f"KEY{i}: [1, 2, 3]\n" for i in range(15_000))),
+        lambda path: path.write_text("".join(f"KEY{i}: [1, 2, 3]\n" for i in range(5_000))),
         read_yaml,
         400,
     ),

@@ -84,7 +84,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
         bomb = io.BytesIO()
         with zipfile.ZipFile(bomb, "w", kind) as archive:
             for name, content in files:
-                archive.writestr(name, content if name == pickled else bytes(50_000_000))
+                archive.writestr(name, content if name == pickled else bytes(4_000_000))
         yield f"bomb of method {kind}", bomb.getvalue()
     yield from _other_formats(data)
 

@@ -139,16 +139,14 @@ def images() -> Iterator[tuple[str, str, bytes]]:
     for width, height in ((65535, 65535), (2**31 - 1, 1), (1, 2**31 - 1), (40_000, 40_000), (0, 0)):
         yield f"PNG {width}x{height}", ".png", _png(width, height, zlib.compress(bytes(10_000_000)))
     for kind in (b"zTXt", b"iTXt", b"iCCP"):
-        bomb = (
-            b"a\0\0" + (b"\0\0\0"[: 2 * (kind == b"iTXt")]) + zlib.compress(bytes(200_000_000), 9)
-        )
+        bomb = b"a\0\0" + (b"\0\0\0"[: 2 * (kind == b"iTXt")]) + zlib.compress(bytes(80_000_000), 1)
         yield f"{kind.decode()} bomb", ".png", _png(4, 4, zlib.compress(bytes(64)), (kind, bomb))
     for frames in (0, 2**31 - 1, 2**32 - 1):
         control = (b"acTL", struct.pack(">II", frames, 0))
         yield f"APNG of {frames} frames", ".png", _png(4, 4, zlib.compress(bytes(64)), control)
     many = [(b"tEXt", b"a\0b")] * 50_000
     yield "many chunks", ".png", _png(4, 4, zlib.compress(bytes(64)), *many)
-    yield "long row of zeros", ".png", _png(4, 4, zlib.compress(bytes(300_000_000), 9))
+    yield "long row of zeros", ".png", _png(4, 4, zlib.compress(bytes(80_000_000), 1))
     small = Image.fromarray(np.zeros((2, 2), np.uint8))
     gif = _saved(small, "gif")
     for size in (b"\xff\xff\xff\xff",):
