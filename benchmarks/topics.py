@@ -16,6 +16,7 @@ TOPICS = (
     "contention",
     "gpu",
     "growth",
+    "export",
 )
 
 
