@@ -113,7 +113,8 @@ def open_file(path: PathLike) -> IO[bytes]:
 def orientation(image: Image.Image) -> int:
     """Return how an image has to be turned, as EXIF counts it; 1 for not at all."""
     with suppress(Exception):  # damaged EXIF does not make the pixels unreadable
-        return image.getexif().get(_ORIENTATION, 1)
+        tag = image.getexif().get(_ORIENTATION, 1)
+        return tag if isinstance(tag, int) and tag <= 8 else 1  # it may be of any type
     return 1
 
 

@@ -11,6 +11,7 @@ from mask2former.formats import images
 from mask2former.formats.images import (
     check_size,
     find_images,
+    image_size,
     image_suffixes,
     images_in,
     read_annotated,
@@ -348,3 +349,12 @@ def test_size_of_the_record_is_compared() -> None:
         check_size({"height": 5, "width": 6}, (4, 6, 3), "a.jpg")
     with pytest.raises(ValueError, match="EXIF"):
         check_size({"height": 6, "width": 4}, (4, 6, 3), "a.jpg")
+
+
+@pytest.mark.parametrize("tag", [b"\6", "6", (6, 6), 6.5, 99])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path, tag, monkeypatch):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (6, 4)).save(path)
+    monkeypatch.setattr(Image.Image, "getexif", lambda image: {0x0112: tag})
+    assert image_size(path) == (4, 6)
+    assert read_image(path).shape == (4, 6, 3)
