@@ -147,9 +147,7 @@ class InstanceGraph(PostprocessedGraph):
         scores, index = probs.topk(topk, dim=1)
         if self.model.panoptic_on:  # things are kept of the best, and come first
             kept = self.things(num_classes)[index % num_classes]
-            scores, order = torch.where(kept, scores, -1.0).sort(
-                dim=1, descending=True, stable=True
-            )
+            scores, order = torch.where(kept, scores, -1.0).topk(topk, dim=1)
             index = index.gather(1, order)
         is_kept = scores >= 0
         rows = torch.div(index, num_classes, rounding_mode="floor")
