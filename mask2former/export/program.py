@@ -37,8 +37,9 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
             f"{type(graph.model).__name__} cannot be exported: torch.export does not take a part "
             f"of it ({type(error).__name__}: {first})"
         ) from error
-    for node in program.graph.nodes:  # has paths of this machine
-        node.meta.pop("stack_trace", None)
+    parts = (m for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule))
+    for node in (node for part in parts for node in part.graph.nodes):
+        node.meta.pop("stack_trace", None)  # has paths of this machine
     return program
 
 
