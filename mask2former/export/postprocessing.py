@@ -37,7 +37,7 @@ class PostprocessedGraph(Graph):
                 "leave out --with-postprocess"
             )
         super().__init__(graph.model)
-        self.graph = graph
+        self.logits = graph  # not "graph", a name that traced modules have themselves
         self.kind = graph.kind
 
     @property
@@ -47,7 +47,7 @@ class PostprocessedGraph(Graph):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Predict and merge; see the class."""
-        logits = self.graph(images)
+        logits = self.logits(images)
         return self.merge(*(logits if isinstance(logits, tuple) else (logits,)))
 
     def merge(self, *logits: Tensor) -> tuple[Tensor, ...]:

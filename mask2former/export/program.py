@@ -9,6 +9,7 @@ from torch.export import Dim, ExportedProgram
 from ..errors import UnsupportedError
 from ..ops.deform_attn import use_implementation
 from .graphs import Graph
+from .preparation import fixed_same_padding
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,12 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
         UnsupportedError: the model cannot be traced; says why.
     """
     try:
-        with torch.no_grad(), use_implementation(attention), warnings.catch_warnings():
+        with (
+            torch.no_grad(),
+            use_implementation(attention),
+            fixed_same_padding(),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             program = torch.export.export(
                 graph, graph.example(dtype), dynamic_shapes=_dynamic_shapes(graph), strict=False
