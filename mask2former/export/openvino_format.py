@@ -1,5 +1,6 @@
 """OpenVINO's files: a description (.xml), and the weights (.bin) beside it."""
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -38,7 +39,12 @@ def finish(path: Path, metadata: Metadata) -> None:
 
     model = openvino.Core().read_model(path).clone()
     model.set_rt_info(metadata.to_json(), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    # The weights are mapped into memory: written over in place, they would be gone while read.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        described = Path(folder, path.name)
+        openvino.save_model(model, described, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):
+            described.with_suffix(suffix).replace(path.with_suffix(suffix))
 
 
 def open_file(path: Path, precision: str = "f32") -> onnx_format.Run:
