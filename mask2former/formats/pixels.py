@@ -1,10 +1,36 @@
 """From the values of a photo, whatever their type and range, to 8 bits."""
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import UserError
 
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners; files hold all of them as 16
+
+
+def check_array(array: np.ndarray) -> np.ndarray:
+    """Return an array (H, W, 3) or (H, W) of any type as (H, W, 3) uint8.
+
+    Raises:
+        UserError: it has another shape or type.
+    """
+    is_image = array.ndim == 2 or array.shape[2:] == (3,)
+    if not is_image or not array.size or array.dtype.kind not in "buif":
+        raise UserError(
+            "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255], or of other "
+            f"numbers, got {array.shape} of {array.dtype}"
+        )
+    array, _ = to_8_bits(array)
+    return np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array
+
+
+def no_image(value: Any) -> TypeError:
+    """Return the error for what is no image."""
+    return TypeError(
+        "expected an image as a path, a PIL image or an array (H, W, 3), or a list of them, got "
+        f"{type(value).__name__}"
+    )
 
 
 def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:

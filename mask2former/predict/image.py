@@ -21,7 +21,7 @@ from ..data.geometry import at_least_a_pixel
 from ..errors import UserError
 from ..formats.images import read_annotated, read_image, to_array
 from ..formats.pillow import set_max_pixels
-from ..formats.pixels import to_8_bits
+from ..formats.pixels import check_array, no_image
 from ..modeling.build import build_model
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
@@ -138,7 +138,7 @@ class Predictor:
         if isinstance(images, ImageLike):
             return self.model([self.prepare(images)])[0]
         if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping | torch.Tensor):
-            raise _no_image(images)
+            raise no_image(images)
         prepared = [self.prepare(image) for image in images]
         return self.model(prepared) if prepared else []
 
@@ -219,25 +219,6 @@ class Predictor:
         if isinstance(image, Image.Image):
             return to_array(image, wanted, exif_rotation=exif_rotation)
         if not isinstance(image, np.ndarray):
-            raise _no_image(image)
-        array = _check_array(image)
+            raise no_image(image)
+        array = check_array(image)
         return array if self.array_format == wanted else array[:, :, ::-1]
-
-
-def _check_array(array: np.ndarray) -> np.ndarray:
-    """Return an array (H, W, 3) or (H, W) of any type as (H, W, 3) uint8."""
-    is_image = array.ndim == 2 or array.shape[2:] == (3,)
-    if not is_image or not array.size or array.dtype.kind not in "buif":
-        raise UserError(
-            "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255], or of other "
-            f"numbers, got {array.shape} of {array.dtype}"
-        )
-    array, _ = to_8_bits(array)
-    return np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array
-
-
-def _no_image(value: Any) -> TypeError:
-    return TypeError(
-        "expected an image as a path, a PIL image or an array (H, W, 3), or a list of them, got "
-        f"{type(value).__name__}"
-    )

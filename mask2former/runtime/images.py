@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
 from ..formats.images import read_image, to_array
-from ..formats.pixels import to_8_bits
+from ..formats.pixels import check_array, no_image
 from .metadata import Metadata
 from .resizing import Canvas, Size, resize_image, shortest_edge
 
@@ -35,30 +33,6 @@ def to_rgb(image: ImageLike, exif_rotation: bool = True) -> np.ndarray:
     if not isinstance(image, np.ndarray):
         raise no_image(image)
     return check_array(image)
-
-
-def check_array(array: np.ndarray) -> np.ndarray:
-    """Return an array (H, W, 3) or (H, W) of any type as (H, W, 3) uint8.
-
-    Raises:
-        UserError: it has another shape or type.
-    """
-    is_image = array.ndim == 2 or array.shape[2:] == (3,)
-    if not is_image or not array.size or array.dtype.kind not in "buif":
-        raise UserError(
-            "expected an image as an array (H, W, 3) or (H, W) of uint8 in [0, 255], or of other "
-            f"numbers, got {array.shape} of {array.dtype}"
-        )
-    array, _ = to_8_bits(array)
-    return np.repeat(array[:, :, None], 3, axis=2) if array.ndim == 2 else array
-
-
-def no_image(value: Any) -> TypeError:
-    """Return the error for what is no image."""
-    return TypeError(
-        "expected an image as a path, a PIL image or an array (H, W, 3), or a list of them, got "
-        f"{type(value).__name__}"
-    )
 
 
 def to_batch(

@@ -12,11 +12,12 @@ from ..errors import UserError
 from ..formats.atomic import PathLike
 from ..formats.images import images_in
 from ..formats.pillow import set_max_pixels
+from ..formats.pixels import no_image
 from ..formats.video.reading import open_source
 from . import metadata as file_metadata
 from .clips import clip_result, frame_results
 from .given_masks import GivenMasks, coverage_of
-from .images import ImageLike, no_image, to_batch, to_rgb
+from .images import ImageLike, to_batch, to_rgb
 from .instances import Instances
 from .merging import (
     InstanceMerger,

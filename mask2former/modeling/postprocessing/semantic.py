@@ -18,29 +18,10 @@ class _ClassScores:
 
     Args:
         class_logits: (Q, K+1).
+        size: (H, W) of the map.
         factors: type of the factors of the product. Scores are float32; of 16-bit factors they are
             float16, which NumPy knows: half of the memory, and as many digits down to 6e-5. Below
             3e-8 they are zero.
-    """
-
-    def __init__(self, class_logits: Tensor, factors: torch.dtype = torch.float32):
-        self.queries = torch.arange(len(class_logits), device=class_logits.device)
-        self.class_probs = class_logits.softmax(-1)[:, :-1].T.to(factors).contiguous()  # (K, Q)
-        self.dtype = torch.float32 if factors.itemsize > 2 else torch.float16
-
-    def scores_of(self, mask_probs: Tensor) -> Tensor:
-        """Return scores (K, P) of masks (Q, rows, W) at P pixels, in the type of the factors."""
-        probs = mask_probs.flatten(1).to(self.class_probs.dtype)
-        return linear(self.class_probs, probs.T)
-
-
-class SemanticMerger(_ClassScores):
-    """Keep the scores of all classes.
-
-    Args:
-        size: (H, W) of the map.
-
-    The others are those of `_ClassScores`.
     """
 
     def __init__(
@@ -49,8 +30,25 @@ class SemanticMerger(_ClassScores):
         size: tuple[int, int],
         factors: torch.dtype = torch.float32,
     ):
-        super().__init__(class_logits, factors)
-        device = class_logits.device
+        self.queries = torch.arange(len(class_logits), device=class_logits.device)
+        self.class_probs = class_logits.softmax(-1)[:, :-1].T.to(factors).contiguous()  # (K, Q)
+        self.dtype = torch.float32 if factors.itemsize > 2 else torch.float16
+        self._make_map(size, class_logits.device)
+
+    def _make_map(self, size: tuple[int, int], device: torch.device) -> None:
+        """Make room for the result."""
+        raise NotImplementedError
+
+    def scores_of(self, mask_probs: Tensor) -> Tensor:
+        """Return scores (K, P) of masks (Q, rows, W) at P pixels, in the type of the factors."""
+        probs = mask_probs.flatten(1).to(self.class_probs.dtype)
+        return linear(self.class_probs, probs.T)
+
+
+class SemanticMerger(_ClassScores):
+    """Keep the scores of all classes; the arguments are those of `_ClassScores`."""
+
+    def _make_map(self, size: tuple[int, int], device: torch.device) -> None:
         self.scores = empty_large(len(self.class_probs), *size, dtype=self.dtype, device=device)
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
@@ -67,17 +65,11 @@ class SemanticMerger(_ClassScores):
 class LabelMerger(_ClassScores):
     """Keep the best class of every pixel alone: scores exist for a few rows at a time.
 
-    The arguments are those of `SemanticMerger`.
+    The arguments are those of `_ClassScores`.
     """
 
-    def __init__(
-        self,
-        class_logits: Tensor,
-        size: tuple[int, int],
-        factors: torch.dtype = torch.float32,
-    ):
-        super().__init__(class_logits, factors)
-        self.labels = torch.empty(size, dtype=torch.int32, device=class_logits.device)
+    def _make_map(self, size: tuple[int, int], device: torch.device) -> None:
+        self.labels = torch.empty(size, dtype=torch.int32, device=device)
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (Q, rows, W)."""
