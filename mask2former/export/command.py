@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return 0; what a user can put right ends it with one line."""
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("mask2former.export").setLevel(logging.INFO)
     with one_line("mask2former.export"):
         metadata = export_model(
             load_config(args.config_file, args.opts),

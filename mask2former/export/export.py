@@ -136,12 +136,15 @@ def export_model(
     graph = with_postprocess(graph, postprocess)
     metadata = describe(graph, predictor.cfg, predictor.metadata, postprocess)
     dtype = INPUT_TYPES[input_type]
+    logger.info("recording the model for any batch and size, which takes up to a minute")
     program = trace(graph, dtype, FORMATS[format].attention)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
         part = Path(folder, target.name)
+        logger.info("writing it as %s, which takes about as long", format)
         FORMATS[format].write(program, graph, part)
         if int8:
             quantize(part)
+        logger.info("comparing the file with the model")
         run = FORMATS[format].open(part)
         parity = check_random(graph, run, dtype)
         if photos:
@@ -152,7 +155,6 @@ def export_model(
         FORMATS[format].finish(part, metadata)
         for suffix in reversed(FORMATS[format].suffixes):  # what others need comes first
             part.with_suffix(suffix).replace(target.with_suffix(suffix))
-    logger.info("%s: written; compared with the model: %s", target, parity)
     return metadata
 
 
