@@ -211,6 +211,8 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             return {"model": weights, **(file.metadata() or {})}
     except safetensors.SafetensorError as error:
         raise UserError(f"truncated or damaged .safetensors file ({error})") from error
+    except RuntimeError as error:  # of torch, which maps the file, where it has vanished
+        raise OSError(f"Cannot read {path}: {error}") from error
 
 
 def _read_torch_zip(path: Path) -> Any:

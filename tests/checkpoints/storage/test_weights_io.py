@@ -237,3 +237,15 @@ def test_bfloat16_becomes_float32_where_numpy_has_none(tmp_path):
     save_weights({"a": tensor}, tmp_path / "a.pkl")
     loaded, _ = load_weights(tmp_path / "a.pkl")
     assert_same(loaded, {"a": tensor.float()})
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_an_os_error(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    save_weights({"a": torch.ones(3)}, path)
+
+    def vanished(*args, **kwargs):
+        raise RuntimeError("unable to open file in read-only mode: No such file or directory (2)")
+
+    monkeypatch.setattr("safetensors.safe_open", vanished)
+    with pytest.raises(OSError, match=r"a\.safetensors: unable to open file"):
+        read_checkpoint(path)
