@@ -14,7 +14,7 @@ from mask2former.formats.label_maps import read_labels, read_panoptic_png
 from mask2former.predict import Predictor
 from mask2former.predict.job import folder, run_job
 from mask2former.predict.job.running import place_among_workers
-from mask2former.predict.result_files import PredictionFiles
+from mask2former.results.files import PredictionFiles
 from mask2former.visualization import semantic_labels
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 from tests.predict.job.tiny import SIZES, config, contents, leftovers, settings, write_photos

@@ -11,7 +11,7 @@ import torch
 from detectron2.data import Metadata
 from detectron2.structures import Instances
 
-from mask2former.predict.result_files import PredictionFiles, TrackFile
+from mask2former.results.files import PredictionFiles, TrackFile
 
 SIZE = (6, 8)
 TOYS = Metadata(

@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 from pycocotools.coco import COCO
 
 from mask2former.evaluation import pq_compute, read_panoptic_png
-from mask2former.predict.result_files import PredictionFiles
+from mask2former.results.files import PredictionFiles
 
 # Things 0 and 2, stuff 1 and 3, by the convention of the published model.
 PANOPTIC = {
