@@ -66,9 +66,10 @@ def test_a_killed_worker_is_an_error_with_the_cure(kind: str) -> None:
 
 
 def test_it_says_the_cure_also_while_the_main_process_does_something_else() -> None:
+    before = torch.multiprocessing.active_children()  # of other tests, when those are not done yet
     batches = iter(_loader("train", _load, 1))
     next(batches)
-    (worker,) = torch.multiprocessing.active_children()
+    (worker,) = set(torch.multiprocessing.active_children()).difference(before)
     with pytest.raises(RuntimeError, match=r"NUM_WORKERS .* DataLoader worker .* Killed"):
         os.kill(worker.pid, signal.SIGKILL)
         time.sleep(30)  # the signal ends it
