@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import UserError
+from .peers import named_when_lost
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +41,13 @@ def launch(
         What ``main`` returns, or None where other processes were started for it.
 
     Raises:
-        UserError: if more GPUs are asked for than there are.
+        UserError: if more GPUs are asked for than there are, or another process has ended before
+            its time.
     """
     on_gpu = device.startswith("cuda") and torch.cuda.is_available()
     if is_under_torchrun():
         _join_torchrun(on_gpu)
-        result = main(args)
+        result = _in_group(main, args)
         dist.destroy_process_group()
         return result
     if args.num_gpus * args.num_machines <= 1:
@@ -56,7 +59,7 @@ def launch(
             f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()}"
         )
     return launch_on_gpus(
-        main,
+        partial(_in_group, main),
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
@@ -81,6 +84,11 @@ def wrap_model(model: nn.Module) -> nn.Module:
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     return create_ddp_model(model, device_ids=device_ids, **{flag: False})
+
+
+def _in_group(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:
+    with named_when_lost():
+        return main(args)
 
 
 def _join_torchrun(on_gpu: bool) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import signal
+import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +18,7 @@ import torch
 import torch.distributed as dist
 from detectron2.structures import Instances
 
-from mask2former.engine.distributed import wrap_model
+from mask2former.engine.distributed import launch, wrap_model
 from tests.engine.two_processes import tiny_model
 
 TIMEOUT = 60  # seconds after the death of one in which all others have to end
@@ -100,29 +103,65 @@ def test_processes_train_to_the_same_weights(torture, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_all_end_when_one_dies(torture, tmp_path: Path, world: int) -> None:
-    def work() -> None:
-        if dist.get_rank() == world - 1:
+    """As torchrun starts them, but without it, which would end the others itself."""
+    dying = torture.seed % world
+
+    def main(args: argparse.Namespace) -> None:
+        (tmp_path / f"pid{dist.get_rank()}").write_text(str(os.getpid()))
+        if dist.get_rank() == dying:
             train(1, 0)
             os.kill(os.getpid(), signal.SIGKILL)
         train(50, 0)
 
-    children = [start(rank, world, tmp_path, work) for rank in range(world)]
-    deadline = time.monotonic() + 2 * TIMEOUT
-    left, codes = set(children), {}
-    while left and time.monotonic() < deadline:
-        for child in list(left):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    children = [start_launched(rank, world, port, tmp_path, main) for rank in range(world)]
+    codes = ended_within(children, 2 * TIMEOUT)
+    failures = [f"process {rank} hangs" for rank, code in enumerate(codes) if code is None]
+    pid = (tmp_path / f"pid{dying}").read_text()
+    for rank in set(range(world)) - {dying}:
+        path = tmp_path / f"error{rank}"
+        error = path.read_text() if path.exists() else "no error"
+        expected = rf"UserError: process {dying} \(pid {pid}\) of {world} on .* has ended"
+        if codes[rank] == 0 or not re.match(expected, error):
+            failures.append(f"process {rank} ended with {codes[rank]}: {error}")
+    promise = f"one of {world} processes dies: the others say in {TIMEOUT} s which, and end"
+    torture.record("Processes", promise, world, failures)
+
+
+def start_launched(
+    rank: int, world: int, port: int, folder: Path, main: Callable[[argparse.Namespace], None]
+) -> int:
+    """Fork a process that calls `launch` in an environment of torchrun; else as `start`."""
+    child = os.fork()
+    if child:
+        return child
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    code = 3
+    try:
+        torch.set_num_threads(1)
+        os.environ |= dict(zip(names, map(str, (rank, rank, world, "127.0.0.1", port))))
+        launch(main, argparse.Namespace(), device="cpu")
+        code = 0
+    except BaseException as error:
+        (folder / f"error{rank}").write_text(f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(code)
+
+
+def ended_within(children: list[int], seconds: float) -> list[int | None]:
+    """Return the exit status of each process, None where it had to be killed."""
+    deadline = time.monotonic() + seconds
+    codes: dict[int, int | None] = {}
+    while len(codes) < len(children) and time.monotonic() < deadline:
+        for child in set(children) - set(codes):
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 codes[child] = status
-                left.discard(child)
         time.sleep(0.05)
-    for child in left:
+    for child in set(children) - set(codes):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    failures = [f"{len(left)} of {world} processes hang"] if left else []
-    for rank, child in enumerate(children[:-1]):
-        path = tmp_path / f"error{rank}"
-        if child in codes and (codes[child] == 0 or not path.exists()):
-            failures.append(f"process {rank} ended with {codes[child]} and no error")
-    promise = f"one of {world} processes dies: the others end with an error in {TIMEOUT} s"
-    torture.record("Processes", promise, world, failures)
+        codes[child] = None
+    return [codes[child] for child in children]
