@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UnsupportedError, UserError
+from ..runtime.metadata import MERGED_KINDS, POSTPROCESSES
 from .graphs import Axes, Graph
 
 _STRIDE = 4  # of the logits
@@ -26,14 +27,14 @@ class PostprocessedGraph(Graph):
         UnsupportedError: the graph's model has no such result.
     """
 
-    names: ClassVar[tuple[str, ...]]
-    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    name: ClassVar[str]
 
     def __init__(self, graph: Graph):
-        if graph.kind not in self.kinds:
+        kinds = MERGED_KINDS.get(self.name, ("image",))
+        if graph.kind not in kinds:
             raise UnsupportedError(
                 f"{type(graph.model).__name__} cannot be exported with this post-processing: it is "
-                f"for models of kind {' or '.join(self.kinds)}, this one is of kind {graph.kind}; "
+                f"for models of kind {' or '.join(kinds)}, this one is of kind {graph.kind}; "
                 "leave out --with-postprocess"
             )
         super().__init__(graph.model)
@@ -43,7 +44,7 @@ class PostprocessedGraph(Graph):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Return the names of the outputs."""
-        return self.names
+        return POSTPROCESSES[self.name]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Predict and merge; see the class."""
@@ -62,8 +63,7 @@ class PostprocessedGraph(Graph):
 class SemanticGraph(PostprocessedGraph):
     """`class_map` (B, H, W), int32: the class of highest score of every pixel."""
 
-    names = ("class_map",)
-    kinds = ("image", "per_pixel")
+    name = "semantic"
     output_axes: ClassVar[tuple[Axes, ...]] = ({0: "batch", 1: "height", 2: "width"},)
 
     def merge(self, *logits: Tensor) -> tuple[Tensor]:
@@ -81,7 +81,7 @@ class PanopticGraph(PostprocessedGraph):
     """`segment_ids` (B, H, W), int32, 0 for void; `segment_classes` (B, Q), int32, of the segments
     from 1 on, -1 behind the last; `count` (B,), int32."""
 
-    names = ("segment_ids", "segment_classes", "count")
+    name = "panoptic"
     output_axes: ClassVar[tuple[Axes, ...]] = (
         {0: "batch", 1: "height", 2: "width"},
         {0: "batch"},
@@ -132,7 +132,7 @@ class InstanceGraph(PostprocessedGraph):
     classes -1.
     """
 
-    names = ("masks", "boxes", "scores", "classes", "count")
+    name = "instance"
     output_axes: ClassVar[tuple[Axes, ...]] = (
         {0: "batch", 2: "height", 3: "width"},
         *({0: "batch"},) * 4,
@@ -182,10 +182,8 @@ def _enlarged(maps: Tensor) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-_KINDS: dict[str, type[PostprocessedGraph]] = {
-    "semantic": SemanticGraph,
-    "panoptic": PanopticGraph,
-    "instance": InstanceGraph,
+_GRAPHS: dict[str, type[PostprocessedGraph]] = {
+    graph.name: graph for graph in (SemanticGraph, PanopticGraph, InstanceGraph)
 }
 
 
@@ -197,6 +195,6 @@ def with_postprocess(graph: Graph, name: str) -> Graph:
     """
     if not name:
         return graph
-    if name not in _KINDS:
-        raise UserError(f"post-processing is one of {', '.join(_KINDS)}, got {name!r}")
-    return _KINDS[name](graph)
+    if name not in _GRAPHS:
+        raise UserError(f"post-processing is one of {', '.join(_GRAPHS)}, got {name!r}")
+    return _GRAPHS[name](graph)

@@ -26,7 +26,14 @@ KINDS = {
     "given_masks": (("images", "masks"), ("class_logits",)),
 }
 SEMANTIC_OUTPUTS = ("scores", "labels")
-POSTPROCESSES = ("", "semantic", "panoptic", "instance")
+# What a file gives instead whose graph makes the results itself, and which kinds may.
+POSTPROCESSES: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    "semantic": ("class_map",),
+    "panoptic": ("segment_ids", "segment_classes", "count"),
+    "instance": ("masks", "boxes", "scores", "classes", "count"),
+}
+MERGED_KINDS = {"": tuple(KINDS), "semantic": ("image", "per_pixel")}  # others: images alone
 
 
 @dataclass(frozen=True)
@@ -146,11 +153,21 @@ class Metadata:
                 self.semantic_output in SEMANTIC_OUTPUTS,
                 f"one of {', '.join(SEMANTIC_OUTPUTS)}",
             ),
-            "postprocess": (self.postprocess in POSTPROCESSES, f"one of {POSTPROCESSES}"),
+            "postprocess": (
+                self.postprocess in POSTPROCESSES
+                and self.kind in MERGED_KINDS.get(self.postprocess, ("image",)),
+                f"one of {', '.join(POSTPROCESSES)} that fits the kind",
+            ),
             "max_pixels": (self.max_pixels >= 0, "0 or more"),
             "window": (self.window >= 0, "0 (the whole clip) or more"),
             "duplicate_iou": (0 <= self.duplicate_iou <= 1, "a number in 0..1"),
         }
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the inputs and outputs of the file."""
+        inputs, outputs = KINDS[self.kind]
+        return inputs, POSTPROCESSES[self.postprocess] or outputs
 
     def to_json(self) -> str:
         """Return the text that the file holds."""

@@ -18,21 +18,20 @@ from . import metadata as file_metadata
 from .clips import clip_result, frame_results
 from .given_masks import GivenMasks, coverage_of
 from .images import ImageLike, to_batch, to_rgb
-from .instances import Instances
-from .merging import (
-    InstanceMerger,
-    Labels,
-    Merger,
-    PanopticMerger,
-    SemanticMerger,
-    merge_masks,
-    merge_then_resize,
-)
 from .metadata import Metadata
-from .resizing import Canvas, Resized
+from .resizing import Canvas
+from .segmenting import Segmenter
 from .session import Provider, Session
 
 _VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+_SWITCHES = ("semantic_on", "panoptic_on", "instance_on")
+# What cannot be replaced when a file is opened, as its graph has it.
+_FIXED: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    "semantic": (*_SWITCHES, "label_threshold"),
+    "panoptic": (*_SWITCHES, "object_mask_threshold", "overlap_threshold"),
+    "instance": (*_SWITCHES, "topk"),
+}
 
 
 class Runtime:
@@ -76,19 +75,12 @@ class Runtime:
             TypeError: there is no such value.
         """
         self.metadata = _changed(file_metadata.read(path, verify=verify), changes)
-        if self.metadata.postprocess:
-            raise UserError(
-                f"{path}: makes its {self.metadata.postprocess} result in the graph, and has no "
-                "logits to merge: run it with onnxruntime, or export it without --with-postprocess"
-            )
+        _require_changeable(self.metadata.postprocess, label_threshold, changes)
         set_max_pixels(self.metadata.max_pixels)
-        self.label_threshold = label_threshold
-        self._keeps_scores = self.metadata.semantic_output == "scores"
+        self._segmenter = Segmenter(self.metadata, label_threshold)
         self._session = Session(path, self.metadata, providers, threads)
         self.providers = self._session.providers
         self.classes = classes_of(self.metadata)
-        self._is_thing = np.zeros(len(self.metadata.class_names), bool)
-        self._is_thing[list(self.metadata.thing_ids)] = True
 
     def __call__(self, images: ImageLike | Iterable[ImageLike], masks: Any = None) -> Any:
         """Predict one image, several as one batch, or those of a folder or video one by one.
@@ -221,56 +213,9 @@ class Runtime:
             given = [GivenMasks(m, c.output) for m, c in zip(masks, canvases)]
             coverage = coverage_of(given, canvases)
             (logits,) = self._session(images=batch, masks=coverage)
-            return [self._name(*row) for row in zip(logits, given)]
+            return [self._segmenter.name(*row) for row in zip(logits, given)]
         outputs = self._session(images=batch)
-        segment = self._segment_pixels if kind == "per_pixel" else self._segment
-        return [segment(*row) for row in zip(*outputs, canvases)]
-
-    def _segment_pixels(self, logits: np.ndarray, canvas: Canvas) -> dict[str, Any]:
-        """Return the result of one image, from class logits (K, h, w)."""
-        options = (self.label_threshold, self._keeps_scores)
-        labels = Labels(len(logits), canvas.output, *options)
-        for rows, scores in Resized(logits, canvas).blocks():
-            labels.add(rows, scores)
-        return {"sem_seg": labels.values}
-
-    def _segment(self, class_logits: np.ndarray, masks: Any, canvas: Canvas) -> dict[str, Any]:
-        """Return the results of one image, from (Q, K+1) and (Q, h, w)."""
-        mergers = self._mergers(class_logits, canvas.output)
-        together = list(mergers.values())
-        semantic = mergers.get("sem_seg")
-        if isinstance(semantic, SemanticMerger) and not self.metadata.resize_before_merge:
-            merge_then_resize(masks, canvas, semantic)
-            together.remove(semantic)
-        merge_masks(masks, canvas, together)
-        return {name: merger.result() for name, merger in mergers.items()}
-
-    def _mergers(self, class_logits: np.ndarray, size: tuple[int, int]) -> dict[str, Merger]:
-        options, mergers = self.metadata, dict[str, Merger]()
-        if options.semantic_on:
-            mergers["sem_seg"] = SemanticMerger(
-                class_logits, size, self.label_threshold, self._keeps_scores
-            )
-        if options.panoptic_on:
-            thresholds = (options.object_mask_threshold, options.overlap_threshold)
-            mergers["panoptic_seg"] = PanopticMerger(
-                class_logits, size, self._is_thing, *thresholds
-            )
-        if options.instance_on:
-            only = self._is_thing if options.panoptic_on else None
-            mergers["instances"] = InstanceMerger(class_logits, size, options.topk, only)
-        return mergers
-
-    def _name(self, class_logits: np.ndarray, masks: GivenMasks) -> dict[str, Any]:
-        """Return the results of one image, from class logits (N, K+1) of its N masks."""
-        logits = masks.class_logits(class_logits)
-        size = masks.size
-        result: dict[str, Any] = {"class_logits": logits[: len(masks)]}
-        result |= self._segment(logits, masks.at_least_one(), Canvas(size, size, size))
-        if "instances" in result:  # the best pairs include some of probability 0
-            found: Instances = result["instances"]
-            result["instances"] = found[found.scores > 0]
-        return result
+        return [self._segmenter(*row) for row in zip(*outputs, canvases)]
 
 
 def classes_of(metadata: Metadata) -> dict[str, Any]:
@@ -294,3 +239,12 @@ def _changed(metadata: Metadata, changes: Mapping[str, Any]) -> Metadata:
         return replace(metadata, **changes)
     except TypeError as error:
         raise TypeError(f"Runtime: {error}; see mask2former.runtime.Metadata") from error
+
+
+def _require_changeable(postprocess: str, label_threshold: float, changes: Mapping) -> None:
+    wanted = {*changes, *(["label_threshold"] if label_threshold else [])}
+    if fixed := wanted.intersection(_FIXED[postprocess]):
+        raise UserError(
+            f"{', '.join(sorted(fixed))}: the graph of this file makes its {postprocess} result "
+            "itself, with values that are fixed; export it without --with-postprocess to choose"
+        )

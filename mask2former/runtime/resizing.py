@@ -54,6 +54,15 @@ class Canvas:
     output: Size
 
 
+def nearest(maps: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """Return labels or masks (..., *output) of those over the canvas (..., *padded)."""
+    rows, columns = (
+        (2 * np.arange(output) + 1) * image // (2 * output)
+        for image, output in zip(canvas.image, canvas.output)
+    )
+    return maps[..., rows[:, None], columns]
+
+
 class Resized:
     """Maps over the canvas, brought to the size of the output as far as rows are read.
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import MissingPackageError, UserError
 from ..formats.atomic import PathLike
 from ..threads import threads_of_quota
-from .metadata import KINDS, Metadata
+from .metadata import Metadata
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ class Session:
             tuple(value.name for value in values)
             for values in (self._session.get_inputs(), self._session.get_outputs())
         ]
-        if found != list(KINDS[metadata.kind]):
-            expected = " -> ".join(map(", ".join, KINDS[metadata.kind]))
+        if found != list(metadata.names):
+            expected = " -> ".join(map(", ".join, metadata.names))
             raise UserError(
                 f"{path}: expected the inputs and outputs {expected}, got "
                 f"{' -> '.join(map(', '.join, found))}"

@@ -190,9 +190,22 @@ def test_clips_of_any_length(frames, tmp_path):
 def test_results_from_the_graph_in_onnx(kind, tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    found = export_model(tiny_model().eval(), tmp_path / "one.onnx", cfg=config(), postprocess=kind)
+    model, path = rectified_model(), tmp_path / "one.onnx"
+    found = export_model(model, path, cfg=config(), postprocess=kind)
     assert found.postprocess == kind
     assert found.parity["pixels"] <= 1e-3
+    predictor = Predictor.of_model(model, config())
+    predictor.array_format = "RGB"
+    photo = pictures(1, 64, 96)[0].permute(1, 2, 0).numpy().astype(np.uint8)  # fits the canvas
+    results, expected = Runtime(path)(photo), predictor(photo)
+    if kind == "semantic":
+        assert (results["sem_seg"] != expected["sem_seg"].argmax(0).numpy()).mean() <= 1e-3
+    elif kind == "panoptic":
+        assert (results["panoptic_seg"][0] != expected["panoptic_seg"][0].numpy()).mean() <= 1e-3
+        assert results["panoptic_seg"][1] == expected["panoptic_seg"][1]
+    else:
+        scores = np.sort(expected["instances"].scores.numpy())
+        np.testing.assert_allclose(np.sort(results["instances"].scores), scores, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -203,10 +203,20 @@ def test_wrong_clips(tmp_path, monkeypatch):
         runtime(image())
 
 
-def test_files_that_merge_in_the_graph_are_refused(tmp_path):
-    write_file(tmp_path / "model.onnx", postprocess="panoptic")
-    with pytest.raises(ValueError, match="makes its panoptic result in the graph"):
-        Runtime(tmp_path / "model.onnx")
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("panoptic", {"overlap_threshold": 0.5}),
+        ("instance", {"topk": 3}),
+        ("semantic", {"label_threshold": 0.1}),
+        ("semantic", {"panoptic_on": True}),
+    ],
+)
+def test_values_that_the_graph_has_fixed_stay(tmp_path, kind, changes):
+    write_file(tmp_path / "model.onnx", postprocess=kind)
+    (name,) = changes
+    with pytest.raises(ValueError, match=f"{name}: the graph of this file makes its {kind} result"):
+        Runtime(tmp_path / "model.onnx", **changes)
 
 
 def test_names_and_ids_of_classes(tmp_path, monkeypatch):
@@ -217,4 +227,4 @@ def test_names_and_ids_of_classes(tmp_path, monkeypatch):
     assert runtime.classes["thing_dataset_id_to_contiguous_id"] == {7: 0, 9: 2}
     assert runtime.classes["stuff_dataset_id_to_contiguous_id"] == {0: 0, 1: 1, 2: 2}
     assert runtime.classes["stuff_colors"] == [[1, 2, 3]] * 3
-    assert torch.tensor(runtime._is_thing.tolist()).tolist() == [True, False, True]
+    assert torch.tensor(runtime._segmenter._is_thing.tolist()).tolist() == [True, False, True]
