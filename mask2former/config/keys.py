@@ -121,6 +121,9 @@ _IMAGE_KEYS: Keys = {
         "PRECISION": "fp32",
         # Ours: image models on a GPU replay what an image of the same size did.
         "CUDA_GRAPHS": False,
+        # Ours: no image is padded to a canvas that it does not have alone (published: all images of
+        # a batch to the largest).
+        "BATCH_BY_SIZE": False,
         "BOUNDARY_METRICS": False,  # ours: evaluate boundary AP and boundary IoU as well
         # Ours: videos are cut into windows of so many frames (0, published: one of the whole clip),
         # of which each shares so many with the one before.

@@ -97,7 +97,7 @@ class EvaluatingTrainer(DefaultTrainer):
             # As published, videos in half precision on CUDA, images in full precision.
             half = torch.autocast("cuda", enabled=is_video and torch.cuda.is_available())
             output = {"semantic_output": "labels"} if takes_labels(evaluator) else {}
-            with half, switched(model, **output):
+            with half, switched(model, batch_by_size=True, **output):
                 metrics = inference_on_dataset(model, loader, evaluator)
             found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
             if comm.is_main_process():

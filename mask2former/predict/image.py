@@ -23,6 +23,7 @@ from ..formats.images import read_annotated, read_image, to_array
 from ..formats.pillow import set_max_pixels
 from ..formats.pixels import check_array, no_image
 from ..modeling.build import build_model
+from ..modeling.meta_arch.batching import run_by_canvas
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
@@ -116,7 +117,8 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Any:
-        """Predict one image, or several as one batch.
+        """Predict one image, or several in batches of equal canvas: the results of an image do not
+        depend on the others.
 
         Args:
             images: a file, a PIL image or an array (H, W, 3) or (H, W), of uint8 in [0, 255] or
@@ -140,7 +142,7 @@ class Predictor:
         if not isinstance(images, Iterable) or isinstance(images, bytes | Mapping | torch.Tensor):
             raise no_image(images)
         prepared = [self.prepare(image) for image in images]
-        return self.model(prepared) if prepared else []
+        return run_by_canvas(self.model, prepared)
 
     @torch.no_grad()
     def predict_clip(self, frames: Iterable[ImageLike]) -> dict[str, Any]:

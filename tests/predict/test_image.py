@@ -142,7 +142,7 @@ def test_a_photo_is_the_same_as_file_and_image_and_array(cfg, array, tmp_path: P
 def test_very_thin_photos_keep_a_pixel(cfg):
     predictor = Predictor(cfg)
     predictor([np.zeros((1, 10000, 3), np.uint8), np.zeros((10000, 1, 3), np.uint8)])
-    shapes = [tuple(x["image"].shape) for x in predictor.model.calls[0]]
+    shapes = [tuple(x["image"].shape) for call in predictor.model.calls for x in call]
     assert shapes == [(3, 1, 100), (3, 100, 1)]
 
 
@@ -182,16 +182,17 @@ def test_resizes_the_shorter_side_unless_the_longer_gets_too_long(cfg):
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 20, 30
     predictor = Predictor(cfg)
     predictor([np.zeros((40, 50, 3), np.uint8), np.zeros((40, 80, 3), np.uint8)])
-    sizes = [tuple(entry["image"].shape) for entry in predictor.model.calls[0]]
+    prepared = [x for call in predictor.model.calls for x in call]
+    sizes = [tuple(x["image"].shape) for x in prepared]
     assert sizes == [(3, 20, 25), (3, 15, 30)]
-    assert [(x["height"], x["width"]) for x in predictor.model.calls[0]] == [(40, 50), (40, 80)]
+    assert [(x["height"], x["width"]) for x in prepared] == [(40, 50), (40, 80)]
 
 
-def test_a_list_is_one_batch(cfg, photo: Image.Image):
+def test_images_of_a_list_that_have_one_canvas_are_one_batch(cfg, photo: Image.Image):
     predictor = Predictor(cfg)
-    results = predictor([photo, np.zeros((16, 9, 3), np.uint8)])
-    assert [result["size"] for result in results] == [(8, 12), (16, 9)]
-    assert len(predictor.model.calls) == 1
+    results = predictor([photo, np.zeros((16, 9, 3), np.uint8), photo])
+    assert [result["size"] for result in results] == [(8, 12), (16, 9), (8, 12)]
+    assert [len(call) for call in predictor.model.calls] == [2, 1]
     assert len(predictor([photo])) == 1
     assert predictor([]) == []
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...config.arguments import configurable
 from ...errors import UserError
 from ..meta_arch.base import weights_of_layers
+from ..meta_arch.batching import by_canvas
 from ..meta_arch.heads import pixel_features
 from ..meta_arch.inputs_in_errors import name_inputs
 from ..meta_arch.merging import MergingModel
@@ -106,6 +107,7 @@ class MaskClassifier(MergingModel):
             module.eval()
         return self
 
+    @by_canvas
     @name_inputs
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Train on masks with labels, or classify masks.

@@ -14,6 +14,7 @@ from ...overrides import replaceable
 from ..postprocessing.cuda_graphs import GraphedFunction
 from ..registries import META_ARCH_REGISTRY
 from .base import SegmentationModel, mask_tensor, pad_to_canvas
+from .batching import by_canvas
 from .heads import takes_aux_outputs
 from .inputs_in_errors import name_inputs
 from .merging import MergingModel
@@ -39,6 +40,7 @@ class MaskFormer(SegmentationModel, MergingModel):
         cuda_graphs = cfg.MODEL.MASK_FORMER.TEST.CUDA_GRAPHS
         return cls.common_args(cfg) | unless_default(cls, cuda_graphs=cuda_graphs)
 
+    @by_canvas
     @name_inputs
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """Train on a batch, or segment it.

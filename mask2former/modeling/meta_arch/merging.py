@@ -39,6 +39,8 @@ class MergingModel(BaseModel):
         test_topk_per_image: maximum number of instances of an image.
         semantic_output: "scores" of all classes, as published, or "labels", the best class of every
             pixel, which takes a fraction of the time and nothing of the size K x H x W.
+        batch_by_size: in eval, run only images of one canvas together, so that results are those of
+            each image alone; published is one canvas for the whole batch.
 
     The others are those of `BaseModel`, whose `metadata` tells things from stuff.
 
@@ -58,6 +60,7 @@ class MergingModel(BaseModel):
         instance_on: bool,
         test_topk_per_image: int,
         semantic_output: str = "scores",
+        batch_by_size: bool = False,
         **common,
     ):
         super().__init__(**common)
@@ -73,6 +76,7 @@ class MergingModel(BaseModel):
                 f"{', '.join(SEMANTIC_OUTPUTS)}."
             )
         self.semantic_output = semantic_output
+        self.batch_by_size = batch_by_size
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
         self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
@@ -96,7 +100,9 @@ class MergingModel(BaseModel):
             "panoptic_on": test.PANOPTIC_ON,
             "instance_on": test.INSTANCE_ON,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            **unless_default(cls, semantic_output=test.SEMANTIC_OUTPUT),
+            **unless_default(
+                cls, semantic_output=test.SEMANTIC_OUTPUT, batch_by_size=test.BATCH_BY_SIZE
+            ),
         }
 
     def canvases(self, batched_inputs: list[dict], images: ImageList) -> list[Canvas]:

@@ -15,7 +15,12 @@ from ...errors import UserError
 from ...formats.images import read_image
 from .switches import switched
 
-_SWITCHES = {"panoptic_on": False, "instance_on": False, "semantic_output": "scores"}
+_SWITCHES = {
+    "panoptic_on": False,
+    "instance_on": False,
+    "semantic_output": "scores",
+    "batch_by_size": True,
+}
 
 
 class _Mapper(DatasetMapperTTA):

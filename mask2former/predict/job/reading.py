@@ -1,5 +1,6 @@
 """Inputs to what the model takes, ahead of it in other processes, and in batches of one canvas."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from detectron2.config import CfgNode
 from torch.utils.data import DataLoader
 
 from ...data.workers import WatchedLoader, WorkerMapper
+from ...modeling.meta_arch.batching import canvas_size
 from ..image import Predictor
 from .items import IMAGE, UNREADABLE, Item
 from .settings import is_for_video
@@ -109,9 +111,7 @@ class Batches:
     """
 
     def __init__(self, model: torch.nn.Module, cfg: CfgNode, size: int):
-        backbone = getattr(model, "backbone", None)
-        multiple = getattr(model, "size_divisibility", getattr(backbone, "size_divisibility", 1))
-        self._multiple = max(multiple, 1)
+        self._model = model
         self._size = size
         device = torch.device(cfg.MODEL.DEVICE).type
         self._max_pixels = _MAX_PIXELS.get(device, _MAX_PIXELS_ELSEWHERE)
@@ -119,16 +119,13 @@ class Batches:
 
     def add(self, read: Read) -> list[Read]:
         """Take in an image; return a batch that is complete by it, or []."""
-        height, width = (self._padded(side) for side in read.prepared["image"].shape[-2:])
-        batch = self._waiting.setdefault((height, width), [])
+        canvas = canvas_size(self._model, read.prepared["image"])
+        batch = self._waiting.setdefault(canvas, [])
         batch.append(read)
-        limit = max(1, min(self._size, self._max_pixels // (height * width)))
-        return self._waiting.pop((height, width)) if len(batch) >= limit else []
+        limit = max(1, min(self._size, self._max_pixels // math.prod(canvas)))
+        return self._waiting.pop(canvas) if len(batch) >= limit else []
 
     def rest(self) -> Iterator[list[Read]]:
         """Yield the batches that are left."""
         while self._waiting:
             yield self._waiting.pop(next(iter(self._waiting)))
-
-    def _padded(self, side: int) -> int:
-        return -(-side // self._multiple) * self._multiple
