@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 from ..config import get_config
 from ..config.loading import changed
 from ..errors import UserError
+from ..formats.atomic import scratch_folder, sync_path
 from ..predict import Predictor
 from ..runtime.metadata import Metadata
 from . import onnx_format, openvino_format, torch_formats
@@ -138,8 +138,8 @@ def export_model(
     dtype = INPUT_TYPES[input_type]
     logger.info("recording the model for any batch and size, which takes up to a minute")
     program = trace(graph, dtype, FORMATS[format].attention)
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-        part = Path(folder, target.name)
+    with scratch_folder(target) as folder:
+        part = folder / target.name
         logger.info("writing it as %s, which takes about as long", format)
         FORMATS[format].write(program, graph, part)
         if int8:
@@ -154,7 +154,9 @@ def export_model(
         metadata = replace(metadata, parity=parity)
         FORMATS[format].finish(part, metadata)
         for suffix in reversed(FORMATS[format].suffixes):  # what others need comes first
+            sync_path(part.with_suffix(suffix))
             part.with_suffix(suffix).replace(target.with_suffix(suffix))
+        sync_path(target.parent)
     return metadata
 
 

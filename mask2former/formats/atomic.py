@@ -74,6 +74,20 @@ def atomic_folder(target: PathLike) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(target) as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.replace(scratch / "old")
+        new.replace(target)
+
+
+@contextmanager
+def scratch_folder(target: PathLike) -> Iterator[Path]:
+    """Lend an empty folder beside ``target``, to prepare that in; it is deleted at the end, or,
+    where the process is killed, by the next that prepares ``target``."""
+    target = Path(target)
     scratch = target.with_name(_part_name(target))
     with suppress(FileExistsError):
         scratch.mkdir()
@@ -82,13 +96,8 @@ def atomic_folder(target: PathLike) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f"{scratch.name}.", dir=target.parent))
     try:
         for left in scratch.iterdir():  # by a process that was killed
-            shutil.rmtree(left)
-        new = scratch / "new"
-        new.mkdir()
-        yield new
-        if target.exists():
-            target.replace(scratch / "old")
-        new.replace(target)
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if lock is not None:

@@ -32,9 +32,11 @@ from mask2former.data.preparation import ade20k, coco
 from mask2former.data.synthetic import write_shapes
 from mask2former.engine import defaults
 from mask2former.predict import Demo, Predictor
+from mask2former.runtime import metadata as runtime_metadata
 from tests.data import fakes
 from tests.engine.stub import StubTrainer, make_cfg
 from tests.predict.test_demo import config
+from tests.torture.exporting import Exporter
 
 _EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
 _PERIOD = 3  # iterations between checkpoints
@@ -124,7 +126,9 @@ def demo() -> Demo:
     return Demo(Predictor(config("panoptic"), array_format="RGB"), score_threshold=0.0)
 
 
-@pytest.mark.parametrize("name", ["training", "demo", "ADE20K", "COCO and Mapillary", "shapes"])
+@pytest.mark.parametrize(
+    "name", ["training", "demo", "ADE20K", "COCO and Mapillary", "shapes", "export"]
+)
 def test_killed_and_started_again(name: str, torture, tmp_path: Path, demo: Demo) -> None:
     script = {
         "training": Script(
@@ -139,7 +143,7 @@ def test_killed_and_started_again(name: str, torture, tmp_path: Path, demo: Demo
             "preparation of COCO and Mapillary Vistas", prepare_others, fake_others
         ),
         "shapes": Script("the shapes dataset", draw_shapes),
-    }[name]
+    }.get(name) or Script("export: an ONNX file", Exporter(config("panoptic")))
     kills = 40 if torture.long else 4
     rng = random.Random(f"{torture.seed} {name}")
     reference = fresh(tmp_path / "reference", script)
@@ -256,6 +260,8 @@ def require_whole(path: Path) -> None:
             json.loads(path.read_text())
         elif path.suffix == ".pth":
             load_weights(path)
+        elif path.suffix == ".onnx":
+            runtime_metadata.read(path)
         elif path.suffix in (".png", ".jpg"):
             Image.open(path).load()
         elif path.suffix == ".html":

@@ -21,6 +21,8 @@ from mask2former.formats import rle
 from mask2former.formats.label_maps import write_panoptic_png
 from mask2former.formats.video.reading import Frame
 from mask2former.formats.video.writing import open_writer
+from mask2former.runtime import metadata
+from tests.torture.fuzz.mutations import pack
 
 H, W = 16, 20
 CATEGORIES = [
@@ -102,6 +104,7 @@ def make_sound_files(folder: Path) -> None:
     film()
     for name in ("a.safetensors", *(f"{i}.pkl" for i in range(6)), "zip.pth", "legacy.pth"):
         weights_file(name)
+    onnx_file()
     config()
 
 
@@ -184,6 +187,20 @@ def weights_file(name: str) -> bytes:
         torch.save(content, path, _use_new_zipfile_serialization=name.startswith("zip"))
     SOUND[name] = path.read_bytes()
     return SOUND[name]
+
+
+def onnx_file() -> bytes:
+    """Return a graph that says nothing, with metadata at the end."""
+    if "onnx" not in SOUND:
+        path = SOUND["folder"] / "sound.onnx"
+        path.write_bytes(b"\x08\x08" + pack(7, b"\x12\x01g"))  # ir_version 8, a graph's name
+        three = {"pixel_mean": (1.0, 2.0, 3.0), "pixel_std": (4.0, 5.0, 6.0)}
+        sizes = {"size_divisibility": 32, "min_size": 40, "max_size": 64}
+        classes = {"class_names": ("a", "b"), "thing_ids": (0,), "colors": ((1, 2, 3), (4, 5, 6))}
+        values = {"kind": "image", "channel_order": "RGB", "thing_categories": ((7, 0),)}
+        metadata.write(path, metadata.Metadata(**values, **classes, **three, **sizes))
+        SOUND["onnx"] = path.read_bytes()
+    return SOUND["onnx"]
 
 
 def config() -> Any:

@@ -60,6 +60,27 @@ def damaged_safetensors(rng: random.Random, data: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
 
+def damaged_onnx(rng: random.Random, data: bytes) -> bytes:
+    """Return an ONNX file whose metadata, its last field, are damaged as json, mostly, in a field
+    that is right."""
+    if rng.random() < 0.3:
+        return damaged_bytes(rng, data)
+    at = data.index(b"{")
+    text = as_json(rng, damaged_json(rng, json.loads(data[at:])))
+    entry = pack(1, b"mask2former") + pack(2, text)
+    rest = data[: data.index(b"\x72")]
+    return rest + pack(14, entry) * rng.choice((1, 1, 1, 2))
+
+
+def pack(number: int, content: bytes) -> bytes:
+    """Return a field of bytes of a protobuf message, whose number is below 16."""
+    length, packed = len(content), bytearray([number << 3 | 2])
+    while length >= 128:
+        packed.append(length % 128 | 128)
+        length //= 128
+    return bytes(packed) + bytes([length]) + content
+
+
 def damaged_pickle(rng: random.Random, data: bytes) -> bytes:
     """Return a pickle with its instructions changed, doubled, moved or mixed with others'."""
     if rng.random() < 0.3:

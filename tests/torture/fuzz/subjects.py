@@ -21,7 +21,6 @@ from mask2former.annotations.readers.panoptic import read_panoptic, read_segment
 from mask2former.annotations.readers.videos import read_videos
 from mask2former.annotations.repair import repaired_instances
 from mask2former.checkpoints.bridges.huggingface_config import from_huggingface_config
-from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.classes import Classes
 from mask2former.config.loading import merge_keys
 from mask2former.config.yaml_reader import read_yaml
@@ -35,10 +34,11 @@ from mask2former.formats.json_files import read_json
 from mask2former.formats.label_maps import read_labels, read_panoptic_png
 from mask2former.formats.segmentations import compress, draw_mask
 from mask2former.formats.video.reading import open_source
-from tests.torture.fuzz import corpus
+from tests.torture.fuzz import corpus, models
 from tests.torture.fuzz import mutations as m
 from tests.torture.fuzz.corpus import CATEGORIES, POLYGON, RLE, RUNS, H, W
 from tests.torture.fuzz.json_damage import as_json, damaged_json
+from tests.torture.fuzz.models import write
 from tests.torture.fuzz.raw import damaged_bytes, damaged_text
 
 
@@ -193,45 +193,25 @@ def run_lengths(rng: random.Random, stem: Path) -> None:
 
 def png(rng: random.Random, stem: Path) -> None:
     kind = rng.choice(("grey", "rgb", "palette", "deep"))
-    path = _write(stem.with_suffix(".png"), m.damaged_png(rng, corpus.picture(f"{kind}.png")))
+    path = write(stem.with_suffix(".png"), m.damaged_png(rng, corpus.picture(f"{kind}.png")))
     _read_one_image(rng, path)
 
 
 def photo(rng: random.Random, stem: Path) -> None:
     suffix = rng.choice((".jpg", ".jpg", ".bmp", ".tif", ".webp", ".gif"))
     data = damaged_bytes(rng, corpus.picture(f"photo{suffix}"))
-    _read_one_image(rng, _write(stem.with_suffix(suffix), data))
+    _read_one_image(rng, write(stem.with_suffix(suffix), data))
 
 
 def film(rng: random.Random, stem: Path) -> None:
-    path = _write(stem.with_suffix(".mp4"), damaged_bytes(rng, corpus.film()))
+    path = write(stem.with_suffix(".mp4"), damaged_bytes(rng, corpus.film()))
     for number, _ in enumerate(open_source(path, rng.choice(("stop", "skip")))):
         if number > 20:
             break
 
 
-def safetensors(rng: random.Random, stem: Path) -> None:
-    data = m.damaged_safetensors(rng, corpus.weights_file("a.safetensors"))
-    _use_weights(_write(stem.with_suffix(".safetensors"), data))
-
-
-def plain_pickle(rng: random.Random, stem: Path) -> None:
-    data = m.damaged_pickle(rng, corpus.weights_file(f"{rng.randrange(6)}.pkl"))
-    _use_weights(_write(stem.with_suffix(".pkl"), data))
-
-
-def torch_zip(rng: random.Random, stem: Path) -> None:
-    data = m.damaged_zip(rng, corpus.weights_file("zip.pth"), m.damaged_pickle)
-    _use_weights(_write(stem.with_suffix(".pth"), data))
-
-
-def torch_legacy(rng: random.Random, stem: Path) -> None:
-    data = damaged_bytes(rng, corpus.weights_file("legacy.pth"))
-    _use_weights(_write(stem.with_suffix(".pth"), data))
-
-
 def yaml_config(rng: random.Random, stem: Path) -> None:
-    path = _write(stem.with_suffix(".yaml"), m.damaged_yaml(rng, corpus.YAML))
+    path = write(stem.with_suffix(".yaml"), m.damaged_yaml(rng, corpus.YAML))
     keys = read_yaml(path)
     merge_keys(corpus.config(), {k: v for k, v in keys.items() if k != "_BASE_"}, str(path))
 
@@ -264,24 +244,20 @@ SUBJECTS = (
     Subject("PNG", png, 2),
     Subject("JPEG, BMP, TIFF, WebP, GIF", photo, 2),
     Subject("mp4", film, 0.3),
-    Subject("safetensors", safetensors, 1.5),
-    Subject("pickles", plain_pickle, 2),
-    Subject("torch archives", torch_zip, 1.5),
-    Subject("torch files before 1.6", torch_legacy),
-    Subject("yaml", yaml_config, 1),
+    Subject("safetensors", models.safetensors, 1.5),
+    Subject("pickles", models.plain_pickle, 2),
+    Subject("torch archives", models.torch_zip, 1.5),
+    Subject("torch files before 1.6", models.torch_legacy),
+    Subject("ONNX metadata", models.onnx_metadata),
+    Subject("yaml", yaml_config),
     Subject("Hugging Face config.json", huggingface_config),
     Subject("classes of a checkpoint", class_entry, 0.5),
 )
 
 
-def _write(path: Path, data: bytes) -> Path:
-    path.write_bytes(data)
-    return path
-
-
 def _write_json(rng: random.Random, stem: Path, value: Any) -> Path:
     damaged = damaged_json(rng, value)
-    return _write(Path(f"{stem}.json"), as_json(rng, damaged))
+    return write(Path(f"{stem}.json"), as_json(rng, damaged))
 
 
 def _read_one_image(rng: random.Random, path: Path) -> None:
@@ -289,11 +265,3 @@ def _read_one_image(rng: random.Random, path: Path) -> None:
     found = rng.choice(readers)(path)
     if isinstance(found, np.ndarray):
         found.copy()
-
-
-def _use_weights(path: Path) -> None:
-    weights, rest = load_weights(path)
-    for tensor in weights.values():
-        assert tensor.numel() < 1 << 24
-        tensor.clone()
-    Classes.from_checkpoint(rest)
