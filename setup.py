@@ -37,6 +37,7 @@ def version() -> str:
 
 
 EXTRAS = {
+    "tiles": ["imagecodecs>=2024.9", "tifffile>=2024.9"],
     "timm": ["timm>=1.0"],
     "video": ["av>=14.1"],
     "eval": ["faster-coco-eval>=1.6", "cityscapesscripts>=2.2", "shapely>=2.0"],

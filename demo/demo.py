@@ -5,6 +5,7 @@
         --opts MODEL.WEIGHTS model_final.pth
     python demo/demo.py --config-file CONFIG --dataset shapes_val_panoptic --output drawn
     python demo/demo.py --config-file CONFIG --input photo.jpg --masks masks.json --output drawn
+    python demo/demo.py --config-file CONFIG --input city.tif --tile 1024 --output drawn
     python demo/demo.py --config-file CONFIG --video-input clip.mp4 --output drawn.mp4
 """
 
@@ -33,15 +34,18 @@ from mask2former.errors import SHOWN, UserError
 from mask2former.formats.images import find_images
 from mask2former.formats.video.reading import open_source
 from mask2former.modeling.mask_classifier import SamPrompts
+from mask2former.mosaic.command import add_tile_arguments, check_tile_arguments, tile_options
 from mask2former.predict import (
     GROUND_TRUTH,
     Demo,
     MaskPredictor,
     MaskSource,
     Predictor,
+    TiledPredictor,
     VideoPredictor,
 )
 from mask2former.predict.configs import predict_config
+from mask2former.predict.tiled import draw_tiled
 from mask2former.threads import describe_threads
 from mask2former.visualization import KINDS
 
@@ -92,6 +96,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--skip-damaged", action="store_true", help="leave out frames that cannot be read"
     )
     add_mask_arguments(parser)
+    add_tile_arguments(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... of the config, last"
     )
@@ -107,6 +112,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
     check_mask_arguments(parser, args)
+    check_tile_arguments(parser, args)
+    if args.tile is not None and (args.dataset or args.video_input or args.masks):
+        parser.error("--tile is for images of --input, without --dataset and --masks")
     return args
 
 
@@ -209,27 +217,27 @@ def run_images(args: argparse.Namespace) -> int:
     cfg = setup_config(args)
     if args.dataset:
         require_registered(args.dataset)
-    files, source = find_images(args.input), None
-    if args.masks:
-        predictor, source = build_mask_predictor(args, cfg)
-    else:
-        predictor = Predictor(cfg, array_format="RGB")
-    demo = Demo(predictor, dataset=args.dataset, masks=source, **drawing(args))
-    files = (files or demo.images)[: args.max_images]
+    files = find_images(args.input)[: args.max_images]
     failed: list[str] = []
 
     def leave_out(file: str, error: Exception) -> None:
         tqdm.write(f"demo.py: left out {file}: {error}", file=sys.stderr)
         failed.append(file)
 
-    page, *results = demo.draw_files(
-        files,
-        args.output,
-        note=f"{args.config_file}, {predictor.cfg.MODEL.WEIGHTS or 'random weights'}",
-        save_json=args.save_json,
-        on_error=leave_out,
-        progress=True,
-    )
+    note = f"{args.config_file}, {cfg.MODEL.WEIGHTS or 'random weights'}"
+    options = {"note": note, "on_error": leave_out}
+    if args.tile is not None:
+        given = drawing(args) | tile_options(args)
+        options["kind"] = given.pop("kind")
+        predictor = TiledPredictor(cfg, array_format="RGB", folder=args.output, **given)
+        page, *results = draw_tiled(predictor, files, args.output, **options)
+    else:
+        masks = build_mask_predictor(args, cfg) if args.masks else None
+        predictor, source = masks or (Predictor(cfg, array_format="RGB"), None)
+        demo = Demo(predictor, dataset=args.dataset, masks=source, **drawing(args))
+        files = files or demo.images[: args.max_images]
+        options |= {"save_json": args.save_json, "progress": True}
+        page, *results = demo.draw_files(files, args.output, **options)
     for path in results:
         print(f"results: {path}")
     print(f"{len(files) - len(failed)} of {len(files)} images drawn: {page}")

@@ -163,6 +163,11 @@ def _lock(path: Path, flags: int) -> int | None:
     return None
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error is that of a full disk, whatever was to be written there."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def sync_path(path: PathLike) -> None:
     """Have a file, or the names in a folder, written to the disk where the system can.
 
@@ -176,5 +181,5 @@ def sync_path(path: PathLike) -> None:
         finally:
             os.close(handle)
     except OSError as error:  # others come from folders on some network file systems
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if is_disk_full(error) or error.errno == errno.EIO:
             raise

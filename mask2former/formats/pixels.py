@@ -33,7 +33,9 @@ def no_image(value: Any) -> TypeError:
     )
 
 
-def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
+def to_8_bits(
+    values: np.ndarray, limits: tuple[float, float] | None = None
+) -> tuple[np.ndarray, str]:
     """Scale the brightness of pixels to 8 bits, by the range that the values are in.
 
     Integers keep the upper 8 of the 8, 10, 12, 14 or 16 bits in use, as Pillow does with colours of
@@ -42,6 +44,7 @@ def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
 
     Args:
         values: of any shape; bool, integers or floats.
+        limits: the least and largest value of all where these are only some.
 
     Returns:
         uint8 of the same shape, and what was assumed about the range, "" where nothing was.
@@ -58,7 +61,7 @@ def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
         raise UserError(f"expected pixels that are integers or floats, got {values.dtype}")
     if kind == "f":
         values = np.where(np.isfinite(values), values, 0)  # no-data is black
-    low, high = values.min(initial=0), values.max(initial=0)
+    low, high = limits or (values.min(initial=0), values.max(initial=0))
     if kind == "f" and low >= -0.1 and high <= 2:  # resampling overshoots a little
         return _round(values * 255), "floats are taken as 0 to 1"
     if low < 0:
@@ -67,7 +70,7 @@ def to_8_bits(values: np.ndarray) -> tuple[np.ndarray, str]:
     if kind == "f" and high <= 255:
         return _round(values), "floats are taken as 0 to 255"
     bits = next((depth for depth in _DEPTHS if high < 1 << depth), int(high).bit_length())
-    if 8 < bits < 16 and kind != "f" and not (values % 257).any():
+    if limits is None and 8 < bits < 16 and kind != "f" and not (values % 257).any():
         bits = 16  # 8 bits that were spread over 16
     note = "" if bits == size else f"values of type {values.dtype} are taken as {bits} bits"
     return (values.astype(np.int64) >> (bits - 8)).astype(np.uint8), note

@@ -219,6 +219,27 @@ def concatenate_frames(
     return _from_flips(pixel[times % 2 == 1], frame_height, frame_width * len(frames))
 
 
+def from_intervals(
+    intervals: np.ndarray, height: int, width: int
+) -> tuple[RLE, tuple[int, int, int, int]]:
+    """Return the union of runs as a compressed RLE, and its box: x, y, width and height in pixels.
+
+    Memory is in proportion to the number of runs, whatever the size of the image.
+
+    Args:
+        intervals: (R, 2), R > 0, the first place of each run and the one after its last, counted
+            down the columns; in any order, and each in one column.
+    """
+    first, last = intervals[:, 0], intervals[:, 1] - 1
+    x, y = int(first.min()) // height, int((first % height).min())
+    right, bottom = int(last.max()) // height, int((last % height).max())
+    order = np.argsort(first, kind="stable")
+    starts, ends = first[order], np.maximum.accumulate(intervals[order, 1])
+    apart = starts[1:] > ends[:-1]
+    flips = np.stack((starts[np.append(True, apart)], ends[np.append(apart, True)]), 1).reshape(-1)
+    return _from_flips(flips, height, width), (x, y, right + 1 - x, bottom + 1 - y)
+
+
 def _from_flips(flips: np.ndarray, height: int, width: int) -> RLE:
     """Return an RLE from the pixels where foreground begins, ends, begins, ..., in order."""
     runs = np.diff(flips, prepend=0, append=height * width)

@@ -19,6 +19,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
 from ..errors import one_line
+from ..mosaic.command import add_tile_arguments, check_tile_arguments, tile_options
 from ..threads import available_cpus, describe_threads
 from ..visualization import KINDS
 from .configs import predict_config
@@ -65,6 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-pixels", type=int, help="the largest photo that is read")
     add_behaviour(parser)
     add_processes(parser)
+    add_tile_arguments(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE ... of the config, last"
     )
@@ -107,6 +109,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where an option has a value that it cannot have."""
+    check_tile_arguments(parser, args)
     for name, low in (("batch", 1), ("shard_size", 1), ("max_pixels", 1), ("workers", 1)):
         value = getattr(args, name)
         if value is not None and value < low:
@@ -162,6 +165,7 @@ def settings_of(args: argparse.Namespace, cfg: CfgNode, counts: dict[str, int]) 
         skip_damaged=args.skip_damaged,
         stop_on_error=args.stop_on_error,
         lease_seconds=args.lease_seconds,
+        **tile_options(args),
         **counts,
     )
 

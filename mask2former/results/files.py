@@ -17,6 +17,8 @@ from .classes import CategoryIds, class_name
 from .instances import instances_to_json
 from .regions import semantic_labels
 
+_VOID = {np.uint8: 255, np.uint16: 65535}  # of label maps, by their type
+
 
 class Categories:
     """Turn what a model returns into entries with the dataset's categories.
@@ -73,6 +75,20 @@ class Categories:
             for i, label in table.items()
         }
         return [categories[i] for i in sorted(categories)]
+
+    def label_table(self, count: int) -> np.ndarray:
+        """Return the dataset's ids of `count` classes and, last, where -1 finds it, the value of
+        label maps for none: (count + 1,), uint8 with 255 for none, or uint16 with 65535.
+
+        Raises:
+            UserError: an id is too large for 16 bits.
+        """
+        ids = [self.id(label, False) for label in range(count)]
+        highest = max(ids, default=0)
+        if highest >= _VOID[np.uint16]:
+            raise UserError(f"label maps hold ids of classes below 65535, got {highest}")
+        dtype = np.uint8 if highest < _VOID[np.uint8] else np.uint16
+        return np.array([*ids, _VOID[dtype]], dtype)
 
     def instances(self, instances: Any) -> list[dict[str, Any]]:
         """Return an entry for each of N instances; see `instances_to_json`."""

@@ -118,7 +118,7 @@ def _objects(
     by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
     for rank, i in enumerate(by_area):
         number, name = (rank, names[i]) if ids is None else (ids[i], f"{ids[i]} {names[i]}")
-        yield Region(masks[i], COLOURS[number * _STEP % len(COLOURS)], name)
+        yield Region(masks[i], object_colour(number), name)
 
 
 def _areas(labels: np.ndarray, metadata: Mapping[str, Any]) -> Iterator[Region]:
@@ -129,8 +129,17 @@ def _areas(labels: np.ndarray, metadata: Mapping[str, Any]) -> Iterator[Region]:
 
 def _class_region(mask: np.ndarray, label: int, metadata: Mapping[str, Any]) -> Region:
     """Return a region (H, W), bool, in the colour of its class."""
+    return Region(mask, class_colour(metadata, label), class_name(metadata, label, False))
+
+
+def class_colour(metadata: Mapping[str, Any], label: int) -> np.ndarray:
+    """Return the colour of a class, (3,), RGB in 0..1: its own, or one by its number."""
     colours = metadata.get("stuff_colors") or []
-    colour = COLOURS[label % len(COLOURS)]
     if label < len(colours):
-        colour = np.array(colours[label]) / 255
-    return Region(mask, colour, class_name(metadata, label, False))
+        return np.array(colours[label]) / 255
+    return COLOURS[label % len(COLOURS)]
+
+
+def object_colour(number: int) -> np.ndarray:
+    """Return the colour of an object by its number, such that neighbours in number differ."""
+    return COLOURS[number * _STEP % len(COLOURS)]

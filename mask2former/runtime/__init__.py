@@ -3,5 +3,6 @@
 from .instances import Instances
 from .metadata import Metadata
 from .model import Runtime
+from .tiled import TiledRuntime
 
-__all__ = ["Instances", "Metadata", "Runtime"]
+__all__ = ["Instances", "Metadata", "Runtime", "TiledRuntime"]

@@ -1,6 +1,7 @@
 """Draw what an exported model sees, without torch and detectron2.
 
 python -m mask2former.runtime model.onnx photo.jpg folder 'more/*.png' --output drawn
+python -m mask2former.runtime model.onnx city.tif --tile 1024 --output drawn
 python -m mask2former.runtime video.onnx --video-input clip.mp4 --output drawn.mp4
 """
 
@@ -14,9 +15,12 @@ from typing import Any
 from ..errors import SHOWN, message
 from ..formats.images import find_images
 from ..formats.video.reading import open_source
+from ..mosaic.command import add_tile_arguments, check_tile_arguments, tile_options
+from ..mosaic.drawing import draw_mosaics
 from ..results.regions import KINDS
 from .drawing import Drawing
 from .model import Runtime
+from .tiled import TiledRuntime
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,7 +52,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--providers", nargs="+", help="execution providers of onnxruntime, the preferred one first"
     )
     parser.add_argument("--threads", type=int, default=0, help="default: as many as cores")
+    add_tile_arguments(parser)
     args = parser.parse_args(argv)
+    check_tile_arguments(parser, args)
+    if args.tile is not None and args.video_input:
+        parser.error("--tile is for images, not for --video-input")
     if bool(args.inputs) == bool(args.video_input):
         parser.error("give images, or --video-input, and not both")
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
@@ -70,27 +78,29 @@ def run(args: argparse.Namespace) -> int:
         changes["max_pixels"] = args.max_pixels
     files = find_images(args.inputs, "")
     source = open_source(args.video_input) if args.video_input else None
-    runtime = Runtime(
-        args.model,
-        providers=args.providers,
-        threads=args.threads,
-        label_threshold=wanted or 0.0,
-        **changes,
-    )
-    drawing = Drawing(runtime, args.draw, 0.5 if wanted is None else wanted)
-    if source is not None:
-        paths = drawing.draw_video(source, args.output, save_json=args.save_json)
-        print(f"video drawn: {', '.join(map(str, paths))}")
-        return 0
+    changes |= {"providers": args.providers, "threads": args.threads}
+    changes["label_threshold"] = wanted or 0.0
+    score_threshold = 0.5 if wanted is None else wanted
     failed: list[str] = []
 
     def leave_out(file: str, error: Exception) -> None:
         print(f"mask2former.runtime: left out {file}: {error}", file=sys.stderr)
         failed.append(file)
 
-    page, *results = drawing.draw_files(
-        files, args.output, note=args.model, save_json=args.save_json, on_error=leave_out
-    )
+    options: dict[str, Any] = {"note": args.model, "on_error": leave_out}
+    if args.tile is not None:
+        changes |= {"score_threshold": score_threshold, **tile_options(args)}
+        tiled = TiledRuntime(args.model, folder=args.output, **changes)
+        options["kind"] = args.draw
+        page, *results = draw_mosaics(tiled, files, args.output, tiled.classes, **options)
+    else:
+        drawing = Drawing(Runtime(args.model, **changes), args.draw, score_threshold)
+        if source is not None:
+            paths = drawing.draw_video(source, args.output, save_json=args.save_json)
+            print(f"video drawn: {', '.join(map(str, paths))}")
+            return 0
+        options["save_json"] = args.save_json
+        page, *results = drawing.draw_files(files, args.output, **options)
     for path in results:
         print(f"results: {path}")
     print(f"{len(files) - len(failed)} of {len(files)} images drawn: {page}")

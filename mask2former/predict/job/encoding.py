@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from detectron2.structures import Instances
 
-from ...errors import UserError
 from ...formats.images import write_image
 from ...formats.json_files import to_json_line
-from ...formats.label_maps import look_up, write_panoptic_png
+from ...formats.label_maps import write_panoptic_png
+from ...mosaic import Mosaic
+from ...mosaic.drawing import picture
+from ...mosaic.files import entries, write_labels, write_segments
 from ...results.files import Categories
 from ...visualization import draw, semantic_labels
 from ..image import Predictor
@@ -24,8 +26,6 @@ from .items import Item
 from .settings import DRAWINGS, INSTANCES, LABELS, PANOPTIC, PARQUET, Settings
 
 logger = logging.getLogger(__name__)
-
-VOID = {np.uint8: 255, np.uint16: 65535}  # of label maps, by their type
 
 
 def line(kind: str, entry: Any) -> str:
@@ -90,7 +90,7 @@ class Encoder:
             entries = self._categories.instances(prediction["instances"])
             lines += [line(INSTANCES, image | entry) for entry in entries]
         if PANOPTIC in outputs:
-            lines += self._panoptic(item, image, *prediction["panoptic_seg"], part)
+            lines += self._panoptic(item, *prediction["panoptic_seg"], part)
         if LABELS in outputs:
             name = f"{item.name}.png"
             write_image(part / LABELS / name, self.label_map(prediction["sem_seg"].numpy()))
@@ -100,41 +100,58 @@ class Encoder:
             write_image(part / DRAWINGS / f"{item.name}.jpg", picture, quality=92)
         return lines
 
+    def mosaic(self, item: Item, mosaic: Mosaic, part: Path) -> list[str]:
+        """Return the lines of an image that was predicted in tiles, and write its files: TIFF in
+        the place of PNG. The arguments are those of `image`."""
+        outputs, categories = self._settings.outputs, self._categories
+        image = {"image_id": item.id, "file_name": item.file_name}
+        tiff, lines = f"{item.name}.tif", list[str]()
+        if INSTANCES in outputs or PARQUET in outputs:
+            lines += [line(INSTANCES, image | entry) for entry in entries(mosaic, categories)]
+        if PANOPTIC in outputs:
+            infos = write_segments(part / PANOPTIC / tiff, mosaic, categories)
+            lines += _panoptic_lines(item, tiff, mosaic.size, infos)
+        if LABELS in outputs:
+            write_labels(part / LABELS / tiff, mosaic, categories)
+            lines.append(line(LABELS, image | {"labels": tiff}))
+        if DRAWINGS in outputs:
+            drawn = picture(mosaic, self._predictor.metadata, self._settings.kind)
+            write_image(part / DRAWINGS / f"{item.name}.jpg", drawn, quality=92)
+        return lines
+
     def label_map(self, labels: np.ndarray) -> np.ndarray:
-        """Return labels (H, W) as the dataset's ids of classes, uint8 or uint16; see `VOID`."""
-        present = [label for label in np.unique(labels).tolist() if label >= 0]
+        """Return labels (H, W) as the dataset's ids of classes; see `Categories.label_table`."""
         count = self._predictor.cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-        table = {label: self._categories.id(label, False) for label in present}
-        highest = max((self._categories.id(k, False) for k in range(count)), default=0)
-        if highest >= VOID[np.uint16]:
-            raise UserError(f"label maps hold ids of classes below 65535, got {highest}")
-        dtype = np.uint8 if highest < VOID[np.uint8] else np.uint16
-        return look_up(labels, table, VOID[dtype], dtype)
+        return self._categories.label_table(count)[labels]
 
     def _panoptic(
         self,
         item: Item,
-        image: Mapping[str, Any],
         ids: torch.Tensor,
         segments: list[dict[str, Any]],
         part: Path,
     ) -> list[str]:
         segment_map, png = ids.numpy(), f"{item.name}.png"
         write_panoptic_png(part / PANOPTIC / png, segment_map)
-        height, width = segment_map.shape
-        size = {"height": height, "width": width}
         infos = self._categories.panoptic(segment_map, segments)
-        entry = {"image_id": item.id, "file_name": png, "segments_info": infos}
-        return [
-            line("image", {"id": item.id, "file_name": item.file_name, **size}),
-            line(PANOPTIC, entry),
-        ]
+        return _panoptic_lines(item, png, segment_map.shape, infos)
 
     def _draw(self, item: Item, prediction: Mapping[str, Any]) -> np.ndarray:
         settings = self._settings
         image = self._predictor.to_rgb(item.source(self._root))
         # Labels and instances have passed their thresholds.
         return draw(image, prediction, self._predictor.metadata, settings.kind)
+
+
+def _panoptic_lines(
+    item: Item, file_name: str, size: tuple[int, ...], infos: list[dict[str, Any]]
+) -> list[str]:
+    """Return the lines of a panoptic result: of the image (H, W), and of its segments in a file."""
+    sides = dict(zip(("height", "width"), size))
+    return [
+        line("image", {"id": item.id, "file_name": item.file_name, **sides}),
+        line(PANOPTIC, {"image_id": item.id, "file_name": file_name, "segments_info": infos}),
+    ]
 
 
 def pack(prediction: Mapping[str, Any]) -> bytes:

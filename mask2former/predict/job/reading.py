@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from ...data.workers import WatchedLoader, WorkerMapper
 from ...modeling.meta_arch.batching import canvas_size
 from ..image import Predictor
+from ..tiled import TiledPredictor
 from .items import IMAGE, UNREADABLE, Item
 from .settings import is_for_video
 
@@ -29,7 +30,7 @@ class Read:
     Attributes:
         shard, item: which.
         prepared: what the model takes: "image", "height" and "width"; None for videos, which are
-            read frame by frame, and where there is an error.
+            read frame by frame, for images that are read in tiles, and where there is an error.
         error: why the image cannot be read, or "".
     """
 
@@ -43,13 +44,14 @@ class _Reader:
     """Read images, as a dataset whose indices are what is to be read.
 
     Args:
-        predictor: prepares images; its model is not used.
+        predictor: prepares images; its model is not used. A `TiledPredictor` reads them itself.
         root: where relative paths of items start.
     """
 
     def __init__(self, predictor: Predictor, root: Path):
         self._predictor = predictor
         self._root = root
+        self._in_tiles = isinstance(predictor, TiledPredictor)
         self._for_video = is_for_video(predictor.cfg)
         self._mapper = WorkerMapper(self._read, predictor.cfg.INPUT.MAX_PIXELS)
 
@@ -60,7 +62,7 @@ class _Reader:
         shard, item = place
         if item.kind == UNREADABLE:
             return Read(shard, item, error=item.error)
-        if item.kind != IMAGE:
+        if item.kind != IMAGE or self._in_tiles:
             return Read(shard, item)
         if self._for_video:
             return Read(shard, item, error="an image, but the model is one for video")

@@ -47,6 +47,8 @@ class Settings:
         stop_on_error: end at the first input that cannot be read.
         readers, encoders: processes of each worker; 0 for none, the worker does it itself.
         threads: of torch in each worker; 0 leaves them as they are.
+        tile, overlap, channels: of images that are predicted in tiles, see `TiledPredictor`; a tile
+            of None for whole images.
         lease_seconds: after which a worker on another machine that does not answer is dead.
     """
 
@@ -65,11 +67,15 @@ class Settings:
     encoders: int = 0
     threads: int = 0
     lease_seconds: float = 60.0
+    tile: int | None = None
+    overlap: int | None = None
+    channels: tuple[int, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return what results depend on, beside the config, for the fingerprint."""
-        names = ("outputs", "score_threshold", "label_threshold", "kind", "shard_size", "window")
-        return {name: getattr(self, name) for name in (*names, "skip_damaged")}
+        names = ["outputs", "score_threshold", "label_threshold", "kind", "shard_size", "window"]
+        names += ["skip_damaged", "tile", "overlap", "channels"]
+        return {name: getattr(self, name) for name in names}
 
     @property
     def needs(self) -> set[str]:

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from detectron2.config import CfgNode
 
 from ...data import register_custom
 from ...errors import UserError
+from ...formats.atomic import is_disk_full
 from ...ops.memory import is_out_of_memory
+from ..tiled import TiledPredictor
 from ..video import VideoPredictor
 from .encoding import Encoder, line, pack, reduce, unpack
 from .folder import JobFolder
@@ -136,6 +139,8 @@ class Worker:
         item = read.item
         if read.error:
             self._failed(shard, item, read.error)
+        elif isinstance(self._predictor, TiledPredictor):
+            self._predict_tiles(shard, item)
         elif item.kind == VIDEO:
             try:
                 shard.lines[item.index] = predict_video(
@@ -147,6 +152,21 @@ class Worker:
                 self._on_images(1)
         else:
             self._predict(shard, self._batches.add(read))
+
+    def _predict_tiles(self, shard: _Shard, item: Item) -> None:
+        """Predict an image of any size and encode it, both here: results stream from the disk."""
+        if item.kind == VIDEO:
+            return self._failed(shard, item, "a video, but tiles are for images")
+        keep_alive = self._job.leases.keep_alive
+        try:
+            mosaic = self._predictor(item.source(self._job.root), lambda done, count: keep_alive())
+        except (OSError, UserError) as error:
+            if is_disk_full(error):
+                raise
+            return self._failed(shard, item, str(error))
+        with mosaic:
+            shard.lines[item.index] = self._encoder.mosaic(item, mosaic, shard.part)
+        self._on_images(1)
 
     def _failed(self, shard: _Shard, item: Item, error: str) -> None:
         if self._settings.stop_on_error:
@@ -209,19 +229,14 @@ class Worker:
         self._job.commit(shard.number, shard.part)
 
 
-def build_predictor(settings: Settings) -> VideoPredictor:
+def build_predictor(settings: Settings) -> VideoPredictor | TiledPredictor:
     """Build the model, for images and videos, without outputs that nobody wants."""
     cfg = settings.cfg.clone()
     cfg.defrost()
     register_custom(cfg)  # in this process, which may be another than the one that read the config
     if not cfg.MODEL.WEIGHTS:
         torch.manual_seed(0)  # all workers have the same random weights
-    predictor = VideoPredictor(
-        cfg,
-        array_format="RGB",
-        window=settings.window,
-        score_threshold=settings.score_threshold,
-    )
+    predictor = _predictor_of(cfg, settings)
     model, needs = predictor.model, settings.needs
     # Instances depend on whether panoptic output is on, which stays as it is.
     for flag, output in (("semantic_on", LABELS), ("instance_on", INSTANCES)):
@@ -230,6 +245,22 @@ def build_predictor(settings: Settings) -> VideoPredictor:
     if settings.label_threshold == 0 and hasattr(model, "semantic_output"):
         model.semantic_output = "labels"
     return predictor
+
+
+def _predictor_of(cfg: CfgNode, settings: Settings) -> VideoPredictor | TiledPredictor:
+    thresholds = {"array_format": "RGB", "score_threshold": settings.score_threshold}
+    if settings.tile is None:
+        return VideoPredictor(cfg, window=settings.window, **thresholds)
+    return TiledPredictor(
+        cfg,
+        tile=settings.tile,
+        overlap=settings.overlap,
+        channels=settings.channels,
+        label_threshold=settings.label_threshold,
+        batch=settings.batch,
+        folder=settings.output,
+        **thresholds,
+    )
 
 
 _encoders: list[Encoder] = []  # of a process of the pool: its own
