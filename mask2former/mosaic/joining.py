@@ -20,8 +20,15 @@ _OVERVIEW_SIDE = 2048  # longer side of the picture of the whole, in pixels
 class Raster(Protocol):
     """An image that is read in windows; see `mask2former.formats.rasters`."""
 
-    size: Size
-    georeference: Sequence[tuple[Any, ...]]
+    @property
+    def size(self) -> Size:
+        """(H, W)."""
+        ...
+
+    @property
+    def georeference(self) -> Sequence[tuple[Any, ...]]:
+        """Tags that say where on earth it is."""
+        ...
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window (h, w, 3), uint8, RGB."""

@@ -36,6 +36,7 @@ class TiledRuntime(Runtime):
         tile: int,
         overlap: int | None = None,
         score_threshold: float = 0.0,
+        label_threshold: float = 0.0,
         batch: int = 8,
         channels: Sequence[int] = (),
         folder: PathLike | None = None,
@@ -46,6 +47,7 @@ class TiledRuntime(Runtime):
             path: as for `Runtime`.
             tile, overlap: see `Tiling`; the overlap is a quarter of the tile by default.
             score_threshold: instances of a lower score are left out, in 0..1.
+            label_threshold: as for `Runtime`.
             batch: tiles that pass the model together.
             channels: of TIFF files, see `open_raster`.
             folder: on whose disk tiles wait to be joined; by default that of temporary files.
@@ -57,10 +59,15 @@ class TiledRuntime(Runtime):
         """
         self.tiling = Tiling.of(tile, overlap)
         self.channels = channels
-        super().__init__(path, **options)
+        super().__init__(path, label_threshold=label_threshold, **options)
         metadata = self.metadata
         if metadata.kind not in ("image", "per_pixel"):
             raise UserError(f"tiles need a model for images, {path} is one for {metadata.kind}")
+        if metadata.postprocess:
+            raise UserError(
+                f"{path}: makes its {metadata.postprocess} result in the graph, and has no logits "
+                "that tiles could join: export it without --with-postprocess"
+            )
         has_objects, is_thing = metadata.kind == "image", None
         if metadata.panoptic_on:
             is_thing = np.isin(np.arange(len(metadata.class_names)), metadata.thing_ids)
@@ -71,7 +78,7 @@ class TiledRuntime(Runtime):
             is_thing=is_thing,
             object_mask_threshold=metadata.object_mask_threshold,
             overlap_threshold=metadata.overlap_threshold,
-            label_threshold=self.label_threshold,
+            label_threshold=label_threshold,
             score_threshold=score_threshold,
             batch=batch,
             folder=folder,
@@ -97,7 +104,8 @@ class TiledRuntime(Runtime):
 
     def _tile(self, class_logits: np.ndarray, masks: np.ndarray, canvas: Canvas) -> TilePrediction:
         options, mergers = self.options, list[Any]()
-        objects = semantic = None
+        objects: ObjectMerger | None = None
+        semantic: SemanticMerger | None = None
         if options.panoptic or options.instances:
             objects = ObjectMerger(softmax(class_logits), canvas.output)
             mergers.append(objects)
@@ -108,7 +116,10 @@ class TiledRuntime(Runtime):
             else:
                 merge_then_resize(masks, canvas, semantic)
         merge_masks(masks, canvas, mergers)
-        return TilePrediction(objects and objects.result(), semantic and semantic.result())
+        return TilePrediction(
+            None if objects is None else objects.result(),
+            None if semantic is None else semantic.result(),
+        )
 
 
 def _resized(logits: np.ndarray, canvas: Canvas) -> np.ndarray:

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mask2former.formats.rle import (
+    _decode_counts,
     area,
     as_text,
     bounding_box,
     concatenate_frames,
     encode_masks,
     encode_segments,
+    from_intervals,
     run_lengths,
 )
 
@@ -149,3 +151,25 @@ def test_area_and_box():
     mask[1:4, 2:7] = True
     (rle,) = encode_masks(mask[None])
     assert area(rle) == 15 and bounding_box(rle) == [2, 1, 5, 3]
+
+
+def test_intervals_in_any_order_that_may_overlap_and_touch():
+    random = np.random.default_rng(2)
+    for _ in range(20):
+        height, width = random.integers(1, 30, 2)
+        mask, intervals = np.zeros((height, width), bool), []
+        for _ in range(random.integers(1, 40)):
+            x, y = int(random.integers(width)), int(random.integers(height))
+            end = int(random.integers(y, height)) + 1
+            mask[y:end, x] = True
+            intervals.append((x * height + y, x * height + end))
+        rle, box = from_intervals(np.array(intervals), int(height), int(width))
+        assert (mask_util.decode(rle) == mask).all()
+        assert list(box) == mask_util.toBbox(rle).tolist()
+
+
+def test_intervals_of_a_mask_of_more_pixels_than_32_bits_count():
+    side = 100_000
+    rle, box = from_intervals(np.array([[side * side - 5, side * side]]), side, side)
+    assert box == (side - 1, side - 5, 1, 5)
+    assert _decode_counts(rle["counts"].encode()).tolist() == [side * side - 5, 5]
