@@ -25,6 +25,7 @@ KINDS = {
     "per_pixel": (("images",), ("semantic_logits",)),
     "given_masks": (("images", "masks"), ("class_logits",)),
 }
+_MAX_SIDE = 2**14  # pixels to which every image is enlarged, so that no file makes huge ones
 SEMANTIC_OUTPUTS = ("scores", "labels")
 # What a file gives instead whose graph makes the results itself, and which kinds may.
 POSTPROCESSES: Mapping[str, tuple[str, ...]] = {
@@ -143,8 +144,11 @@ class Metadata:
             "channel_order": (self.channel_order in ("RGB", "BGR"), "'RGB' or 'BGR'"),
             "pixel_mean": (_are_three(self.pixel_mean), three),
             "pixel_std": (divides, f"{three}, not 0"),
-            "size_divisibility": (self.size_divisibility >= 1, "1 or more"),
-            "min_size": (self.min_size >= 0, "0 (images keep their size) or more"),
+            "size_divisibility": (1 <= self.size_divisibility <= _MAX_SIDE, f"1 to {_MAX_SIDE}"),
+            "min_size": (
+                0 <= self.min_size <= _MAX_SIDE,
+                f"0 (images keep their size) to {_MAX_SIDE}",
+            ),
             "max_size": (self.max_size >= 0, "0 or more"),
             "object_mask_threshold": (isfinite(self.object_mask_threshold), "a finite number"),
             "overlap_threshold": (isfinite(self.overlap_threshold), "a finite number"),
