@@ -49,6 +49,8 @@ EXTRAS = {
     "runtime": ["onnxruntime>=1.18"],
     "export": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
     "openvino": ["openvino>=2025.0"],
+    "mlflow": ["mlflow-skinny>=2.10"],
+    "wandb": ["wandb>=0.16"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS["test"] = [

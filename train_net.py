@@ -6,8 +6,9 @@
     python train_net.py --config-file CONFIG --eval-only MODEL.WEIGHTS output/model_final.pth
     torchrun --nproc_per_node 2 train_net.py --config-file CONFIG      (also without a GPU)
 
-The same command with --resume goes on with an interrupted run. MASK2FORMER_DEBUG=1 in the
-environment shows where in the code an error came up.
+The same command with --resume goes on with an interrupted run. --progress bar shows a bar in place
+of a line now and then. MASK2FORMER_DEBUG=1 in the environment shows where in the code an error came
+up.
 """
 
 import argparse
@@ -81,7 +82,10 @@ def fail(error: BaseException) -> NoReturn:
 
 if __name__ == "__main__":
     parser = default_argument_parser(__doc__)
+    parser.add_argument("--progress", choices=("line", "bar"), help="sets TRAINING.PROGRESS")
     arguments = parser.parse_args()
+    if arguments.progress:
+        arguments.opts = [*arguments.opts, "TRAINING.PROGRESS", arguments.progress]
     if not arguments.config_file:
         parser.error("--config-file is missing")
     try:

@@ -48,6 +48,12 @@ _FILES = {
         "the model, which learns the rest as background; set MODEL.MASK_FORMER.NUM_OBJECT_QUERIES "
         "to {most} or more",
     ),
+    "objects-near-queries": Rule(
+        "taken",
+        "one of a hundred images has {usual} objects or more, near the {queries} queries of the "
+        "model, which has few to choose from then; with MODEL.MASK_FORMER.NUM_OBJECT_QUERIES "
+        "{enough} there is room",
+    ),
     "more-objects-than-detections": Rule(
         "taken",
         "up to {most} objects in an image, and {limit} results of an image are scored; set "

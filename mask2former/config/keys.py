@@ -54,6 +54,12 @@ _IMAGE_KEYS: Keys = {
         "WEIGHT_DECAY_EMBED": 0.0,  # of nn.Embedding
         "LOG_PERIOD": 20,  # ours: iterations between two progress lines, also in metrics.json
     },
+    # Ours: what people see of a training.
+    "TRAINING": {
+        "REPORT": True,  # report.html in OUTPUT_DIR, at every evaluation and at the end
+        "PROGRESS": "line",  # or "bar"
+        "TRACKERS": [],  # any of "mlflow", "wandb"
+    },
     # Ours: minimal fraction of the weights in MODEL.WEIGHTS that must fit the model.
     "MODEL": {"WEIGHTS_MIN_MATCH": 0.75},
     # Ours: the classes in the order of the model's outputs, so that they travel with the config;

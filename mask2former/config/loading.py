@@ -112,6 +112,15 @@ def changed(cfg: CfgNode, *opts: Any) -> CfgNode:
     return copied
 
 
+def flat_items(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a config, or of nested mappings, by dotted key; tuples as lists."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from flat_items(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
 def nearest_names(name: str, known: Iterable[str]) -> str:
     """Return "; nearest: ..." with up to three names, or "" where none is near.
 

@@ -29,6 +29,7 @@ from ..errors import UserError
 from ..formats.atomic import atomic_path
 from ..modeling.meta_arch.base import BaseModel
 from ..threads import describe_threads
+from .report.facts import write_run_facts
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     if comm.is_main_process():
         with atomic_path(Path(cfg.OUTPUT_DIR, "config.yaml")) as path:
             path.write_text(cfg.dump())
+        if not getattr(args, "eval_only", False):
+            write_run_facts(cfg, args)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if not getattr(args, "eval_only", False):
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
@@ -112,6 +115,7 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     match_classes(cfg, used)
     if not eval_only:
         check_processes(cfg)
+        _check_training(cfg)
 
 
 def take_classes(cfg: CfgNode, model: nn.Module, checkpoint: Mapping[str, Any]) -> CfgNode:
@@ -158,6 +162,13 @@ def check_processes(cfg: CfgNode) -> None:
                 f"MODEL.{name}.NORM is SyncBN, which several processes can use on CUDA only; on "
                 "CPUs, naiveSyncBN does the same"
             )
+
+
+def _check_training(cfg: CfgNode) -> None:
+    if cfg.TRAINING.PROGRESS not in ("line", "bar"):
+        raise UserError(
+            f"TRAINING.PROGRESS: expected 'line' or 'bar', got {cfg.TRAINING.PROGRESS!r}"
+        )
 
 
 def check_output_folder(folder: str) -> None:

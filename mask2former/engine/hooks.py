@@ -1,13 +1,10 @@
-"""Hooks and writers of the trainer: signals, safe checkpoints, lines of progress and results."""
+"""Hooks of the trainer: signals, safe checkpoints, lines of results."""
 
-import datetime
 import logging
 import os
-import re
 import signal
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -17,63 +14,11 @@ import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.evaluation import print_csv_format
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from torch import nn
 
 from .defaults import only_in_file
 
 logger = logging.getLogger(__name__)
-
-
-class ProgressPrinter(EventWriter):
-    """Log one line about the progress of training.
-
-    Losses of the decoder layers (loss_mask, loss_mask_0, loss_mask_1, ...) are shown as one sum;
-    detectron2's JSONWriter keeps each of them.
-    """
-
-    def __init__(self, max_iter: int, window_size: int = 20) -> None:
-        """
-        Args:
-            max_iter: iterations of the whole training; the time left follows from it.
-            window_size: number of latest iterations whose median is shown.
-        """
-        self._max_iter = max_iter
-        self._window = window_size
-
-    def write(self) -> None:
-        storage = get_event_storage()
-        if storage.iter >= self._max_iter:
-            return  # training is over, and its last iteration was shown
-        histories = storage.histories()
-        parts = [f"iter {storage.iter + 1}/{self._max_iter}"]
-        if "total_loss" in histories:
-            parts.append(f"loss {histories['total_loss'].median(self._window):.4g}{self._parts()}")
-        if "time" in histories:
-            parts.append(f"{histories['time'].median(self._window):.3f} s/iter")
-        if "data_time" in histories:
-            parts.append(f"data {histories['data_time'].median(self._window):.3f} s")
-        if "lr" in histories:
-            parts.append(f"lr {histories['lr'].latest():.2g}")
-        if torch.cuda.is_available():
-            parts.append(f"memory {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB")
-        if "time" in histories:
-            parts.append(f"left {self._time_left(storage)}")
-        logger.info("  ".join(parts))
-
-    def _parts(self) -> str:
-        sums: dict[str, float] = defaultdict(float)
-        for name, history in get_event_storage().histories().items():
-            match = re.fullmatch(r"loss_(.+?)(_\d+)?", name)
-            if match:
-                sums[match[1]] += history.median(self._window)
-        text = "  ".join(f"{name} {value:.4g}" for name, value in sums.items())
-        return f" ({text})" if text else ""
-
-    def _time_left(self, storage: EventStorage) -> str:
-        seconds = storage.history("time").median(1000) * (self._max_iter - storage.iter - 1)
-        storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
-        return str(datetime.timedelta(seconds=int(seconds)))
 
 
 def log_results(name: str, results: Mapping[str, Any]) -> None:
@@ -131,6 +76,35 @@ def check_finite(model: nn.Module, iteration: int) -> None:
             f"weights are not finite after iteration {iteration}: {', '.join(bad[:3])}{more}; "
             "they are not saved"
         )
+
+
+class TargetCounter(HookBase):
+    """Warn once where a training image has more targets than the model has queries.
+
+    Annotations that list objects are counted before training; of label maps this shows here.
+    """
+
+    def __init__(self, num_queries: int) -> None:
+        self._num_queries = num_queries
+        self._warned = False
+
+    def after_step(self) -> None:
+        batch = self.trainer.last_batch
+        if self._warned or not isinstance(batch, list):
+            return
+        for item in batch:
+            targets = item.get("instances") if isinstance(item, Mapping) else None
+            frames = targets if isinstance(targets, list | tuple) else [targets]
+            count = max((len(x) for x in frames if x is not None), default=0)
+            if count > self._num_queries:
+                self._warned = True
+                logger.warning(
+                    "%s has %d targets, more than the %d queries of the model, which learns the "
+                    "rest as background; set MODEL.MASK_FORMER.NUM_OBJECT_QUERIES to %d or more "
+                    "(said once; python -m mask2former.data.check recommends a number)",
+                    item.get("file_name", "an image"), count, self._num_queries, count,
+                )  # fmt: skip
+                return
 
 
 class StopOnSignal(HookBase):

@@ -22,6 +22,8 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
+from ..random_state import RandomState, random_state
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +51,18 @@ def choose_autocast_dtype(device_type: str, amp_enabled: bool) -> torch.dtype | 
         dtype, reason = None, f"this {device_type} has no fast half precision"
     logger.info("Training on %s in %s: %s", device_type, dtype or torch.float32, reason)
     return dtype
+
+
+class LossNotFiniteError(FloatingPointError):
+    """A loss is not finite.
+
+    Attributes:
+        process: the first one in which it is not.
+    """
+
+    def __init__(self, message: str, process: int) -> None:
+        super().__init__(message)
+        self.process = process
 
 
 class TrainStep(TrainerBase):
@@ -83,26 +97,34 @@ class TrainStep(TrainerBase):
         scaled = autocast_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self._batches: Iterator[Any] | None = None
+        self.batch: Any = None  # the last one
+        self.random_state: RandomState = {}  # before it passed the model
 
     def run_step(self) -> None:
         """Train on one batch.
 
         Raises:
-            FloatingPointError: if a loss is not finite in some process; the weights are then those
+            LossNotFiniteError: if a loss is not finite in some process; the weights are then those
                 of the step before.
         """
         assert self.model.training, "the model was left in eval mode"
         start = time.perf_counter()
         if self._batches is None:
             self._batches = iter(self.data_loader)
-        batch = next(self._batches)
+        self.batch = None  # its memory is the next one's
+        self.batch = next(self._batches)
         data_time = time.perf_counter() - start
+        self.random_state = random_state()
+        self._record(self.add_gradients(self.batch), data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def add_gradients(self, batch: Any) -> dict[str, Tensor]:
+        """Compute the gradients of a batch in place of those before; return its losses."""
         losses = self._forward(batch)
         self.optimizer.zero_grad()
         self.grad_scaler.scale(torch.stack(list(losses.values())).sum()).backward()
-        self._record(losses, data_time)
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
+        return losses
 
     def _forward(self, batch: Any) -> dict[str, Tensor]:
         enabled = self.autocast_dtype is not None
@@ -125,8 +147,9 @@ class TrainStep(TrainerBase):
         ]
         storage = get_event_storage()
         if bad:
-            raise FloatingPointError(
-                f"the loss is not finite at iteration {storage.iter}: {', '.join(bad)}"
+            wrong = [rank for rank, r in enumerate(rows) if not all(map(math.isfinite, r))]
+            raise LossNotFiniteError(
+                f"the loss is not finite at iteration {storage.iter}: {', '.join(bad)}", wrong[0]
             )
         means = {name: sum(r[i] for r in rows) / len(rows) for i, name in enumerate(names)}
         storage.put_scalar("data_time", max(r[-1] for r in rows))

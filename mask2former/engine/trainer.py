@@ -3,6 +3,7 @@
 import logging
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from ..checkpoints.checkpointer import Checkpointer
+from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders
 from ..data.agreement.class_order import match_classes
@@ -27,11 +29,21 @@ from .hooks import (
     EvalHook,
     LRScheduler,
     PeriodicCheckpointer,
-    ProgressPrinter,
     StopOnSignal,
+    TargetCounter,
 )
 from .optimizer import build_optimizer
-from .step import TrainStep, choose_autocast_dtype, get_sampler_seed, resume_data_order
+from .progress import PROGRESS, Clock
+from .replay.saving import FOLDER, Failure, save_failure
+from .report.hook import ReportHook
+from .step import (
+    LossNotFiniteError,
+    TrainStep,
+    choose_autocast_dtype,
+    get_sampler_seed,
+    resume_data_order,
+)
+from .trackers import build_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +92,7 @@ class Trainer(EvaluatingTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
+        self._clock = Clock(self.max_iter, cfg.TEST.EVAL_PERIOD)
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -127,12 +140,31 @@ class Trainer(EvaluatingTrainer):
     def run_step(self) -> None:
         try:
             super().run_step()
-        except FloatingPointError as error:
+        except LossNotFiniteError as error:
             last = self.checkpointer.get_checkpoint_file() or "none yet"
             raise FloatingPointError(
                 f"{error}. Training has stopped; the last good checkpoint is {last}. A lower "
                 "SOLVER.BASE_LR, gradient clipping or SOLVER.AMP.ENABLED False may help"
+                f"{self._keep_failure(error)}"
             ) from None
+
+    def _keep_failure(self, error: LossNotFiniteError) -> str:
+        """Keep what the step was made of, where this process is the one; say how to repeat it."""
+        if error.process != comm.get_rank():
+            return ""
+        step = self._trainer
+        device, dtype = step.device.type, step.autocast_dtype
+        failure = Failure(
+            self.iter, error.process, str(error), device, dtype, step.batch, step.random_state
+        )
+        folder = Path(self.cfg.OUTPUT_DIR, FOLDER)
+        try:
+            save_failure(folder, failure, getattr(self.model, "module", self.model), self.cfg)
+        except OSError as problem:
+            logger.warning("The failed step is not kept: %s", problem)
+            return ""
+        command = f"python -m mask2former.engine.replay {folder}"
+        return f". The step is kept: {command} names the first tensor that is not finite"
 
     def build_hooks(self) -> list[HookBase]:
         """Return the hooks in the order in which they run: first state, then reports on it."""
@@ -146,16 +178,26 @@ class Trainer(EvaluatingTrainer):
             return self._last_eval_results
 
         found: list[HookBase] = [
+            self._clock,
             hooks.IterationTimer(),
             LRScheduler(),
             PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
             stop,
             EvalHook(cfg.TEST.EVAL_PERIOD, evaluate),
         ]
+        if meta_architecture(cfg) != "MaskClassifier":  # whose queries are made of the targets
+            found.append(TargetCounter(cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES))
         if comm.is_main_process():
             writers = self.build_writers()
             found.append(hooks.PeriodicWriter(writers, period=cfg.SOLVER.LOG_PERIOD))
+            if cfg.TRAINING.REPORT:
+                found.append(ReportHook(cfg, flush=lambda: [w.write() for w in writers]))
         return found
+
+    @property
+    def last_batch(self) -> Any:
+        """The batch that this process has trained on last."""
+        return self._trainer.batch
 
     def _checkpoint_of_now(self) -> str:
         """Return the file that holds the model as it is, "" if it was not saved."""
@@ -164,9 +206,10 @@ class Trainer(EvaluatingTrainer):
         return self.checkpointer.get_checkpoint_file() if saved else ""
 
     def build_writers(self) -> list[EventWriter]:
-        """Return the writers of the progress line, of metrics.json and of TensorBoard."""
+        """Return the writers of progress, of metrics.json, of TensorBoard and of trackers."""
         _, *to_files = default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
-        return [ProgressPrinter(self.max_iter), *to_files]
+        shown = PROGRESS[self.cfg.TRAINING.PROGRESS](self.max_iter, clock=self._clock)
+        return [shown, *to_files, *build_trackers(self.cfg)]
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)

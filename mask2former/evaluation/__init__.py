@@ -4,7 +4,8 @@ from ..formats.label_maps import read_panoptic_png, write_panoptic_png
 from .build import EVALUATORS, build_evaluator
 from .instance.coco_ap import coco_average_precision
 from .instance.evaluator import InstanceSegEvaluator, instances_of_panoptic
-from .panoptic.evaluator import PanopticEvaluator, pq_compute
+from .panoptic.evaluator import PanopticEvaluator
+from .panoptic.files import pq_compute
 from .panoptic.quality import PanopticQuality
 from .results import quality_table, results_table, write_results
 from .semantic.evaluator import SemSegEvaluator, semantic_pq

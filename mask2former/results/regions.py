@@ -96,7 +96,7 @@ def _segments(
             yield _class_region(ids == segment["id"], segment["category_id"], metadata)
     masks = [ids == segment["id"] for segment in things]
     names = [class_name(metadata, segment["category_id"], True) for segment in things]
-    yield from _objects(masks, names, [s["id"] for s in things] if tracked else None)
+    yield from object_regions(masks, names, [s["id"] for s in things] if tracked else None)
 
 
 def _instances(
@@ -108,13 +108,19 @@ def _instances(
     names = [class_name(metadata, label, True) for label in instances.pred_classes.tolist()]
     if instances.has("scores"):
         names = [f"{name} {score:.0%}" for name, score in zip(names, instances.scores.tolist())]
-    yield from _objects(masks, names, instances.track_ids.tolist() if tracked else None)
+    yield from object_regions(masks, names, instances.track_ids.tolist() if tracked else None)
 
 
-def _objects(
-    masks: Sequence[np.ndarray] | np.ndarray, names: Sequence[str], ids: Sequence[int] | None
+def object_regions(
+    masks: Sequence[np.ndarray] | np.ndarray, names: Sequence[str], ids: Sequence[int] | None = None
 ) -> Iterator[Region]:
-    """Yield large objects first, so that small ones stay visible; a colour for each or its id."""
+    """Yield large objects first, so that small ones stay visible; a colour for each or its id.
+
+    Args:
+        masks: (N, H, W), bool.
+        names: N of them.
+        ids: numbers that choose the colours and stand before the names; None for neither.
+    """
     by_area = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
     for rank, i in enumerate(by_area):
         number, name = (rank, names[i]) if ids is None else (ids[i], f"{ids[i]} {names[i]}")

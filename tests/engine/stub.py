@@ -94,6 +94,7 @@ def make_cfg(folder: Path | str, *opts: Any) -> CfgNode:
     cfg.SOLVER.STEPS = (8,)
     cfg.SOLVER.CHECKPOINT_PERIOD = 3
     cfg.SOLVER.LOG_PERIOD = 2
+    cfg.TRAINING.REPORT = False  # takes longer than these trainings
     merge_opts(cfg, opts)
     return cfg
 

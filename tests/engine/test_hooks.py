@@ -1,4 +1,4 @@
-"""The progress line against what was put in; signals by hand; weights that are not finite."""
+"""Signals by hand; weights that are not finite."""
 
 import os
 import signal
@@ -7,37 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from detectron2.utils.events import EventStorage
 from torch import nn
 
-from mask2former.engine.hooks import ProgressPrinter, StopOnSignal, check_finite
-
-
-def test_progress_line_sums_layers(messages: pytest.LogCaptureFixture) -> None:
-    with EventStorage(19) as storage:
-        losses = {"loss_ce": 1.0, "loss_mask": 2.0, "loss_dice": 3.0}
-        aux = {f"{name}_{i}": value for name, value in losses.items() for i in range(9)}
-        storage.put_scalars(total_loss=60.0, time=0.5, data_time=0.01, lr=1e-4, **losses, **aux)
-        ProgressPrinter(max_iter=120).write()
-        assert storage.latest()["eta_seconds"][0] == 50.0
-    assert messages.messages[0].startswith(
-        "iter 20/120  loss 60 (ce 10  mask 20  dice 30)  0.500 s/iter  data 0.010 s  lr 0.0001"
-    )
-    assert messages.messages[0].endswith("left 0:00:50")
-
-
-def test_progress_line_shows_the_median(messages: pytest.LogCaptureFixture) -> None:
-    with EventStorage(0) as storage:
-        for storage.iter, loss in enumerate([100.0, 1.0, 2.0, 3.0]):
-            storage.put_scalars(total_loss=loss, loss_sem_seg=loss)
-        ProgressPrinter(max_iter=10, window_size=3).write()
-    assert messages.messages == ["iter 4/10  loss 2 (sem_seg 2)"]
-
-
-def test_progress_line_is_not_repeated_at_the_end(messages: pytest.LogCaptureFixture) -> None:
-    with EventStorage(10):
-        ProgressPrinter(max_iter=10).write()
-    assert messages.messages == []
+from mask2former.engine.hooks import StopOnSignal, TargetCounter, check_finite
 
 
 class Checkpoints:
@@ -143,3 +115,14 @@ def test_names_weights_that_are_not_finite() -> None:
     expected = r"after iteration 5: 0\.weight, 0\.bias, 1\.weight and 3 more; they are not saved"
     with pytest.raises(FloatingPointError, match=expected):
         check_finite(model, 5)
+
+
+def test_more_targets_than_queries_are_said_once(messages: pytest.LogCaptureFixture) -> None:
+    counter = TargetCounter(num_queries=3)
+    for count in (3, 4, 9):
+        batch = [{"file_name": "a.jpg"}, {"file_name": "b.jpg", "instances": [[0] * count, [0]]}]
+        counter.trainer = SimpleNamespace(last_batch=batch)
+        counter.after_step()
+    assert len(messages.messages) == 1
+    assert "b.jpg has 4 targets, more than the 3 queries" in messages.text
+    assert "NUM_OBJECT_QUERIES to 4 or more" in messages.text

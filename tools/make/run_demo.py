@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     weights = ("--opts", *args.opts, "MODEL.WEIGHTS", str(output / "model_final.pth"))
     step("3/3  Drawing predictions", "demo/demo.py", *config, *drawing, *weights)
     print_metrics(output / "inference" / "results.json")
-    print(f"\nPictures beside the ground truth: {pictures / 'index.html'}")
+    print(f"\nReport of the training: {output / 'report.html'}")
+    print(f"Pictures beside the ground truth: {pictures / 'index.html'}")
 
 
 if __name__ == "__main__":

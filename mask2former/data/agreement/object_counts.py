@@ -9,15 +9,24 @@ from ...annotations.findings import Findings
 
 Record = Mapping[str, Any]
 
+_NEAR = 0.8
+
 
 def compare_with_queries(cfg: CfgNode, records: Iterable[Record], findings: Findings) -> None:
-    """Add a finding where images have more objects than the model has queries."""
+    """Add a finding where images have more objects than the model has queries, or nearly so many.
+
+    Near is what one of a hundred images has, if that is four fifths of the queries or more.
+    """
     queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES
-    counts = [count for record in records if (count := count_targets(record)) > queries]
-    if counts:
-        findings.add(
-            "more-objects-than-queries", most=max(counts), count=len(counts), queries=queries
-        )
+    counts = sorted(map(count_targets, records))
+    above = sum(count > queries for count in counts)
+    if above:
+        code = "more-objects-than-queries"
+        findings.add(code, most=counts[-1], count=above, queries=queries)
+        return
+    usual = counts[-1 - len(counts) // 100] if counts else 0
+    if usual >= _NEAR * queries:
+        findings.add("objects-near-queries", usual=usual, queries=queries, enough=2 * usual)
 
 
 def compare_with_detections(cfg: CfgNode, records: Iterable[Record], findings: Findings) -> None:

@@ -59,6 +59,9 @@ class Tally:
         sizes: numbers of photos by size.
         classes: numbers of objects or regions by class, crowd apart.
         scales: the same by area; in videos by the mean area over the frames.
+        counts: numbers of records by how many objects or regions they have.
+        sides: numbers of objects by the root of their area, in thousandths of the photo's longer
+            side.
         crowd: number of crowd regions.
         notes: what reading photos assumed, with the number of photos; see `read_photo`.
         labels: in how many label maps each number occurs, where these are the annotations.
@@ -69,6 +72,8 @@ class Tally:
     sizes: Counter[Size] = field(default_factory=Counter)
     classes: Counter[int] = field(default_factory=Counter)
     scales: Counter[str] = field(default_factory=Counter)
+    counts: Counter[int] = field(default_factory=Counter)
+    sides: Counter[int] = field(default_factory=Counter)
     crowd: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     labels: Counter[int] = field(default_factory=Counter)
@@ -85,6 +90,8 @@ class Tally:
         self.sizes += other.sizes
         self.classes += other.classes
         self.scales += other.scales
+        self.counts += other.counts
+        self.sides += other.sides
         self.crowd += other.crowd
         self.notes += other.notes
         self.labels += other.labels
@@ -97,10 +104,16 @@ def check_record(record: Record, meaning: Meaning) -> Tally:
     Categories may be None where whoever read the json has reported an unknown one.
     """
     check = _RecordCheck(meaning)
+    _check_parts(check, record, meaning)
+    check.tally.counts[check.tally.classes.total()] += 1
+    return check.tally
+
+
+def _check_parts(check: "_RecordCheck", record: Record, meaning: Meaning) -> None:
     if meaning.kind == "video":
         sizes = [check.photo(record, path) for path in record["file_names"]]
         check.tracks(record, next(filter(None, sizes), None))
-        return check.tally
+        return
     size = check.photo(record, record["file_name"])
     if meaning.kind == "instance":
         check.objects(record, size)
@@ -108,7 +121,6 @@ def check_record(record: Record, meaning: Meaning) -> Tally:
         check.segments(record, size)
     if "sem_seg_file_name" in record:
         check.labels(record, size)
-    return check.tally
 
 
 class _RecordCheck:
@@ -117,6 +129,7 @@ class _RecordCheck:
     def __init__(self, meaning: Meaning) -> None:
         self.meaning = meaning
         self.tally = Tally()
+        self._longer_side = 0  # of the photo that was read last, in pixels
 
     def _add(self, code: str, where: str, item: str = "", **facts: Any) -> None:
         self.tally.findings.add(code, item, file=where, **facts)
@@ -138,6 +151,7 @@ class _RecordCheck:
             height, width = pixels.shape[:2]
             self.tally.notes.update(notes)
             self.tally.sizes[height, width] += 1
+            self._longer_side = max(height, width)
             check_size(record, (height, width), path)
             return height, width
         return None
@@ -149,6 +163,8 @@ class _RecordCheck:
         elif category is not None:
             self.tally.classes[category] += 1
             self.tally.scales[next(name for name, limit in SCALES if area < limit)] += 1
+            if self._longer_side:
+                self.tally.sides[round(1000 * area**0.5 / self._longer_side)] += 1
         if category is not None and not 0 <= category < num_classes:
             self._add("class-out-of-range", where, name, category=category, last=num_classes - 1)
 

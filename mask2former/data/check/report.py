@@ -7,6 +7,7 @@ from typing import Any
 from ...annotations.findings import Findings
 from ...annotations.inventory import Inventory
 from ...annotations.policy import POLICY
+from .advice import recommend
 from .records import SCALES, Meaning, Tally
 
 
@@ -49,6 +50,7 @@ class Report:
             "classes": {name: self.tally.classes[i] for i, name in enumerate(classes)},
             "counts": dict(self.findings.counts),
             "assumed": dict(self.tally.notes),
+            "recommended": recommend(self.tally),
             "findings": [finding.as_json() for finding in self.findings],
         }
 
@@ -73,6 +75,9 @@ class Report:
             yield from _sizes(tally)
             yield "  classes:"
             yield from _histogram(self.meaning, tally)
+        if advice := recommend(tally):
+            values = "  ".join(f"{key} {value}" for key, value in advice.items())
+            yield f"  recommended: {values}"
         if self.inventory:
             yield "  what is left of what was annotated:"
             lines = self.inventory.lines(self.findings.left_out())

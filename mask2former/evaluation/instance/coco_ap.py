@@ -25,6 +25,7 @@ from ...formats.json_files import (
 )
 from ...formats.rle import RLE, area, decode, encode_masks
 from ...formats.segmentations import compress, describe, error_prefix
+from ..details import precision_curves
 
 DILATION_RATIO = 0.02  # of the image's diagonal; the paper's choice for COCO-sized images
 
@@ -75,6 +76,7 @@ def coco_average_precision(
     fast: bool | None = None,
     dilation_ratio: float = DILATION_RATIO,
     max_detections: int = 100,
+    curves: dict[str, Any] | None = None,
 ) -> dict[str, float]:
     """Compute the average precision of detections on images.
 
@@ -90,6 +92,7 @@ def coco_average_precision(
         dilation_ratio: width of the boundary as a fraction of the image's diagonal.
         max_detections: of an image that count, those of the best scores. COCO counts 100; where
             this is more, the AP of 100 is given too, as "AP@100".
+        curves: gets what `precision_curves` returns.
 
     Returns:
         percent, NaN where the dataset has nothing to find: AP, AP50, AP75 and AP{s,m,l} for areas
@@ -129,7 +132,10 @@ def coco_average_precision(
         evaluation = COCOeval(index_coco(gt), index_coco(dt), iou_type)
     if max_detections > 100:
         evaluation.params.maxDets = [*evaluation.params.maxDets, max_detections]
-    return average_precision(evaluation)
+    scores = average_precision(evaluation)
+    if curves is not None:
+        curves |= precision_curves(evaluation)
+    return scores
 
 
 class PairwiseEval(COCOeval):

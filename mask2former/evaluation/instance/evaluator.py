@@ -25,6 +25,7 @@ from ..common import (
     refuse_coco_overrides,
     required,
 )
+from ..details import worst_instances, write_details
 from ..results import results_table
 from .coco_ap import coco_average_precision
 
@@ -83,6 +84,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._results: dict[Any, list[dict[str, Any]]] = {}  # by image, each of which counts once
+        self._photos: dict[Any, str] = {}
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
         """Keep the results of a batch of B images as RLE; of an image that comes again, the last.
@@ -104,6 +106,7 @@ class InstanceSegEvaluator(DatasetEvaluator):
             self._results[id_key(image["image_id"])] = [
                 {"image_id": image["image_id"]} | result for result in results
             ]
+            self._photos[id_key(image["image_id"])] = str(image.get("file_name", ""))
 
     @replaceable
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -113,10 +116,10 @@ class InstanceSegEvaluator(DatasetEvaluator):
             ``{task: {"AP", "AP50", ..., "AP-<class>"}}``, and {} where the ground truth has no
             annotations (as in the test sets of challenges).
         """
-        parts = gather(self._results, self._distributed)
+        parts = gather((self._results, self._photos), self._distributed)
         if not parts:
             return {}
-        by_image = {key: results for part in parts for key, results in part.items()}
+        by_image = {key: results for part, _ in parts for key, results in part.items()}
         results = list(itertools.chain.from_iterable(by_image.values()))
         if self._output_dir:
             path = self._output_dir / "coco_instances_results.json"
@@ -134,14 +137,34 @@ class InstanceSegEvaluator(DatasetEvaluator):
         if tasks is None:
             has_masks = all("segmentation" in result for result in results)
             tasks = ("bbox", "segm") if has_masks else ("bbox",)
+        curves: dict[str, dict[str, Any]] = {task: {} for task in tasks}
         scores = {
             task: coco_average_precision(
-                self._truth, results, task, fast=self._fast, max_detections=self._max_detections
+                self._truth,
+                results,
+                task,
+                fast=self._fast,
+                max_detections=self._max_detections,
+                curves=curves[task],
             )
             for task in tasks
         }
         logger.info("Instances on %s:\n%s", self._name, results_table(scores))
+        photos = {key: name for _, part in parts for key, name in part.items()}
+        self._write_details(curves, by_image, photos)
         return scores
+
+    def _write_details(
+        self, curves: Mapping[str, Any], by_image: Mapping[Any, Any], photos: Mapping[Any, str]
+    ) -> None:
+        if self._output_dir is None:
+            return
+        for task, curve in curves.items():
+            facts: dict[str, Any] = {"curves": curve}
+            if task == "segm":
+                content = self._truth.content
+                facts["worst"] = worst_instances(content, by_image, photos, id_key).worst_first()
+            write_details(self._output_dir, task, **facts)
 
 
 def instances_of_panoptic(panoptic_json: str, panoptic_root: str) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,21 +12,19 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from ...annotations.parts.fields import id_key
-from ...annotations.readers.panoptic import read_panoptic, read_segment_map
+from ...annotations.readers.panoptic import read_segment_map
 from ...annotations.registered import read_registered_panoptic
 from ...errors import UserError
-from ...formats.atomic import PathLike
-from ...formats.json_files import read_json, require_keys, require_list, require_text, write_json
-from ...formats.label_maps import read_panoptic_png, write_panoptic_png
+from ...formats.json_files import write_json
+from ...formats.label_maps import write_panoptic_png
 from ...formats.segmentations import error_prefix
-from ...threads import available_cpus
 from ..common import DatasetIds, gather, required
+from ..details import WorstImages, segment_entries, write_details
 from ..results import quality_table
-from .quality import PanopticQuality
+from .quality import PanopticQuality, total_quality
 
 logger = logging.getLogger(__name__)
 
-_IMAGES_PER_TASK = 32
 _KEYS = {"All": "", "Things": "_th", "Stuff": "_st"}
 
 
@@ -66,6 +62,7 @@ class PanopticEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         self._quality = PanopticQuality(self._gt_json["categories"])
         self._annotations: list[dict[str, Any]] = []
+        self._worst = WorstImages()
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
         """Count a batch of B images.
@@ -96,10 +93,10 @@ class PanopticEvaluator(DatasetEvaluator):
         Raises:
             UserError: some image of the ground truth was not processed, or twice.
         """
-        gathered = gather((self._quality, self._annotations))
+        gathered = gather((self._quality, self._annotations, self._worst))
         if not gathered:
             return {}
-        annotations = list(itertools.chain.from_iterable(part for _, part in gathered))
+        annotations = list(itertools.chain.from_iterable(part for _, part, _ in gathered))
         if self._output_dir:
             value = {**self._gt_json, "annotations": annotations}
             write_json(self._output_dir / "predictions.json", value)
@@ -107,9 +104,10 @@ class PanopticEvaluator(DatasetEvaluator):
             logger.info("%s has no annotations: results are written, but not scored", self._name)
             return {}
         self._check_complete(annotations)
-        parts = (quality for quality, _ in gathered)
-        summary = _total(self._gt_json["categories"], parts).summary()
+        parts = (quality for quality, *_ in gathered)
+        summary = total_quality(self._gt_json["categories"], parts).summary()
         logger.info("Panoptic quality on %s:\n%s", self._name, quality_table(summary))
+        self._write_details(summary["per_class"], [images for *_, images in gathered])
         results = {
             name.upper() + suffix: 100 * summary[group][name]
             for group, suffix in _KEYS.items()
@@ -129,7 +127,10 @@ class PanopticEvaluator(DatasetEvaluator):
         if gt is not None:
             path = Path(self._metadata.panoptic_root) / gt["file_name"]
             gt_map = read_segment_map(path, gt["segments_info"])
-            self._quality.add_image(gt_map, gt["segments_info"], segment_map, segments)
+            true = gt["segments_info"]
+            score = self._quality.add_image(gt_map, true, segment_map, segments)
+            pairs = ((segment_map, segments), (gt_map, true))
+            self._worst.offer(score, image["file_name"], partial(self._entries, pairs))
         png = _png_name(gt["file_name"] if gt else Path(image["file_name"]).name)
         if self._output_dir:
             write_panoptic_png(self._output_dir / "panoptic" / png, segment_map)
@@ -137,6 +138,29 @@ class PanopticEvaluator(DatasetEvaluator):
         self._annotations.append(
             {"image_id": image_id, "file_name": png, "segments_info": segments}
         )
+
+    def _entries(self, pairs: Iterable[tuple[np.ndarray, Any]]) -> tuple[list[dict], ...]:
+        """Return the entries of maps and their segments that `WorstImages` keeps."""
+        known = {
+            c["id"]: (c["name"], i, bool(c["isthing"]))
+            for i, c in enumerate(self._gt_json["categories"])
+        }
+        return tuple(segment_entries(*pair, known) for pair in pairs)
+
+    def _write_details(
+        self, per_class: Mapping[int, Mapping[str, float]], parts: Iterable[WorstImages]
+    ) -> None:
+        worst = WorstImages()
+        for part in parts:
+            worst += part
+        keys = ("pq", "sq", "rq")
+        scores = {
+            c["name"]: {key.upper(): 100 * per_class[c["id"]][key] for key in keys}
+            for c in self._gt_json["categories"]
+            if any(per_class[c["id"]][key] for key in ("tp", "fp", "fn"))
+        }
+        facts = {"per_class": scores, "worst": worst.worst_first()}
+        write_details(self._output_dir, "panoptic_seg", **facts)
 
     def _in_dataset_ids(self, segment: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of a segment, as others may read the model's output after us."""
@@ -173,114 +197,3 @@ def _png_name(file_name: str) -> str:
     """Return the name of a PNG below the output folder, whatever folders the name climbs to."""
     parts = [part for part in PurePosixPath(file_name).parts if part not in ("..", "/")]
     return str(PurePosixPath(*parts).with_suffix(".png"))
-
-
-def pq_compute(
-    gt_json_file: PathLike,
-    pred_json_file: PathLike,
-    gt_folder: PathLike | None = None,
-    pred_folder: PathLike | None = None,
-    num_workers: int | None = None,
-) -> dict[str, Any]:
-    """Compute the panoptic quality of predictions in COCO's panoptic format.
-
-    The rule is that of the paper (Kirillov et al., CVPR 2019, section 4) in COCO's reading, void
-    and crowd regions included; `PanopticQuality` has the details.
-
-    Args:
-        gt_json_file: COCO panoptic json; see `read_panoptic`.
-        pred_json_file: json with ``annotations``.
-        gt_folder, pred_folder: folders of the PNGs; by default the path of the json without
-            ``.json``.
-        num_workers: processes; by default as many as there are cores, or fewer where the images
-            would not keep them busy.
-
-    Returns:
-        ``{"All" | "Things" | "Stuff": {"pq", "sq", "rq", "n"},
-        "per_class": {category id: {"pq", "sq", "rq", "tp", "fp", "fn"}}}``; qualities are
-        fractions in [0, 1], NaN where no category occurs.
-
-    Raises:
-        FileNotFoundError: a json or PNG is missing.
-        UserError: prediction and ground truth are about other images, a PNG disagrees with its
-            json or with the other's size, a category does not exist; says where.
-    """
-    gt_folder = Path(gt_folder or os.path.splitext(gt_json_file)[0])
-    pred_folder = Path(pred_folder or os.path.splitext(pred_json_file)[0])
-    truth = read_panoptic(
-        gt_json_file,
-        panoptic_root=str(gt_folder),
-        names_in_json=False,
-        need_names=False,
-        find_files=True,
-    )
-    truth.findings.raise_refused(but=["all-crowd"])
-    gt_json, pred_json = truth.content, read_json(pred_json_file)
-    if not isinstance(pred_json, dict) or "annotations" not in pred_json:
-        raise UserError(f"{pred_json_file}: expected COCO panoptic json with 'annotations'")
-    pairs = _pair_by_image(gt_json["annotations"], pred_json["annotations"], str(pred_json_file))
-
-    tasks = [pairs[i : i + _IMAGES_PER_TASK] for i in range(0, len(pairs), _IMAGES_PER_TASK)]
-    count = partial(
-        _quality_of_files,
-        categories=gt_json["categories"],
-        gt_folder=gt_folder,
-        pred_folder=pred_folder,
-    )
-    workers = min(num_workers or available_cpus(), len(tasks))
-    parts: Iterable[PanopticQuality] = map(count, tasks)
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            parts = list(pool.map(count, tasks))
-    return _total(gt_json["categories"], parts).summary()
-
-
-def _pair_by_image(
-    gt: Sequence[Mapping[str, Any]], pred: Sequence[Mapping[str, Any]], pred_name: str
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    require_list(pred, f"{pred_name}: annotations")
-    for i, annotation in enumerate(pred):
-        with error_prefix(f"{pred_name}: annotation number {i}"):
-            require_keys(annotation, ("image_id", "file_name", "segments_info"))
-            require_text(annotation["file_name"], "file_name")
-    by_image = {id_key(annotation["image_id"]): annotation for annotation in pred}
-    if len(by_image) != len(pred):
-        raise UserError(f"{pred_name}: some image has more than one prediction")
-    wanted = {id_key(annotation["image_id"]): annotation for annotation in gt}
-    missing = [key for key in wanted if key not in by_image]
-    extra = [key for key in by_image if key not in wanted]
-    if missing or extra:
-        raise UserError(
-            f"{pred_name}: expected a prediction for each image of the ground truth and for no "
-            f"other; missing: {_some(missing)}; not in the ground truth: {_some(extra)}"
-        )
-    return [(annotation, by_image[key]) for key, annotation in wanted.items()]
-
-
-def _some(ids: Sequence[Any], limit: int = 10) -> str:
-    shown = ", ".join(map(str, ids[:limit])) or "none"
-    return shown if len(ids) <= limit else f"{shown} and {len(ids) - limit} more"
-
-
-def _quality_of_files(
-    pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-    categories: Sequence[Mapping[str, Any]],
-    gt_folder: Path,
-    pred_folder: Path,
-) -> PanopticQuality:
-    quality = PanopticQuality(categories)
-    for gt, pred in pairs:
-        gt_map = read_segment_map(gt_folder / gt["file_name"], gt["segments_info"])
-        pred_map = read_panoptic_png(pred_folder / pred["file_name"])
-        with error_prefix(f"image {gt['image_id']} ({pred['file_name']})"):
-            quality.add_image(gt_map, gt["segments_info"], pred_map, pred["segments_info"])
-    return quality
-
-
-def _total(
-    categories: Sequence[Mapping[str, Any]], parts: Iterable[PanopticQuality]
-) -> PanopticQuality:
-    total = PanopticQuality(categories)
-    for part in parts:
-        total += part
-    return total

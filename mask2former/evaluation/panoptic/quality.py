@@ -4,7 +4,7 @@ PQ is defined in section 4 of Kirillov et al., "Panoptic Segmentation" (CVPR 201
 leaves a choice, the rule is that of the COCO panoptic evaluation; docstrings say where.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -44,14 +44,17 @@ class PanopticQuality:
         gt_segments: Sequence[Mapping[str, Any]],
         pred_map: np.ndarray,
         pred_segments: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Count one image.
+    ) -> float | None:
+        """Count one image, and return its PQ over the segments of all categories together.
 
         Args:
             gt_map, pred_map: (H, W) integers >= 0, the segment id of each pixel, 0 = void.
             gt_segments, pred_segments: ``{"id", "category_id"}`` of each segment; the ground truth
                 may have ``"iscrowd"`` too. Areas are those of the maps: the COCO evaluation takes
                 those of the json, which are the same in a sound file.
+
+        Returns:
+            a number in 0..1; None where there is nothing to find, and nothing was found.
 
         Raises:
             UserError: the maps differ in size; a segment of the prediction is missing in its map
@@ -84,6 +87,8 @@ class PanopticQuality:
         wrong = (void_area + crowd_area) / pred_area <= 0.5
         wrong[hit_pred] = False
         np.add.at(self.fp, pred.cat[wrong], 1)
+        total = len(iou) + (np.count_nonzero(wrong) + np.count_nonzero(missed)) / 2
+        return float(iou.sum() / total) if total else None
 
     def _crowd_area(
         self,
@@ -124,6 +129,16 @@ class PanopticQuality:
             for i, category in enumerate(self.ids)
         }
         return result
+
+
+def total_quality(
+    categories: Sequence[Mapping[str, Any]], parts: Iterable[PanopticQuality]
+) -> PanopticQuality:
+    """Return the sum of what processes or parts of the images have counted."""
+    total = PanopticQuality(categories)
+    for part in parts:
+        total += part
+    return total
 
 
 def count_pairs(gt_map: np.ndarray, pred_map: np.ndarray) -> tuple[np.ndarray, ...]:

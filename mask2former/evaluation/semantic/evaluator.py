@@ -4,8 +4,9 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +24,11 @@ from ...formats.json_files import (
 from ...formats.rle import decode, encode_segments
 from ...formats.segmentations import compress, error_prefix
 from ..common import check_labels, check_scores, gather, required
-from ..instance.coco_ap import DILATION_RATIO, boundary_region, boundary_width
+from ..details import WorstImages, segment_entries, write_details
+from ..instance.coco_ap import DILATION_RATIO
 from ..panoptic.quality import VOID, PanopticQuality
 from ..results import results_table
+from .counts import SemanticCounts
 from .truth import SemanticTruth
 
 logger = logging.getLogger(__name__)
@@ -67,6 +70,7 @@ class SemSegEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._counts = SemanticCounts(len(self._class_names))
+        self._worst = WorstImages()
         if self._stream is not None:  # of a run that was left
             self._stream.discard()
             self._stream = None
@@ -89,7 +93,8 @@ class SemSegEvaluator(DatasetEvaluator):
             labels = self._labels(image, output)
             gt = self._truth.read(image["file_name"])
             with error_prefix(image["file_name"]):
-                self._counts.add(gt, labels, self._dilation_ratio)
+                score = self._counts.add(gt, labels, self._dilation_ratio)
+            self._worst.offer(score, image["file_name"], partial(self._both, labels, gt))
             if self._stream is not None:
                 for entry in self._entries(image["file_name"], labels):
                     self._stream.write(entry)
@@ -98,15 +103,24 @@ class SemSegEvaluator(DatasetEvaluator):
         """Sum over the processes; the results are on the main one, the others get {}."""
         if self._stream is not None:
             self._stream.close(merge=self._distributed)
-        parts = gather(self._counts, self._distributed)
+        parts = gather((self._counts, self._worst), self._distributed)
         if not parts:
             return {}
-        total = SemanticCounts(len(self._class_names))
-        for part in parts:
-            total += part
+        total, worst = SemanticCounts(len(self._class_names)), WorstImages()
+        for counts, images in parts:
+            total += counts
+            worst += images
         results = {"sem_seg": total.summary(self._class_names, self._dilation_ratio is not None)}
         logger.info("Semantic segmentation on %s:\n%s", self._name, results_table(results))
+        confusion = total.confusion[:-1].tolist()
+        facts = {"classes": self._class_names, "confusion": confusion}
+        write_details(self._output_dir, "sem_seg", **facts, worst=worst.worst_first())
         return results
+
+    def _both(self, *maps: np.ndarray) -> tuple[list[dict[str, Any]], ...]:
+        """Return the entries of maps of labels (H, W), -1 for none, that `WorstImages` keeps."""
+        names = {i: (name, i, False) for i, name in enumerate(self._class_names)}
+        return tuple(segment_entries(*as_segments(labels), names) for labels in maps)
 
     def _labels(self, image: Mapping[str, Any], output: Mapping[str, Any]) -> np.ndarray:
         result: torch.Tensor = required(output, "sem_seg", "SEMANTIC_ON")
@@ -131,99 +145,6 @@ class SemSegEvaluator(DatasetEvaluator):
             {"file_name": file_name, "category_id": ids[label], "segmentation": mask}
             for label, mask in zip(present, encode_segments(labels, present), strict=True)
         ]
-
-
-class SemanticCounts:
-    """Pixels by true and predicted class, summed over images.
-
-    Args:
-        num_classes: K.
-    """
-
-    def __init__(self, num_classes: int):
-        self.num_classes = num_classes
-        # truth by guess; the last row is ignored pixels, the last column those without a guess
-        self.confusion = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-        # pixels in both boundary regions, and in either, by class
-        self.boundary = np.zeros((2, num_classes), dtype=np.int64)
-
-    def __iadd__(self, other: Self) -> Self:
-        self.confusion += other.confusion
-        self.boundary += other.boundary
-        return self
-
-    def add(self, gt: np.ndarray, labels: np.ndarray, dilation_ratio: float | None = None) -> None:
-        """Count one image.
-
-        Args:
-            gt: (H, W) integers in [0, K), -1 = ignore.
-            labels: (H, W) integers in [0, K), -1 = none, which is wrong.
-            dilation_ratio: counts boundary regions of this width too, where it is a number.
-        """
-        K = self.num_classes
-        if gt.shape != labels.shape:
-            raise UserError(
-                f"size: the ground truth has {gt.shape[0]} x {gt.shape[1]} pixels, the prediction "
-                f"{labels.shape[0]} x {labels.shape[1]}; resize it to the size of the ground truth"
-            )
-        truth, guess = np.where(gt < 0, K, gt), np.where(labels < 0, K, labels)
-        pairs = (truth * (K + 1) + guess).reshape(-1)
-        self.confusion += np.bincount(pairs, minlength=(K + 1) ** 2).reshape(K + 1, K + 1)
-        if dilation_ratio is not None:
-            height, width = gt.shape
-            self._add_boundaries(gt, labels, boundary_width(height, width, dilation_ratio))
-
-    def _add_boundaries(self, gt: np.ndarray, labels: np.ndarray, width: int) -> None:
-        # Ignored pixels end the image for both sides, so a perfect guess has the same contours.
-        labels = np.where(gt < 0, -1, labels)
-        for k in np.union1d(gt, labels):
-            if k >= 0:
-                true = boundary_region(gt == k, width)
-                guess = boundary_region(labels == k, width)
-                self.boundary[:, k] += (true & guess).sum(), (true | guess).sum()
-
-    def summary(self, names: Sequence[str], with_boundary: bool = False) -> dict[str, float]:
-        """Return the scores in percent, under detectron2's names.
-
-        A class without pixels in the ground truth is NaN and left out of the means, but where it
-        is predicted it counts as IoU 0 in mIoU.
-
-        Args:
-            names: K class names.
-
-        Returns:
-            mIoU, fwIoU, mACC, pACC, IoU-<name> and ACC-<name>; with_boundary mBoundaryIoU and
-            BoundaryIoU-<name> too.
-        """
-        valid = self.confusion[:-1]
-        hits = valid[:, :-1].diagonal().astype(float)
-        true, guessed = valid.sum(axis=1), valid[:, :-1].sum(axis=0)
-        exists = true > 0
-        iou = _ratio(hits, true + guessed - hits, exists)
-        accuracy = _ratio(hits, true, exists)
-        num_seen = np.count_nonzero(true + guessed)
-        result = {
-            "mIoU": _divide(np.nansum(iou), num_seen),
-            "fwIoU": _divide(np.nansum(iou * true), true.sum()),
-            **{f"IoU-{name}": value for name, value in zip(names, iou.tolist(), strict=True)},
-            "mACC": _divide(np.nansum(accuracy), np.count_nonzero(exists)),
-            "pACC": _divide(hits.sum(), true.sum()),
-            **{f"ACC-{name}": value for name, value in zip(names, accuracy.tolist(), strict=True)},
-        }
-        if with_boundary:
-            both, either = self.boundary
-            boundary = _ratio(both, either, exists)
-            result["mBoundaryIoU"] = _divide(np.nansum(boundary), num_seen)
-            result |= {f"BoundaryIoU-{n}": v for n, v in zip(names, boundary.tolist(), strict=True)}
-        return {name: 100 * float(value) for name, value in result.items()}
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=where)
-
-
-def _divide(part: Any, whole: Any) -> float:
-    return float(part / whole) if whole else float("nan")
 
 
 def semantic_pq(
@@ -262,7 +183,7 @@ def semantic_pq(
         gt = truth.read(file_name)
         with error_prefix(file_name):
             labels = _paint(entries[file_name], gt.shape, contiguous)
-            quality.add_image(*_as_segments(gt), *_as_segments(labels))
+            quality.add_image(*as_segments(gt), *as_segments(labels))
         counts.add(gt, labels)
     return quality.summary(), counts.summary(truth.class_names)
 
@@ -292,7 +213,7 @@ def _paint(
     return labels
 
 
-def _as_segments(labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, int]]]:
+def as_segments(labels: np.ndarray) -> tuple[np.ndarray, list[dict[str, int]]]:
     """Return classes from -1 = void as segment ids from 0 = void."""
     ids = labels + 1
     present = np.unique(ids[ids != VOID]).tolist()

@@ -85,6 +85,8 @@ def test_sound_instances_pass_and_are_counted_and_drawn(coco: Folder, capsys) ->
     assert "object sizes: 2 small, 0 medium, 0 large" in report
     assert "ball                            2 ####" in report
     assert "without any: box" in report
+    advice = "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES 20  INPUT.IMAGE_SIZE 128  "
+    assert f"recommended: {advice}MODEL.MASK_FORMER.TRAIN_NUM_POINTS 1024" in report
     page = coco.root / "out" / "mine" / "index.html"
     assert f"pictures: {page}" in report and page.read_text().count("<img") == 2 * 3
     photo, drawn = (_picture(page.parent / f"0_{part}.jpg") for part in ("photo", "annotations"))
@@ -259,6 +261,7 @@ def test_findings_for_machines(coco: Folder, capsys) -> None:
     assert (found["images"], found["objects"], found["crowd"]) == (3, 1, 1)
     assert found["classes"] == {"box": 0, "ball": 1}
     assert found["counts"] == {"polygon-short": 1}
+    assert found["recommended"]["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES"] == 20
     (finding,) = found["findings"]
     assert finding["code"] == "polygon-short" and finding["outcome"] == "left out"
     assert finding["file"].endswith("a.json") and finding["item"] == "annotation 3"
@@ -298,6 +301,14 @@ def test_more_objects_than_the_model_has_queries(coco: Folder, capsys) -> None:
     out = capsys.readouterr().out
     assert "up to 7 objects in an image, in 1 images more than the 5 queries" in out
     assert "TEST.DETECTIONS_PER_IMAGE to 7 or more" in out
+    opts = ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "8"]
+    assert check.main([_config(coco), *opts, "--samples", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "one of a hundred images has 7 objects or more, near the 8 queries" in out
+    assert "NUM_OBJECT_QUERIES 14 there is room" in out
+    opts = ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"]
+    assert check.main([_config(coco), *opts, "--samples", "0"]) == 0
+    assert "queries of the model" not in capsys.readouterr().out
 
 
 def test_long_lists_are_cut(coco: Folder, capsys) -> None:

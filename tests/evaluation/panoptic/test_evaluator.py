@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator, pq_compute
+from mask2former.evaluation.panoptic.evaluator import PanopticEvaluator
+from mask2former.evaluation.panoptic.files import pq_compute
 from mask2former.formats.label_maps import write_panoptic_png
 
 CATEGORIES = [

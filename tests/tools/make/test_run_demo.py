@@ -47,6 +47,7 @@ def test_draws_trains_and_shows(
     assert ["panoptic_seg", "PQ", "71.3"] in rows
     assert ["segm", "AP", "40.0"] in rows
     assert ["sem_seg", "mIoU", "80.5"] in rows
+    assert rows[-2][-1] == str(tmp_path / "report.html")
     assert rows[-1][-1] == str(tmp_path / "pictures" / "index.html")
 
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mask2former.evaluation.panoptic.evaluator import pq_compute
+from mask2former.evaluation.panoptic.files import pq_compute
 from mask2former.formats.label_maps import write_panoptic_png
 
 

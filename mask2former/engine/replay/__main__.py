@@ -1,0 +1,5 @@
+"""Repeat a failed step from the command line."""
+
+from .command import main
+
+main()

@@ -1,0 +1,5 @@
+"""Write reports from the command line."""
+
+from .command import main
+
+main()

@@ -1,0 +1,120 @@
+"""Plots of a report, as SVG inside of the page, by matplotlib."""
+
+import io
+import warnings
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ...errors import MissingPackageError
+from .curves import Curve, thinned
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e0",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "none",  # letters of the browser: smaller, and they can be searched
+}
+_SIZE = (4.6, 2.9)  # inches
+_PLACE = (0.12, 0.16, 0.85, 0.73)  # of the axes; to have it computed doubles the time
+_DASHES = ("-", "--", ":", "-.")  # for each round through the colours
+_FEW = 25  # points of a curve up to which each is marked
+
+
+def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) -> str:
+    """Return a chart of values over iterations as an ``<svg>`` element.
+
+    Args:
+        curves: by the name in the legend.
+        log: whether values are shown on a logarithmic scale, if all are above 0.
+    """
+    ticker = _matplotlib().ticker
+    with _figure(title) as (figure, axes):
+        for i, (name, curve) in enumerate(curves.items()):
+            points = thinned(curve)
+            marker = "o" if len(points.values) <= _FEW else ""
+            style = _DASHES[i // 10 % len(_DASHES)]
+            axes.plot(points.iterations + 1, points.values, style, marker=marker, ms=3, label=name)
+        if log and all((curve.values > 0).all() for curve in curves.values()):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(ticker.NullLocator())
+        axes.set_xlabel("iteration")
+        if len(curves) > 1:
+            axes.legend(ncols=1 + (len(curves) > 6), loc="best")
+        return _svg(figure)
+
+
+def precision_chart(title: str, curves: Mapping[str, Sequence[float | None]]) -> str:
+    """Return precision over recall as an ``<svg>`` element; see `precision_curves`."""
+    with _figure(title) as (figure, axes):
+        recall = np.array(curves["recall"], float)
+        for name, values in curves.items():
+            if name != "recall":
+                label = "mean of all IoUs" if name == "mean" else f"IoU {name}"
+                axes.plot(recall, np.array(values, float), label=label)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        axes.legend()
+        return _svg(figure)
+
+
+def confusion_chart(fractions: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Return a table of fractions (R, C) in 0..1 as an ``<svg>`` element, true classes down."""
+    side = 2.5 + 0.2 * len(columns)
+    room = 0.11 * max(map(len, (*rows, *columns)))  # inches for the names
+    place = (room / side + 0.08, room / side + 0.08, 0.9 - room / side, 0.9 - room / side)
+    with _figure("", (side, side), place) as (figure, axes):
+        axes.grid(False)
+        axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set(xlabel="predicted", ylabel="true")
+        for y, x in zip(*np.nonzero(fractions >= 0.01)) if len(rows) <= 30 else ():
+            colour = "white" if fractions[y, x] > 0.6 else "#333"
+            text = f"{100 * fractions[y, x]:.0f}"
+            axes.text(x, y, text, ha="center", va="center", fontsize=6, color=colour)
+        return _svg(figure)
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+        import matplotlib.figure
+        import matplotlib.ticker
+    except ImportError as error:
+        raise MissingPackageError(
+            "Reports are drawn by matplotlib, which is not installed: pip install matplotlib"
+        ) from error
+    return matplotlib
+
+
+@contextmanager
+def _figure(
+    title: str, size: tuple[float, float] = _SIZE, place: tuple[float, ...] = _PLACE
+) -> Iterator[tuple[Any, Any]]:
+    """Lend a figure and its axes, which pyplot does not keep."""
+    mpl = _matplotlib()
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
+        figure = mpl.figure.Figure(figsize=size)
+        axes = figure.add_axes(place)
+        axes.set_title(title, loc="left", fontsize=10)
+        yield figure, axes
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    picture = b64encode(buffer.getvalue()).decode()
+    return f'<img class=plot alt="" src="data:image/svg+xml;base64,{picture}">'

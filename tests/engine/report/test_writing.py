@@ -1,0 +1,125 @@
+"""Pages about runs: what is on them, that nothing is loaded from elsewhere, errors."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mask2former.engine.report import write_report
+from mask2former.engine.report.command import main
+from mask2former.formats.rle import encode_masks
+
+
+def make_run(folder: Path, count: int = 50, speed: float = 0.5, **details: dict) -> Path:
+    """A folder as a training leaves it."""
+    folder.mkdir(parents=True)
+    layers = {f"loss_{name}_{i}": 1.0 for name in ("ce", "mask", "dice") for i in range(9)}
+    lines = [
+        {"iteration": 20 * i + 19, "total_loss": 50 / (i + 1), "lr": 1e-4, "time": speed, **layers}
+        for i in range(count)
+    ]
+    lines += [{"iteration": 499, "segm/AP": 20.0}, {"iteration": 20 * count, "segm/AP": 30.0}]
+    lines.sort(key=lambda line: line["iteration"])
+    (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "config.yaml").write_text(f"SOLVER:\n  MAX_ITER: {20 * count}\nSEED: 7\n")
+    (folder / "inference").mkdir()
+    scores = {"segm": {"AP": 30.0, "AP-<cat>": 10.0, "AP-dog": 50.0}}
+    (folder / "inference" / "results.json").write_text(json.dumps({"results": scores}))
+    for task, content in details.items():
+        (folder / "inference" / f"{task}_details.json").write_text(json.dumps(content))
+    return folder
+
+
+def worst(path: Path, score: float = 0.25) -> dict:
+    mask = np.zeros((40, 60), bool)
+    mask[10:30, 10:30] = True
+    rle = encode_masks(mask[None])[0]
+    item = {"category": "cat", "label": 0, "isthing": True, "segmentation": rle}
+    return {
+        "file_name": str(path),
+        "score": score,
+        "prediction": [item | {"score": 0.875}],
+        "truth": [item],
+    }
+
+
+def test_a_page_holds_everything(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(photo)
+    recall = np.linspace(0, 1, 101).tolist()
+    curves = {"recall": recall, "0.50": recall[::-1], "0.75": recall[::-1], "mean": recall[::-1]}
+    segm = {"curves": curves, "worst": [worst(photo), worst(tmp_path / "gone.jpg", 0.5)]}
+    confusion = {"classes": ["sky", "sea"], "confusion": [[70, 30, 0], [0, 9, 1]]}
+    path = write_report(make_run(tmp_path / "run", segm=segm, sem_seg=confusion))
+    text = path.read_text()
+    assert path == tmp_path / "run" / "report.html"
+    assert "finished: 1000 iterations" in text
+    assert re.search(r"segm</td><td>AP</td><td class=number>30.00</td><td class=number>30.00", text)
+    assert text.index("&lt;cat&gt;") < text.index("dog")  # the worst class first
+    assert "<td>sky</td><td>sea</td><td>30.0 %</td>" in text
+    assert "photo.png: 0.25" in text and text.count("data:image/jpeg") == 2
+    assert "gone.jpg" in text  # with the reason in its place
+    assert "<td>SEED</td><td>-1</td><td>7</td>" in text
+    assert "run.json is missing" in text
+    assert text.count("data:image/svg") >= 7
+    assert not re.search(r'(src|href)="(?!data:)|url\(|<script', text)
+
+
+def test_size_of_the_page_does_not_grow_with_the_run(tmp_path: Path) -> None:
+    short = write_report(make_run(tmp_path / "a", count=1000)).stat().st_size
+    long = write_report(make_run(tmp_path / "b", count=18_437)).stat().st_size
+    assert long < 1.3 * short < 5e6
+
+
+def test_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [make_run(tmp_path / "a"), make_run(tmp_path / "b", count=30, speed=0.25)]
+    main([str(folder) for folder in folders])
+    assert capsys.readouterr().out.strip() == "comparison.html"
+    text = (tmp_path / "comparison.html").read_text()
+    rows = re.findall(r"<tr><td>(a|b)</td>.*?</tr>", text)
+    assert rows == ["a", "b"]
+    assert "<td>SOLVER.MAX_ITER</td><td>1000</td><td>600</td>" in text
+    assert "SEED" not in text  # equal in both
+    assert "<td class=number>0.5</td>" in text and "<td class=number>0.25</td>" in text
+
+
+def test_runs_that_go_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    lines = (run / "metrics.json").read_text().splitlines()
+    (run / "metrics.json").write_text("\n".join(lines[:5]) + "\n" + lines[5][:30])
+    for file in (run / "inference").iterdir():
+        file.unlink()
+    text = write_report(run).read_text()
+    assert "running or interrupted: 100 of 1000 iterations" in text
+    (run / "last_checkpoint").write_text("model_final.pth")
+    assert "finished: 100 of 1000 iterations" in write_report(run).read_text()
+    assert "There has been no evaluation yet" in text
+
+
+def test_folders_without_measurements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "started").mkdir()
+    (tmp_path / "started" / "config.yaml").write_text("SEED: 1\n")
+    expected = {
+        "none": "no such folder; expected the OUTPUT_DIR of a training",
+        "empty": "holds no training: expected metrics.json in it",
+        "started": "has no measurements yet: the first come after SOLVER.LOG_PERIOD iterations",
+    }
+    for name, message in expected.items():
+        with pytest.raises(SystemExit) as ended:
+            main([str(tmp_path / name)])
+        assert ended.value.code == 1
+        assert message in capsys.readouterr().err
+        assert not list(tmp_path.glob("**/*.html"))
+
+
+def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path / "run", segm={})
+    (run / "inference" / "segm_details.json").write_text("{")
+    with pytest.raises(SystemExit):
+        main([str(run)])
+    assert "segm_details.json: expected a json file" in capsys.readouterr().err
