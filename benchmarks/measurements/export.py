@@ -68,7 +68,7 @@ def measure(rounds: int, quick: bool = False) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         for candidate in CANDIDATES:
             try:
-                run, size = _exported(predictor, candidate, Path(folder))
+                run, size = _opened(predictor, candidate, Path(folder))
             except ImportError:
                 continue
             found = largest_difference(run(images.numpy()), expected)
@@ -95,12 +95,15 @@ def _eager(graph: torch.nn.Module, bf16: bool = False) -> Callable[[torch.Tensor
     return run
 
 
-def _exported(
+def _opened(
     predictor: Predictor, candidate: _Candidate, folder: Path
 ) -> tuple[Callable[..., list[np.ndarray]], int]:
-    """Export a file and open it; return what runs it, and its size in bytes."""
+    """Export a file, unless another candidate has, and open it; return what runs it, and its size
+    in bytes."""
     suffixes = FORMATS[candidate.format].suffixes
-    path = folder / f"{len(list(folder.iterdir()))}{suffixes[0]}"
-    export_model(predictor, path, candidate.format, **candidate.options)
+    name = "_".join((candidate.format, *candidate.options))
+    path = (folder / name).with_suffix(suffixes[0])
+    if not path.exists():
+        export_model(predictor, path, candidate.format, **candidate.options)
     size = sum(path.with_suffix(s).stat().st_size for s in suffixes)
     return candidate.open(path), size

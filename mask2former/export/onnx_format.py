@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from ..errors import MissingPackageError, UnsupportedError
 from ..runtime import metadata as runtime_metadata
 from .graphs import Axes, Graph
+from .preparation import without_stack_traces
 
 # The lowest that torch.onnx writes. Its GridSample is the 4-D "bilinear" one, which runtimes know.
 OPSET = 18
@@ -59,14 +60,40 @@ def write(program: ExportedProgram, graph: Graph, path: Path) -> None:
 def _convert(program: ExportedProgram) -> Any:
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with without_stack_traces(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.onnx.export(
-                program, (), dynamo=True, opset_version=OPSET, optimize=True, verbose=False
+            converted = torch.onnx.export(
+                program, (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False
             )
     except torch.onnx.errors.OnnxExporterError as error:
         first = str(error).strip().splitlines()[0]
         raise UnsupportedError(f"the model cannot be written as ONNX: {first}") from error
+    _simplify(converted.model)
+    return converted
+
+
+def _simplify(model: Any) -> None:
+    """Fold constants, and leave out what is unused or there twice.
+
+    PyTorch's own optimization looks for patterns, too, for which it compares every operator with
+    all others: for minutes, and for what the programs that run the file do themselves.
+    """
+    from onnx_ir.passes import common
+    from onnxscript.optimizer import fold_constants_ir
+
+    common.InlinePass()(model)
+    fold_constants_ir(model)
+    for simplify in (
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    ):
+        simplify(model)
 
 
 def _rename(values: Any, names: tuple[str, ...], axes: tuple[Axes, ...]) -> None:

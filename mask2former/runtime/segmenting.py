@@ -42,8 +42,8 @@ class Segmenter:
         if self.metadata.postprocess:
             return self._read_merged(outputs, canvas)
         if self.metadata.kind == "per_pixel":
-            return self._label(*outputs, canvas)
-        return self._merge(*outputs, canvas)
+            return self._label(outputs[0], canvas)
+        return self._merge(outputs[0], outputs[1], canvas)
 
     def _label(self, logits: np.ndarray, canvas: Canvas) -> dict[str, Any]:
         """Return the result of one image, from class logits (K, h, w)."""

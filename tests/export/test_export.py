@@ -29,6 +29,8 @@ from mask2former.runtime import Runtime
 from mask2former.runtime import metadata as runtime_metadata
 from tests.modeling.small import NUM_CLASSES, NUM_QUERIES, tiny_model, tiny_video_model
 
+pytestmark = pytest.mark.timeout(600)  # tracing takes long beside other work
+
 UNTRACED = [(1, 64, 96), (3, 128, 64), (1, 256, 320), (3, 64, 96)]
 
 

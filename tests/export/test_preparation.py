@@ -1,11 +1,12 @@
 """What is done to models before they are traced."""
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from mask2former.export.preparation import fixed_same_padding
+from mask2former.export.preparation import fixed_same_padding, prepare, without_switches
 
 
 @pytest.mark.parametrize("size", [(32, 64), (96, 32)])
@@ -28,3 +29,20 @@ def test_same_padding_of_timm_is_fixed_and_right_for_multiples_of_the_stride(siz
         for layer, result in zip(layers, expected):
             torch.testing.assert_close(layer(x), result)
     assert convolution.pad_same is own
+
+
+def test_what_works_in_place_does_not_in_the_copy():
+    model = torch.nn.Sequential(torch.nn.ReLU6(inplace=True))
+    assert not prepare(model)[0].inplace
+    assert model[0].inplace
+
+
+def test_switches_do_nothing_in_this_thread_alone():
+    def states() -> tuple[bool, bool]:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")
+
+    with without_switches(), ThreadPoolExecutor(1) as pool:
+        assert states() == (True, False)
+        assert pool.submit(states).result() == (False, True)
+    assert states() == (False, True)
