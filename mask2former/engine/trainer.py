@@ -33,7 +33,7 @@ from .hooks import (
     TargetCounter,
 )
 from .optimizer import build_optimizer
-from .progress import PROGRESS, Clock
+from .progress import PROGRESS, Clock, ProgressPrinter
 from .replay.saving import FOLDER, Failure, save_failure
 from .report.hook import ReportHook
 from .step import (
@@ -191,7 +191,8 @@ class Trainer(EvaluatingTrainer):
             writers = self.build_writers()
             found.append(hooks.PeriodicWriter(writers, period=cfg.SOLVER.LOG_PERIOD))
             if cfg.TRAINING.REPORT:
-                found.append(ReportHook(cfg, flush=lambda: [w.write() for w in writers]))
+                files = [w for w in writers if not isinstance(w, ProgressPrinter)]
+                found.append(ReportHook(cfg, flush=lambda: [w.write() for w in files]))
         return found
 
     @property

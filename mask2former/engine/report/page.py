@@ -10,7 +10,7 @@ _STYLE = """
   h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
   h3 { font-size: .95rem; margin: 1rem 0 .3rem; }
   .note { color: #555; margin: .2rem 0; max-width: 60rem; }
-  .plots { display: flex; flex-wrap: wrap; gap: .8rem; }
+  .plots { display: flex; flex-wrap: wrap; gap: .8rem; align-items: start; }
   .plot { background: #fff; border-radius: 6px; padding: .4rem; max-width: 100%; }
   .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr));
               gap: .8rem; }

@@ -28,6 +28,7 @@ _STYLE = {
 _SIZE = (4.6, 2.9)  # inches
 _PLACE = (0.12, 0.16, 0.85, 0.73)  # of the axes; to have it computed doubles the time
 _DASHES = ("-", "--", ":", "-.")  # for each round through the colours
+_WIDE = 5  # ratio of the highest and the lowest value from which on a logarithmic scale pays
 _FEW = 25  # points of a curve up to which each is marked
 
 
@@ -36,7 +37,7 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
 
     Args:
         curves: by the name in the legend.
-        log: whether values are shown on a logarithmic scale, if all are above 0.
+        log: whether values are shown on a logarithmic scale, if they are above 0 and vary much.
     """
     ticker = _matplotlib().ticker
     with _figure(title) as (figure, axes):
@@ -45,11 +46,12 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
             marker = "o" if len(points.values) <= _FEW else ""
             style = _DASHES[i // 10 % len(_DASHES)]
             axes.plot(points.iterations + 1, points.values, style, marker=marker, ms=3, label=name)
-        if log and all((curve.values > 0).all() for curve in curves.values()):
+        if log and _spread(curves) > _WIDE:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_locator(ticker.NullLocator())
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
         axes.set_xlabel("iteration")
         if len(curves) > 1:
             axes.legend(ncols=1 + (len(curves) > 6), loc="best")
@@ -85,6 +87,12 @@ def confusion_chart(fractions: np.ndarray, rows: Sequence[str], columns: Sequenc
             text = f"{100 * fractions[y, x]:.0f}"
             axes.text(x, y, text, ha="center", va="center", fontsize=6, color=colour)
         return _svg(figure)
+
+
+def _spread(curves: Mapping[str, Curve]) -> float:
+    """Return the ratio of the highest and the lowest value, 0 where one is not above 0."""
+    values = np.concatenate([curve.values for curve in curves.values()])
+    return float(values.max() / values.min()) if (values > 0).all() else 0.0
 
 
 def _matplotlib() -> Any:

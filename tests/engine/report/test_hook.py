@@ -34,6 +34,8 @@ def test_written_at_evaluations_and_at_the_end(
     # 3 is no multiple of LOG_PERIOD 2: measurements are written before they are read
     StubTrainer(make_cfg(tmp_path, "TRAINING.REPORT", True, "TEST.EVAL_PERIOD", 3)).train()
     assert states == [[2], [2, 5], [2, 5, 8], [2, 5, 8, 10]]
+    lines = [message for message in messages.messages if message.startswith("iter ")]
+    assert len(lines) == 5  # no line comes twice
     assert f"Report: {tmp_path / 'report.html'}" in messages.text
 
 
