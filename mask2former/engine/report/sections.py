@@ -26,8 +26,7 @@ def sections(run: Run) -> Iterator[tuple[str, str]]:
     """Yield headings and contents of the page about one run; contents may be empty."""
     yield "Scores", scores(run)
     yield "Losses and speed", page.plots(training_charts(run))
-    charts = [plots.line_chart(task, curves) for task, curves in metric_curves(run.curves).items()]
-    yield "Scores over the training", page.plots(charts)
+    yield "Scores over the training", page.plots(score_charts(run))
     yield "Classes", per_class(run)
     yield "Confused classes", confusions(run)
     yield "Precision and recall", page.plots(precision(run))

@@ -63,7 +63,7 @@ def test_a_page_holds_everything(tmp_path: Path) -> None:
     assert "photo.png: 0.25" in text and text.count("data:image/jpeg") == 2
     assert "gone.jpg" in text  # with the reason in its place
     assert "<td>SEED</td><td>-1</td><td>7</td>" in text
-    assert "run.json is missing" in text
+    assert "run.json is missing" in text and "Scores over the training" in text
     assert text.count("data:image/svg") >= 7
     assert not re.search(r'(src|href)="(?!data:)|url\(|<script', text)
 
@@ -94,7 +94,9 @@ def test_runs_that_go_on(tmp_path: Path) -> None:
     for file in (run / "inference").iterdir():
         file.unlink()
     text = write_report(run).read_text()
+    assert "Losses and speed" in text
     assert "running or interrupted: 100 of 1000 iterations" in text
+    assert "Scores over the training" not in text
     (run / "last_checkpoint").write_text("model_final.pth")
     assert "finished: 100 of 1000 iterations" in write_report(run).read_text()
     assert "There has been no evaluation yet" in text
