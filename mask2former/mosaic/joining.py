@@ -91,8 +91,9 @@ class Kept:
         spool: arrays of the others, by their numbers.
         labels: of each tile, classes over `done`.
         winners: of each tile, the object of each pixel over `cell`, counted in the tile.
-        masks: of each object, the part of its box, in bits.
-        boxes: of each object, (4,): y, x, height and width of its box in the image.
+        masks: of each tile, the parts of its objects' masks in their boxes, as bits, each from a
+            new byte on.
+        boxes: of each tile, (n, 4): y, x, height and width of these boxes in the image.
         firsts: of each tile, the number of its first object; then the number of all.
         facts: of each tile, (n, 5): area, sum of probabilities, and pixels won, own, and both, in
             the tile's cell.
@@ -110,7 +111,7 @@ class Kept:
     labels: list[int] = field(default_factory=list)
     winners: list[int] = field(default_factory=list)
     masks: list[int] = field(default_factory=list)
-    boxes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
     firsts: list[int] = field(default_factory=lambda: [0])
     facts: list[np.ndarray] = field(default_factory=list)
     class_probs: list[np.ndarray] = field(default_factory=list)
@@ -214,11 +215,12 @@ class _Joiner:
         facts[:, 2] = np.bincount(objects.best[cell].ravel(), minlength=count)[:count]
         facts[:, 3] = objects.masks[(slice(None), *cell)].sum((1, 2))
         facts[:, 4] = np.bincount(winner.ravel(), minlength=count)[:count]
-        for mask in objects.masks[(slice(None), *used)]:
-            y, x, height, width = _box(mask)
-            part = mask[y : y + height, x : x + width]
-            kept.masks.append(kept.spool.add(np.packbits(part)))
-            kept.boxes.append((tile.y.begin + y, tile.x.begin + x, height, width))
+        masks = objects.masks[(slice(None), *used)]
+        boxes = np.array([_box(mask) for mask in masks], np.int32).reshape(-1, 4)
+        parts = [m[y : y + h, x : x + w] for m, (y, x, h, w) in zip(masks, boxes.tolist())]
+        bits = np.concatenate([np.zeros(0, np.uint8), *map(np.packbits, parts)])
+        kept.masks.append(kept.spool.add(bits))
+        kept.boxes.append(boxes + np.array([tile.y.begin, tile.x.begin, 0, 0], np.int32))
         kept.winners.append(kept.spool.add(winner))
         kept.facts.append(facts)
         kept.class_probs.append(objects.class_probs)

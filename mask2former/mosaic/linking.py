@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MIN_IOU = 0.1  # of masks of one object in what the tiles share
-_SURE_IOU = 0.5  # from which on masks say more than classes
-_MIN_CLASS_OVERLAP = 0.5  # agreement of classes, measured by the Bhattacharyya coefficient
+_MIN_SCORE = 0.3  # of objects that are linked: others may be parts of anything, or of nothing
+_MIN_IOU = 0.3  # of masks of one object in what the tiles share
 _MIN_INSIDE = 0.8  # of a part that a tile's border cuts off, in the object that it belongs to
-_TIE = 1e-4  # gain of the same class, which decides where masks do not
 
 
 @dataclass(frozen=True)
@@ -40,20 +38,29 @@ def link(first: Strip, second: Strip) -> list[tuple[int, int]]:
     if not first.masks.any() or not second.masks.any():
         return []
     a, b = (strip.masks.reshape(len(strip.masks), -1) for strip in (first, second))
-    shared = a.astype(np.float32) @ b.T.astype(np.float32)
+    shared = _shared(a, b)
     areas = np.count_nonzero(a, 1)[:, None], np.count_nonzero(b, 1)[None]
     iou = shared / np.maximum(areas[0] + areas[1] - shared, 1)
     known, new = (strip.class_probs[:, :-1] for strip in (first, second))
-    alike = _class_overlap(known, new) >= _MIN_CLASS_OVERLAP
-    gain = iou * known.max(1)[:, None] * new.max(1) + _TIE * (known @ new.T)
-    pairs = _best_pairs(gain, (iou >= _MIN_IOU) & (alike | (iou >= _SURE_IOU)))
-    left = np.ones(len(a), bool), np.ones(len(b), bool)
+    alike = (known.argmax(1)[:, None] == new.argmax(1)) & (shared > 0)
+    alike &= (known.max(1) >= _MIN_SCORE)[:, None] & (new.max(1) >= _MIN_SCORE)
+    pairs = _best_pairs(iou * known.max(1)[:, None] * new.max(1), alike & (iou >= _MIN_IOU))
+    # Parts of what is left: of the other tile's objects, what no pair explains yet.
+    left = [strip.cut.copy() for strip in (first, second)]
+    rest = [a.copy(), b.copy()]
     for i, j in pairs:
         left[0][i] = left[1][j] = False
-    parts = (left[0] & first.cut)[:, None] & (shared >= _MIN_INSIDE * np.maximum(areas[0], 1))
-    parts |= (left[1] & second.cut) & (shared >= _MIN_INSIDE * np.maximum(areas[1], 1))
-    rows, columns = np.nonzero(parts & alike & (shared > 0))
+        rest[0][i] &= ~b[j]
+        rest[1][j] &= ~a[i]
+    parts = left[0][:, None] & (_shared(a, rest[1]) >= _MIN_INSIDE * areas[0])
+    parts |= left[1] & (_shared(rest[0], b) >= _MIN_INSIDE * areas[1])
+    rows, columns = np.nonzero(parts & alike)
     return pairs + list(zip(rows.tolist(), columns.tolist()))
+
+
+def _shared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the pixels (N, M) that all pairs of masks (N, P) and (M, P) share."""
+    return a.astype(np.float32) @ b.T.astype(np.float32)
 
 
 def _best_pairs(gain: np.ndarray, may_match: np.ndarray) -> list[tuple[int, int]]:
@@ -68,12 +75,6 @@ def _best_pairs(gain: np.ndarray, may_match: np.ndarray) -> list[tuple[int, int]
             taken[0].add(i)
             taken[1].add(j)
     return pairs
-
-
-def _class_overlap(known: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Return how well the classes (N, K) and (M, K) of each pair agree, in 0..1."""
-    roots = [np.sqrt(p / np.maximum(p.sum(1, keepdims=True), 1e-6)) for p in (known, new)]
-    return roots[0] @ roots[1].T
 
 
 class Groups:

@@ -19,6 +19,7 @@ from .joining import (
     tiles_with_objects,
 )
 
+_LITTLE = 1e-3  # weight of what another tile knows better
 _MIN_OWN = 0.5  # of an object that only one tile sees, in the part that this tile knows best
 
 
@@ -87,18 +88,29 @@ class Mosaic:
     def instances(self) -> Iterator[Instance]:
         """Yield the instances, each when the last of its tiles has been passed."""
         waiting: dict[int, list[np.ndarray]] = {}
-        left = np.bincount(self._groups).tolist()
-        for tile, numbers in tiles_with_objects(self._kept):
+        left = np.bincount(self._groups)
+        for place, (tile, numbers) in enumerate(tiles_with_objects(self._kept)):
             around = [(t, self._number(t)) for t in self._kept.grid.neighbours(tile)]
-            for i in numbers:
+            for i, (box, mask) in zip(numbers, self._masks(place)):
                 group = int(self._groups[i])
                 left[group] -= 1
-                if not len(self._wanted[group]):
+                if not self._wanted[group].any():
                     continue
-                others = [t for t, number in around if number in self._tiles_of[group]]
-                waiting.setdefault(group, []).append(self._intervals(i, others))
+                tiles = self._tiles_of.get(group, ())
+                others = [t for t, number in around if number in tiles]
+                waiting.setdefault(group, []).append(self._intervals(box, mask, others))
                 if not left[group]:
                     yield from self._instances_of(group, np.concatenate(waiting.pop(group)))
+
+    def _masks(self, place: int) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Yield the boxes of a tile's objects, and their masks in them, uint8 of 0 and 1."""
+        bits, first = self._kept.spool[self._kept.masks[place]], 0
+        for box in self._kept.boxes[place].tolist():
+            height, width = box[2:]
+            last = first + -(-height * width // 8)
+            mask = np.unpackbits(bits[first:last], count=height * width)
+            yield box, mask.reshape(height, width)
+            first = last
 
     def _group(self) -> None:
         """Decide what the groups of objects are."""
@@ -107,19 +119,22 @@ class Mosaic:
         facts, probs = np.concatenate(kept.facts), np.concatenate(kept.class_probs)
         count = int(self._groups.max(initial=-1)) + 1
         sums = _sum_by(self._groups, facts, count)
+        # A part counts by what its tile knows best: what is cut off looks like something else.
+        weights = facts[:, 3:4] + _LITTLE * facts[:, :1]
+        means = _sum_by(self._groups, np.hstack([weights, probs * weights]), count)
+        means = means[:, 1:] / np.maximum(means[:, :1], 1e-6)
         area = np.maximum(sums[:, :1], 1e-6)
-        means = _sum_by(self._groups, probs * facts[:, :1], count) / area
         is_seen = sums[:, 0] > 0
-        self._tiles_of = self._find_tiles(count)
-        alone = np.array([len(tiles) == 1 for tiles in self._tiles_of], bool)
+        self._tiles_of = self._find_tiles()
+        alone = np.ones(count, bool)
+        alone[[group for group, tiles in self._tiles_of.items() if len(tiles) > 1]] = False
         is_seen &= ~alone | (sums[:, 3] >= _MIN_OWN * sums[:, 0])
         self._scores = means[:, :-1] * (sums[:, 1:2] / area)
         is_thing = np.ones(means.shape[1] - 1, bool)
         if options.is_thing is not None:
             is_thing = options.is_thing
         allowed = is_thing if options.panoptic else np.ones_like(is_thing)
-        wanted = (self._scores >= options.score_threshold) & allowed & is_seen[:, None]
-        self._wanted = [np.flatnonzero(row) for row in wanted]
+        self._wanted = (self._scores >= options.score_threshold) & allowed & is_seen[:, None]
         self._number_segments(means, sums, is_thing, is_seen)
 
     def _number_segments(
@@ -146,12 +161,14 @@ class Mosaic:
             self.segments[number - 1]["area"] += int(sums[group, 4])
         self._ids = numbers[self._groups]
 
-    def _find_tiles(self, count: int) -> list[set[int]]:
-        """Return the numbers of the tiles that each group has objects in."""
-        tiles: list[set[int]] = [set() for _ in range(count)]
+    def _find_tiles(self) -> dict[int, set[int]]:
+        """Return the numbers of the tiles that groups of several objects have them in."""
+        several = np.bincount(self._groups) > 1
+        tiles: dict[int, set[int]] = {}
         for tile, numbers in tiles_with_objects(self._kept):
-            for i in numbers:
-                tiles[self._groups[i]].add(self._number(tile))
+            for group in self._groups[numbers.start : numbers.stop].tolist():
+                if several[group]:
+                    tiles.setdefault(group, set()).add(self._number(tile))
         return tiles
 
     def _number(self, tile: Tile) -> int:
@@ -176,14 +193,17 @@ class Mosaic:
             if tile.column == last:
                 yield band
 
-    def _intervals(self, i: int, others: Sequence[Tile]) -> np.ndarray:
-        """Return the runs of object i, (R, 2), as places down the columns of the image, without
-        what other tiles that see the object know better."""
-        y, x, height, width = self._kept.boxes[i]
-        if not height:
-            return np.zeros((0, 2), np.int64)
-        bits = self._kept.spool[self._kept.masks[i]]
-        mask = np.unpackbits(bits, count=height * width).reshape(height, width)
+    def _intervals(
+        self, box: Sequence[int], mask: np.ndarray, others: Sequence[Tile]
+    ) -> np.ndarray:
+        """Return the runs of an object, (R, 2), as places down the columns of the image, without
+        what other tiles that see the object know better.
+
+        Args:
+            box: y, x, height and width of what the mask (height, width) covers.
+            others: the tiles.
+        """
+        y, x, height, width = box
         for tile in others:
             rows, columns = tile.y.cell, tile.x.cell
             mask[
@@ -201,7 +221,7 @@ class Mosaic:
         if not len(intervals):
             return
         rle, box = from_intervals(intervals, *self.size)
-        for label in self._wanted[group].tolist():
+        for label in np.flatnonzero(self._wanted[group]).tolist():
             yield Instance(label, float(self._scores[group, label]), box, rle)
 
 

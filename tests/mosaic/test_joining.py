@@ -115,16 +115,26 @@ def test_the_arms_of_a_u_are_one_object_where_a_tile_shows_how_they_hang_togethe
         require_same(mosaic, image)
 
 
-def test_the_class_is_that_of_most_of_the_object():
+def test_parts_of_another_class_stay_apart():
     def change(number, probs, mask):
-        few = np.count_nonzero(mask) < 100  # what a tile has cut off looks like something else
-        return (np.roll(probs, 1), mask) if few else (probs, mask)
+        return (np.roll(probs, 1), mask) if np.count_nonzero(mask) < 200 else (probs, mask)
 
-    box = (slice(4, 24), slice(4, 28))  # the second tile begins at 24 and sees 4 columns of it
+    box = (slice(4, 24), slice(4, 32))  # the second tile begins at 24 and sees 8 columns of it
     image = draw((32, 56), [(0, box)])
     with run(image, model(K, change=change)) as mosaic:
-        (segment,) = mosaic.segments
-        assert segment["category_id"] == 0 and segment["area"] == 20 * 24
+        found = [(s["category_id"], s["area"]) for s in mosaic.segments]
+        assert found == [(0, 20 * 24), (1, 20 * 4)]  # they meet at 28
+
+
+def test_class_probabilities_are_means_over_what_each_tile_knows_best():
+    def change(number, probs, mask):
+        few = np.count_nonzero(mask) < 300
+        return np.array([0.6, 0.3, 0, 0, 0.1] if few else [0.8, 0, 0.1, 0, 0.1], np.float32), mask
+
+    image = draw((32, 56), [(0, (slice(4, 24), slice(4, 34)))])
+    with run(image, model(K, change=change)) as mosaic:
+        scores = {i.label: i.score for i in mosaic.instances() if i.score > 0.01}
+    assert scores == pytest.approx({0: (24 * 0.8 + 6 * 0.6) / 30, 1: 6 * 0.3 / 30}, abs=1e-3)
 
 
 def test_neighbours_of_one_class_stay_apart():
@@ -159,7 +169,7 @@ def test_thresholds_are_those_of_the_joined_object():
         return np.array([score, 0, 0, 0, 1 - score], np.float32), mask
 
     image = draw((32, 56), [(0, (slice(4, 24), slice(4, 34)))])
-    joined = (0.9 * 560 + 0.3 * 200) / 760  # 28 and 10 columns of 20 pixels are seen
+    joined = (0.9 * 24 + 0.3 * 6) / 30  # columns that each knows best, of the 28 and 10 it sees
     for threshold, count in ((joined - 0.01, 1), (joined + 0.01, 0)):
         with run(image, model(K, change=change), object_mask_threshold=threshold) as mosaic:
             assert len(mosaic.segments) == count

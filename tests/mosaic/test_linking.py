@@ -31,11 +31,11 @@ def test_each_object_once_the_surest_first():
     assert link(first, strip((0, 0, 20))) == [(1, 0)]
 
 
-def test_classes_have_to_agree_but_where_masks_do():
-    assert link(strip((0, 0, 20)), strip((1, 10, 30))) == []  # IoU of a third
-    assert link(strip((0, 0, 20)), strip((0, 10, 30))) == [(0, 0)]
-    assert link(strip((0, 0, 20)), strip((1, 2, 20))) == [(0, 0)]  # of 0.9
-    assert link(strip((0, 0, 20)), strip((0, 18, 40))) == []  # of 0.05
+def test_classes_and_masks_have_to_agree():
+    assert link(strip((0, 0, 20)), strip((0, 10, 30))) == [(0, 0)]  # IoU of a third
+    assert link(strip((0, 0, 20)), strip((0, 12, 32))) == []  # of a quarter
+    assert link(strip((0, 0, 20)), strip((1, 0, 20))) == []
+    assert link(strip(((0.29, 0.2, 0.51), 0, 20)), strip((0, 0, 20))) == []  # too unsure
 
 
 def test_parts_that_the_border_cuts_off():
@@ -48,6 +48,11 @@ def test_parts_that_the_border_cuts_off():
         assert link(strip(*parts, cut=cut), strip(whole)) == expected
         turned = link(strip(whole), strip(*parts, cut=cut))
         assert turned == [(j, i) for i, j in expected]
+
+
+def test_a_second_view_of_a_part_is_none():
+    first = strip((0, 0, 60), (0, 2, 58), cut=[True, True])  # two queries on one object
+    assert link(first, strip((0, 0, 62))) == [(0, 0)]
 
 
 def test_nothing_to_link():

@@ -180,7 +180,7 @@ def test_a_full_disk_ends_the_job_without_half_a_mosaic(
     add = Spool.add
 
     def full(self: Spool, array: np.ndarray) -> int:
-        if len(self._places) > 20:
+        if len(self._places) > 5:
             raise OSError(28, "No space left on device")
         return add(self, array)
 

@@ -73,7 +73,7 @@ def open_raster(
         try:
             return TiffRaster(image, channels)
         except UnknownKindError as error:
-            logger.info("%s: read as a whole, as it %s", image, error)
+            logger.warning("%s: read as a whole, as it %s", image, error)
     if channels:
         raise UserError(f"{image}: channels can be chosen of TIFF files of numbers only")
     return ArrayRaster(read_image(image, exif_rotation=exif_rotation))

@@ -186,7 +186,9 @@ class TiffRaster:
                 data = handle.read(length) if length else None
                 found = keyframe.decode(data, index, _fullsize=False, **tables)[0]
             except Exception as error:  # of any kind, as damaged files lead decoders astray
-                raise UserError(f"Cannot read {self._path}: {_reason(error)}") from error
+                raise UserError(
+                    f"Cannot read {self._path}: damaged or truncated ({error})"
+                ) from error
             shape = self._shape(index)
             part = np.zeros((*shape, self._page.samplesperpixel), keyframe.dtype)
             self._kept[key] = part if found is None else found[0]
@@ -207,6 +209,10 @@ class TiffRaster:
         if page.photometric.name not in _PLAIN or page.bitspersample < 8:
             bits, kind = page.bitspersample, page.photometric.name
             raise UnknownKindError(f"has values of {bits} bits in the form {kind}")
+        try:
+            import_tifffile().TIFF.DECOMPRESSORS[page.compression]
+        except KeyError as error:
+            raise UnknownKindError(f"needs imagecodecs for windows ({error.args[0]})") from error
         if page.imagedepth > 1 or page.dtype is None:
             raise UnknownKindError("has values of a kind that tifffile does not know")
 
@@ -242,10 +248,3 @@ class TiffRaster:
                 "three, counted from 1, such as --channels 3 2 1"
             )
         return list(range(colours))
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "imagecodecs" in text:
-        return f"{text}: pip install imagecodecs"
-    return f"damaged or truncated ({text})"

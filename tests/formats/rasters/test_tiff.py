@@ -160,6 +160,14 @@ def test_what_only_pillow_knows_is_read_as_a_whole(tmp_path):
         open_raster(tmp_path / "palette.tif", [1])
 
 
+def test_compression_that_needs_another_package(tmp_path, caplog, monkeypatch):
+    Image.fromarray(PIXELS).save(tmp_path / "a.tif", compression="tiff_lzw")
+    known = {code: tifffile.TIFF.DECOMPRESSORS[code] for code in (1, 8)}
+    monkeypatch.setattr(tifffile.TIFF, "DECOMPRESSORS", known)
+    assert (windows(open_raster(tmp_path / "a.tif")) == PIXELS).all()
+    assert "read as a whole, as it needs imagecodecs for windows" in caplog.text
+
+
 def test_other_images(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
     for image in (tmp_path / "a.png", str(tmp_path / "a.png"), PIXELS, Image.fromarray(PIXELS)):
