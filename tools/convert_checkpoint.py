@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Convert checkpoints between Mask2Former here, Hugging Face, torchvision, timm and official Swin.
+"""Convert checkpoints between this project, Hugging Face, torchvision, timm and official Swin.
 
     convert_checkpoint.py --from ours --to hf --config CONFIG.yaml model_final.pkl FOLDER
-    convert_checkpoint.py --from hf --to ours FOLDER model.safetensors
+    convert_checkpoint.py --from hf --to ours FOLDER model.safetensors    # and model.yaml
     convert_checkpoint.py --from torchvision --to ours resnet50.pth R-50.pkl
     convert_checkpoint.py --from ours --to ours model_final.pkl model_final.safetensors
 
-The suffix of an output of ours chooses its format: .safetensors, .pth or .pkl. With --check IMAGE
-both models run on the image, and the largest difference of their outputs is printed.
+Folders of Hugging Face's are those of Mask2Former and of EoMT. The suffix of an output of ours
+chooses its format: .safetensors, .pth or .pkl. With --check IMAGE both models run on the image, and
+the largest difference of their outputs is printed.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from mask2former import load_config
 from mask2former.checkpoints.bridges import check, convert
-from mask2former.checkpoints.checkpointer import load_into
+from mask2former.checkpoints.loading import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
 from mask2former.classes import Classes
 from mask2former.data.geometry import at_least_a_pixel
@@ -88,8 +89,11 @@ def compare(
 
 
 def load_image(path: str, cfg: CfgNode | None) -> torch.Tensor:
-    """Read an image as the model would see it: (1, 3, H, W), H and W multiples of 32."""
-    shortest, longest = (800, 1333) if cfg is None else (cfg.INPUT.MIN_SIZE_TEST, 1333)
+    """Read an image as the model would see it: (1, 3, H, W), padded as the model pads it."""
+    shortest, longest, multiple = 800, 1333, 32
+    if cfg is not None:
+        shortest, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+        multiple = max(cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY, multiple)
     mean, std = (MEAN, STD) if cfg is None else (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
     array = read_image(path)
     resize = ResizeShortestEdge(shortest, longest).get_transform(array)
@@ -97,7 +101,7 @@ def load_image(path: str, cfg: CfgNode | None) -> torch.Tensor:
     image = torch.as_tensor(array.astype("float32")).permute(2, 0, 1)
     image = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     height, width = image.shape[-2:]
-    return F.pad(image, (0, -width % 32, 0, -height % 32))[None]
+    return F.pad(image, (0, -width % multiple, 0, -height % multiple))[None]
 
 
 if __name__ == "__main__":

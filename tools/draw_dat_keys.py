@@ -25,7 +25,7 @@ from PIL import Image
 from torch import nn
 
 from mask2former import load_config
-from mask2former.checkpoints.checkpointer import load_into
+from mask2former.checkpoints.loading import load_into
 from mask2former.checkpoints.storage.weights_io import load_weights
 from mask2former.data.geometry import at_least_a_pixel
 from mask2former.errors import UserError, one_line

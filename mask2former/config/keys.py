@@ -6,19 +6,17 @@ are marked "ours".
 """
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from detectron2.config import CfgNode
+
+from .backbone_keys import BACKBONE_KEYS, Keys
 
 # As MODEL.SEM_SEG_HEAD.NUM_CLASSES: mask2former.data.register_custom takes it from the data.
 CLASSES_FROM_DATA = -1
 
 # What `add_maskformer2_video_config` calls: packages above this one add to it.
 called_for_video: list[Callable[[], None]] = []
-
-# Each table maps nodes of the config to keys and defaults.
-Keys = Mapping[str, Mapping[str, Any]]
 
 _IMAGE_KEYS: Keys = {
     "INPUT": {
@@ -112,6 +110,8 @@ _IMAGE_KEYS: Keys = {
         "ENFORCE_INPUT_PROJ": False,  # a 1x1 convolution even where the widths agree
         # Batches are padded to a multiple of this; below 0, of what the backbone asks for.
         "SIZE_DIVISIBILITY": 32,
+        # Ours: the pixels of that padding, 0 to 255; below 0, as published, the mean.
+        "PAD_VALUE": -1.0,
     },
     "MODEL.MASK_FORMER.TEST": {
         "SEMANTIC_ON": True,
@@ -127,6 +127,9 @@ _IMAGE_KEYS: Keys = {
         "PRECISION": "fp32",
         # Ours: image models on a GPU replay what an image of the same size did.
         "CUDA_GRAPHS": False,
+        # Ours: from 1 on, semantic scores are those of windows of so many pixels along the longer
+        # side of an image, averaged where they overlap.
+        "SEMANTIC_WINDOW": 0,
         # Ours: no image is padded to a canvas that it does not have alone (published: all images of
         # a batch to the largest).
         "BATCH_BY_SIZE": False,
@@ -139,70 +142,6 @@ _IMAGE_KEYS: Keys = {
         # their masks are, and the IoU from which on a track counts less than a better one.
         "VIDEO_MASK_QUALITY": False,
         "VIDEO_DUPLICATE_IOU": 1.0,
-    },
-}
-
-_FEATURES = ["res2", "res3", "res4", "res5"]
-
-_BACKBONE_KEYS: Keys = {
-    "MODEL.SWIN": {
-        "PRETRAIN_IMG_SIZE": 224,  # side of the images of the pretraining; read with APE only
-        "PATCH_SIZE": 4,
-        "EMBED_DIM": 96,
-        "DEPTHS": [2, 2, 6, 2],
-        "NUM_HEADS": [3, 6, 12, 24],
-        "WINDOW_SIZE": 7,
-        "MLP_RATIO": 4.0,
-        "QKV_BIAS": True,
-        "QK_SCALE": None,  # None: (channels of a head) ** -0.5
-        "DROP_RATE": 0.0,
-        "ATTN_DROP_RATE": 0.0,
-        "DROP_PATH_RATE": 0.3,
-        "APE": False,  # absolute position embedding
-        "PATCH_NORM": True,
-        "OUT_FEATURES": _FEATURES,
-        "USE_CHECKPOINT": False,  # save memory by computing activations again in the backward pass
-        # Ours: 1 freezes the patch embedding, n the first n - 1 stages too. BACKBONE.FREEZE_AT
-        # is not read, as in the published code.
-        "FREEZE_AT": 0,
-    },
-    # Ours: the backbone D2DAT; the defaults are those of DAT-T.
-    "MODEL.DAT": {
-        "EMBED_DIM": 96,
-        "DEPTHS": [2, 2, 6, 2],
-        "NUM_HEADS": [3, 6, 12, 24],
-        # Groups of heads that sample keys of their own; -1: a stage of shifted windows instead.
-        "GROUPS": [-1, -1, 3, 6],
-        "WINDOW_SIZE": 7,
-        "MLP_RATIO": 4.0,
-        # Maximal movement of a sampled key, in halves of the distance between pixels.
-        "OFFSET_RANGE_FACTOR": 2.0,
-        # Side of the images of the pretraining, a multiple of 32; fits the tables of positions.
-        "PRETRAIN_IMG_SIZE": 224,
-        "DROP_PATH_RATE": 0.2,
-        "OUT_FEATURES": _FEATURES,
-        "OUT_NORM": False,  # a LayerNorm behind each stage, as in Swin
-        "USE_CHECKPOINT": False,  # as MODEL.SWIN's
-    },
-    # Ours: the backbone build_timm_backbone.
-    "MODEL.TIMM": {
-        "NAME": "",  # of the model in timm
-        # Of the features, as in timm's features_only; [] for those of strides 4, 8, 16 and 32, or
-        # for the last block of a plain ViT.
-        "OUT_INDICES": [],
-        # "", "timm" (timm's own download), a file, or "package:NAME" for a file inside an
-        # installed package.
-        "PRETRAINED": "",
-        "NORMALIZE": "config",  # or "timm", for the mean and std that the model was trained with
-        "FREEZE_BN": False,  # keep the statistics and weights of all batch norms as they are
-        # 1 freezes the stem, n the first n - 1 stages (of a plain ViT: blocks) too, -1 everything
-        # but the feature pyramid of a plain ViT.
-        "FREEZE_AT": 0,
-        # The learning rate falls by this factor from each layer to the one before it.
-        "LAYER_DECAY": 1.0,
-        "DROP_PATH_RATE": 0.0,  # of the last block; rises linearly from 0 at the first
-        "USE_CHECKPOINT": False,  # as MODEL.SWIN's
-        "PYRAMID_DIM": 256,  # channels of the features that are made of a plain ViT's last ones
     },
 }
 
@@ -257,7 +196,7 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     May be called before or after the ``add_*_config`` of other projects, and again: a key that is
     there already keeps its value.
     """
-    for keys in (_IMAGE_KEYS, _BACKBONE_KEYS, _MASK_KEYS):
+    for keys in (_IMAGE_KEYS, BACKBONE_KEYS, _MASK_KEYS):
         _add(cfg, keys)
 
 

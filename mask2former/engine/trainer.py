@@ -32,6 +32,7 @@ from .hooks import (
     StopOnSignal,
     TargetCounter,
 )
+from .mask_annealing import MaskAnnealing, has_masks
 from .optimizer import build_optimizer
 from .progress import PROGRESS, Clock, ProgressPrinter
 from .replay.saving import FOLDER, Failure, save_failure
@@ -177,9 +178,11 @@ class Trainer(EvaluatingTrainer):
                 self._last_eval_results = self.test(cfg, self.model)
             return self._last_eval_results
 
+        anneals = cfg.MODEL.EOMT.MASK_ANNEALING and has_masks(self.model)
         found: list[HookBase] = [
             self._clock,
             hooks.IterationTimer(),
+            *([MaskAnnealing()] if anneals else []),
             LRScheduler(),
             PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
             stop,

@@ -1,9 +1,10 @@
 """The models: backbones, decoders, losses and meta-architectures, in detectron2's registries."""
 
-from .backbone import D2DAT, D2SwinTransformer, TimmBackbone
+from .backbone import D2DAT, D2SwinTransformer, TimmBackbone, ViTStart
 from .criterion.criterion import SetCriterion
 from .criterion.matcher import HungarianMatcher
 from .mask_classifier import MaskClassifier, MaskQueryDecoder
+from .meta_arch.eomt import EoMTHead
 from .meta_arch.heads import MaskFormerHead
 from .meta_arch.image import MaskFormer
 from .meta_arch.per_pixel_heads import PerPixelBaselineHead, PerPixelBaselinePlusHead
@@ -26,6 +27,7 @@ __all__ = [
     "TRANSFORMER_DECODER_REGISTRY",
     "BasePixelDecoder",
     "D2SwinTransformer",
+    "EoMTHead",
     "HungarianMatcher",
     "MSDeformAttnPixelDecoder",
     "MaskClassifier",
@@ -40,6 +42,7 @@ __all__ = [
     "StandardTransformerDecoder",
     "TimmBackbone",
     "TransformerEncoderPixelDecoder",
+    "ViTStart",
     "VideoMaskFormer",
     "VideoMultiScaleMaskedTransformerDecoder",
 ]

@@ -10,7 +10,8 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
-from mask2former.checkpoints.checkpointer import Checkpointer, CheckpointMismatchError, load_into
+from mask2former.checkpoints.checkpointer import Checkpointer
+from mask2former.checkpoints.loading import CheckpointMismatchError, load_into
 from mask2former.checkpoints.storage.weights_io import save_weights
 
 

@@ -21,7 +21,7 @@ from detectron2.engine import DefaultPredictor
 from fvcore.common.checkpoint import Checkpointer as FvcoreCheckpointer
 from torch import Tensor, nn
 
-from mask2former.checkpoints.checkpointer import load_into
+from mask2former.checkpoints.loading import load_into
 from mask2former.config import load_config
 from mask2former.modeling.build import build_model
 

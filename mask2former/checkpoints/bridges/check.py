@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from detectron2.modeling import build_backbone
 from torch.nn import functional as F
 
 from ...config import get_config
-from ..checkpointer import load_into
+from ..loading import load_into
 from .backbones import STAGE_BLOCKS, detectron2_options, swin_options
+from .folders import family_of, read_object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +45,15 @@ def compare_huggingface(
     Args:
         model: ours, in eval mode.
         folder: Hugging Face's.
-        images: (B, 3, H, W), normalised; H and W multiples of 32.
+        images: (B, 3, H, W), normalised; H and W multiples of 32, for EoMT those of its images.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
     """
-    from transformers import Mask2FormerForUniversalSegmentation
+    import transformers
 
-    theirs = Mask2FormerForUniversalSegmentation.from_pretrained(folder).eval()
+    family = family_of(read_object(Path(folder) / "config.json"))
+    theirs = getattr(transformers, family.model).from_pretrained(folder).eval()
     theirs = theirs(pixel_values=images)
     ours = model.sem_seg_head(model.backbone(images))
     return [

@@ -15,47 +15,18 @@ from torch import nn
 from ...classes import Classes
 from ...config import get_config
 from ...config.loading import changed
-from ...errors import UserError
 from ...formats.atomic import atomic_path
-from ...formats.json_files import read_json, write_json
-from ..checkpointer import load_into
+from ...formats.json_files import write_json
+from ..loading import load_into
 from ..storage.weights_io import load_weights, save_safetensors, save_weights
 from .backbones import from_official, from_torchvision
-from .huggingface import from_huggingface, to_huggingface
-from .huggingface_config import from_huggingface_config, to_huggingface_config
+from .folders import family_of, read_folder, translate_model
 
 BACKBONES: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]] = {
     "torchvision": from_torchvision,
     "timm": from_torchvision,
     "swin": from_official,
 }
-
-
-def read_folder(
-    folder: str | os.PathLike,
-) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
-    """Read a Mask2Former folder of Hugging Face's.
-
-    Args:
-        folder: with config.json and model.safetensors (or its parts and their index), or
-            pytorch_model.bin; preprocessor_config.json may be missing.
-
-    Returns:
-        weights by name, content of config.json, content of preprocessor_config.json ({} without).
-
-    Raises:
-        FileNotFoundError: there is no such folder, or it lacks a file.
-        UserError: a file is damaged.
-    """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: expected a folder with config.json and model.safetensors, as "
-            "save_pretrained writes it; a model of the hub is to be downloaded first."
-        )
-    preprocessor = folder / "preprocessor_config.json"
-    given = _read_object(preprocessor) if preprocessor.is_file() else {}
-    return _read_weights(folder), _read_object(folder / "config.json"), given
 
 
 def huggingface_to_ours(
@@ -72,14 +43,15 @@ def huggingface_to_ours(
         our model with the weights, in eval mode on the CPU, and its config.
 
     Raises:
-        FileNotFoundError, UserError: as `read_folder` and `from_huggingface`.
+        FileNotFoundError, UserError: as `read_folder`, or of another family.
         CheckpointMismatchError: ``cfg`` is of another model.
     """
     weights, config, preprocessor = read_folder(folder)
-    derived = cfg is None
-    cfg = from_huggingface_config(config, preprocessor) if derived else cfg
+    family, derived = family_of(config), cfg is None
+    cfg = family.read_config(config, preprocessor) if derived else cfg
     model = build_on_cpu(cfg)
-    load_into(model, from_huggingface(weights), min_match=1.0, source=str(folder))
+    ours = family.read_weights(weights, config)
+    load_into(model, ours, min_match=1.0, source=str(folder))
     classes = Classes.from_config(cfg)
     save_weights(model.state_dict(), target, author="huggingface", classes=classes)
     if derived:
@@ -91,7 +63,8 @@ def huggingface_to_ours(
 def ours_to_huggingface(
     source: str, folder: str | os.PathLike, cfg: CfgNode
 ) -> tuple[nn.Module, CfgNode]:
-    """Write a folder that ``Mask2FormerForUniversalSegmentation.from_pretrained`` reads.
+    """Write a folder that transformers reads, as Mask2FormerForUniversalSegmentation or, of a model
+    with an `EoMTHead`, as EomtForUniversalSegmentation or EomtDinov3ForUniversalSegmentation.
 
     Args:
         source: a checkpoint, as for `load_weights`.
@@ -102,16 +75,18 @@ def ours_to_huggingface(
         our model with the weights, in eval mode on the CPU, and its config.
 
     Raises:
-        FileNotFoundError, UserError: as `load_weights` and `to_huggingface_config`.
+        FileNotFoundError, UserError: as `load_weights` and `translate_model`.
         CheckpointMismatchError: ``cfg`` is of another model.
     """
     weights, rest = load_weights(source)
-    config, preprocessor = to_huggingface_config(cfg, class_names(cfg, rest))
     model = build_on_cpu(cfg)
     load_into(model, weights, min_match=1.0, source=str(source))
+    classes = classes_of(cfg, rest)
+    names, things = (classes.names, classes.thing_ids) if classes else ((), ())
+    translated, config, preprocessor = translate_model(cfg, model, names, things)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_safetensors(to_huggingface(model.state_dict()), folder / "model.safetensors")
+    save_safetensors(translated, folder / "model.safetensors")
     for name, content in (("config", config), ("preprocessor_config", preprocessor)):
         write_json(folder / f"{name}.json", content, indent=2)
     return model, cfg
@@ -137,38 +112,18 @@ def build_on_cpu(cfg: CfgNode) -> nn.Module:
     return build_model(changed(cfg, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")).eval()
 
 
-def class_names(cfg: CfgNode, checkpoint: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the names of the classes by checkpoint, config or training set; [] if not known."""
+def classes_of(cfg: CfgNode, checkpoint: Mapping[str, Any] | None = None) -> Classes | None:
+    """Return the classes by checkpoint, config or training set; None if they are not known."""
     number = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     for classes in (Classes.from_checkpoint(checkpoint or {}), Classes.from_config(cfg)):
         if classes is not None and len(classes.names) == number:
-            return list(classes.names)
+            return classes
     for dataset in cfg.DATASETS.TRAIN:
         metadata = MetadataCatalog.get(dataset)
         for names in (metadata.get("stuff_classes"), metadata.get("thing_classes")):
             if names and len(names) == number:
-                return list(names)
-    return []
-
-
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            return load_weights(folder / name)[0]
-        if index.is_file():
-            parts = sorted(set(_read_object(index)["weight_map"].values()))
-            if any(os.path.basename(part) != part for part in parts):
-                raise UserError(f"{index} names files outside of its folder.")
-            return {k: v for part in parts for k, v in load_weights(folder / part)[0].items()}
-    raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object, got a {type(content).__name__}.")
-    return content
+                return Classes.from_metadata(metadata, names)
+    return None
 
 
 def _changed_keys(cfg: CfgNode, default: CfgNode) -> dict[str, Any]:

@@ -5,11 +5,20 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from ...classes import Classes
 from ...config import get_config
 from ...errors import UserError
 from . import huggingface_defaults as defaults
 from .backbones import STAGE_BLOCKS
+from .config_values import (
+    copy_keys,
+    get_key,
+    has_stuff_and_things,
+    label_entries,
+    normalization_entries,
+    set_classes,
+    set_key,
+    set_normalization,
+)
 from .huggingface_defaults import STAGES
 
 # config.json -> keys under MODEL
@@ -77,13 +86,14 @@ _FIXED = {
 
 
 def to_huggingface_config(
-    cfg: CfgNode, class_names: Sequence[str] = ()
+    cfg: CfgNode, class_names: Sequence[str] = (), thing_ids: Sequence[int] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return config.json and preprocessor_config.json for the model of a config.
 
     Args:
         cfg: of a model with ResNet or Swin backbone.
         class_names: names of the K classes; "LABEL_0" and so on where they are not given.
+        thing_ids: positions of those that are things; an entry of ours, which transformers keeps.
 
     Raises:
         UserError: Hugging Face's Mask2Former cannot compute what the config asks for, or
@@ -91,21 +101,13 @@ def to_huggingface_config(
     """
     model = cfg.MODEL
     _check_fixed(model)
-    classes = model.SEM_SEG_HEAD.NUM_CLASSES
-    names = list(class_names) or [f"LABEL_{i}" for i in range(classes)]
-    if len(names) != classes:
-        raise UserError(
-            f"class_names: expected {classes} names, as MODEL.SEM_SEG_HEAD.NUM_CLASSES says, got "
-            f"{len(names)}."
-        )
     config = {
         "architectures": ["Mask2FormerForUniversalSegmentation"],
         "model_type": "mask2former",
         "backbone_config": _backbone_config(model),
         **defaults.fixed("mask2former"),
-        "id2label": {str(i): name for i, name in enumerate(names)},
-        "label2id": {name: i for i, name in enumerate(names)},
-        **{theirs: _get(model, ours) for theirs, ours in _SHARED_KEYS.items()},
+        **label_entries(model.SEM_SEG_HEAD.NUM_CLASSES, class_names, thing_ids),
+        **{theirs: get_key(model, ours) for theirs, ours in _SHARED_KEYS.items()},
     }
     return config, _preprocessor(cfg)
 
@@ -113,9 +115,9 @@ def to_huggingface_config(
 def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]) -> CfgNode:
     """Return a config for the model of a Hugging Face folder.
 
-    Which task the model is for, and which classes are things, is not in the folder: semantic and
-    instance output are turned on; panoptic output needs DATASETS.TRAIN, or
-    MODEL.CLASSES.THING_IDS, besides PANOPTIC_ON.
+    Which task the model is for is not in the folder, nor, unless we wrote it, which classes are
+    things: semantic and instance output are turned on, and panoptic output where things are known;
+    else it needs DATASETS.TRAIN, or MODEL.CLASSES.THING_IDS, besides PANOPTIC_ON.
 
     Args:
         config: content of config.json.
@@ -131,16 +133,17 @@ def from_huggingface_config(config: dict[str, Any], preprocessor: dict[str, Any]
     cfg = get_config()
     for key, values in _FIXED.items():
         if key.startswith(("SEM_SEG_HEAD", "MASK_FORMER")):
-            _set(cfg.MODEL, key, values[0])
+            set_key(cfg.MODEL, key, values[0])
     cfg.MODEL.META_ARCHITECTURE = "MaskFormer"
-    _set_classes(cfg, *defaults.labels(config))
+    set_classes(cfg, config)
     given = defaults.complete(config, "mask2former")
     if given["feature_size"] != given["hidden_dim"]:
         raise UserError("config.json: feature_size and hidden_dim differ; cannot be converted.")
-    _copy(given, cfg.MODEL, _SHARED_KEYS)
+    copy_keys(given, cfg.MODEL, _SHARED_KEYS)
     _set_backbone(cfg.MODEL, _given_backbone(config))
     test = cfg.MODEL.MASK_FORMER.TEST
     test.SEMANTIC_ON = test.INSTANCE_ON = True
+    test.PANOPTIC_ON = has_stuff_and_things(cfg)
     test.OBJECT_MASK_THRESHOLD = test.OVERLAP_THRESHOLD = 0.8
     _set_input(cfg, preprocessor)
     return cfg
@@ -151,7 +154,7 @@ def _check_fixed(model: CfgNode) -> None:
     for key, allowed in _FIXED.items():
         if key.startswith(unused):
             continue
-        value = _get(model, key)
+        value = get_key(model, key)
         value = list(value) if isinstance(value, list | tuple) else value
         if value not in allowed:
             raise UserError(
@@ -169,7 +172,7 @@ def _check_fixed(model: CfgNode) -> None:
 def _backbone_config(model: CfgNode) -> dict[str, Any]:
     common = {"out_features": STAGES}
     if model.BACKBONE.NAME == "D2SwinTransformer":
-        keys = {theirs: _get(model, ours) for theirs, ours in _SWIN_KEYS.items()}
+        keys = {theirs: get_key(model, ours) for theirs, ours in _SWIN_KEYS.items()}
         return {"model_type": "swin", **defaults.fixed("swin"), **common, **keys}
     width = model.RESNETS.RES2_OUT_CHANNELS
     return {
@@ -179,7 +182,7 @@ def _backbone_config(model: CfgNode) -> dict[str, Any]:
         "layer_type": "basic" if model.RESNETS.DEPTH < 50 else "bottleneck",
         "hidden_sizes": [width * 2**i for i in range(4)],
         **common,
-        **{theirs: _get(model, ours) for theirs, ours in _RESNET_KEYS.items()},
+        **{theirs: get_key(model, ours) for theirs, ours in _RESNET_KEYS.items()},
     }
 
 
@@ -204,7 +207,7 @@ def _set_backbone(model: CfgNode, backbone: Mapping[str, Any]) -> None:
     given = defaults.complete(backbone, kind)
     if kind == "swin":
         model.BACKBONE.NAME = "D2SwinTransformer"
-        _copy(given, model, _SWIN_KEYS)
+        copy_keys(given, model, _SWIN_KEYS)
         return
     model.BACKBONE.NAME = "build_resnet_backbone"
     model.BACKBONE.FREEZE_AT = 0
@@ -221,60 +224,26 @@ def _set_backbone(model: CfgNode, backbone: Mapping[str, Any]) -> None:
     model.RESNETS.DEPTH = found[0]
     model.RESNETS.OUT_FEATURES = _FEATURES
     model.RESNETS.RES2_OUT_CHANNELS = widths[0]
-    _copy(given, model, _RESNET_KEYS)
+    copy_keys(given, model, _RESNET_KEYS)
 
 
 def _preprocessor(cfg: CfgNode) -> dict[str, Any]:
-    if cfg.INPUT.FORMAT != "RGB":
-        raise UserError(
-            f"INPUT.FORMAT: Hugging Face's models read RGB, the config has {cfg.INPUT.FORMAT}."
-        )
     return {
         "image_processor_type": "Mask2FormerImageProcessor",
         "do_resize": True,
         "size": {"shortest_edge": cfg.INPUT.MIN_SIZE_TEST, "longest_edge": cfg.INPUT.MAX_SIZE_TEST},
         "size_divisor": max(cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY, 1),
         "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [value / 255 for value in cfg.MODEL.PIXEL_MEAN],
-        "image_std": [value / 255 for value in cfg.MODEL.PIXEL_STD],
+        **normalization_entries(cfg),
         "ignore_index": 255,
         "do_reduce_labels": False,
     }
 
 
 def _set_input(cfg: CfgNode, preprocessor: dict[str, Any]) -> None:
-    cfg.INPUT.FORMAT = "RGB"
+    set_normalization(cfg, preprocessor)
     given = defaults.complete(preprocessor, "image processor")
-    cfg.MODEL.PIXEL_MEAN = [round(value * 255, 6) for value in given["image_mean"]]
-    cfg.MODEL.PIXEL_STD = [round(value * 255, 6) for value in given["image_std"]]
     size = preprocessor.get("size")  # a fixed height and width have no counterpart
     size = defaults.complete(size if isinstance(size, Mapping) else {}, "size")
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = size["shortest_edge"], size["longest_edge"]
     cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = given["size_divisor"]
-
-
-def _copy(source: Mapping[str, Any], model: CfgNode, keys: Mapping[str, str]) -> None:
-    for theirs, ours in keys.items():
-        _set(model, ours, source[theirs])
-
-
-def _get(model: CfgNode, key: str) -> Any:
-    node, name = key.split(".")
-    return model[node][name]
-
-
-def _set(model: CfgNode, key: str, value: Any) -> None:
-    node, name = key.split(".")
-    model[node][name] = list(value) if isinstance(value, list | tuple) else value
-
-
-def _set_classes(cfg: CfgNode, number: int, labels: Mapping[int, str]) -> None:
-    """Set the number of classes, and their names where each has one of its own."""
-    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = number
-    names = [labels.get(i, "") for i in range(len(labels))]
-    classes = Classes.from_checkpoint({"classes": {"names": names}})
-    if classes is not None and names[0] != "LABEL_0":  # which stands for no name
-        classes.write(cfg)

@@ -46,6 +46,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "size_divisor": 32,
     },
     "size": {"shortest_edge": 800, "longest_edge": 1333},
+    "eomt size": {"shortest_edge": 0, "longest_edge": 0},  # that of the model's images
     "swin": {
         "image_size": 224,
         "patch_size": 4,
@@ -74,6 +75,40 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "downsample_in_bottleneck": False,
     },
 }
+_EOMT = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_register_tokens": 4,
+    "num_blocks": 4,
+    "num_upscale_blocks": 2,
+    "image_size": 640,
+    "patch_size": 16,
+    "num_channels": 3,
+    "layer_norm_eps": 1e-6,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.0,
+    "attention_dropout": 0.0,
+    "drop_path_rate": 0.0,
+    "num_queries": 200,
+    "no_object_weight": 0.1,
+    "class_weight": 2.0,
+    "mask_weight": 5.0,
+    "dice_weight": 5.0,
+    "train_num_points": 12544,
+    "oversample_ratio": 3.0,
+    "importance_sample_ratio": 0.75,
+}
+DEFAULTS["eomt"] = _EOMT | {"mlp_ratio": 4.0, "use_swiglu_ffn": False}
+DEFAULTS["eomt_dinov3"] = _EOMT | {
+    "intermediate_size": 4096,
+    "query_bias": True,
+    "key_bias": False,
+    "value_bias": True,
+    "proj_bias": True,
+    "mlp_bias": True,
+    "use_gated_mlp": False,
+}
 # Where there is no backbone_config at all; its other keys are Swin's defaults.
 DEFAULT_BACKBONE = {
     "model_type": "swin",
@@ -91,7 +126,13 @@ FIXED = {
     ),
     "swin": ("hidden_act", "layer_norm_eps", "num_channels", "use_absolute_embeddings"),
     "resnet": ("downsample_in_first_stage", "hidden_act", "num_channels"),
+    "eomt": ("num_channels", "hidden_act", "hidden_dropout_prob", "attention_dropout"),
 }
+FIXED["eomt_dinov3"] = (
+    *FIXED["eomt"],
+    *("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias", "use_gated_mlp"),
+)
+FIXED["eomt"] += ("use_swiglu_ffn",)
 
 
 def complete(given: Mapping[str, Any], kind: str) -> dict[str, Any]:

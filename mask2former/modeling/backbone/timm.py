@@ -16,7 +16,36 @@ from .stages import FreezableBackbone
 _PYRAMID_STRIDES = [4, 8, 16, 32]
 
 
-class TimmBackbone(FreezableBackbone):
+class NormalizingBackbone(FreezableBackbone):
+    """A backbone that brings images to the mean and std that it was trained with, if asked to, and
+    has learning rates of its own by layer."""
+
+    _lr_scales: dict[str, float]
+
+    def _set_normalization(
+        self, own: dict, given: tuple[Sequence[float], Sequence[float]] | None, bgr: bool
+    ) -> None:
+        self.bgr = bgr
+        self.renormalize = given is not None
+        if given is not None:
+            mean, std = torch.tensor(given)[..., None, None]
+            if bgr:
+                mean, std = mean.flip(0), std.flip(0)
+            own_mean, own_std = 255 * torch.tensor([own["mean"], own["std"]])[..., None, None]
+            self.register_buffer("scale", std / own_std, persistent=False)
+            self.register_buffer("offset", (mean - own_mean) / own_std, persistent=False)
+
+    def lr_scales(self) -> dict[str, float]:
+        """Return the factor of the learning rate by parameter, for those where it is not 1."""
+        return {name: scale for name, scale in self._lr_scales.items() if scale != 1}
+
+    def _normalize(self, images: Tensor) -> Tensor:
+        if not self.renormalize:
+            return images
+        return (images.flip(1) if self.bgr else images) * self.scale + self.offset
+
+
+class TimmBackbone(NormalizingBackbone):
     """A timm model without its head; features are named by stride: 4, 8, 16, 32 are res2 to res5.
 
     The features of a plain ViT all have one stride; a `SimpleFeaturePyramid` is made of one.
@@ -98,27 +127,9 @@ class TimmBackbone(FreezableBackbone):
                 parameter.requires_grad_(stages[n] >= freeze_at)
         self._set_normalization(made.whole.pretrained_cfg, normalized_with, bgr)
 
-    def _set_normalization(
-        self, own: dict, given: tuple[Sequence[float], Sequence[float]] | None, bgr: bool
-    ) -> None:
-        self.bgr = bgr
-        self.renormalize = given is not None
-        if given is not None:
-            mean, std = torch.tensor(given)[..., None, None]
-            if bgr:
-                mean, std = mean.flip(0), std.flip(0)
-            own_mean, own_std = 255 * torch.tensor([own["mean"], own["std"]])[..., None, None]
-            self.register_buffer("scale", std / own_std, persistent=False)
-            self.register_buffer("offset", (mean - own_mean) / own_std, persistent=False)
-
-    def lr_scales(self) -> dict[str, float]:
-        """Return the factor of the learning rate by parameter, for those where it is not 1."""
-        return {name: scale for name, scale in self._lr_scales.items() if scale != 1}
-
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map normalised images (B, 3, H, W) to {name: (B, C, H/stride, W/stride)}, rounded up."""
-        if self.renormalize:
-            images = (images.flip(1) if self.bgr else images) * self.scale + self.offset
+        images = self._normalize(images)
         height, width = images.shape[2:]
         images = F.pad(images, (0, -width % self._divisor, 0, -height % self._divisor))
         features = self.model(images)
@@ -137,21 +148,15 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """Build a `TimmBackbone` from cfg.MODEL.TIMM.
 
     Raises:
-        UserError: MODEL.TIMM.NORMALIZE is neither "config" nor "timm"; more see `TimmBackbone`.
+        UserError: see `TimmBackbone` and `normalized_with`.
     """
     options = cfg.MODEL.TIMM
-    if options.NORMALIZE not in ("config", "timm"):
-        raise UserError(
-            'MODEL.TIMM.NORMALIZE must be "config", for MODEL.PIXEL_MEAN and PIXEL_STD, or "timm", '
-            f"for those that the model was trained with; got {options.NORMALIZE!r}."
-        )
-    config_norm = (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)
     return TimmBackbone(
         options.NAME,
         options.OUT_INDICES,
         options.PRETRAINED,
         in_channels=input_shape.channels,
-        normalized_with=config_norm if options.NORMALIZE == "timm" else None,
+        normalized_with=normalized_with(cfg),
         bgr=cfg.INPUT.FORMAT == "BGR",
         freeze_bn=options.FREEZE_BN,
         freeze_at=options.FREEZE_AT,
@@ -160,3 +165,20 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         checkpointing=options.USE_CHECKPOINT,
         pyramid_dim=options.PYRAMID_DIM,
     )
+
+
+def normalized_with(cfg: CfgNode) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Return the mean and std of images that a backbone is to change to its own; None to take
+    images as they are.
+
+    Raises:
+        UserError: MODEL.TIMM.NORMALIZE is neither "config" nor "timm".
+    """
+    if cfg.MODEL.TIMM.NORMALIZE not in ("config", "timm"):
+        raise UserError(
+            'MODEL.TIMM.NORMALIZE must be "config", for MODEL.PIXEL_MEAN and PIXEL_STD, or "timm", '
+            f"for those that the model was trained with; got {cfg.MODEL.TIMM.NORMALIZE!r}."
+        )
+    if cfg.MODEL.TIMM.NORMALIZE == "config":
+        return None
+    return cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD

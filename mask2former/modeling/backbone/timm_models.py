@@ -5,11 +5,14 @@ import inspect
 import math
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import timm
 import torch
 from timm.models._features import FeatureGetterNet
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from ...errors import UserError
@@ -69,6 +72,87 @@ def make_model(
         load_weight_file(pretrained, model, whole, rename)
     by_stride = dict(zip([strides[i] for i in indices], channels))
     return FeatureModel(model, whole, by_stride, plain, divisor)
+
+
+def make_vit(
+    name: str,
+    pretrained: str,
+    *,
+    in_channels: int,
+    image_size: tuple[int, int],
+    drop_path: float,
+    changes: dict[str, Any],
+) -> nn.Module:
+    """Make the plain ViT `name` whole, without a classifier, for images of any size.
+
+    Args:
+        image_size: sides (H, W) of the images that its position table is for.
+        changes: of timm's arguments `patch_size`, `embed_dim`, `depth`, `num_heads`, `mlp_ratio`
+            and `reg_tokens`, and `norm_eps`.
+
+    The others are those of `TimmBackbone`.
+
+    Raises:
+        UserError: there is no such model, it is no plain ViT, or it cannot be changed so.
+    """
+    facts = _vit_facts(name)
+    options = {key: value for key, value in changes.items() if key != "norm_eps"}
+    if facts.kind is Eva and "reg_tokens" in options:
+        options["num_reg_tokens"] = options.pop("reg_tokens")
+    options.setdefault("patch_size", 2 ** round(math.log2(facts.patch)))
+    _check_vit(facts, image_size, options)
+    options |= {"img_size": image_size, "dynamic_img_size": True, "in_chans": in_channels}
+    options |= {"num_classes": 0, "global_pool": "token", "drop_path_rate": drop_path}
+    model = _create(name, pretrained, options)
+    if pretrained not in ("", "timm"):
+        module = sys.modules[timm.model_entrypoint(name).__module__]
+        rename = getattr(module, "checkpoint_filter_fn", None)
+        load_weight_file(pretrained, model, _sketch(name, **options), rename)
+    for norm in model.modules():
+        if isinstance(norm, nn.LayerNorm) and "norm_eps" in changes:
+            norm.eps = changes["norm_eps"]
+    return model
+
+
+class _ViTFacts(NamedTuple):
+    """What must be known of a plain ViT before it is changed: its class and sizes."""
+
+    kind: type
+    patch: int
+    width: int
+    heads: int
+
+
+@lru_cache(maxsize=8)
+def _vit_facts(name: str) -> _ViTFacts:
+    whole = _sketch(name)
+    if not isinstance(whole, VisionTransformer | Eva) or getattr(whole, "rope_mixed", False):
+        raise UserError(
+            "MODEL.TIMM.NAME: EoMT needs a plain ViT, such as vit_small_patch14_reg4_dinov2 or "
+            f"vit_small_patch16_dinov3; {name} is a {type(whole).__name__}."
+        )
+    kind = Eva if isinstance(whole, Eva) else VisionTransformer
+    heads = whole.blocks[0].attn.num_heads
+    return _ViTFacts(kind, whole.patch_embed.patch_size[0], whole.embed_dim, heads)
+
+
+def _check_vit(facts: _ViTFacts, image_size: tuple[int, int], options: dict[str, Any]) -> None:
+    """Raise a UserError where sizes do not fit each other."""
+    patch = options["patch_size"]
+    if patch < 1 or patch.bit_count() > 1:
+        raise UserError(f"MODEL.EOMT.PATCH_SIZE: expected a power of 2, got {patch}.")
+    if len(image_size) != 2 or any(side < patch or side % patch for side in image_size):
+        raise UserError(
+            f"MODEL.EOMT.IMAGE_SIZE: expected two multiples of the patch size, {patch}, got "
+            f"{list(image_size)}."
+        )
+    width = options.get("embed_dim", facts.width)
+    heads = options.get("num_heads", facts.heads)
+    if width % (4 * heads):  # rotary positions turn pairs of channels in two directions
+        raise UserError(
+            f"MODEL.EOMT: {width} channels do not split into {heads} heads of a multiple of 4 "
+            "channels; change EMBED_DIM or NUM_HEADS."
+        )
 
 
 def layer_indices(model: nn.Module, whole: nn.Module, *, stages: bool) -> dict[str, int]:

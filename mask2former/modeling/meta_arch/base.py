@@ -64,6 +64,7 @@ class BaseModel(nn.Module):
         size_divisibility: batches are padded to a multiple of this; below 0, of what the
             backbone asks for.
         pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
+        pad_value: of the padding's pixels, 0..255; below 0, as published, the mean.
         precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
         metadata: of the training set, or made of MODEL.CLASSES.
 
@@ -80,6 +81,7 @@ class BaseModel(nn.Module):
         size_divisibility: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
+        pad_value: float = -1.0,
         precision: str = "fp32",
         metadata: Metadata | None = None,
     ):
@@ -95,6 +97,7 @@ class BaseModel(nn.Module):
         if size_divisibility < 0:
             size_divisibility = backbone.size_divisibility
         self.size_divisibility = size_divisibility
+        self.pad_value = pad_value
         self.precision = precision
         self.metadata = metadata
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
@@ -114,7 +117,11 @@ class BaseModel(nn.Module):
             "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            **unless_default(cls, precision=cfg.MODEL.MASK_FORMER.TEST.PRECISION),
+            **unless_default(
+                cls,
+                pad_value=cfg.MODEL.MASK_FORMER.PAD_VALUE,
+                precision=cfg.MODEL.MASK_FORMER.TEST.PRECISION,
+            ),
             "metadata": metadata_of(cfg, next(iter(cfg.DATASETS.TRAIN), None)),
         }
 
@@ -124,8 +131,12 @@ class BaseModel(nn.Module):
         return self.pixel_mean.device
 
     def preprocess(self, images: Sequence[Tensor]) -> ImageList:
-        """Normalise images (3, H, W) and pad them, with zeros, to one canvas."""
+        """Normalise images (3, H, W) and pad them to one canvas, with zeros or `pad_value`."""
         moved = [x.to(self.device, non_blocking=True) for x in images]  # does not wait for a GPU
+        if self.pad_value >= 0:
+            padded = ImageList.from_tensors(moved, self.size_divisibility, self.pad_value)
+            padded.tensor = (padded.tensor - self.pixel_mean) / self.pixel_std
+            return padded
         normed = [(x - self.pixel_mean) / self.pixel_std for x in moved]
         return ImageList.from_tensors(normed, self.size_divisibility)
 

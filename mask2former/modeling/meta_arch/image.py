@@ -12,12 +12,14 @@ from ...config.arguments import configurable, unless_default
 from ...errors import UserError
 from ...overrides import replaceable
 from ..postprocessing.cuda_graphs import GraphedFunction
+from ..postprocessing.semantic import best_classes
 from ..registries import META_ARCH_REGISTRY
 from .base import SegmentationModel, mask_tensor, pad_to_canvas
 from .batching import by_canvas
 from .heads import takes_aux_outputs
 from .inputs_in_errors import name_inputs
 from .merging import MergingModel
+from .semantic_windows import scores_of_windows
 
 
 @META_ARCH_REGISTRY.register()
@@ -26,19 +28,32 @@ class MaskFormer(SegmentationModel, MergingModel):
 
     Args:
         cuda_graphs: in eval on a GPU, replay what an image of the same size did (cuda_graphs.py).
+        semantic_window: from 1 on, semantic scores are averages over windows of so many pixels
+            along the longer side of an image (semantic_windows.py).
 
     The others are those of `SegmentationModel` and `MergingModel`.
+
+    Raises:
+        UserError: windows with panoptic or instance output, whose segments they would cut.
     """
 
     @configurable
-    def __init__(self, *, cuda_graphs: bool = False, **common):
+    def __init__(self, *, cuda_graphs: bool = False, semantic_window: int = 0, **common):
         super().__init__(**common)
+        if semantic_window > 0 and (self.panoptic_on or self.instance_on):
+            raise UserError(
+                f"MODEL.MASK_FORMER.TEST.SEMANTIC_WINDOW is {semantic_window}: windows are for "
+                "semantic output alone; set it to 0, or turn PANOPTIC_ON and INSTANCE_ON off."
+            )
+        self.semantic_window = semantic_window
         self._replay = GraphedFunction(self.predict) if cuda_graphs else None
 
     @classmethod
     def from_config(cls, cfg):
-        cuda_graphs = cfg.MODEL.MASK_FORMER.TEST.CUDA_GRAPHS
-        return cls.common_args(cfg) | unless_default(cls, cuda_graphs=cuda_graphs)
+        test = cfg.MODEL.MASK_FORMER.TEST
+        return cls.common_args(cfg) | unless_default(
+            cls, cuda_graphs=test.CUDA_GRAPHS, semantic_window=test.SEMANTIC_WINDOW
+        )
 
     @by_canvas
     @name_inputs
@@ -61,6 +76,8 @@ class MaskFormer(SegmentationModel, MergingModel):
         Raises:
             UserError: training without `instances`.
         """
+        if self.semantic_window > 0 and not self.training:
+            return [retry_if_cuda_oom(self._segment_windows)(x) for x in batched_inputs]
         images = self.preprocess([x["image"] for x in batched_inputs])
         outputs = self._predict_or_replay(images.tensor)
         if self.training:
@@ -74,6 +91,10 @@ class MaskFormer(SegmentationModel, MergingModel):
                 outputs["pred_logits"], outputs["pred_masks"], canvases
             )
         ]
+
+    def _segment_windows(self, x: dict) -> dict[str, Tensor]:
+        scores = scores_of_windows(self, x, self.semantic_window)
+        return {"sem_seg": best_classes(scores) if self.semantic_output == "labels" else scores}
 
     def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
         possible = images.is_cuda and not self.training and not torch.is_grad_enabled()

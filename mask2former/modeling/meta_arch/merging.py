@@ -135,10 +135,14 @@ class MergingModel(BaseModel):
                 merger.add_resized(mask_logits, canvas)
             return merger.result()
         unresized = Canvas(canvas.padded, canvas.padded, canvas.padded)
-        with switched(self, semantic_output="scores"):
-            scores = self._merge(["sem_seg"], class_logits, mask_logits, unresized)["sem_seg"]
+        scores = self.semantic_scores(class_logits, mask_logits, unresized)
         scores = resize(canvas.crop(scores), canvas.output)
         return best_classes(scores) if wants_labels else scores
+
+    def semantic_scores(self, class_logits: Tensor, mask_logits: Tensor, canvas: Canvas) -> Tensor:
+        """Return scores (K, H, W) over the output of a canvas, whatever `semantic_output` says."""
+        with switched(self, semantic_output="scores"):
+            return self._merge(["sem_seg"], class_logits, mask_logits, canvas)["sem_seg"]
 
     def _merge(
         self, names: list[str], class_logits: Tensor, mask_logits: Tensor, canvas: Canvas

@@ -13,8 +13,9 @@ from mask2former.checkpoints.bridges.huggingface_config import (
     from_huggingface_config,
     to_huggingface_config,
 )
-from mask2former.checkpoints.checkpointer import CheckpointMismatchError, load_into
+from mask2former.checkpoints.loading import CheckpointMismatchError, load_into
 from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
+from mask2former.classes import Classes
 from mask2former.config import get_config
 
 transformers = pytest.importorskip("transformers")
@@ -220,12 +221,13 @@ def test_class_names():
 
 def test_class_names_of_config_and_checkpoint():
     cfg = small_config("swin")
-    assert convert.class_names(cfg) == []
+    assert convert.classes_of(cfg) is None
     cfg.MODEL.CLASSES.NAMES = ["v", "w", "x", "y", "z"]
-    assert convert.class_names(cfg) == ["v", "w", "x", "y", "z"]
+    cfg.MODEL.CLASSES.THING_IDS = [1]
+    assert convert.classes_of(cfg) == Classes(("v", "w", "x", "y", "z"), (1,))
     entry = {"classes": {"names": ["a", "b", "c", "d", "e"]}}
-    assert convert.class_names(cfg, entry) == ["a", "b", "c", "d", "e"]
-    assert convert.class_names(cfg, {"classes": {"names": ["of another number"]}})[0] == "v"
+    assert convert.classes_of(cfg, entry).names == ("a", "b", "c", "d", "e")
+    assert convert.classes_of(cfg, {"classes": {"names": ["of another number"]}}).names[0] == "v"
 
 
 @pytest.mark.parametrize(

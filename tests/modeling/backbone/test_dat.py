@@ -10,7 +10,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.modeling import build_backbone
 
-from mask2former.checkpoints.checkpointer import load_into
+from mask2former.checkpoints.loading import load_into
 from mask2former.config import add_maskformer2_config
 from mask2former.modeling.backbone.dat import D2DAT
 

@@ -1,0 +1,98 @@
+"""What the config.json files of Hugging Face's models share: keys, classes, normalisation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode
+
+from ...classes import Classes
+from ...errors import UserError
+from . import huggingface_defaults as defaults
+
+
+def copy_keys(source: Mapping[str, Any], model: CfgNode, keys: Mapping[str, str]) -> None:
+    """Set keys under MODEL, "NODE.KEY", from the entries that ``keys`` names."""
+    for theirs, ours in keys.items():
+        set_key(model, ours, source[theirs])
+
+
+def get_key(model: CfgNode, key: str) -> Any:
+    """Return the value of a key under MODEL, "NODE.KEY"."""
+    node, name = key.split(".")
+    return model[node][name]
+
+
+def set_key(model: CfgNode, key: str, value: Any) -> None:
+    """Set a key under MODEL, "NODE.KEY"."""
+    node, name = key.split(".")
+    model[node][name] = list(value) if isinstance(value, list | tuple) else value
+
+
+def label_entries(
+    number: int, class_names: Sequence[str], thing_ids: Sequence[int]
+) -> dict[str, Any]:
+    """Return the entries of config.json about classes.
+
+    Args:
+        number: K.
+        class_names: of the K classes; "LABEL_0" and so on where they are not given.
+        thing_ids: positions of those that are things.
+
+    Raises:
+        UserError: another number of names.
+    """
+    names = list(class_names) or [f"LABEL_{i}" for i in range(number)]
+    if len(names) != number:
+        raise UserError(
+            f"class_names: expected {number} names, as MODEL.SEM_SEG_HEAD.NUM_CLASSES says, got "
+            f"{len(names)}."
+        )
+    things = {"thing_ids": list(thing_ids)} if class_names and thing_ids else {}
+    return {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+        **things,
+    }
+
+
+def set_classes(cfg: CfgNode, config: Mapping[str, Any]) -> None:
+    """Set the number of classes, and which they are where each has a name of its own."""
+    number, labels = defaults.labels(config)
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = number
+    names = [labels.get(i, "") for i in range(len(labels))]
+    entry = {"names": names, "thing_ids": config.get("thing_ids")}
+    classes = Classes.from_checkpoint({"classes": entry})
+    if classes is not None and names[0] != "LABEL_0":  # which stands for no name
+        classes.write(cfg)
+
+
+def has_stuff_and_things(cfg: CfgNode) -> bool:
+    """Tell whether a config says which classes are things, and some are not."""
+    return 0 < len(cfg.MODEL.CLASSES.THING_IDS) < len(cfg.MODEL.CLASSES.NAMES)
+
+
+def normalization_entries(cfg: CfgNode) -> dict[str, Any]:
+    """Return the entries of preprocessor_config.json about pixels.
+
+    Raises:
+        UserError: the model reads BGR.
+    """
+    if cfg.INPUT.FORMAT != "RGB":
+        raise UserError(
+            f"INPUT.FORMAT: Hugging Face's models read RGB, the config has {cfg.INPUT.FORMAT}."
+        )
+    return {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [value / 255 for value in cfg.MODEL.PIXEL_MEAN],
+        "image_std": [value / 255 for value in cfg.MODEL.PIXEL_STD],
+    }
+
+
+def set_normalization(cfg: CfgNode, preprocessor: Mapping[str, Any]) -> None:
+    """Set the format, mean and standard deviation of images."""
+    cfg.INPUT.FORMAT = "RGB"
+    given = defaults.complete(preprocessor, "image processor")
+    cfg.MODEL.PIXEL_MEAN = [round(value * 255, 6) for value in given["image_mean"]]
+    cfg.MODEL.PIXEL_STD = [round(value * 255, 6) for value in given["image_std"]]
