@@ -13,7 +13,17 @@ from PIL import Image
 from mask2former import Predictor, load_config
 from mask2former.checkpoints.bridges.convert import build_on_cpu
 
-from .models import OUTPUT, ROOT, Peer, panoptic_config, picture, randomise, weights_file
+from .models import (
+    OUTPUT,
+    ROOT,
+    EomtPeer,
+    Peer,
+    eomt_config,
+    panoptic_config,
+    picture,
+    randomise,
+    weights_file,
+)
 
 Work = Callable[[], Any]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -51,6 +61,21 @@ def transformers(
         peer.model.requires_grad_(False)
     path = image_file(height, width)
     return lambda: peer(path, **test)
+
+
+def our_eomt(side: int, **test: Any) -> Work:
+    """Return `Predictor` with an EoMT from a square image file to the results; `test` as for
+    `eomt_config`."""
+    cfg = eomt_config(**test)
+    predictor = Predictor(cfg, weights=str(weights_file(cfg)), device=DEVICE)
+    path = image_file(side, side)
+    return lambda: predictor(path)
+
+
+def transformers_eomt(side: int, **test: Any) -> Work:
+    """Return the same by transformers and its image processor."""
+    peer, path = EomtPeer(eomt_config(**test), DEVICE), image_file(side, side)
+    return lambda: peer(path)
 
 
 def batch(height: int, width: int, size: int) -> Work:
@@ -156,6 +181,8 @@ CASES: dict[str, Callable[..., Work]] = {
     "allocate": allocate,
     "ours": ours,
     "transformers": transformers,
+    "our_eomt": our_eomt,
+    "transformers_eomt": transformers_eomt,
     "batch": batch,
     "clip": clip,
     "our_step": our_step,

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from mask2former import load_config
 from mask2former.checkpoints.bridges.convert import build_on_cpu, ours_to_huggingface
 from mask2former.checkpoints.storage.weights_io import save_weights
+from mask2former.modeling import EoMTHead
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml"
+EOMT_CONFIG = ROOT / "configs/coco/panoptic-segmentation/eomt/eomt_base_640_24ep.yaml"
 OUTPUT = ROOT / "output" / "bench"
 
 # The class layer is sharpened by this much, so that a winning class has a probability near 1, and
@@ -44,6 +46,16 @@ def panoptic_config(queries: int = 100, side: int = 800, **test: Any) -> CfgNode
     switches = {"SEMANTIC_ON": True, "INSTANCE_ON": True, "PANOPTIC_ON": True}
     switches |= {"SEMANTIC_OUTPUT": "labels"} | test  # as the peer's
     for name, value in switches.items():
+        cfg.MODEL.MASK_FORMER.TEST[name] = value
+    return cfg
+
+
+def eomt_config(**test: Any) -> CfgNode:
+    """Return the config of EoMT with a base ViT at 640 pixels, otherwise as `panoptic_config`."""
+    cfg = load_config(EOMT_CONFIG)
+    cfg.MODEL.DEVICE, cfg.MODEL.TIMM.PRETRAINED, cfg.MODEL.TIMM.NORMALIZE = "cpu", "", "config"
+    cfg.MODEL.MASK_FORMER.PAD_VALUE = 0.0  # as the peer's
+    for name, value in ({"SEMANTIC_OUTPUT": "labels"} | test).items():
         cfg.MODEL.MASK_FORMER.TEST[name] = value
     return cfg
 
@@ -78,12 +90,19 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
             tensor.copy_(0.1 * noise / tensor[0].numel() ** 0.5)
         else:
             tensor.copy_(noise / tensor[0].numel() ** 0.5)
+    if _is_eomt(model):
+        model.sem_seg_head.set_mask_probs([0.0] * len(model.sem_seg_head.blocks))
+
+
+def _is_eomt(model: nn.Module) -> bool:
+    return isinstance(model.sem_seg_head, EoMTHead)
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, image: np.ndarray) -> None:
     """Set the class layer so that a fifth of the queries find an object in an image (H, W, 3)."""
-    layer = model.sem_seg_head.predictor.class_embed
+    head = model.sem_seg_head
+    layer = head.class_embed if _is_eomt(model) else head.predictor.class_embed
     layer.weight.mul_(_SHARPNESS)
     layer.bias.zero_()
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
@@ -100,7 +119,8 @@ def class_logits(model: nn.Module, image: Tensor) -> Tensor:
 def weights_file(cfg: CfgNode) -> Path:
     """Return a checkpoint of random, calibrated weights for a config; made once, then kept."""
     queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES
-    path = OUTPUT / "weights" / f"r50_{queries}.safetensors"
+    kind = "eomt" if cfg.MODEL.SEM_SEG_HEAD.NAME == "EoMTHead" else "r50"
+    path = OUTPUT / "weights" / f"{kind}_{queries}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         model = build_on_cpu(cfg)
@@ -181,6 +201,39 @@ class Peer:
                 outputs, target_sizes=sizes
             )
         return results
+
+
+class EomtPeer(Peer):
+    """transformers' EoMT with its own image processor, likewise."""
+
+    def __init__(self, cfg: CfgNode, device: str = "cpu") -> None:
+        """
+        Raises:
+            ModuleNotFoundError: transformers is not installed.
+        """
+        from transformers import EomtForUniversalSegmentation, EomtImageProcessor
+
+        folder = peer_folder(cfg)
+        self.model = EomtForUniversalSegmentation.from_pretrained(folder).eval().to(device)
+        self.processor = EomtImageProcessor.from_pretrained(folder)
+        self.labels_to_fuse = _stuff(cfg)
+        self.precision = cfg.MODEL.MASK_FORMER.TEST.PRECISION
+
+    @torch.no_grad()
+    def __call__(self, path: str | Path, **switches: bool) -> dict[str, Any]:
+        """Return panoptic, instance and semantic results of an image file."""
+        image = self.read(path)
+        pixels, device = self.prepare(image), self.model.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bf16"):
+            outputs = self.model(pixel_values=pixels)
+        processor, sizes = self.processor, [image.size[::-1]]
+        return {
+            "panoptic_seg": processor.post_process_panoptic_segmentation(
+                outputs, target_sizes=sizes, stuff_classes=sorted(self.labels_to_fuse)
+            ),
+            "instances": processor.post_process_instance_segmentation(outputs, target_sizes=sizes),
+            "sem_seg": processor.post_process_semantic_segmentation(outputs, target_sizes=sizes),
+        }
 
 
 def _stuff(cfg: CfgNode) -> set[int]:

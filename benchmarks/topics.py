@@ -9,6 +9,7 @@ from .timing import Row, be_quiet
 
 TOPICS = (
     "inference",
+    "eomt",
     "training",
     "losses",
     "mapping",

@@ -175,6 +175,26 @@ def graph_class(model: nn.Module) -> type[Graph]:
             "SamBackbone cannot be exported: it resizes images to one fixed size itself. Choose "
             "another MODEL.BACKBONE.NAME."
         )
+    _check_parts(model)
     if not isinstance(model, BaseModel | SemanticSegmentor):
         raise TypeError(f"{type(model).__name__}: expected a model, in eval mode")
     return graph
+
+
+def _check_parts(model: nn.Module) -> None:
+    """Raise an UnsupportedError for what exported files or the programs that run them cannot do."""
+    if getattr(model, "semantic_window", 0) > 0:
+        raise UnsupportedError(
+            "MODEL.MASK_FORMER.TEST.SEMANTIC_WINDOW: exported files take whole images; set it to 0."
+        )
+    if getattr(model, "pad_value", -1) >= 0:
+        raise UnsupportedError(
+            "MODEL.MASK_FORMER.PAD_VALUE: exported files are given images that are padded with the "
+            "mean; set it to -1."
+        )
+    if getattr(getattr(model, "sem_seg_head", None), "rope", None) is not None:
+        raise UnsupportedError(
+            f"{type(model.sem_seg_head).__name__} cannot be exported with rotary positions, which "
+            "timm computes for one size of images only then: choose a ViT with a position table as "
+            "MODEL.TIMM.NAME, such as those of DINOv2."
+        )

@@ -12,6 +12,7 @@ from benchmarks import __main__ as command
 from benchmarks import cases, models, report, topics
 from benchmarks.measurements import (
     contention,
+    eomt,
     gpu,
     growth,
     inference,
@@ -101,6 +102,26 @@ def test_inference():
     assert (memory["ratio"], memory["max_ratio"]) == (1.0, 0.5)
     products = next(row for what, row in rows.items() if "multiply-adds" in what)
     assert 0.1 < products["ours"] / products["peer"] < 1  # ours makes fewer masks
+
+
+def test_eomt(monkeypatch):
+    pytest.importorskip("timm")
+    config = models.eomt_config
+
+    def tiny_eomt(**test):
+        cfg = config(**test)
+        cfg.MODEL.EOMT.EMBED_DIM, cfg.MODEL.EOMT.NUM_HEADS, cfg.MODEL.EOMT.DEPTH = 48, 4, 4
+        cfg.MODEL.EOMT.IMAGE_SIZE, cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = [64, 64], 64
+        cfg.INPUT.MIN_SIZE_TEST = cfg.INPUT.MAX_SIZE_TEST = 64
+        cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES = 10
+        return cfg
+
+    monkeypatch.setattr(cases, "eomt_config", tiny_eomt)
+    monkeypatch.setattr(eomt, "peak_of", lambda case, **arguments: peak(case, arguments))
+    monkeypatch.setattr(eomt, "QUICK_SIDE", 64)
+    rows = check(eomt.measure(1, quick=True))
+    assert [row["unit"] for row in rows.values()] == ["s", "s", "GB"]
+    assert [row["peer_name"] for row in rows.values()][1] == "transformers, bf16"
 
 
 def test_training():

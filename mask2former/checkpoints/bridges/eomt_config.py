@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
-from torch import nn
 
 from ...config import get_config
 from ...errors import UserError
@@ -50,13 +49,13 @@ _THETA = 100.0  # of the rotary positions
 _UNLIMITED = 100_000  # pixels of a longer side that windows cover
 
 
-def kind_of(model: nn.Module) -> str:
+def kind_of(model: Any) -> str:
     """Return the kind of transformers' model that has the ViT of one of ours."""
     return "eomt" if model.sem_seg_head.rope is None else "eomt_dinov3"
 
 
 def to_eomt_config(
-    cfg: CfgNode, class_names: Sequence[str], thing_ids: Sequence[int], model: nn.Module
+    cfg: CfgNode, class_names: Sequence[str], thing_ids: Sequence[int], model: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return config.json and preprocessor_config.json for a model with an `EoMTHead`.
 

@@ -1,6 +1,6 @@
 """The first blocks of a plain ViT of timm, for heads that run the last ones themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,11 +30,11 @@ class ViT(NamedTuple):
     """A plain ViT of timm whole.
 
     Attributes:
-        model: timm's.
+        model: timm's `VisionTransformer` or `Eva`.
         lr_scales: factors of the learning rate by parameter, for those where it is not 1.
     """
 
-    model: nn.Module
+    model: Any
     lr_scales: dict[str, float]
 
 
@@ -73,7 +73,7 @@ def build_vit(cfg: CfgNode, in_channels: int = 3) -> ViT:
 
 
 def apply_blocks(
-    blocks: Sequence[nn.Module],
+    blocks: Iterable[nn.Module],
     x: Tensor,
     rope: Tensor | None,
     mask: Tensor | None = None,
@@ -111,7 +111,7 @@ class ViTStart(NormalizingBackbone):
 
     def __init__(
         self,
-        vit: nn.Module,
+        vit: Any,
         num_last: int,
         *,
         lr_scales: Mapping[str, float] | None = None,
@@ -121,7 +121,7 @@ class ViTStart(NormalizingBackbone):
     ):
         super().__init__()
         split_index(vit, num_last)
-        self.vit = vit
+        self.vit: Any = vit
         vit.blocks = vit.blocks[: len(vit.blocks) - num_last]
         vit.norm = vit.head = nn.Identity()
         own = dict(self.named_parameters())
@@ -129,7 +129,7 @@ class ViTStart(NormalizingBackbone):
         self._lr_scales = {name: scale for name, scale in scales.items() if name in own}
         self._set_normalization(vit.pretrained_cfg, normalized_with, bgr)
         self.checkpointing = checkpointing
-        self.patch = vit.patch_embed.patch_size[0]
+        self.patch: int = vit.patch_embed.patch_size[0]
         self._out_features = [PATCHES, PREFIX]
         self._out_feature_strides = {PATCHES: self.patch, PREFIX: self.patch}
         self._out_feature_channels = dict.fromkeys(self._out_features, vit.embed_dim)
@@ -140,17 +140,17 @@ class ViTStart(NormalizingBackbone):
         images = self._normalize(images)
         height, width = images.shape[2:]
         images = F.pad(images, (0, -width % self.patch, 0, -height % self.patch))
-        grid = self.vit.patch_embed(images)  # (B, h, w, C)
+        grid: Tensor = self.vit.patch_embed(images)  # (B, h, w, C)
         embedded = self.vit._pos_embed(grid)
         x, rope = embedded if isinstance(embedded, tuple) else (embedded, None)
         x = apply_blocks(
             self.vit.blocks, self.vit.norm_pre(x), rope, checkpointing=self.checkpointing
         )
-        count = self.vit.num_prefix_tokens
-        return {PATCHES: x[:, count:].mT.unflatten(2, grid.shape[1:3]), PREFIX: x[:, :count]}
+        count, size = self.vit.num_prefix_tokens, (grid.shape[1], grid.shape[2])
+        return {PATCHES: x[:, count:].mT.unflatten(2, size), PREFIX: x[:, :count]}
 
 
-def split_index(vit: nn.Module, num_last: int) -> int:
+def split_index(vit: Any, num_last: int) -> int:
     """Return the index of the first of the last blocks.
 
     Raises:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -60,7 +61,7 @@ class EoMTHead(nn.Module):
         input_shape: dict[str, ShapeSpec],
         *,
         num_classes: int,
-        vit: nn.Module,
+        vit: Any,
         num_queries: int,
         num_blocks: int,
         upscale_blocks: int = 2,
@@ -74,9 +75,11 @@ class EoMTHead(nn.Module):
         self.num_queries = num_queries
         self.checkpointing = checkpointing
         self.blocks = nn.ModuleList(vit.blocks[first:])
-        self.norm = vit.norm
-        self.rope = getattr(vit, "rope", None)
-        for block in self.blocks:  # queries have no place in the image, as other leading tokens
+        self.norm: nn.Module = vit.norm
+        self.rope: Any = getattr(vit, "rope", None)
+        for block in vit.blocks[
+            first:
+        ]:  # queries have no place in the image, as other leading tokens
             if hasattr(block.attn, "num_prefix_tokens"):
                 block.attn.num_prefix_tokens = vit.num_prefix_tokens + num_queries
         self.query = nn.Embedding(num_queries, dim)
@@ -86,12 +89,13 @@ class EoMTHead(nn.Module):
         )
         self.upscale = nn.Sequential(*(UpscaleBlock(dim) for _ in range(upscale_blocks)))
         self._lr_scales = _of_last_blocks(lr_scales or {}, first)
+        self.attn_mask_probs: Tensor
         self.register_buffer("attn_mask_probs", torch.ones(num_blocks))
         self._probs = [1.0] * num_blocks  # the same, without a transfer from a GPU
         self.register_load_state_dict_post_hook(_take_probs)
 
     @classmethod
-    def from_config(cls, cfg, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         vit = build_vit(cfg)
         return {
             "input_shape": input_shape,
@@ -134,7 +138,7 @@ class EoMTHead(nn.Module):
         """
         patches, prefix = features[PATCHES], features[PREFIX]
         size = (patches.shape[-2], patches.shape[-1])
-        queries = self.query.weight.expand(len(patches), -1, -1).to(prefix.dtype)
+        queries = self.query.weight.expand(patches.shape[0], -1, -1).to(prefix.dtype)
         x = torch.cat([queries, prefix, patches.flatten(2).mT], 1)
         rope = None if self.rope is None else self.rope.get_embed(shape=size)
         earlier = []
@@ -173,7 +177,7 @@ class EoMTHead(nn.Module):
         return allowed
 
 
-def _check(input_shape: dict[str, ShapeSpec], vit: nn.Module, upscale_blocks: int) -> None:
+def _check(input_shape: dict[str, ShapeSpec], vit: Any, upscale_blocks: int) -> None:
     missing = {PATCHES, PREFIX} - set(input_shape)
     if missing:
         raise UserError(

@@ -1,0 +1,45 @@
+"""EoMT as an ONNX file, and what of it cannot be exported."""
+
+import pytest
+import torch
+
+from mask2former.errors import UnsupportedError
+from mask2former.export import export_model
+from mask2former.export.graphs import ImageGraph, graph_class
+from mask2former.export.onnx_format import open_file
+from mask2former.export.parity import largest_difference
+from mask2former.modeling.build import build_model
+
+pytest.importorskip("timm")
+from tests.modeling.small import tiny_model
+from tests.modeling.small_eomt import eomt_config, eomt_model
+
+
+@torch.no_grad()
+def test_the_file_computes_the_model_at_sizes_that_were_not_traced(tmp_path):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    cfg = eomt_config(DEPTH=2)
+    cfg.MODEL.MASK_FORMER.DEC_LAYERS = 2
+    cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST = "RGB", 64
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    model.sem_seg_head.set_mask_probs([0.0])
+    for name, parameter in model.named_parameters():
+        if "gamma" in name:
+            parameter.fill_(1)  # at first, blocks count for little
+    export_model(model, tmp_path / "eomt.onnx", cfg=cfg)
+    run = open_file(tmp_path / "eomt.onnx")
+    for shape in ((1, 3, 64, 96), (3, 3, 128, 64)):
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 255
+        assert largest_difference(run(images.numpy()), ImageGraph(model)(images)) < 1e-5
+
+
+def test_what_exported_files_cannot_do_is_refused():
+    with pytest.raises(UnsupportedError, match="rotary positions"):
+        graph_class(eomt_model("vit_small_patch16_dinov3").eval())
+    semantic = {"panoptic_on": False, "instance_on": False}
+    with pytest.raises(UnsupportedError, match="SEMANTIC_WINDOW: exported files take whole images"):
+        graph_class(tiny_model(**semantic, semantic_window=64).eval())
+    with pytest.raises(UnsupportedError, match="PAD_VALUE: exported files"):
+        graph_class(tiny_model(pad_value=0.0).eval())
