@@ -19,7 +19,7 @@ ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VIDEO = [name for name in ALL if name.startswith(("youtubevis", "shapes/video/"))]
 OWN_DATA = ("shapes/", "custom/")
-OWN_BACKBONES = ("dat", "timm")
+OWN_BACKBONES = ("dat", "eomt", "timm")
 OWN_TASKS = ("mask-classification",)
 PUBLISHED = [
     name

@@ -24,6 +24,7 @@ PROGRAMMING = {
     "modeling/backbone/stages.py",
     "modeling/mask_classifier/given_masks.py",
     "modeling/meta_arch/base.py",
+    "modeling/meta_arch/eomt.py",
     "modeling/pixel_decoder/msdeformattn.py",
     "modeling/postprocessing/tta.py",
     "modeling/transformer_decoder/masked.py",
