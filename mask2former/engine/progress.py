@@ -3,6 +3,7 @@
 import datetime
 import logging
 import resource
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -161,7 +162,8 @@ class ProgressBar(ProgressPrinter):
             super()._show(parts)
         if self._bar is None:
             form = "{percentage:3.0f}% |{bar}| {desc}"
-            self._bar = tqdm(total=self._max_iter, dynamic_ncols=True, bar_format=form)
+            width = shutil.get_terminal_size().columns  # tqdm's own shows nothing where it is 0
+            self._bar = tqdm(total=self._max_iter, ncols=width, bar_format=form)
             loggers = [logging.getLogger(name) for name in _LOGGERS]
             self._stack.enter_context(logging_redirect_tqdm(loggers))
         self._bar.set_description_str("  ".join(parts), refresh=False)

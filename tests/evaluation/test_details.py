@@ -135,7 +135,7 @@ def test_panoptic_details(tmp_path, register):
     scores = evaluator.evaluate()["panoptic_seg"]
     details = json.loads((tmp_path / "out" / "panoptic_seg_details.json").read_text())
     means = [details["per_class"][c]["PQ"] for c in ("cat", "sky")]
-    assert np.mean(means) == pytest.approx(scores["PQ"])
+    assert np.mean(means) == pytest.approx(scores["PQ"], abs=1e-3)
     (image,) = details["worst"]
     assert image["file_name"] == "/photos/a.jpg"
     assert [(e["category"], e["isthing"]) for e in image["truth"]] == [

@@ -50,7 +50,7 @@ class Script:
         promise: what has to hold, for the table.
         start: run to the end; go on from what is there.
         prepare: put the inputs into the folder.
-        grows: names of files that a second start adds to.
+        grows: names of files that a second start adds to, or that say when it was.
         check: what has to hold of the final folder beside, given that at the time of the kill.
     """
 
@@ -134,7 +134,7 @@ def test_killed_and_started_again(name: str, torture, tmp_path: Path, demo: Demo
         "training": Script(
             "train_net: nothing is lost but the interval since the last checkpoint",
             train,
-            grows=("log.txt", "metrics.json", "start.txt", "events.out"),
+            grows=("log.txt", "metrics.json", "run.json", "start.txt", "events.out"),
             check=lost_at_most_an_interval,
         ),
         "demo": Script("demo: pictures, page and results", partial(draw, demo), write_photos),

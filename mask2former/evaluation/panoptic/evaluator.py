@@ -155,7 +155,7 @@ class PanopticEvaluator(DatasetEvaluator):
             worst += part
         keys = ("pq", "sq", "rq")
         scores = {
-            c["name"]: {key.upper(): 100 * per_class[c["id"]][key] for key in keys}
+            c["name"]: {key.upper(): round(100 * per_class[c["id"]][key], 4) for key in keys}
             for c in self._gt_json["categories"]
             if any(per_class[c["id"]][key] for key in ("tp", "fp", "fn"))
         }
