@@ -26,6 +26,7 @@ from ..visualization import choose_kind, draw, ground_truth, has_kind
 from .drawn_video import DrawnVideo, until_error
 from .image import ImageLike, Predictor
 from .masks import MaskSource
+from .saving import saved_as_it_goes
 from .video import VideoPredictor
 
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
@@ -144,6 +145,8 @@ class Demo:
     ) -> list[Path]:
         """Draw images into a folder with a page that shows them, beside their ground truth.
 
+        Page and results are saved every half minute, and whatever ends the drawing.
+
         Args:
             files: images.
             output: folder; made if it is missing.
@@ -166,19 +169,21 @@ class Demo:
         results = PredictionFiles(output, self.predictor.metadata, *thresholds)
         # Results are scored by the dataset's ids, which images from elsewhere lack.
         has_ids = all("image_id" in self._record(file) for file in files)
-        for file in tqdm(files, unit="image", disable=None if progress else True):
-            try:
-                with self._labels_only():
-                    image, truth, prediction = self._predict(file)
-            except (OSError, UserError, MemoryError, RuntimeError) as error:
-                if on_error is None or not _is_of_the_image(error):
-                    raise
-                on_error(file, error)
-                continue
-            sheet.add(Path(file).stem, self._pictures(image, prediction, truth))
-            if save_json:
-                image_id = self._record(file)["image_id"] if has_ids else None
-                results.add(file, prediction, image_id)
+        with saved_as_it_goes(lambda: [sheet.write(note), *results.write()]) as after_image:
+            for file in tqdm(files, unit="image", disable=None if progress else True):
+                try:
+                    with self._labels_only():
+                        image, truth, prediction = self._predict(file)
+                except (OSError, UserError, MemoryError, RuntimeError) as error:
+                    if on_error is None or not _is_of_the_image(error):
+                        raise
+                    on_error(file, error)
+                    continue
+                sheet.add(Path(file).stem, self._pictures(image, prediction, truth))
+                if save_json:
+                    image_id = self._record(file)["image_id"] if has_ids else None
+                    results.add(file, prediction, image_id)
+                after_image()
         return [sheet.write(note), *results.write()]
 
     def draw_video(

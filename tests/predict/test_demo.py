@@ -223,3 +223,56 @@ def test_predictors_that_do_not_fit(images: Demo, photo: np.ndarray) -> None:
         Demo(images.predictor, dataset="nowhere")
     with pytest.raises(ValueError, match="cannot draw depth: the model gives panoptic"):
         Demo(images.predictor, kind="depth")(photo)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_results_outlive_what_ends_the_drawing(
+    images: Demo,
+    photo: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    files = [str(tmp_path / f"{i}.png") for i in range(4)]
+    for file in files:
+        Image.fromarray(photo).save(file)
+    predict = images._predict
+    failing = iter([predict, predict, None])
+
+    def ends(file: str) -> object:
+        step = next(failing)
+        if step is None:
+            raise error
+        return step(file)
+
+    monkeypatch.setattr(images, "_predict", ends)
+    with pytest.raises(error):
+        images.draw_files(files, tmp_path / "out", save_json=True)
+    entries = json.loads((tmp_path / "out/instances.json").read_text())
+    assert {entry["file_name"] for entry in entries} == set(files[:2])
+    assert len(json.loads((tmp_path / "out/panoptic.json").read_text())["images"]) == 2
+    page = (tmp_path / "out/index.html").read_text()
+    assert "1_prediction.jpg" in page and "2_prediction.jpg" not in page
+
+
+def test_results_are_there_after_a_kill(
+    images: Demo, photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is saved now and then is complete: nothing that comes after a kill is needed."""
+    files = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for file in files:
+        Image.fromarray(photo).save(file)
+    monkeypatch.setattr("mask2former.predict.saving._SECONDS_BETWEEN_SAVES", 0)
+    predict, seen = images._predict, []
+
+    def watched(file: str) -> object:
+        path = tmp_path / "out/instances.json"
+        entries = json.loads(path.read_text()) if path.exists() else []
+        seen.append({entry["file_name"] for entry in entries})
+        return predict(file)
+
+    monkeypatch.setattr(images, "_predict", watched)
+    images.draw_files(files, tmp_path / "out", save_json=True)
+    assert seen == [set(), set(files[:1]), set(files[:2])]
+    entries = json.loads((tmp_path / "out/instances.json").read_text())
+    assert {entry["file_name"] for entry in entries} == set(files)
