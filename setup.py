@@ -37,6 +37,7 @@ def version() -> str:
 
 
 EXTRAS = {
+    "app": ["gradio>=6.0", "av>=14.1"],
     "tiles": ["imagecodecs>=2024.9", "tifffile>=2024.9"],
     "timm": ["timm>=1.0"],
     "video": ["av>=14.1"],
