@@ -69,7 +69,7 @@ def segments_of(
         threshold: least fraction of a pixel's best class in a semantic result, in 0..1.
     """
     readers = {
-        "panoptic": lambda: _panoptic(*prediction["panoptic_seg"], metadata),
+        "panoptic": lambda: _panoptic(prediction["panoptic_seg"], metadata),
         "instance": lambda: _instances(prediction["instances"], metadata),
         "semantic": lambda: _semantic(prediction["sem_seg"], metadata, threshold),
     }
@@ -108,9 +108,9 @@ def reduced(
     return kept
 
 
-def _panoptic(ids: Any, segments: Any, metadata: Mapping[str, Any]) -> Iterator[Segment]:
-    ids = as_array(ids)
-    for segment in segments:
+def _panoptic(result: Any, metadata: Mapping[str, Any]) -> Iterator[Segment]:
+    ids = as_array(result[0])
+    for segment in result[1]:
         number, label, is_thing = segment["id"], segment["category_id"], bool(segment["isthing"])
         colour = object_colour(number) if is_thing else class_colour(metadata, label)
         name = class_name(metadata, label, is_thing)

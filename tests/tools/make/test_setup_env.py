@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import shutil
 import sys
 import time
@@ -189,5 +190,6 @@ def test_every_listed_requirement_is_pinned():
     for name in ("base", "detectron2", "project", "test", "test_no_deps"):
         for line in (folder / f"{name}.txt").read_text().splitlines():
             if line and not line.startswith(("#", "-c")):
-                listed = line.partition("[")[0].lower().replace("_", "-")  # without its extras
+                name_only = re.split(r"[\[;]", line)[0]  # without extras and the Python it is for
+                listed = name_only.lower().replace("_", "-")
                 assert listed in pins, f"{name}.txt: {line}"
