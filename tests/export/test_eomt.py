@@ -15,6 +15,8 @@ from tests.modeling.small import tiny_model
 from tests.modeling.small_eomt import eomt_config, eomt_model
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # positions that are resized make tracing long
 @torch.no_grad()
 def test_the_file_computes_the_model_at_sizes_that_were_not_traced(tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
