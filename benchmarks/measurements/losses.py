@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mask2former.modeling.meta_arch.base import build_criterion
+from mask2former.modeling.criterion.build import build_criterion
 
 from ..cases import DEVICE, Work, boxes
 from ..models import panoptic_config

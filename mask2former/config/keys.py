@@ -11,6 +11,7 @@ from collections.abc import Callable
 from detectron2.config import CfgNode
 
 from .backbone_keys import BACKBONE_KEYS, Keys
+from .training_keys import TRAINING_KEYS
 
 # As MODEL.SEM_SEG_HEAD.NUM_CLASSES: mask2former.data.register_custom takes it from the data.
 CLASSES_FROM_DATA = -1
@@ -122,9 +123,10 @@ _IMAGE_KEYS: Keys = {
         "OBJECT_MASK_THRESHOLD": 0.0,  # panoptic: minimal class probability of a query
         "OVERLAP_THRESHOLD": 0.0,  # panoptic: minimal visible fraction of a query's mask
         "SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE": False,  # resize masks before they are merged
-        # Ours: "bf16" for autocast to bfloat16, the pixel decoder included, which pays where the
-        # processor computes in it (published: float32, the pixel decoder always so).
-        "PRECISION": "fp32",
+        # Ours: "fp32", "bf16" for autocast to bfloat16, the pixel decoder included, which pays if
+        # the processor computes in it, or "fp16" for autocast on CUDA, without the pixel decoder.
+        # "auto", as published: fp32 of images, fp16 of videos.
+        "PRECISION": "auto",
         # Ours: image models on a GPU replay what an image of the same size did.
         "CUDA_GRAPHS": False,
         # Ours: from 1 on, semantic scores are those of windows of so many pixels along the longer
@@ -196,7 +198,7 @@ def add_maskformer2_config(cfg: CfgNode) -> None:
     May be called before or after the ``add_*_config`` of other projects, and again: a key that is
     there already keeps its value.
     """
-    for keys in (_IMAGE_KEYS, BACKBONE_KEYS, _MASK_KEYS):
+    for keys in (_IMAGE_KEYS, TRAINING_KEYS, BACKBONE_KEYS, _MASK_KEYS):
         _add(cfg, keys)
 
 

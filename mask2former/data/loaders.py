@@ -5,16 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import (
     MetadataCatalog,
     build_detection_test_loader,
-    build_detection_train_loader,
     print_instances_class_histogram,
 )
 from detectron2.data.build import filter_images_with_only_crowd_annotations
-from detectron2.data.samplers import RepeatFactorTrainingSampler
+from detectron2.utils import comm
 from torch.utils.data import ConcatDataset
 
 from ..annotations.findings import Findings
@@ -30,6 +28,8 @@ from .clips import ClipMapper
 from .datasets.registered import read_dataset
 from .given_masks.mapper import MaskDatasetMapper
 from .mappers import DatasetMapper
+from .sampling import choose_sampler, mix_clips
+from .stream import TrainLoader
 from .workers import WatchedLoader, WorkerMapper
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     """Build an endless loader of batches for DATASETS.TRAIN.
 
     This reads DATALOADER (workers, sampler, FILTER_EMPTY_ANNOTATIONS, grouping by aspect ratio) and
-    SOLVER.IMS_PER_BATCH as detectron2 does. Each worker has a seed of its own, drawn from torch's.
+    SOLVER.IMS_PER_BATCH as detectron2 does. The seed of the stream (`TrainLoader`) is drawn from
+    NumPy's generator.
 
     Datasets whose classes are in another order are mapped by name, see `match_classes`.
     VideoMaskFormer trains on datasets of videos, of images with instances, which become clips, or
@@ -76,7 +77,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     parts = [_load(cfg, name, is_train=True) for name in cfg.DATASETS.TRAIN]
     check_num_classes(cfg, cfg.DATASETS.TRAIN[:1])
     is_video = meta_architecture(cfg) == "VideoMaskFormer"
-    sampler = None
+    factors = None
     if is_video:
         records = take_over_classes(cfg.DATASETS.TRAIN, parts)
     else:
@@ -85,9 +86,19 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> Iterable[l
     if isinstance(records, list) and "annotations" in records[0]:
         records = check_annotations(cfg, records)
     if is_video:
-        records, sampler = mix_clips(records, cfg.INPUT.PSEUDO_CLIP.RATIO)
-    mapper = _for_workers(cfg, mapper or build_mapper(cfg, is_train=True))
-    loader = build_detection_train_loader(cfg, mapper=mapper, dataset=records, sampler=sampler)
+        records, factors = mix_clips(records, cfg.INPUT.PSEUDO_CLIP.RATIO)
+    world = comm.get_world_size()
+    loader = TrainLoader(
+        records,
+        _for_workers(cfg, mapper or build_mapper(cfg, is_train=True)),
+        choose_sampler(cfg, records, factors),
+        comm.shared_random_seed(),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        group_by_shape=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        rank=comm.get_rank(),
+        world=world,
+    )
     return WatchedLoader(loader, cfg.DATALOADER.NUM_WORKERS)
 
 
@@ -154,34 +165,6 @@ def _rename(record: Record, new_ids: dict[int, int]) -> Record:
         if annotation["category_id"] in new_ids
     ]
     return record | {"annotations": annotations}
-
-
-def mix_clips(
-    records: list[Record], ratio: float
-) -> tuple[list[Record], RepeatFactorTrainingSampler | None]:
-    """Return which records to draw and how often, where some are of videos and some of images.
-
-    Args:
-        records: those of videos have "file_names".
-        ratio: the fraction of images among the clips, 0 to 1; -1 for one clip of each record.
-
-    Returns:
-        the records to use, and a sampler where some should come more often than others.
-
-    Raises:
-        UserError: another ratio.
-    """
-    if ratio != -1 and not 0 <= ratio <= 1:
-        raise UserError(f"INPUT.PSEUDO_CLIP.RATIO: expected 0 to 1, or -1, got {ratio}")
-    is_image = torch.tensor(["file_names" not in record for record in records])
-    images = int(is_image.sum())
-    videos = len(records) - images
-    if ratio == -1 or not images or not videos:
-        return records, None
-    if ratio in (0, 1):
-        return [record for record in records if ("file_names" not in record) == ratio], None
-    weights = torch.where(is_image, ratio / images, (1 - ratio) / videos)
-    return records, RepeatFactorTrainingSampler(weights / weights.min())
 
 
 def _load(cfg: CfgNode, name: str, *, is_train: bool) -> Any:

@@ -63,7 +63,7 @@ class WatchedLoader:
     """
 
     def __init__(self, loader: Iterable[Any], num_workers: int) -> None:
-        self._loader = loader
+        self.loader = loader
         self._num_workers = num_workers
 
     def __iter__(self) -> Iterator[Any]:
@@ -73,7 +73,7 @@ class WatchedLoader:
             WorkerError: a worker died, or lacked shared memory; says the cure.
         """
         try:
-            for batch in self._loader:
+            for batch in self.loader:
                 _watch_signal()  # torch's handler is there by now
                 yield batch
         except (RuntimeError, OSError, EOFError) as error:
@@ -84,12 +84,12 @@ class WatchedLoader:
             raise _with_cure(error) from error
 
     def __len__(self) -> int:
-        return len(self._loader)  # type: ignore[arg-type]
+        return len(self.loader)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # asked for by copy and pickle before there is one
+        if name == "loader":  # asked for by copy and pickle before there is one
             raise AttributeError(name)
-        return getattr(self._loader, name)
+        return getattr(self.loader, name)
 
 
 class WorkerError(UserError, RuntimeError):

@@ -33,6 +33,7 @@ from .report.facts import write_run_facts
 
 logger = logging.getLogger(__name__)
 
+EMA_USES = ("instead", "beside", "never")
 _PANOPTIC_PATHS = ("image_root", "panoptic_root", "panoptic_json")
 _OTHER_PATHS = ("image_root", "image_dir", "json_file", "sem_seg_root", "gt_dir")
 
@@ -113,6 +114,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     used = test if eval_only else datasets_in_use(cfg)
     check_num_classes(cfg, used)
     match_classes(cfg, used)
+    if cfg.TEST.EMA not in EMA_USES:
+        raise UserError(f"TEST.EMA must be one of {', '.join(EMA_USES)}, not {cfg.TEST.EMA!r}")
     if not eval_only:
         check_processes(cfg)
         _check_training(cfg)
@@ -153,6 +156,12 @@ def check_processes(cfg: CfgNode) -> None:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share equally; "
             f"set it to a multiple of {processes}"
+        )
+    parts = cfg.SOLVER.ACCUMULATE
+    if parts < 1 or batch // processes % parts:
+        raise UserError(
+            f"SOLVER.ACCUMULATE is {parts}, which does not divide the {batch // processes} images "
+            f"that each process has of SOLVER.IMS_PER_BATCH {batch}; set it to a divisor of that"
         )
     if processes == 1 or cfg.MODEL.DEVICE.startswith("cuda"):
         return

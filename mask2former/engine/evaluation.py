@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify_results
 from detectron2.utils import comm
 from torch import nn
 
+from ..checkpoints.average_entry import average_beside, read_for_use
 from ..checkpoints.checkpointer import Checkpointer
 from ..config.architecture import meta_architecture
 from ..config.loading import changed
@@ -26,6 +26,7 @@ from ..modeling.postprocessing.switches import switched
 from ..modeling.postprocessing.tta import SemanticSegmentorWithTTA
 from .defaults import only_in_file, take_classes, validate
 from .hooks import log_results
+from .selection.scores import merged, scored
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,8 @@ class EvaluatingTrainer(DefaultTrainer):
         found: dict[str, Any] = {}
         for name, evaluator in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
-            # As published, videos in half precision on CUDA, images in full precision.
-            half = torch.autocast("cuda", enabled=is_video and torch.cuda.is_available())
             output = {"semantic_output": "labels"} if takes_labels(evaluator) else {}
-            with half, switched(model, batch_by_size=True, **output):
+            with switched(model, batch_by_size=True, **output):
                 metrics = inference_on_dataset(model, loader, evaluator)
             found[name] = {f"{task}{suffix}": values for task, values in metrics.items()}
             if comm.is_main_process():
@@ -140,7 +139,7 @@ class EvaluatingTrainer(DefaultTrainer):
             resume: evaluate the last checkpoint in OUTPUT_DIR, where there is one, instead.
 
         Returns:
-            As `test`; with TEST.AUG.ENABLED also what `test_with_TTA` does.
+            As `scored`; with TEST.AUG.ENABLED also what `test_with_TTA` does.
 
         Raises:
             NotImplementedError, UserError: TEST.AUG.ENABLED with a model that it is not for.
@@ -151,14 +150,15 @@ class EvaluatingTrainer(DefaultTrainer):
         checkpointer = Checkpointer(model, cfg.OUTPUT_DIR, min_match=cfg.MODEL.WEIGHTS_MIN_MATCH)
         if resume and checkpointer.has_checkpoint():
             cfg = changed(cfg, "MODEL.WEIGHTS", checkpointer.get_checkpoint_file())
-        cfg = take_classes(cfg, model, checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[]))
+        weights = cfg.MODEL.WEIGHTS
+        content = read_for_use(cfg) if weights else None
+        rest = checkpointer.load(weights, checkpointables=[], content=content)
+        cfg = take_classes(cfg, model, rest)
         if cfg.TEST.AUG.ENABLED:
             _augmented(cfg, model)  # fails before the evaluation begins
-        results = cls.test(cfg, model)
+        results = scored(cls.test, cfg, model, average_beside(cfg, model, rest))
         if cfg.TEST.AUG.ENABLED:
-            for name, tasks in cls.test_with_TTA(cfg, model).items():
-                # of a dataset; or a task, where there is one dataset
-                results[name] = {**results.get(name, {}), **tasks}
+            results = merged(cfg, results, cls.test_with_TTA(cfg, model))
         if comm.is_main_process():
             verify_results(cfg, results)
         return results

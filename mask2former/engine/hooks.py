@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -16,15 +16,20 @@ from detectron2.evaluation import print_csv_format
 from detectron2.utils import comm
 from torch import nn
 
+from ..errors import UserError
+from ..evaluation.results import class_table
 from .defaults import only_in_file
+from .selection.best import BestWeights, StoppedEarly
 
 logger = logging.getLogger(__name__)
 
 
 def log_results(name: str, results: Mapping[str, Any]) -> None:
-    """Log one line for each task, without the metrics of single classes ("AP-dog")."""
+    """Log one line for each task, and into log.txt alone the metrics of single classes."""
     with only_in_file():
         print_csv_format(results)  # detectron2's form, which scripts look for in log.txt
+        if table := class_table(results):
+            logger.info("Classes of %s:\n%s", name, table)
     lines = []
     for task, metrics in results.items():
         shown = [f"{k} {v:.2f}" for k, v in metrics.items() if "-" not in k]
@@ -46,25 +51,73 @@ class LRScheduler(hooks.LRScheduler):
 
 
 class EvalHook(hooks.EvalHook):
-    """detectron2's hook; the last evaluation is run only if training ended as planned."""
+    """detectron2's hook; the last evaluation is run only if training ended as planned.
+
+    Args:
+        period, evaluate: as of detectron2's.
+        best: what keeps the best weights, if anything does.
+        keep_best: called after each evaluation.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        evaluate: Callable[[], dict[str, Any]],
+        best: BestWeights | None = None,
+        keep_best: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(period, evaluate)
+        self._best = best
+        self._keep_best = keep_best
+
+    def before_train(self) -> None:
+        if self._best is not None:
+            self._best.go_on(self.trainer.start_iter)
+            self._best.check()
+
+    def _do_eval(self) -> None:
+        super()._do_eval()
+        try:
+            self._keep_best()
+        except UserError:  # of the metric; what was trained so far is not lost
+            if self.trainer.iter < self.trainer.max_iter:
+                gather_run_state(self.trainer)
+                name = f"model_{self.trainer.iter:07d}"
+                self.trainer.checkpointer.save(name, iteration=self.trainer.iter)
+            raise
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
-            self._do_eval()
-        del self._func  # it refers to the trainer
+            with suppress(StoppedEarly):  # it has ended
+                self._do_eval()
+        del self._func, self._keep_best  # they refer to the trainer
 
 
 class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
     """detectron2's hook; refuses to save weights that are not finite.
 
-    To be registered in every process, so that all stop together; only the first one writes.
+    To be registered in every process, so that all stop together and give their states to the first
+    one, which writes.
     """
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if done % self.period == 0 or done >= self.trainer.max_iter:
             check_finite(self.checkpointer.model, self.trainer.iter)
-        super().after_step()
+            gather_run_state(self.trainer)
+        try:
+            super().after_step()
+        except OSError as error:
+            last = self.checkpointer.get_checkpoint_file() or "none yet"
+            raise OSError(
+                f"{error}. Training has stopped; the last good checkpoint is {last}"
+            ) from error
+
+
+def gather_run_state(trainer: Any) -> None:
+    """Have the states of all processes at hand for a checkpoint, where the trainer saves them."""
+    if hasattr(trainer, "run_state"):
+        trainer.run_state.gather(trainer.iter)
 
 
 def check_finite(model: nn.Module, iteration: int) -> None:
@@ -141,6 +194,7 @@ class StopOnSignal(HookBase):
         self._last_done = self.trainer.iter
         self._received = max(comm.all_gather(self._received))
         if self._received:
+            gather_run_state(self.trainer)
             self._save()
             comm.synchronize()  # the others must not exit, and so end the group, during the save
             raise SystemExit(128 + self._received)

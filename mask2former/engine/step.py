@@ -1,17 +1,10 @@
-"""One training step, in float32 or under autocast, and the order of the data over all steps.
+"""One training step, in float32 or under autocast."""
 
-detectron2's training samplers make an endless stream of indices from one seed. With the same seed
-and the indices used so far left out, a resumed run sees the images that the interrupted one would
-have seen next: exactly so without loader workers and without aspect-ratio grouping, else to within
-the few batches that workers and groups hold ready. Random numbers of augmentations and of the model
-are not restored.
-"""
-
-import itertools
 import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +13,14 @@ from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 
+from ..errors import UserError
 from ..random_state import RandomState, random_state
+from .accumulation import divided_by_step, in_parts, without_sync
 
 logger = logging.getLogger(__name__)
+
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def cpu_has_bf16() -> bool:
@@ -36,15 +32,26 @@ def cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def choose_autocast_dtype(device_type: str, amp_enabled: bool) -> torch.dtype | None:
-    """Return the type of mixed-precision training: float16 on CUDA, bfloat16 on CPUs that have it.
+def choose_autocast_dtype(
+    device_type: str, amp_enabled: bool, dtype_name: str = "float16"
+) -> torch.dtype | None:
+    """Return the type of mixed-precision training, or None for plain float32, and log the choice.
 
-    None stands for plain float32. The choice is logged.
+    Args:
+        dtype_name: of CUDA, "float16" or "bfloat16". CPUs have bfloat16, where they have any.
+
+    Raises:
+        UserError: another name.
     """
+    if dtype_name not in AMP_DTYPES:
+        names = '" or "'.join(AMP_DTYPES)
+        raise UserError(f'SOLVER.AMP.DTYPE must be "{names}", not {dtype_name!r}')
     if not amp_enabled:
         dtype, reason = None, "SOLVER.AMP.ENABLED is False"
     elif device_type == "cuda":
-        dtype, reason = torch.float16, "mixed precision with scaled gradients"
+        dtype = AMP_DTYPES[dtype_name]
+        scaled = "with scaled gradients" if dtype == torch.float16 else "without scaled gradients"
+        reason = f"mixed precision {scaled}"
     elif device_type == "cpu" and cpu_has_bf16():
         dtype, reason = torch.bfloat16, "mixed precision, which this CPU supports"
     else:
@@ -78,6 +85,7 @@ class TrainStep(TrainerBase):
         optimizer: torch.optim.Optimizer,
         *,
         autocast_dtype: torch.dtype | None = None,
+        accumulate: int = 1,
     ) -> None:
         """
         Args:
@@ -86,6 +94,7 @@ class TrainStep(TrainerBase):
             data_loader: endless; read from the first step on.
             autocast_dtype: of the forward pass; None for float32. With float16 the gradients are
                 scaled.
+            accumulate: parts in which a batch passes the model, for the same update.
         """
         super().__init__()
         model.train()
@@ -94,6 +103,7 @@ class TrainStep(TrainerBase):
         self.optimizer = optimizer
         self.device = next(model.parameters()).device
         self.autocast_dtype = autocast_dtype
+        self.accumulate = accumulate
         scaled = autocast_dtype == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self._batches: Iterator[Any] | None = None
@@ -121,10 +131,27 @@ class TrainStep(TrainerBase):
 
     def add_gradients(self, batch: Any) -> dict[str, Tensor]:
         """Compute the gradients of a batch in place of those before; return its losses."""
-        losses = self._forward(batch)
+        if self.accumulate == 1:
+            losses = self._forward(batch)
+            self.optimizer.zero_grad()
+            self._backward(losses)
+            return losses
+        parts = in_parts(batch, self.accumulate)
+        divided = divided_by_step(self.model, parts)
+        share = 1 if divided else 1 / len(parts)
+        sums: dict[str, Tensor] = {}
         self.optimizer.zero_grad()
+        with divided or nullcontext():
+            for i, part in enumerate(parts, 1):
+                with without_sync(self.model, i < len(parts)):
+                    losses = {name: loss * share for name, loss in self._forward(part).items()}
+                    self._backward(losses)
+                for name, loss in losses.items():
+                    sums[name] = sums.get(name, 0) + loss.detach()
+        return sums
+
+    def _backward(self, losses: Mapping[str, Tensor]) -> None:
         self.grad_scaler.scale(torch.stack(list(losses.values())).sum()).backward()
-        return losses
 
     def _forward(self, batch: Any) -> dict[str, Tensor]:
         enabled = self.autocast_dtype is not None
@@ -167,52 +194,3 @@ class TrainStep(TrainerBase):
         self.optimizer.load_state_dict(state_dict["optimizer"])
         if self.grad_scaler.is_enabled() and state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
-class _SkippingSampler(Sampler[int]):
-    """The indices of another sampler without the first ``count``."""
-
-    def __init__(self, sampler: Sampler[int], count: int) -> None:
-        self.sampler = sampler
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.islice(iter(self.sampler), self.count, None)
-
-
-def get_sampler_seed(data_loader: Any) -> int | None:
-    """Return the seed of the stream behind ``data_loader``, or None where it has none."""
-    source = _find_source(data_loader)
-    return None if source is None else getattr(source.sampler, "_seed", None)
-
-
-def resume_data_order(data_loader: Any, seed: int | None, count: int) -> bool:
-    """Seed the stream behind ``data_loader`` anew and leave out what was used already.
-
-    To be called before the loader is first iterated.
-
-    Args:
-        seed: what `get_sampler_seed` returned in the interrupted run.
-        count: images that this process (not all processes) has used.
-
-    Returns:
-        False, with a line in the log, if the loader's sampler is of an unknown kind; its order then
-        starts anew.
-    """
-    source = _find_source(data_loader)
-    if seed is None or source is None or not hasattr(source.sampler, "_seed"):
-        logger.info("The order of the training data starts anew: its sampler cannot be resumed")
-        return False
-    source.sampler._seed = seed  # detectron2's samplers offer no other way
-    source.sampler = _SkippingSampler(source.sampler, count)
-    return True
-
-
-def _find_source(data_loader: Any) -> Any:
-    """Return what holds the training sampler: the innermost ``dataset`` that has one."""
-    found, node = None, getattr(data_loader, "dataset", None)
-    while node is not None:
-        if isinstance(getattr(node, "sampler", None), Sampler):
-            found = node
-        node = getattr(node, "dataset", None)
-    return found

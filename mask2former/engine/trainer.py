@@ -12,16 +12,17 @@ from detectron2.engine import HookBase, TrainerBase, default_writers, hooks
 from detectron2.evaluation import verify_results
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
-from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventWriter
 from torch import nn
 
+from ..checkpoints.average_entry import ENTRY as AVERAGE
 from ..checkpoints.checkpointer import Checkpointer
 from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders
 from ..data.agreement.class_order import match_classes
 from ..modeling.build import resolve_device
+from .accumulation import scale_to_batch
 from .defaults import validate
 from .distributed import wrap_model
 from .evaluation import EvaluatingTrainer
@@ -37,13 +38,12 @@ from .optimizer import build_optimizer
 from .progress import PROGRESS, Clock, ProgressPrinter
 from .replay.saving import FOLDER, Failure, save_failure
 from .report.hook import ReportHook
-from .step import (
-    LossNotFiniteError,
-    TrainStep,
-    choose_autocast_dtype,
-    get_sampler_seed,
-    resume_data_order,
-)
+from .resume import RunState
+from .selection.average import build_average
+from .selection.best import BestWeights, StoppedEarly
+from .selection.scores import averaged, scored
+from .selection.validation_loss import check_has_losses
+from .step import LossNotFiniteError, TrainStep, choose_autocast_dtype
 from .trackers import build_trackers
 
 logger = logging.getLogger(__name__)
@@ -70,18 +70,28 @@ class Trainer(EvaluatingTrainer):
             OSError, UserError: see `mask2former.engine.defaults.validate`.
         """
         TrainerBase.__init__(self)  # DefaultTrainer's own needs CUDA for several processes
-        cfg = resolve_device(self.auto_scale_workers(cfg, comm.get_world_size()))
+        cfg = scale_to_batch(self.auto_scale_workers(cfg, comm.get_world_size()))
+        cfg = resolve_device(cfg)
         validate(cfg)
         data_loader = self.build_train_loader(cfg)
         if classes := match_classes(cfg):
             cfg = classes.in_config(cfg)
         model = self.build_model(cfg)
+        if cfg.TEST.LOSS:
+            check_has_losses(model)
         optimizer = self.build_optimizer(cfg, model)
+        self.average = build_average(cfg, model, optimizer)
         model = wrap_model(model)
         device = next(model.parameters()).device
-        dtype = choose_autocast_dtype(device.type, cfg.SOLVER.AMP.ENABLED)
-        self._trainer = TrainStep(model, data_loader, optimizer, autocast_dtype=dtype)
-        self._sampler_seed = get_sampler_seed(data_loader)
+        dtype = choose_autocast_dtype(device.type, cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
+        self._trainer = TrainStep(
+            model,
+            data_loader,
+            optimizer,
+            autocast_dtype=dtype,
+            accumulate=cfg.SOLVER.ACCUMULATE,
+        )
+        self.run_state = RunState(data_loader, cfg.SOLVER.IMS_PER_BATCH, cfg.SEED)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(
             model,
@@ -89,7 +99,10 @@ class Trainer(EvaluatingTrainer):
             min_match=cfg.MODEL.WEIGHTS_MIN_MATCH,
             classes=classes,
             trainer=weakref.proxy(self),
+            **({} if self.average is None else {AVERAGE: self.average}),
         )
+        self.best = BestWeights.of_config(cfg, self.checkpointer)
+        self._last_eval_results = {}
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -99,9 +112,9 @@ class Trainer(EvaluatingTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Load the last checkpoint of OUTPUT_DIR with ``resume``, where there is one.
 
-        Model, optimizer, schedule, iteration and the order of the data then go on where they were
-        (see `resume_data_order`); random numbers go on with a new seed. Otherwise MODEL.WEIGHTS are
-        loaded and training starts at iteration 0.
+        Model, optimizer, schedule, iteration, order of the data and random numbers then go on where
+        they were, exactly so with as many processes and images in a batch; the log says where it
+        is not exact. Otherwise MODEL.WEIGHTS are loaded and training starts at iteration 0.
         """
         if resume and not self.checkpointer.has_checkpoint():
             logger.info("There is no checkpoint in %s to resume from", self.cfg.OUTPUT_DIR)
@@ -111,10 +124,13 @@ class Trainer(EvaluatingTrainer):
         super().resume_or_load(resume=resume)
         if self.start_iter == 0:
             return
-        batch = self.cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        resume_data_order(self.data_loader, self._sampler_seed, self.start_iter * batch)
-        if self.cfg.SEED >= 0:  # not the numbers again that iteration 0 has seen
-            seed_all_rng((self.cfg.SEED + comm.get_rank() + 1009 * self.start_iter) % 2**32)
+        reasons = self.run_state.go_on(self.start_iter)
+        logger.info(
+            "Resumed after iteration %d and %d images, %s",
+            self.start_iter - 1,
+            self.run_state.images(self.start_iter),
+            f"not bit for bit: {'; '.join(reasons)}" if reasons else "exactly where the run was",
+        )
 
     def train(self) -> dict[str, Any]:
         """Train up to SOLVER.MAX_ITER.
@@ -125,6 +141,7 @@ class Trainer(EvaluatingTrainer):
         Raises:
             FloatingPointError: a loss or a weight is not finite.
             SystemExit: with 130 or 143, after SIGINT or SIGTERM.
+            UserError: the evaluation does not give TEST.BEST.METRIC.
         """
         logger.info("Training from iteration %d to %d", self.start_iter, self.max_iter)
         loop = logging.getLogger("detectron2.engine.train_loop")
@@ -132,11 +149,21 @@ class Trainer(EvaluatingTrainer):
         loop.setLevel(logging.CRITICAL)  # it would log the errors that it passes on
         try:
             TrainerBase.train(self, self.start_iter, self.max_iter)
+        except StoppedEarly as stop:
+            self._end_early(str(stop))
         finally:
             loop.setLevel(level)
         if comm.is_main_process():
             verify_results(self.cfg, self._last_eval_results)
         return self._last_eval_results
+
+    def _end_early(self, reason: str) -> None:
+        if self._trainer.batch is not None:  # else it had ended before it was resumed
+            logger.info("Training ends after iteration %d: %s", self.iter, reason)
+            self.run_state.gather(self.iter)
+            self.checkpointer.save("model_final", iteration=self.iter)
+        else:
+            logger.info("Training had ended: %s", reason)
 
     def run_step(self) -> None:
         try:
@@ -173,9 +200,11 @@ class Trainer(EvaluatingTrainer):
         stop = StopOnSignal(self.checkpointer)
 
         def evaluate() -> dict[str, Any]:
-            with stop.interruptible():
+            done = min(self.iter, self.max_iter - 1)
+            with self.run_state.kept(done), stop.interruptible():
                 cfg = changed(self.cfg, "MODEL.WEIGHTS", self._checkpoint_of_now())
-                self._last_eval_results = self.test(cfg, self.model)
+                average = None if self.average is None else self.average.model
+                self._last_eval_results = scored(self.test, cfg, self.model, average)
             return self._last_eval_results
 
         anneals = cfg.MODEL.EOMT.MASK_ANNEALING and has_masks(self.model)
@@ -186,7 +215,7 @@ class Trainer(EvaluatingTrainer):
             LRScheduler(),
             PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD),
             stop,
-            EvalHook(cfg.TEST.EVAL_PERIOD, evaluate),
+            EvalHook(cfg.TEST.EVAL_PERIOD, evaluate, self.best, self._keep_best),
         ]
         if meta_architecture(cfg) != "MaskClassifier":  # whose queries are made of the targets
             found.append(TargetCounter(cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES))
@@ -203,6 +232,15 @@ class Trainer(EvaluatingTrainer):
         """The batch that this process has trained on last."""
         return self._trainer.batch
 
+    def _keep_best(self) -> None:
+        """Have the weights kept that were evaluated, if they are the best so far."""
+        if self.best is None:
+            return
+        model = self.model
+        if self.average is not None and averaged(self.cfg, self.best.metric):
+            model = self.average.model
+        self.best.update(self._last_eval_results, model, min(self.iter, self.max_iter - 1))
+
     def _checkpoint_of_now(self) -> str:
         """Return the file that holds the model as it is, "" if it was not saved."""
         done = min(self.iter + 1, self.max_iter)
@@ -217,12 +255,16 @@ class Trainer(EvaluatingTrainer):
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)
-        return {**state, "_trainer": self._trainer.state_dict(), "sampler_seed": self._sampler_seed}
+        run = self.run_state.state_dict(self.iter)
+        return {**state, "_trainer": self._trainer.state_dict(), "run": run}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         TrainerBase.load_state_dict(self, state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
-        self._sampler_seed = state_dict.get("sampler_seed")
+        # Checkpoints of before have the seed alone.
+        self.run_state.load_state_dict(
+            state_dict.get("run", {"seed": state_dict.get("sampler_seed")})
+        )
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -47,6 +47,27 @@ def results_table(results: Mapping[str, Any], per_class: bool = False) -> str:
     return text_table(("task", "metric", "score"), rows) if rows else "no results"
 
 
+def class_table(results: Mapping[str, Any]) -> str:
+    """Return a table of what evaluators return of single classes, one line a class; "" without any.
+
+    Args:
+        results: ``{task: {metric: score}}``; metrics of a class are called "AP-dog".
+    """
+    columns: dict[str, None] = {}
+    classes: dict[str, dict[str, float]] = {}
+    for task, scores in results.items():
+        for metric, score in scores.items() if isinstance(scores, Mapping) else ():
+            kind, dash, name = metric.partition("-")
+            if dash:
+                column = f"{task} {kind}"
+                columns[column] = None
+                classes.setdefault(name, {})[column] = score
+    if not columns:
+        return ""
+    rows = [(name, *(of.get(c, float("nan")) for c in columns)) for name, of in classes.items()]
+    return text_table(("class", *columns), rows)
+
+
 def quality_table(summary: Mapping[str, Any]) -> str:
     """Return the table of what ``pq_compute`` returns, in percent."""
     rows = [

@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 from torch import nn
 
+from ..checkpoints.average_entry import read_for_use
 from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.published import get_checkpoint_file, get_config
 from ..classes import Classes, metadata_of
@@ -80,7 +81,7 @@ class Predictor:
         self.cfg.MODEL.WEIGHTS = os.fspath(cfg.MODEL.WEIGHTS if weights is None else weights)
         expected, content = Classes.from_config(self.cfg), {}
         if self.cfg.MODEL.WEIGHTS:
-            content = Checkpointer.read(self.cfg.MODEL.WEIGHTS)
+            content = read_for_use(self.cfg)
             self._take_classes(Classes.from_checkpoint(content))
         self.metadata = metadata_of(self.cfg, (*cfg.DATASETS.TEST, "__unused")[0])
         self.model = build_model(self.cfg).eval()

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 from detectron2.projects.deeplab import add_deeplab_config
 from PIL import Image
 
 from mask2former import add_maskformer2_config, add_maskformer2_video_config
 from mask2former.data import build_test_loader, build_train_loader
-from mask2former.data.loaders import mix_clips, take_over_classes
+from mask2former.data.loaders import take_over_classes
+from mask2former.data.sampling import mix_clips
 
 SQUARE = [[2.0, 2.0, 9.0, 2.0, 9.0, 9.0, 2.0, 9.0]]
 
@@ -205,9 +207,9 @@ def _image_records(count: int) -> list[dict]:
 def test_images_have_the_fraction_that_was_asked_for(
     videos: int, images: int, ratio: float
 ) -> None:
-    records, sampler = mix_clips(_video_records(videos) + _image_records(images), ratio)
+    records, factors = mix_clips(_video_records(videos) + _image_records(images), ratio)
     assert len(records) == videos + images
-    drawn = list(itertools.islice(sampler, 6000))
+    drawn = list(itertools.islice(RepeatFactorTrainingSampler(factors), 6000))
     assert sum(i >= videos for i in drawn) / 6000 == pytest.approx(ratio, abs=0.03)
     assert set(drawn) == set(range(videos + images))
 

@@ -92,6 +92,13 @@ def test_seeded_mask_losses_do_not_depend_on_the_processes(two: Path) -> None:
             assert found[name] == pytest.approx(loss.item(), rel=1e-4), name
 
 
+def test_parts_of_two_processes_add_up_to_their_batch(two: Path) -> None:
+    whole, added = torch.load(two / "parts1.pth"), torch.load(two / "parts2.pth")
+    assert any(gradient.abs().max() > 1e-3 for gradient in whole.values())
+    for name, gradient in whole.items():
+        torch.testing.assert_close(added[name], gradient, rtol=1e-3, atol=1e-5)
+
+
 def arguments(**changes: Any) -> argparse.Namespace:
     defaults = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
     return argparse.Namespace(**{**defaults, **changes})

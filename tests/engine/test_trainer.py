@@ -43,7 +43,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     stopped.number = number
     straight = StubTrainer(make_cfg(tmp_path / "b"))
     straight.model.load_state_dict(stopped.model.state_dict())
-    straight.data_loader.dataset.sampler._seed = stopped._sampler_seed
+    straight.data_loader.dataset.sampler._seed = stopped.data_loader.dataset.sampler._seed
     straight.train()
     with pytest.raises(SystemExit) as stop:
         stopped.train()
@@ -124,6 +124,29 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match=r"after iteration 5: backbone\.weight"):
         trainer.train()
     assert trainer.checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000002.pth")
+
+
+def test_a_full_disk_ends_training_with_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saves: list[str] = []
+
+    def save(content: Any, path: str) -> None:
+        saves.append(path)
+        if len(saves) == 2:
+            with open("/dev/full", "wb", buffering=0) as full:
+                torch.save(content, full)
+        torch.save(content, path)
+
+    monkeypatch.setattr("mask2former.checkpoints.checkpointer.save_torch", save)
+    good = tmp_path / "model_0000002.pth"
+    with pytest.raises(OSError, match=f"the last good checkpoint is {good}"):
+        StubTrainer(make_cfg(tmp_path)).train()
+    assert torch.load(good)["iteration"] == 2
+    assert not list(tmp_path.glob("model_0000005*"))
+    resumed = StubTrainer(make_cfg(tmp_path))
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 3
 
 
 def test_learns_and_reports(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
@@ -232,20 +255,31 @@ def test_resumes_a_state_with_one_group_for_each_parameter(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("device", "enabled", "bf16", "expected"),
+    ("device", "enabled", "name", "bf16", "expected"),
     [
-        ("cpu", True, True, torch.bfloat16),
-        ("cpu", True, False, None),
-        ("cpu", False, True, None),
-        ("cuda", True, False, torch.float16),
-        ("cuda", False, False, None),
+        ("cpu", True, "float16", True, torch.bfloat16),
+        ("cpu", True, "bfloat16", False, None),
+        ("cpu", False, "float16", True, None),
+        ("cuda", True, "float16", False, torch.float16),
+        ("cuda", True, "bfloat16", False, torch.bfloat16),
+        ("cuda", False, "bfloat16", False, None),
     ],
 )
 def test_choice_of_precision(
-    monkeypatch: pytest.MonkeyPatch, device: str, enabled: bool, bf16: bool, expected: Any
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    enabled: bool,
+    name: str,
+    bf16: bool,
+    expected: Any,
 ) -> None:
     monkeypatch.setattr("mask2former.engine.step.cpu_has_bf16", lambda: bf16)
-    assert choose_autocast_dtype(device, enabled) == expected
+    assert choose_autocast_dtype(device, enabled, name) == expected
+
+
+def test_an_unknown_precision() -> None:
+    with pytest.raises(ValueError, match='DTYPE must be "float16" or "bfloat16", not \'half\''):
+        choose_autocast_dtype("cuda", True, "half")
 
 
 def test_autocast_reaches_the_model(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import torch
 import torch.distributed as dist
 from detectron2.structures import BitMasks, Instances
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import nn
 
 from mask2former.config import load_config
 from mask2former.engine import build_model, launch
 from mask2former.engine.defaults import setup
 from mask2former.engine.distributed import wrap_model
+from mask2former.engine.step import TrainStep
 from tests.engine.stub import SignalledTrainer, StubTrainer, make_cfg
 
 CONFIG = "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml"
@@ -99,10 +101,24 @@ def stop_and_resume(folder: Path, opts: list[str], args: argparse.Namespace) -> 
     (folder / f"process{comm.get_rank()}.json").write_text(json.dumps(report))
 
 
+def write_steps_in_parts(folder: Path) -> None:
+    """Writes the gradients of one step on two images a process, as one batch and in two parts."""
+    batch = images()[comm.get_rank() :: 2]
+    for parts in (1, 2):
+        model = wrap_model(tiny_model())
+        optimizer = torch.optim.SGD(model.parameters(), 0.0)
+        with EventStorage():
+            TrainStep(model, [batch], optimizer, accumulate=parts).run_step()
+        gradients = {name: p.grad for name, p in model.module.named_parameters()}
+        if comm.is_main_process():
+            torch.save(gradients, folder / f"parts{parts}.pth")
+
+
 def main(args: argparse.Namespace) -> None:
     folder = Path(args.folder)
     stop_and_resume(folder, args.opts, args)
     write_mean_losses(folder)
+    write_steps_in_parts(folder)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 
 from mask2former.config import get_config
 from mask2former.evaluation.results import (
+    class_table,
     quality_table,
     results_table,
     text_table,
@@ -37,6 +38,21 @@ def test_results_table_leaves_classes_out():
     ]
     assert "AP-cat  50.00" in results_table(RESULTS, per_class=True)
     assert results_table({}) == "no results"
+
+
+def test_class_table_by_hand():
+    results = {
+        "segm": {"AP": 50.0, "AP-dog": 25.0, "AP-traffic-light": float("nan")},
+        "sem_seg": {"mIoU": 1.0, "IoU-dog": 3.0, "IoU-sky": 4.5},
+    }
+    assert class_table(results).splitlines() == [
+        "class          segm AP  sem_seg IoU",
+        "-----------------------------------",
+        "dog              25.00         3.00",
+        "traffic-light        -            -",
+        "sky                  -         4.50",
+    ]
+    assert class_table({"segm": {"AP": 50.0}, "time": 2.0}) == ""
 
 
 def test_quality_table():

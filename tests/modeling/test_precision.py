@@ -1,15 +1,19 @@
 """Eval in bfloat16: near to float32, off by default, and without a say in training."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from mask2former.config import get_config
+from mask2former.config import get_config, load_config
+from mask2former.engine import build_model
 from mask2former.modeling.postprocessing.mergers import Canvas, SemanticMerger, merge_masks
 from tests.modeling.meta_arch.test_image import image, labelled
 
 from .small import tiny_model
 
 BF16 = torch.bfloat16
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def lower(model):
@@ -78,10 +82,34 @@ def test_training_does_not_change():
         torch.testing.assert_close(value, expected[name])
 
 
-def test_the_default_is_float32():
-    assert get_config().MODEL.MASK_FORMER.TEST.PRECISION == "fp32"
+@pytest.mark.parametrize(
+    ("config", "value", "expected"),
+    [
+        ("coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml", "auto", "fp32"),
+        ("youtubevis_2019/video_maskformer2_R50_bs16_8ep.yaml", "auto", "fp16"),
+        ("youtubevis_2019/video_maskformer2_R50_bs16_8ep.yaml", "fp32", "fp32"),
+        ("youtubevis_2019/video_maskformer2_R50_bs16_8ep.yaml", "bf16", "bf16"),
+    ],
+)
+def test_the_default_is_what_was_published(config: str, value: str, expected: str):
+    assert get_config().MODEL.MASK_FORMER.TEST.PRECISION == "auto"
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.MASK_FORMER.TEST.PRECISION", value]
+    small = ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"]
+    model = build_model(load_config(ROOT / "configs" / config, [*opts, *small]))
+    assert model.precision == expected
+    lower = expected == "bf16"  # float16 is not for the pixel decoder, as published
+    assert model.sem_seg_head.pixel_decoder.autocast_in_eval == lower
+
+
+def test_half_precision_is_for_cuda():
+    inputs = [{"image": image(96, 128)}]
+    model = tiny_model().eval()
+    with torch.no_grad():
+        expected = model(inputs)[0]["sem_seg"]
+        model.precision = "fp16"
+        assert torch.equal(model(inputs)[0]["sem_seg"], expected)
 
 
 def test_unknown_precision():
-    with pytest.raises(ValueError, match=r"PRECISION is 'fp8'; it must be one of fp32, bf16"):
+    with pytest.raises(ValueError, match=r"PRECISION is 'fp8'; it must be one of auto, fp32, bf16"):
         tiny_model(precision="fp8")

@@ -113,6 +113,10 @@ class PanopticEvaluator(DatasetEvaluator):
             for group, suffix in _KEYS.items()
             for name in ("pq", "sq", "rq")
         }
+        names = {c["id"]: c.get("name", c["id"]) for c in self._gt_json["categories"]}
+        for category, quality in summary["per_class"].items():
+            occurs = quality["tp"] + quality["fp"] + quality["fn"]
+            results[f"PQ-{names[category]}"] = 100 * quality["pq"] if occurs else float("nan")
         return {"panoptic_seg": results}
 
     def _add(

@@ -3,11 +3,11 @@
 Source: Mask2Former, Cheng et al. 2022, section 3.3 and appendix (losses on points).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from detectron2.utils import comm
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from ...config.arguments import checks_names
 from ...errors import UserError
@@ -26,18 +26,16 @@ from .losses import (
     by_target,
     classification_loss,
     empty_loss,
+    images_and_indices,
     matched_rows,
     point_losses,
 )
 from .matcher import HungarianMatcher
+from .totals import StepTotals, mean_masks
 
 # Masks of a frame and layer that are sampled at a time: bounds memory, not the result.
 _MASKS_PER_CHUNK = 80
 _OWN_LOSSES = {"labels", "masks"}
-_METHODS = (
-    *("get_loss", "loss_labels", "loss_masks"),
-    *("_get_src_permutation_idx", "_get_tgt_permutation_idx"),
-)
 
 Outputs = dict[str, Tensor]
 Targets = Sequence[dict[str, Tensor]]
@@ -100,6 +98,16 @@ class SetCriterion(nn.Module):
         weights = torch.ones(num_classes + 1)
         weights[-1] = eos_coef
         self.register_buffer("empty_weight", weights)
+        self._totals: StepTotals | None = None
+
+    @contextmanager
+    def divided_by(self, totals: StepTotals) -> Iterator[None]:
+        """Divide losses by the targets of a whole step, of which the batches are parts."""
+        self._totals = totals
+        try:
+            yield
+        finally:
+            self._totals = None
 
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Compute all losses, without their weights.
@@ -126,16 +134,26 @@ class SetCriterion(nn.Module):
             for (suffix, layer), pairs in zip(layers.items(), matches):
                 losses[f"loss_ce{suffix}"] = self._class_loss(layer, pairs, targets)
         if "masks" in self.losses:
-            num_masks = _num_masks(targets, outputs["pred_masks"].device)
+            num_masks = self._num_masks(targets, outputs["pred_masks"].device)
             losses.update(self._mask_losses(layers, matches, targets, num_masks))
         return losses
+
+    def _num_masks(self, targets: Targets, device: torch.device) -> Tensor | float:
+        if self._totals is not None:
+            return self._totals.masks
+        return mean_masks([len(target["labels"]) for target in targets], device)
+
+    def has_other_losses(self) -> bool:
+        """Tell whether losses from elsewhere are computed, which may divide by what they like."""
+        replaced = is_replaced(self, "get_loss", "loss_labels", "loss_masks")
+        return replaced or not _OWN_LOSSES.issuperset(self.losses)
 
     def _has_replaced_parts(self) -> bool:
         """Tell whether methods from elsewhere match a layer or compute its losses."""
         matcher = self.matcher
         return (
-            not _OWN_LOSSES.issuperset(self.losses)
-            or is_replaced(self, *_METHODS)
+            self.has_other_losses()
+            or is_replaced(self, "_get_src_permutation_idx", "_get_tgt_permutation_idx")
             or not isinstance(matcher, HungarianMatcher)
             or is_replaced(matcher, "forward", "memory_efficient_forward")
             or is_watched(matcher)
@@ -144,7 +162,7 @@ class SetCriterion(nn.Module):
     def _layer_by_layer(self, layers: dict[str, Outputs], targets: Targets) -> dict[str, Tensor]:
         device = layers[""]["pred_logits"].device
         devices = [device] if device.type == "cuda" else []
-        num_masks = float(_num_masks(targets, device))
+        num_masks = float(self._num_masks(targets, device))
         losses: dict[str, Tensor] = {}
         for i, (suffix, layer) in enumerate(layers.items(), 1):
             # All layers draw the same random numbers, as where they pass together.
@@ -193,12 +211,12 @@ class SetCriterion(nn.Module):
     @replaceable
     def _get_src_permutation_idx(self, indices: Pairs) -> tuple[Tensor, Tensor]:
         """Return image and query of all pairs of a batch, two (n,)."""
-        return _of_batch([queries for queries, _ in indices])
+        return images_and_indices([queries for queries, _ in indices])
 
     @replaceable
     def _get_tgt_permutation_idx(self, indices: Pairs) -> tuple[Tensor, Tensor]:
         """Return image and target of all pairs of a batch, two (n,)."""
-        return _of_batch([chosen for _, chosen in indices])
+        return images_and_indices([chosen for _, chosen in indices])
 
     def _class_loss(self, layer: Outputs, pairs: Pairs, targets: Targets) -> Tensor:
         logits = layer["pred_logits"]
@@ -207,7 +225,9 @@ class SetCriterion(nn.Module):
         )
         for b, ((queries, chosen), target) in enumerate(zip(pairs, targets)):
             labels[b, queries.to(labels.device)] = target["labels"][chosen.to(labels.device)]
-        return classification_loss(logits, labels, self.empty_weight)
+        weights = self.empty_weight
+        total = self._totals and self._totals.class_weight(logits.shape[1], weights)
+        return classification_loss(logits, labels, weights, total)
 
     def _mask_losses(
         self,
@@ -278,18 +298,3 @@ class SetCriterion(nn.Module):
         names += ("oversample_ratio", "importance_sample_ratio")
         lines = [f"{name}: {getattr(self, name)}" for name in names]
         return "\n    ".join([f"{type(self).__name__}:", *lines])
-
-
-def _of_batch(indices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return which image each index is of, and the indices of all images, two (n,)."""
-    images = [torch.full_like(index, b) for b, index in enumerate(indices)]
-    return torch.cat(images), torch.cat(list(indices))
-
-
-def _num_masks(targets: Targets, device: torch.device) -> Tensor:
-    """Return targets per process, averaged over the processes, at least 1."""
-    count = torch.tensor(sum(len(t["labels"]) for t in targets), dtype=torch.float32, device=device)
-    world = comm.get_world_size()
-    if world > 1:
-        distributed.all_reduce(count)
-    return (count / world).clamp(min=1)

@@ -117,15 +117,21 @@ def _softplus_sums(logits: Tensor, probs: Tensor) -> Tensor:
     return F.relu(logits).sum(1) - product.log_().sum(1)
 
 
-def classification_loss(class_logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
+def classification_loss(
+    class_logits: Tensor, labels: Tensor, class_weights: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Compute weighted cross-entropy over all queries, divided by the sum of the weights.
 
     Args:
         class_logits: (B, Q, K+1).
         labels: (B, Q), int64 in 0..K, K for no-object.
         class_weights: (K+1,).
+        total: to divide by instead, where the batch is a part of a step.
     """
-    return F.cross_entropy(class_logits.float().transpose(1, 2), labels, class_weights)
+    logits = class_logits.float().transpose(1, 2)
+    if total is None:
+        return F.cross_entropy(logits, labels, class_weights)
+    return F.cross_entropy(logits, labels, class_weights, reduction="sum") / total
 
 
 def empty_loss(prediction: Tensor) -> Tensor:
@@ -229,3 +235,9 @@ def matched_rows(layer: dict[str, Tensor], pairs: Pairs) -> Tensor:
     # One selection for all images, as each has a gradient of the size of all masks.
     chosen = torch.cat([b * masks.shape[1] + queries for b, (queries, _) in enumerate(pairs)])
     return _as_rows(masks.flatten(0, 1).index_select(0, chosen.to(masks.device))).float()
+
+
+def images_and_indices(indices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return which image each index is of, and the indices of all images, two (n,)."""
+    images = [torch.full_like(index, b) for b, index in enumerate(indices)]
+    return torch.cat(images), torch.cat(list(indices))

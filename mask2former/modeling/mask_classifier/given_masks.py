@@ -1,6 +1,7 @@
 """Given masks instead of predicted ones: their loss, coverage of feature maps, and merging."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +34,17 @@ class MaskLabelCriterion(nn.Module):
         weights = torch.ones(num_classes + 1)
         weights[-1] = no_object_weight
         self.register_buffer("empty_weight", weights)
+        self._total: Tensor | None = None
+
+    @contextmanager
+    def divided_by(self, labels: Sequence[Tensor]) -> Iterator[None]:
+        """Divide losses by the weights of all labels of a step, of which the batches are parts."""
+        weights = self.empty_weight
+        self._total = torch.stack([weights[x.to(weights.device)].sum() for x in labels]).sum()
+        try:
+            yield
+        finally:
+            self._total = None
 
     def forward(self, outputs: dict, labels: Tensor) -> dict[str, Tensor]:
         """Compute the losses, without their weights.
@@ -52,7 +64,7 @@ class MaskLabelCriterion(nn.Module):
         if not (labels != IGNORED).any():  # the mean of nothing would be NaN
             return {name: empty_loss(layer["pred_logits"]) for name, layer in layers.items()}
         return {
-            name: classification_loss(layer["pred_logits"], labels, self.empty_weight)
+            name: classification_loss(layer["pred_logits"], labels, self.empty_weight, self._total)
             for name, layer in layers.items()
         }
 

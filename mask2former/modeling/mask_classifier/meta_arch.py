@@ -6,6 +6,7 @@ class branch can be trained alone, on masks of any origin such as Segment Anythi
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ...config.arguments import configurable
 from ...errors import UserError
-from ..meta_arch.base import weights_of_layers
+from ..criterion.build import weights_of_layers
 from ..meta_arch.batching import by_canvas
 from ..meta_arch.heads import pixel_features
 from ..meta_arch.inputs_in_errors import name_inputs
@@ -144,6 +145,11 @@ class MaskClassifier(MergingModel):
             made = self.segment_prompts(features, i, x, canvas)
             results.append(made | self.name_masks(memory.of_image(i), {**x, **made}, canvas))
         return results
+
+    def divided_by_step(self, parts: Sequence[list[dict]]) -> AbstractContextManager:
+        none = torch.empty(0, dtype=torch.int64)
+        labels = [x.get("mask_labels", none) for part in parts for x in part]
+        return self.criterion.divided_by(labels)
 
     def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """Return mask features, the decoder's maps and the backbone's features of a canvas."""

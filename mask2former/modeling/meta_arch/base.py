@@ -1,4 +1,4 @@
-"""What the meta-architectures share, and the criterion that those with queries train with."""
+"""What the meta-architectures share."""
 
 import zlib
 from collections.abc import Sequence
@@ -18,40 +18,12 @@ from ...errors import UserError
 from ...ops.memory import give_back
 from ...overrides import is_replaced
 from ..backbone.folding import speed_up_convolutions
+from ..criterion.build import build_criterion
 from ..criterion.criterion import SetCriterion
-from ..criterion.matcher import HungarianMatcher
+from ..criterion.totals import StepTotals, mean_masks
 from .heads import check_decoder, takes_aux_outputs
 
-PRECISIONS = ("fp32", "bf16")
-
-
-def build_criterion(cfg, num_classes: int) -> SetCriterion:
-    """Build matcher and losses from MODEL.MASK_FORMER; both use the same weights and points."""
-    c = cfg.MODEL.MASK_FORMER
-    weights = {"loss_ce": c.CLASS_WEIGHT, "loss_mask": c.MASK_WEIGHT, "loss_dice": c.DICE_WEIGHT}
-    matcher = HungarianMatcher(
-        cost_class=c.CLASS_WEIGHT,
-        cost_mask=c.MASK_WEIGHT,
-        cost_dice=c.DICE_WEIGHT,
-        num_points=c.TRAIN_NUM_POINTS,
-    )
-    return SetCriterion(
-        num_classes,
-        matcher=matcher,
-        weight_dict=weights_of_layers(cfg, weights),
-        eos_coef=c.NO_OBJECT_WEIGHT,
-        losses=["labels", "masks"],
-        num_points=c.TRAIN_NUM_POINTS,
-        oversample_ratio=c.OVERSAMPLE_RATIO,
-        importance_sample_ratio=c.IMPORTANCE_SAMPLE_RATIO,
-    )
-
-
-def weights_of_layers(cfg, weights: dict[str, float]) -> dict[str, float]:
-    """Repeat weights by loss name for the auxiliary outputs, if the config supervises them."""
-    c = cfg.MODEL.MASK_FORMER
-    layers = range(c.DEC_LAYERS - 1) if c.DEEP_SUPERVISION else ()
-    return {**weights, **{f"{name}_{i}": w for i in layers for name, w in weights.items()}}
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 class BaseModel(nn.Module):
@@ -65,7 +37,8 @@ class BaseModel(nn.Module):
             backbone asks for.
         pixel_mean, pixel_std: of each channel, in the units and channel order of the images.
         pad_value: of the padding's pixels, 0..255; below 0, as published, the mean.
-        precision: of eval, "fp32", or "bf16" for autocast to bfloat16.
+        precision: of eval, "fp32", or "bf16" or "fp16" for autocast to one of those; the latter on
+            CUDA only.
         metadata: of the training set, or made of MODEL.CLASSES.
 
     Raises:
@@ -88,7 +61,7 @@ class BaseModel(nn.Module):
         super().__init__()
         if precision not in PRECISIONS:
             raise UserError(
-                f"MODEL.MASK_FORMER.TEST.PRECISION is {precision!r}; it must be one of "
+                f"MODEL.MASK_FORMER.TEST.PRECISION is {precision!r}; it must be one of auto, "
                 f"{', '.join(PRECISIONS)}."
             )
         self.backbone = backbone
@@ -109,6 +82,7 @@ class BaseModel(nn.Module):
     @classmethod
     def common_args(cls, cfg) -> dict:
         """Read the arguments of this class from a config."""
+        precision = cfg.MODEL.MASK_FORMER.TEST.PRECISION
         backbone = speed_up_convolutions(build_backbone(cfg))
         sem_seg_head = speed_up_convolutions(build_sem_seg_head(cfg, backbone.output_shape()))
         return {
@@ -117,11 +91,9 @@ class BaseModel(nn.Module):
             "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
-            **unless_default(
-                cls,
-                pad_value=cfg.MODEL.MASK_FORMER.PAD_VALUE,
-                precision=cfg.MODEL.MASK_FORMER.TEST.PRECISION,
-            ),
+            **unless_default(cls, pad_value=cfg.MODEL.MASK_FORMER.PAD_VALUE),
+            # The default of a class is what was published.
+            **({} if precision == "auto" else unless_default(cls, precision=precision)),
             "metadata": metadata_of(cfg, next(iter(cfg.DATASETS.TRAIN), None)),
         }
 
@@ -151,9 +123,20 @@ class BaseModel(nn.Module):
 
     def _lower_precision(self) -> AbstractContextManager:
         """Autocast in eval, if the precision asks for it; else keep the mode of the caller."""
+        kind = self.device.type
         if self.training or self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        if self.precision == "fp16":
+            return torch.autocast(kind, torch.float16) if kind == "cuda" else nullcontext()
+        return torch.autocast(kind, torch.bfloat16)
+
+    def divided_by_step(self, parts: Sequence[list[dict]]) -> AbstractContextManager | None:
+        """Return a context in which the losses of ``parts``, all batches that this process has in a
+        step, add up to those of one batch; None where that is not known of this model.
+
+        Every process has to call this.
+        """
+        return None
 
     def weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the criterion's losses times their weights, without those that have none."""
@@ -197,12 +180,42 @@ class SegmentationModel(BaseModel):
         """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
         return self.decode(self.extract(images))
 
-    def decode(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the head's outputs, in eval without the auxiliary ones."""
+    def decode(
+        self, features: dict[str, Tensor], aux_outputs: bool | None = None
+    ) -> dict[str, Tensor]:
+        """Return the head's outputs, the auxiliary ones in training only, or as asked for."""
+        wanted = self.training if aux_outputs is None else aux_outputs
         with self._lower_precision():
-            if self.training or not takes_aux_outputs(self.sem_seg_head):
+            if wanted or not takes_aux_outputs(self.sem_seg_head):
                 return self.sem_seg_head(features)
             return self.sem_seg_head(features, aux_outputs=False)
+
+    def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch with targets, by name; also in eval."""
+        images = self.canvas_of(batched_inputs)
+        targets = self.targets_of(batched_inputs, images)
+        if self.training:
+            outputs = self.predict(images.tensor)
+        else:
+            outputs = self.decode(self.extract(images.tensor), aux_outputs=True)
+        return self.weigh(self.criterion(outputs, targets))
+
+    def divided_by_step(self, parts: Sequence[list[dict]]) -> AbstractContextManager | None:
+        if not isinstance(self.criterion, SetCriterion) or self.criterion.has_other_losses():
+            return None
+        labels = [labels for part in parts for labels in self.labels_of(part)]
+        masks = mean_masks([len(x) for x in labels], self.device)
+        return self.criterion.divided_by(StepTotals(labels, masks))
+
+    def canvas_of(self, batched_inputs: list[dict]) -> ImageList:
+        """Return the images of a batch, or all frames of its clips, on one canvas."""
+        raise NotImplementedError
+
+    def labels_of(self, batched_inputs: list[dict]) -> list[Tensor]:
+        """Return the classes (N,) of the targets of every input, which the criterion gets."""
+        return [
+            x["labels"] for x in self.targets_of(batched_inputs, self.canvas_of(batched_inputs))
+        ]
 
     def prepare_targets(self, targets: list, images: ImageList) -> list[dict]:
         """Return the criterion's targets on the canvas, one dict an image or clip."""

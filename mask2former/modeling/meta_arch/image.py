@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...config.arguments import configurable, unless_default
 from ...errors import UserError
-from ...overrides import replaceable
+from ...overrides import is_replaced, replaceable
 from ..postprocessing.cuda_graphs import GraphedFunction
 from ..postprocessing.semantic import best_classes
 from ..registries import META_ARCH_REGISTRY
@@ -78,11 +78,10 @@ class MaskFormer(SegmentationModel, MergingModel):
         """
         if self.semantic_window > 0 and not self.training:
             return [retry_if_cuda_oom(self._segment_windows)(x) for x in batched_inputs]
-        images = self.preprocess([x["image"] for x in batched_inputs])
-        outputs = self._predict_or_replay(images.tensor)
         if self.training:
-            targets = self.targets_of(batched_inputs, images)
-            return self.weigh(self.criterion(outputs, targets))
+            return self.losses(batched_inputs)
+        images = self.canvas_of(batched_inputs)
+        outputs = self._predict_or_replay(images.tensor)
         canvases = self.canvases(batched_inputs, images)
         del images  # frees memory for the masks
         return [
@@ -97,10 +96,18 @@ class MaskFormer(SegmentationModel, MergingModel):
         return {"sem_seg": best_classes(scores) if self.semantic_output == "labels" else scores}
 
     def _predict_or_replay(self, images: Tensor) -> dict[str, Tensor]:
-        possible = images.is_cuda and not self.training and not torch.is_grad_enabled()
+        possible = images.is_cuda and not torch.is_grad_enabled()
         if self._replay is None or not possible or not takes_aux_outputs(self.sem_seg_head):
             return self.predict(images)
         return self._replay(images)
+
+    def canvas_of(self, batched_inputs: list[dict]) -> ImageList:
+        return self.preprocess([x["image"] for x in batched_inputs])
+
+    def labels_of(self, batched_inputs: list[dict]) -> list[Tensor]:
+        if is_replaced(self, "prepare_targets"):
+            return super().labels_of(batched_inputs)
+        return [objects.gt_classes for objects in self.annotations(batched_inputs)]
 
     def _apply(self, *args, **kwargs):
         if getattr(self, "_replay", None) is not None:

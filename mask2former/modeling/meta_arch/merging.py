@@ -183,7 +183,7 @@ class MergingModel(BaseModel):
 
     def _factors(self) -> torch.dtype:
         """Return the type of the factors of semantic scores."""
-        return torch.float32 if self.precision == "fp32" else torch.bfloat16
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def _merge_whole(self, name: str, mask_cls: Tensor, mask_pred: Tensor):
         size = (mask_pred.shape[-2], mask_pred.shape[-1])

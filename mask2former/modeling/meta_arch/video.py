@@ -4,7 +4,7 @@ Source: Mask2Former for Video Instance Segmentation, Cheng et al. 2021.
 """
 
 import torch
-from detectron2.structures import ImageList
+from detectron2.structures import ImageList, Instances
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
@@ -54,9 +54,10 @@ class VideoMaskFormer(SegmentationModel):
         object_mask_threshold: float = 0.0,
         overlap_threshold: float = 0.0,
         sem_seg_postprocess_before_inference: bool = True,
+        precision: str = "fp16",
         **common,
     ):
-        super().__init__(**common)
+        super().__init__(precision=precision, **common)
         self.object_mask_threshold = object_mask_threshold
         self.overlap_threshold = overlap_threshold
         self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
@@ -119,11 +120,17 @@ class VideoMaskFormer(SegmentationModel):
             UserError: training clips are not of the length the model is built for.
         """
         if self.training:
-            images = self.preprocess([frame for clip in batched_inputs for frame in clip["image"]])
-            targets = self.targets_of(batched_inputs, images)
-            return self.weigh(self.criterion(self.predict(images.tensor), targets))
+            return self.losses(batched_inputs)
         results = [self.segment_clip(clip) for clip in batched_inputs]
         return results[0] if len(results) == 1 else results
+
+    def canvas_of(self, batched_inputs: list[dict]) -> ImageList:
+        return self.preprocess([frame for clip in batched_inputs for frame in clip["image"]])
+
+    def labels_of(self, batched_inputs: list[dict]) -> list[Tensor]:
+        if is_replaced(self, "prepare_targets"):
+            return super().labels_of(batched_inputs)
+        return [self._labels_of_clip(clip["instances"])[0] for clip in batched_inputs]
 
     @replaceable
     def prepare_targets(self, targets: list[dict], images: ImageList) -> list[dict]:
@@ -146,21 +153,22 @@ class VideoMaskFormer(SegmentationModel):
                     f"VideoMaskFormer: a training clip has {len(frames)} frames, the model is "
                     f"built for {self.num_frames}; set INPUT.SAMPLING_FRAME_NUM for both."
                 )
-            ids = torch.stack([frame.gt_ids for frame in frames], 1)  # (N, T)
-            classes = torch.stack([frame.gt_classes for frame in frames], 1)
-            masks = torch.stack([mask_tensor(frame.gt_masks) for frame in frames], 1)
-            keep = (ids != -1).any(1)
-            target = {
-                "labels": self._labels(classes, ids != -1)[keep],
-                "ids": ids[keep],
-                "masks": pad_to_canvas(masks[keep], images),
-            }
+            labels, ids, keep = self._labels_of_clip(frames)
+            masks = torch.stack([mask_tensor(frame.gt_masks) for frame in frames], 1)[keep]
+            target = {"labels": labels, "ids": ids, "masks": pad_to_canvas(masks, images)}
             prepared.append(target | (self.target_options(x, images) if is_input else {}))
         return prepared
 
     def annotations(self, batched_inputs: list[dict]) -> list[dict]:
         """Return the batch, of which the published `prepare_targets` takes all."""
         return batched_inputs
+
+    def _labels_of_clip(self, frames: list[Instances]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return classes (N,) and ids (N, T) of objects that appear, and which rows those are."""
+        ids = torch.stack([frame.gt_ids for frame in frames], 1)
+        classes = torch.stack([frame.gt_classes for frame in frames], 1)
+        keep = (ids != -1).any(1)
+        return self._labels(classes, ids != -1)[keep], ids[keep], keep
 
     def _labels(self, classes: Tensor, present: Tensor) -> Tensor:
         """Return one class (N,) for each object, from class and presence (N, T) in the frames."""

@@ -211,7 +211,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             "transformer_enc_layers": head.TRANSFORMER_ENC_LAYERS,
             "transformer_in_features": head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES,
             "common_stride": head.COMMON_STRIDE,
-            **unless_default(cls, autocast_in_eval=cfg.MODEL.MASK_FORMER.TEST.PRECISION != "fp32"),
+            **unless_default(cls, autocast_in_eval=cfg.MODEL.MASK_FORMER.TEST.PRECISION == "bf16"),
         }
 
     def forward_features(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:

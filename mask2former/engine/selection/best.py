@@ -1,0 +1,158 @@
+"""The best weights of a run by one metric, and the end of a run that no longer gets better."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ...checkpoints.checkpointer import Checkpointer
+from ...checkpoints.storage.weights_io import save_torch
+from ...errors import UserError
+from ...formats.json_files import read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+MODES = ("max", "min")
+FILE_NAME, RECORD_NAME = "model_best.pth", "best.json"
+
+
+class StoppedEarly(Exception):
+    """The metric has not got better for as long as TEST.BEST.PATIENCE allows."""
+
+
+class BestWeights:
+    """Keep the weights that score best in ``model_best.pth``, and all scores in ``best.json``.
+
+    The former has the weights alone, without the state of the training.
+
+    Args:
+        checkpointer: of the run; its folder and classes are used.
+        metric: "task/metric", with several test sets "dataset/task/metric".
+        mode: "max" or "min", which is better.
+        patience: evaluations in a row without a better score that end the run; 0 for never.
+
+    Raises:
+        UserError: an unknown mode or a negative patience.
+    """
+
+    def __init__(
+        self, checkpointer: Checkpointer, metric: str, mode: str = "max", patience: int = 0
+    ) -> None:
+        if mode not in MODES or patience < 0:
+            raise UserError(
+                f'TEST.BEST: MODE must be "max" or "min" and PATIENCE at least 0, not {mode!r} and '
+                f"{patience}"
+            )
+        self.metric = metric
+        self.mode = mode
+        self.patience = patience
+        self._checkpointer = checkpointer
+        self._folder = checkpointer.save_dir
+        self._scores: list[dict[str, Any]] = []
+
+    @classmethod
+    def of_config(cls, cfg: CfgNode, checkpointer: Checkpointer) -> "BestWeights | None":
+        """Return what TEST.BEST asks for, or None."""
+        best = cfg.TEST.BEST
+        if not best.METRIC:
+            return None
+        if best.PATIENCE and cfg.TEST.EVAL_PERIOD <= 0:
+            raise UserError(
+                f"TEST.BEST.PATIENCE is {best.PATIENCE}, but TEST.EVAL_PERIOD is "
+                f"{cfg.TEST.EVAL_PERIOD}: set after how many iterations to evaluate"
+            )
+        return cls(checkpointer, best.METRIC, best.MODE, best.PATIENCE)
+
+    def go_on(self, iteration: int) -> None:
+        """Take up the scores of an earlier part of the run, those before ``iteration``."""
+        path = os.path.join(self._folder, RECORD_NAME)
+        record = {}
+        if iteration and comm.is_main_process() and os.path.isfile(path):
+            record = read_json(path)
+        record = comm.all_gather(record)[0]
+        if record.get("metric") == self.metric:
+            scores = [(int(s["iteration"]), s["value"]) for s in record["scores"]]
+            self._scores = [
+                {"iteration": i, "value": math.nan if value is None else value}
+                for i, value in scores
+                if i < iteration
+            ]
+
+    def check(self) -> None:
+        """Raise `StoppedEarly` if there was no better score for as long as ``patience`` allows."""
+        best = self._best()
+        if not self.patience or best is None:
+            return
+        if len(self._scores) - 1 - best >= self.patience:
+            score = self._scores[best]
+            raise StoppedEarly(
+                f"{self.metric} was best at iteration {score['iteration']}, {score['value']:.4f}, "
+                f"and not better in the {len(self._scores) - 1 - best} evaluations since "
+                f"(TEST.BEST.PATIENCE {self.patience})"
+            )
+
+    def update(self, results: Mapping[str, Any], model: nn.Module, iteration: int) -> None:
+        """Take the results of an evaluation, and keep the weights if they are the best so far.
+
+        Args:
+            results: {task: {metric: value}}; empty but in the first process.
+            model: the one that was evaluated; every process has to call this.
+            iteration: the last one that was trained.
+
+        Raises:
+            StoppedEarly: see `check`.
+            UserError: there is no such metric; names those that there are.
+        """
+        values = flatten_results_dict(results) if comm.is_main_process() else {}
+        values = comm.all_gather({k: float(v) for k, v in values.items()})[0]
+        if self.metric not in values:
+            names = ", ".join(name for name in values if "-" not in name) or "none"
+            raise UserError(
+                f"TEST.BEST.METRIC is {self.metric!r}, which the evaluation does not give; there "
+                f"are {names}, and those of single classes"
+            )
+        self._scores.append({"iteration": iteration, "value": values[self.metric]})
+        best = self._best()
+        if best == len(self._scores) - 1:
+            self._keep(model)
+        if best is not None:
+            get_event_storage().put_scalar(
+                f"best/{self.metric}", self._scores[best]["value"], smoothing_hint=False
+            )
+        if comm.is_main_process():
+            self._write(best)
+        self.check()
+
+    def _best(self) -> int | None:
+        """Return which score is the best, the first of equal ones; None where all are NaN."""
+        sign = 1 if self.mode == "max" else -1
+        finite = [i for i, s in enumerate(self._scores) if math.isfinite(s["value"])]
+        return max(finite, key=lambda i: sign * self._scores[i]["value"], default=None)
+
+    def _keep(self, model: nn.Module) -> None:
+        if not comm.is_main_process():
+            return
+        score, classes = self._scores[-1], self._checkpointer.classes
+        inner = model.module if isinstance(model, DistributedDataParallel) else model
+        content = {"model": inner.state_dict(), "best": {"metric": self.metric, **score}}
+        content |= {} if classes is None else {"classes": classes.to_plain()}
+        path = os.path.join(self._folder, FILE_NAME)
+        save_torch(content, path)
+        logger.info("Best %s so far: %.4f, saved as %s", self.metric, score["value"], path)
+
+    def _write(self, best: int | None) -> None:
+        record = {
+            "metric": self.metric,
+            "mode": self.mode,
+            "best": None if best is None else self._scores[best],
+            "scores": self._scores,
+        }
+        write_json(os.path.join(self._folder, RECORD_NAME), record)

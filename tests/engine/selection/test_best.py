@@ -1,0 +1,119 @@
+"""The best weights of a run, early stopping, and metrics that there are not."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine.stub import StubTrainer, make_cfg
+
+BEST = ("TEST.EVAL_PERIOD", 2, "TEST.BEST.METRIC", "fit/score")
+
+
+class ScriptedTrainer(StubTrainer):
+    """Scores what a list says, one number an evaluation, whatever the model has learnt."""
+
+    scores: list[float]
+
+    @classmethod
+    def test(cls, cfg: Any, model: Any, evaluators: Any = None) -> dict[str, Any]:
+        cls.evaluated.append(model.backbone.weight.item())
+        return {"fit": {"score": cls.scores[len(cls.evaluated) - 1], "score-one": 0.0}}
+
+
+def train(folder: Path, scores: list[float], *opts: Any, resume: bool = False) -> ScriptedTrainer:
+    kind = type("Scripted", (ScriptedTrainer,), {"scores": scores, "evaluated": []})
+    trainer = kind(make_cfg(folder, *BEST, *opts))
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("mode", "scores", "expected"),
+    [
+        ("max", [1.0, 5.0, 3.0, 5.0, 2.0], 1),
+        ("min", [4.0, 5.0, math.nan, 0.5, 2.0], 3),
+        ("max", [math.nan, 5.0, 6.0, 7.0, 8.0], 4),
+    ],
+)
+def test_keeps_the_weights_of_the_best_evaluation(
+    tmp_path: Path, mode: str, scores: list[float], expected: int
+) -> None:
+    trainer = train(tmp_path, scores, "TEST.BEST.MODE", mode)
+    best = torch.load(tmp_path / "model_best.pth")
+    assert best["model"]["backbone.weight"].item() == trainer.evaluated[expected]
+    iteration = 2 * expected + 1
+    assert best["best"] == {
+        "metric": "fit/score",
+        "iteration": iteration,
+        "value": scores[expected],
+    }
+    assert set(best) == {"model", "best"}  # the state of the training is not in it
+    record = json.loads((tmp_path / "best.json").read_text())
+    assert record["best"] == {"iteration": iteration, "value": scores[expected]}
+    assert [s["iteration"] for s in record["scores"]] == [1, 3, 5, 7, 9]
+    assert trainer.checkpointer.get_checkpoint_file().endswith("model_final.pth")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert lines[-1]["best/fit/score"] == scores[expected]
+
+
+def test_ends_when_it_gets_no_better(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:
+    trainer = train(tmp_path, [1, 3, 2, 3, 9], "TEST.BEST.PATIENCE", 2)
+    assert len(trainer.evaluated) == 4 and trainer.iter == 7
+    assert "Training ends after iteration 7: fit/score was best at iteration 3" in messages.text
+    last = torch.load(tmp_path / "model_final.pth")
+    assert last["iteration"] == 7
+    assert last["model"]["backbone.weight"].item() == trainer.evaluated[-1]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert lines[-1]["fit/score"] == 3
+    again = train(tmp_path, [9], "TEST.BEST.PATIENCE", 2, resume=True)
+    assert not again.evaluated and again.iter == 8
+    assert "Training had ended: fit/score was best at iteration 3" in messages.text
+    longer = train(tmp_path, [9], "TEST.BEST.PATIENCE", 3, resume=True)
+    assert len(longer.evaluated) == 1 and longer.iter == 10
+    assert torch.load(tmp_path / "model_best.pth")["best"]["iteration"] == 9
+
+
+def test_patience_that_ends_with_the_run_is_no_error(tmp_path: Path) -> None:
+    trainer = train(tmp_path, [5, 4, 3, 2, 1], "TEST.BEST.PATIENCE", 4)
+    assert trainer.iter == 10 and len(trainer.evaluated) == 5
+
+
+def test_a_new_run_does_not_know_scores_of_an_old_one(tmp_path: Path) -> None:
+    train(tmp_path, [9, 9, 9, 9, 9])
+    trainer = train(tmp_path, [1, 2, 3, 4, 5])
+    weight = torch.load(tmp_path / "model_best.pth")["model"]["backbone.weight"].item()
+    assert weight == trainer.evaluated[-1]
+
+
+def test_an_unknown_metric_names_those_there_are_and_loses_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'fit/mAP', which .* does not give; there are fit/score,"):
+        train(tmp_path, [1.0], "TEST.BEST.METRIC", "fit/mAP")
+    assert torch.load(tmp_path / "model_0000001.pth")["iteration"] == 1
+
+
+def test_the_average_is_kept_where_the_metric_is_of_it(tmp_path: Path) -> None:
+    for use, metric in (("instead", "fit/score"), ("beside", "fit_EMA/score")):
+        folder = tmp_path / use
+        opts = ("SOLVER.EMA.ENABLED", True, "TEST.EMA", use, "TEST.BEST.METRIC", metric)
+        trainer = train(folder, [float(i) for i in range(10)], *opts)
+        weight = torch.load(folder / "model_best.pth")["model"]["backbone.weight"].item()
+        assert weight == trainer.average.model.backbone.weight.item()
+        assert weight != trainer.model.backbone.weight.item()
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (("TEST.BEST.MODE", "best"), 'MODE must be "max" or "min"'),
+        (("TEST.BEST.PATIENCE", -1), "PATIENCE at least 0"),
+        (("TEST.BEST.PATIENCE", 2, "TEST.EVAL_PERIOD", 0), "TEST.EVAL_PERIOD is 0: set after how"),
+    ],
+)
+def test_bad_settings_end_before_training(tmp_path: Path, opts: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, [1.0], *opts)
