@@ -5,6 +5,7 @@ from typing import Any
 
 TRAINING_KEYS: Mapping[str, Mapping[str, Any]] = {
     "SOLVER": {
+        "AUTO_BATCH": False,  # on CUDA: the smallest ACCUMULATE with which a step fits
         "ACCUMULATE": 1,  # parts in which a batch passes the model, for the same update
         # The batch that BASE_LR and the schedule were made for, by which they are scaled; 0: as is.
         "REFERENCE_BATCH": 0,

@@ -23,6 +23,7 @@ from ..data import loaders
 from ..data.agreement.class_order import match_classes
 from ..modeling.build import resolve_device
 from .accumulation import scale_to_batch
+from .auto_batch import fit_batch
 from .defaults import validate
 from .distributed import wrap_model
 from .evaluation import EvaluatingTrainer
@@ -35,7 +36,6 @@ from .hooks import (
 )
 from .mask_annealing import MaskAnnealing, has_masks
 from .optimizer import build_optimizer
-from .progress import PROGRESS, Clock, ProgressPrinter
 from .replay.saving import FOLDER, Failure, save_failure
 from .report.hook import ReportHook
 from .resume import RunState
@@ -44,7 +44,8 @@ from .selection.best import BestWeights, StoppedEarly
 from .selection.scores import averaged, scored
 from .selection.validation_loss import check_has_losses
 from .step import LossNotFiniteError, TrainStep, choose_autocast_dtype
-from .trackers import build_trackers
+from .watching.progress import PROGRESS, Clock, ProgressPrinter
+from .watching.trackers import build_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,10 @@ class Trainer(EvaluatingTrainer):
             check_has_losses(model)
         optimizer = self.build_optimizer(cfg, model)
         self.average = build_average(cfg, model, optimizer)
-        model = wrap_model(model)
         device = next(model.parameters()).device
         dtype = choose_autocast_dtype(device.type, cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE)
+        cfg = fit_batch(cfg, model, dtype)
+        model = wrap_model(model)
         self._trainer = TrainStep(
             model,
             data_loader,

@@ -17,8 +17,8 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils.events import EventWriter, get_event_storage
 
-from ..config.loading import flat_items
-from ..errors import MissingPackageError, UserError
+from ...config.loading import flat_items
+from ...errors import MissingPackageError, UserError
 
 logger = logging.getLogger(__name__)
 

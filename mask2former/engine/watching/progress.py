@@ -16,8 +16,8 @@ from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .defaults import only_in_file
-from .report.curves import loss_family
+from ..defaults import only_in_file
+from ..report.curves import loss_family
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from detectron2.utils.events import EventStorage
 
-from mask2former.engine import progress
-from mask2former.engine.progress import Clock, ProgressBar, ProgressPrinter
+from mask2former.engine.watching import progress
+from mask2former.engine.watching.progress import Clock, ProgressBar, ProgressPrinter
 
 
 def test_progress_line_sums_layers(messages: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from detectron2.utils.events import EventStorage
 
-from mask2former.engine.trackers import MlflowWriter, WandbWriter, build_trackers
+from mask2former.engine.watching.trackers import MlflowWriter, WandbWriter, build_trackers
 from mask2former.errors import MissingPackageError, UserError
 from tests.engine.stub import StubTrainer, make_cfg
 
@@ -85,7 +85,7 @@ def test_errors_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_packages_are_not_imported_unasked() -> None:
     code = "import sys, mask2former.engine; print({'wandb', 'mlflow'} & set(sys.modules))"
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert done.stdout.split() == [b"set()"]

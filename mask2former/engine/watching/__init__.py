@@ -1,0 +1,1 @@
+"""A training for people who watch it: lines, a bar, trackers."""
