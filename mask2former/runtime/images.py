@@ -63,6 +63,16 @@ def to_batch(
     return batch, [Canvas(padded, size, output) for size, output in sizes]
 
 
+def of_one_canvas(images: Sequence[np.ndarray], metadata: Metadata) -> list[list[int]]:
+    """Return the indices of images in groups whose canvases are equal, so that no image is padded
+    for another's sake."""
+    groups: dict[Size, list[int]] = {}
+    for i, image in enumerate(images):
+        size = shortest_edge(image.shape[:2], metadata.min_size, metadata.max_size)
+        groups.setdefault(canvas_of([size], metadata.size_divisibility), []).append(i)
+    return list(groups.values())
+
+
 def canvas_of(sizes: Sequence[Size], divisibility: int) -> Size:
     """Return the smallest canvas (H, W) for images, each side a multiple of a number."""
     height, width = (max(side) for side in zip(*sizes))

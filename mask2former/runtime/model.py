@@ -17,7 +17,7 @@ from ..formats.video.reading import open_source
 from . import metadata as file_metadata
 from .clips import clip_result, frame_results
 from .given_masks import GivenMasks, coverage_of
-from .images import ImageLike, to_batch, to_rgb
+from .images import ImageLike, of_one_canvas, to_batch, to_rgb
 from .metadata import Metadata
 from .resizing import Canvas
 from .segmenting import Segmenter
@@ -83,7 +83,7 @@ class Runtime:
         self.classes = classes_of(self.metadata)
 
     def __call__(self, images: ImageLike | Iterable[ImageLike], masks: Any = None) -> Any:
-        """Predict one image, several as one batch, or those of a folder or video one by one.
+        """Predict one image, several in batches, or those of a folder or video one by one.
 
         Args:
             images: a file, a PIL image or an array (H, W, 3) or (H, W) in RGB, of uint8 in [0, 255]
@@ -208,8 +208,18 @@ class Runtime:
         kind = self.metadata.kind
         if kind != "given_masks" and any(m is not None for m in masks):
             raise UserError("masks: this model finds its own masks, it takes none")
+        results: list[dict[str, Any]] = [{}] * len(arrays)
+        for members in of_one_canvas(arrays, self.metadata):
+            found = self._predict_batch([arrays[i] for i in members], [masks[i] for i in members])
+            for i, result in zip(members, found):
+                results[i] = result
+        return results
+
+    def _predict_batch(
+        self, arrays: Sequence[np.ndarray], masks: Sequence[np.ndarray | None]
+    ) -> list[dict[str, Any]]:
         batch, canvases = to_batch(arrays, self.metadata, self._session.dtype)
-        if kind == "given_masks":
+        if self.metadata.kind == "given_masks":
             given = [GivenMasks(m, c.output) for m, c in zip(masks, canvases)]
             coverage = coverage_of(given, canvases)
             (logits,) = self._session(images=batch, masks=coverage)

@@ -42,12 +42,17 @@ def test_an_image(tmp_path, monkeypatch, size, channels):
     assert_same(runtime(image(*size)), predictor(image(*size)))
 
 
-def test_a_batch_is_one_canvas(tmp_path, monkeypatch):
+def test_a_batch_is_one_canvas_of_each_size(tmp_path, monkeypatch):
     predictor, runtime = pair(tiny_model(), tmp_path, monkeypatch)
     images = [image(50, 70), image(70, 50, 1), image(30, 30, 2)]
     for found, expected in zip(runtime(images), predictor(images), strict=True):
         assert_same(found, expected)
     assert runtime._session.seen == [(3, 3, 64, 64)]
+    runtime._session.seen.clear()
+    images = [image(50, 70), image(32, 200, 1), image(30, 30, 2)]
+    for found, expected in zip(runtime(images), predictor(images), strict=True):
+        assert_same(found, expected)
+    assert runtime._session.seen == [(2, 3, 64, 64), (1, 3, 32, 64)]
     assert runtime([]) == []
 
 
