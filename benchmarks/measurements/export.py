@@ -14,8 +14,8 @@ import torch
 
 from mask2former import Predictor
 from mask2former.export import FORMATS, export_model
+from mask2former.export.formats.openvino_format import open_file as open_openvino
 from mask2former.export.graphs import graph_class
-from mask2former.export.openvino_format import open_file as open_openvino
 from mask2former.export.parity import as_tuple, largest_difference
 from mask2former.export.preparation import prepare
 

@@ -17,8 +17,8 @@ from ..errors import UserError
 from ..formats.atomic import scratch_folder, sync_path
 from ..predict import Predictor
 from ..runtime.metadata import Metadata
-from . import onnx_format, openvino_format, torch_formats
 from .description import describe
+from .formats import onnx_format, openvino_format, torch_formats
 from .graphs import Graph, graph_class
 from .parity import check_photos, check_random, require_parity
 from .postprocessing import with_postprocess

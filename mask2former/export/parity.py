@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..predict import Predictor
+from .formats.onnx_format import Run
 from .graphs import Graph
-from .onnx_format import Run
 
 MAX_LOGIT_DIFFERENCE = 1e-3  # of the range of the model's own logits
 MAX_PIXELS = 1e-3  # fraction of pixels with another class or segment

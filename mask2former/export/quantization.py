@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingPackageError
-from .onnx_format import SCOPE_KEY
+from .formats.onnx_format import SCOPE_KEY
 
 _PRODUCTS = ("MatMul", "Gemm")
 # The products of these stay as they are: they decide about classes, masks and places. Attention

@@ -15,12 +15,12 @@ from ..formats.pillow import set_max_pixels
 from ..formats.pixels import no_image
 from ..formats.video.reading import open_source
 from . import metadata as file_metadata
-from .clips import clip_result, frame_results
-from .given_masks import GivenMasks, coverage_of
 from .images import ImageLike, of_one_canvas, to_batch, to_rgb
 from .metadata import Metadata
+from .postprocessing.clips import clip_result, frame_results
+from .postprocessing.given_masks import GivenMasks, coverage_of
+from .postprocessing.segmenting import Segmenter
 from .resizing import Canvas
-from .segmenting import Segmenter
 from .session import Provider, Session
 
 _VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")

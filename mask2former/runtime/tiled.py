@@ -12,8 +12,8 @@ from ..mosaic import Mosaic, Options, TilePrediction, Tiling, predict_mosaic
 from ..mosaic.joining import OnTiles, no_progress
 from ..mosaic.objects import ObjectMerger
 from .images import ImageLike, to_batch
-from .merging import SemanticMerger, merge_masks, merge_then_resize, softmax
 from .model import Runtime
+from .postprocessing.merging import SemanticMerger, merge_masks, merge_then_resize, softmax
 from .resizing import Canvas, Resized
 
 

@@ -5,8 +5,8 @@ import torch
 
 from mask2former.errors import UnsupportedError
 from mask2former.export import export_model
+from mask2former.export.formats.onnx_format import open_file
 from mask2former.export.graphs import ImageGraph, graph_class
-from mask2former.export.onnx_format import open_file
 from mask2former.export.parity import largest_difference
 from mask2former.modeling.build import build_model
 

@@ -14,8 +14,9 @@ import torch
 from mask2former.config import get_config
 from mask2former.export import FORMATS, export_model
 from mask2former.export.command import main
+from mask2former.export.formats.onnx_format import open_file
+from mask2former.export.formats.torch_formats import open_program
 from mask2former.export.graphs import ClipGraph, ImageGraph
-from mask2former.export.onnx_format import open_file
 from mask2former.export.parity import (
     MAX_LOGIT_DIFFERENCE,
     check_photos,
@@ -23,7 +24,6 @@ from mask2former.export.parity import (
     require_parity,
 )
 from mask2former.export.quantization import scope_of
-from mask2former.export.torch_formats import open_program
 from mask2former.predict import Predictor
 from mask2former.runtime import Runtime
 from mask2former.runtime import metadata as runtime_metadata

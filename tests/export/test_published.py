@@ -7,8 +7,8 @@ import torch
 
 from mask2former.config import load_config
 from mask2former.export import export_model
+from mask2former.export.formats.onnx_format import open_file
 from mask2former.export.graphs import graph_class
-from mask2former.export.onnx_format import open_file
 from mask2former.export.parity import MAX_LOGIT_DIFFERENCE, largest_difference, outputs_of_both
 from mask2former.modeling.build import build_model
 

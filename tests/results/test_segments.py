@@ -3,7 +3,7 @@
 import numpy as np
 
 from mask2former.results.segments import only, reduced, segments_of
-from mask2former.runtime.instances import Instances
+from mask2former.runtime.postprocessing.instances import Instances
 
 METADATA = {
     "thing_classes": ["cat"],

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..metadata import Metadata
+from ..resizing import Canvas, Resized, nearest
 from .given_masks import GivenMasks
 from .instances import Instances, mask_boxes
 from .merging import (
@@ -16,8 +18,6 @@ from .merging import (
     merge_masks,
     merge_then_resize,
 )
-from .metadata import Metadata
-from .resizing import Canvas, Resized, nearest
 
 
 class Segmenter:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..metadata import Metadata
+from ..resizing import Canvas, Resized
 from .instances import Instances, mask_boxes
 from .merging import sigmoid, softmax, top_pairs
-from .metadata import Metadata
-from .resizing import Canvas, Resized
 
 MAX_TRACKS = 10  # of a clip, as published
 MAX_OBJECTS = 2 * MAX_TRACKS  # queries that are followed frame by frame

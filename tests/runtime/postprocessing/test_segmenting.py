@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mask2former.runtime.metadata import Metadata
+from mask2former.runtime.postprocessing.segmenting import Segmenter
 from mask2former.runtime.resizing import Canvas
-from mask2former.runtime.segmenting import Segmenter
 
 # An image of 4 x 6 pixels, which was drawn at half of its size onto a canvas of 3 x 5.
 CANVAS = Canvas((3, 5), (2, 3), (4, 6))

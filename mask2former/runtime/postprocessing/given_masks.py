@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from .resizing import Canvas, Size
+from ...errors import UserError
+from ..resizing import Canvas, Size
 
 _CERTAIN = 200.0  # so far that a sigmoid or softmax in float32 is 0 or 1
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import UserError
-from ..runtime.metadata import KEY, Metadata
-from .graphs import Graph
+from ...errors import UserError
+from ...runtime.metadata import KEY, Metadata
+from ..graphs import Graph
 from .onnx_format import Run
 
 

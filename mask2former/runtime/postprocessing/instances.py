@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.rle import RLE, encode_masks
+from ...formats.rle import RLE, encode_masks
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import MissingPackageError
-from ..runtime.metadata import KEY, Metadata
+from ...errors import MissingPackageError
+from ...runtime.metadata import KEY, Metadata
+from ..graphs import Graph
 from . import onnx_format
-from .graphs import Graph
 
 
 def require() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from mask2former.modeling.mask_classifier.given_masks import mask_coverage
 from mask2former.runtime import Runtime, model
-from mask2former.runtime.given_masks import GivenMasks, coverage_of
+from mask2former.runtime.postprocessing.given_masks import GivenMasks, coverage_of
 from mask2former.runtime.resizing import Canvas
 from tests.runtime.exported import image, write_file
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import MissingPackageError, UnsupportedError
-from ..runtime import metadata as runtime_metadata
-from .graphs import Axes, Graph
-from .preparation import without_stack_traces
+from ...errors import MissingPackageError, UnsupportedError
+from ...runtime import metadata as runtime_metadata
+from ..graphs import Axes, Graph
+from ..preparation import without_stack_traces
 
 # The lowest that torch.onnx writes. Its GridSample is the 4-D "bilinear" one, which runtimes know.
 OPSET = 18

@@ -7,7 +7,7 @@ import torch
 from mask2former.modeling.postprocessing import mergers as torch_mergers
 from mask2former.modeling.postprocessing.canvas import Canvas as TorchCanvas
 from mask2former.ops.masks import resize
-from mask2former.runtime.merging import (
+from mask2former.runtime.postprocessing.merging import (
     InstanceMerger,
     PanopticMerger,
     SemanticMerger,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..resizing import Canvas, Resized
 from .instances import Instances, mask_boxes
-from .resizing import Canvas, Resized
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What writes and reads a file of each format."""

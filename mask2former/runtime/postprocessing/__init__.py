@@ -1,0 +1,1 @@
+"""From the outputs of an exported model to results, with numpy."""
