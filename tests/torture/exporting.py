@@ -8,7 +8,8 @@ import pytest
 from detectron2.config import CfgNode
 
 from mask2former.export import export as exporting
-from mask2former.export import export_model, onnx_format
+from mask2former.export import export_model
+from mask2former.export.formats import onnx_format
 from mask2former.predict import Predictor
 from tests.modeling.small import tiny_model
 from tests.runtime.onnx_models import write_model
