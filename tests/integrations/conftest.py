@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mask2former import Predictor
 from mask2former.checkpoints.storage.weights_io import save_weights
@@ -61,3 +62,9 @@ def results(files: Path, predictor: Predictor) -> Path:
     }
     (files / "truth.json").write_text(json.dumps(truth))
     return files
+
+
+@pytest.fixture(autouse=True)
+def max_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep Pillow's limit for the tests after these: SAHI lifts it in the whole process."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)

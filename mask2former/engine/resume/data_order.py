@@ -100,6 +100,7 @@ class _SkippingSampler(Sampler[int]):
 
     def __init__(self, sampler: Sampler[int], count: int) -> None:
         self.sampler = sampler
+        self._seed = getattr(sampler, "_seed", None)  # where checkpoints look for it
         self.count = count
 
     def __iter__(self) -> Iterator[int]:

@@ -191,7 +191,7 @@ def test_own_panoptic_data_without_label_maps(shapes_root, tmp_path, empty_catal
 def _train_and_evaluate(folder: str, options: list, train: str, val: str, output: Path) -> dict:
     """Takes one training step, and evaluates the model that is left."""
     names = ["DATASETS.TRAIN", (train,), "DATASETS.TEST", (val,), "OUTPUT_DIR", str(output)]
-    (config,) = (CONFIGS / folder).glob("*.yaml")
+    config = CONFIGS / folder / "maskformer2_lite0.yaml"
     cfg = load_config(config, [*options, *names])
     register_custom(cfg)
     torch.manual_seed(0)
