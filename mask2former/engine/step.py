@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,15 @@ class TrainStep(TrainerBase):
         self._record(self.add_gradients(self.batch), data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+
+    def end_loading(self) -> None:
+        """End the processes that load data; the next step starts new ones.
+
+        Where the collector of cycles ends them instead, each keeps it waiting for seconds.
+        """
+        if isinstance(self._batches, Generator):
+            self._batches.close()
+        self._batches = None
 
     def add_gradients(self, batch: Any) -> dict[str, Tensor]:
         """Compute the gradients of a batch in place of those before; return its losses."""

@@ -155,6 +155,8 @@ class Trainer(EvaluatingTrainer):
             self._end_early(str(stop))
         finally:
             loop.setLevel(level)
+            if isinstance(self._trainer, TrainStep):  # which code of others may replace
+                self._trainer.end_loading()
         if comm.is_main_process():
             verify_results(self.cfg, self._last_eval_results)
         return self._last_eval_results

@@ -70,6 +70,14 @@ def test_workers_do_not_change_a_run(straight: Any, tmp_path: Path) -> None:
     assert alone.losses == straight.losses[:3]
 
 
+def test_workers_end_with_the_training(shapes: Path, tmp_path: Path) -> None:
+    before = torch.multiprocessing.active_children()
+    trainer = train(tmp_path, stops_in=1)
+    assert trainer.data_loader is not None  # which is there, and no worker of it
+    assert set(torch.multiprocessing.active_children()) <= set(before)
+
+
+@pytest.mark.slow  # half a minute; CI runs it
 def test_in_two_processes_with_workers(shapes: Path, tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = str(ROOT / "tests/engine/resume/runs.py")
