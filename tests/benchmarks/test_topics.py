@@ -77,6 +77,7 @@ def check(rows):
     return {row["what"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_contention(monkeypatch):
     """With work that needs no model, as each process of its own would build one."""
     monkeypatch.setattr(contention, "IMAGE", ("ones", "allocate", "allocate", (1,)))
@@ -129,6 +130,7 @@ def test_training():
     assert (time["min_ratio"], memory["max_ratio"]) == (1.7, 0.7)
 
 
+@pytest.mark.slow  # whole R50 models on a CPU
 def test_gpu(monkeypatch):
     """On whatever device there is; `measure` has no rows without a GPU."""
     monkeypatch.setattr(gpu, "BATCHES", (2,))

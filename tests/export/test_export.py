@@ -165,6 +165,7 @@ def test_runtime_gives_what_the_predictor_does(model, onnx_file):
         np.testing.assert_allclose(np.sort(found["instances"].scores), scores, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_program_of_pytorch_computes_the_model_and_holds_the_metadata(model, tmp_path):
     path = tmp_path / "tiny.pt2"
     written = export_model(model, path, "pt2", cfg=config())

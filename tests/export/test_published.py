@@ -72,6 +72,4 @@ def test_onnx_files_compute_the_models(case, tmp_path):
             worst.append(largest_difference(found, expected))
         else:
             worst += [largest_difference(*one) for one in zip(zip(*found), zip(*expected))]
-    # The mask logits of random weights are so near to 0 that rounding may decide what a query of
-    # one image attends to.
-    assert sum(x >= MAX_LOGIT_DIFFERENCE for x in worst) <= 1 and max(worst) < 0.1, worst
+    assert max(worst) < MAX_LOGIT_DIFFERENCE, worst
