@@ -21,6 +21,7 @@ from mask2former.modeling import EoMTHead
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml"
+QUICK_START_CONFIG = ROOT / "configs/shapes/panoptic/maskformer2_lite0.yaml"
 EOMT_CONFIG = ROOT / "configs/coco/panoptic-segmentation/eomt/eomt_base_640_24ep.yaml"
 OUTPUT = ROOT / "output" / "bench"
 
@@ -47,6 +48,13 @@ def panoptic_config(queries: int = 100, side: int = 800, **test: Any) -> CfgNode
     switches |= {"SEMANTIC_OUTPUT": "labels"} | test  # as the peer's
     for name, value in switches.items():
         cfg.MODEL.MASK_FORMER.TEST[name] = value
+    return cfg
+
+
+def quick_start_config() -> CfgNode:
+    """Return the config that `make demo` trains."""
+    cfg = load_config(QUICK_START_CONFIG)
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS, cfg.MODEL.TIMM.PRETRAINED = "cpu", "", ""
     return cfg
 
 
@@ -119,7 +127,8 @@ def class_logits(model: nn.Module, image: Tensor) -> Tensor:
 def weights_file(cfg: CfgNode) -> Path:
     """Return a checkpoint of random, calibrated weights for a config; made once, then kept."""
     queries = cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES
-    kind = "eomt" if cfg.MODEL.SEM_SEG_HEAD.NAME == "EoMTHead" else "r50"
+    kind = cfg.MODEL.TIMM.NAME if "timm" in cfg.MODEL.BACKBONE.NAME else "r50"
+    kind = "eomt" if cfg.MODEL.SEM_SEG_HEAD.NAME == "EoMTHead" else kind
     path = OUTPUT / "weights" / f"{kind}_{queries}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ TOPICS = (
     "gpu",
     "growth",
     "export",
+    "export_compiled",
 )
 
 

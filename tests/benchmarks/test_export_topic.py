@@ -1,5 +1,6 @@
 """The topic of exported models, on a model that is tiny: its rows, and their figures."""
 
+import itertools
 import math
 
 import pytest
@@ -9,16 +10,22 @@ from tests.benchmarks.test_topics import tiny_config
 
 
 @pytest.mark.slow
-def test_rows_compare_each_file_with_eager(monkeypatch, tmp_path):
+def test_rows_come_one_by_one_and_compare_each_file_with_eager(monkeypatch, tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    monkeypatch.setattr(export, "panoptic_config", tiny_config)
+    monkeypatch.setattr(export, "quick_start_config", tiny_config)
     monkeypatch.setattr("benchmarks.models.OUTPUT", tmp_path)
-    monkeypatch.setattr(export, "QUICK_SIZE", (64, 96))
-    monkeypatch.setattr(export, "CANDIDATES", export.CANDIDATES[:1])
-    eager, file = export.measure(1, quick=True)
+    monkeypatch.setattr(export, "QUICK_SIZES", ((64, 96), (96, 64)))
+    monkeypatch.setattr(export, "quantize", lambda path: pytest.fail("it was not asked for yet"))
+    rows = export.measure(1, quick=True)
+    eager, other_eager, written, file, other_file = itertools.islice(rows, 5)
+    rows.close()
     assert eager["what"] == "image 64x96 to logits, eager float32"
-    assert "ONNX Runtime" in file["what"]
-    assert "MB, logits differ by" in file["what"]
-    for row in (eager, file):
+    assert other_eager["what"] == "image 96x64 to logits, eager float32"
+    assert "export to ONNX: " in written["what"] and written["what"].endswith(" MB")
+    assert math.isfinite(written["ours"]) and written["ours"] > 0
+    assert "64x96 to logits, ONNX Runtime; logits differ by" in file["what"]
+    assert "96x64 to logits, ONNX Runtime; logits differ by" in other_file["what"]
+    assert float(file["what"].split()[-1]) <= 1e-3
+    for row in (eager, other_eager, file, other_file):
         assert math.isfinite(row["ratio"]) and row["ratio"] > 0

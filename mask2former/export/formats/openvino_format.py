@@ -25,12 +25,17 @@ def require() -> None:
 
 def write(program: ExportedProgram, graph: Graph, path: Path) -> None:
     """Convert a program by way of ONNX, without metadata; weights stay float32."""
-    import openvino
-
     source = path.with_suffix(".onnx")
     onnx_format.write(program, graph, source)
-    openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
+    convert(source, path)
     source.unlink()
+
+
+def convert(source: Path, path: Path) -> None:
+    """Write an ONNX file as OpenVINO's files."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(source), path, compress_to_fp16=False)
 
 
 def finish(path: Path, metadata: Metadata) -> None:
