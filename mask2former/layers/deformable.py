@@ -150,9 +150,8 @@ def _pixel_fractions(
     sizes: Sequence[tuple[int, int]], heads: int, points: int, device: torch.device
 ) -> Tensor:
     """Return what a pixel is of the width and height of its level, for every sample, (M*L*P*2,)."""
-    pixels = integers([n for h, w in sizes for n in (w, h)]).view(-1, 2).float()
-    fractions = (1 / pixels)[:, None].expand(-1, points, -1).flatten()
-    return fractions.repeat(heads).to(device, non_blocking=True)  # a GPU is not waited for
+    pixels = integers([n for h, w in sizes for n in (w, h)], device).view(-1, 2).float()
+    return (1 / pixels)[:, None].expand(-1, points, -1).flatten().repeat(heads)
 
 
 class DeformableEncoderLayer(ResidualLayer):

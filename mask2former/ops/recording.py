@@ -1,6 +1,7 @@
 """Whether operations are recorded, and what is recorded in another form."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,9 +15,21 @@ def is_recorded() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def integers(values: Sequence[int]) -> Tensor:
-    """Return int64 (n,) on the CPU; sizes that are symbols in an exported program stay symbols,
-    which `torch.tensor` would freeze."""
-    if all(type(value) is int for value in values):
-        return torch.tensor(values, dtype=torch.int64)
-    return torch.stack([torch.scalar_tensor(value, dtype=torch.int64) for value in values])
+def integers(values: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Return int64 (n,) on a device, by default the CPU; sizes that are symbols in an exported
+    program stay symbols, which `torch.tensor` would freeze.
+
+    A GPU is not waited for, and gets the same numbers only once: while CUDA records a graph,
+    nothing can be sent to it.
+    """
+    if not all(type(value) is int for value in values):
+        numbers = [torch.scalar_tensor(v, dtype=torch.int64, device=device) for v in values]
+        return torch.stack(numbers)
+    if device is None or device.type == "cpu" or is_recorded():
+        return torch.tensor(values, dtype=torch.int64, device=device)
+    return _sent(tuple(values), device).clone()
+
+
+@lru_cache(maxsize=256)
+def _sent(values: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64).to(device, non_blocking=True)

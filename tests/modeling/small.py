@@ -139,10 +139,11 @@ def tiny_model(point_seed=-1, **changes) -> MaskFormer:
     return MaskFormer(**(_common(decoder, point_seed) | args | changes))
 
 
-def tiny_video_model(num_frames=2, clip_label="last_frame", point_seed=-1) -> VideoMaskFormer:
+def tiny_video_model(
+    num_frames=2, clip_label="last_frame", point_seed=-1, **changes
+) -> VideoMaskFormer:
     """A video model with the parameters of `tiny_model`."""
     torch.manual_seed(0)
     decoder = _decoder(VideoMultiScaleMaskedTransformerDecoder, num_frames=num_frames)
-    return VideoMaskFormer(
-        **_common(decoder, point_seed), num_frames=num_frames, clip_label=clip_label
-    )
+    args = {"num_frames": num_frames, "clip_label": clip_label}
+    return VideoMaskFormer(**(_common(decoder, point_seed) | args | changes))

@@ -38,7 +38,7 @@ def frames(count: int, height: int, width: int) -> list[torch.Tensor]:
 @torch.no_grad()
 def test_agrees_with_the_cpu(make, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    model = make().eval()
+    model = make(precision="fp32").eval()
     expected = model.predict(model.preprocess(frames(2, 64, 96)).tensor)
     model = model.cuda()
     got = model.predict(model.preprocess(frames(2, 64, 96)).tensor)

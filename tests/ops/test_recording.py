@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mask2former.ops.recording import is_recorded
+from mask2former.ops import recording
+from mask2former.ops.recording import integers, is_recorded
 
 
 class Told(torch.nn.Module):
@@ -28,3 +29,17 @@ def test_compiled_and_exported():
 def test_traced():
     x = torch.zeros(())
     assert torch.jit.trace(Told(), (x,), check_trace=False)(x) == 1
+
+
+def test_integers():
+    assert integers([3, -1]).tolist() == [3, -1]
+    assert integers([3, -1]).dtype == torch.int64
+
+
+def test_another_device_gets_the_same_numbers_once():
+    """The device without memory stands in for a GPU."""
+    device = torch.device("meta")
+    recording._sent.cache_clear()
+    first, second = integers((5, 8), device), integers([5, 8], device)
+    assert first.device == device and first is not second  # either may be changed in place
+    assert recording._sent.cache_info().misses == 1

@@ -116,7 +116,7 @@ class SampledKeyAttention(nn.Module):
         references = _grid(*offset.shape[1:3], 0.5, offset)
         if self.offset_range < 0:
             return (references + offset).clamp(-1, 1)
-        steps = integers([max(n - 1, 1) for n in offset.shape[1:3]])
+        steps = integers([max(n - 1, 1) for n in offset.shape[1:3]], offset.device)
         pixel = (1 / steps.double()).to(offset)
         return references + offset.tanh() * pixel * self.offset_range
 

@@ -99,7 +99,8 @@ class MSDeformAttnTransformerEncoderOnly(nn.Module):
             the encoded pixels (B, S, C), one level after the other, (H, W) of the levels (L, 2) and
             the index (L,) of their first pixels, int64.
         """
-        sizes = integers([n for m in srcs for n in m.shape[-2:]]).view(-1, 2)
+        device = srcs[0].device
+        sizes = integers([n for m in srcs for n in m.shape[-2:]], device).view(-1, 2)
         starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
         tokens = torch.cat([_as_tokens(m) for m in srcs], 1)
         # Positions that are the same for all images are summed up once.
@@ -109,8 +110,6 @@ class MSDeformAttnTransformerEncoderOnly(nn.Module):
             1,
         )
         tokens = self.encoder(tokens, position, [tuple(m.shape[-2:]) for m in srcs])
-        # A GPU is not waited for.
-        sizes, starts = (t.to(tokens.device, non_blocking=True) for t in (sizes, starts))
         return tokens, sizes, starts
 
 
