@@ -9,6 +9,18 @@ from ...classes import Classes
 from ...errors import UserError
 from . import huggingface_defaults as defaults
 
+# Of queries and losses: config.json -> keys under MODEL
+CRITERION_KEYS = {
+    "num_queries": "MASK_FORMER.NUM_OBJECT_QUERIES",
+    "no_object_weight": "MASK_FORMER.NO_OBJECT_WEIGHT",
+    "class_weight": "MASK_FORMER.CLASS_WEIGHT",
+    "mask_weight": "MASK_FORMER.MASK_WEIGHT",
+    "dice_weight": "MASK_FORMER.DICE_WEIGHT",
+    "train_num_points": "MASK_FORMER.TRAIN_NUM_POINTS",
+    "oversample_ratio": "MASK_FORMER.OVERSAMPLE_RATIO",
+    "importance_sample_ratio": "MASK_FORMER.IMPORTANCE_SAMPLE_RATIO",
+}
+
 
 def copy_keys(source: Mapping[str, Any], model: CfgNode, keys: Mapping[str, str]) -> None:
     """Set keys under MODEL, "NODE.KEY", from the entries that ``keys`` names."""

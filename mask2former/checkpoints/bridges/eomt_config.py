@@ -9,6 +9,7 @@ from ...config import get_config
 from ...errors import UserError
 from . import huggingface_defaults as defaults
 from .config_values import (
+    CRITERION_KEYS,
     copy_keys,
     get_key,
     has_stuff_and_things,
@@ -19,15 +20,8 @@ from .config_values import (
 )
 
 # config.json -> keys under MODEL
-_TRAINING_KEYS = {
-    "num_queries": "MASK_FORMER.NUM_OBJECT_QUERIES",
-    "no_object_weight": "MASK_FORMER.NO_OBJECT_WEIGHT",
-    "class_weight": "MASK_FORMER.CLASS_WEIGHT",
-    "mask_weight": "MASK_FORMER.MASK_WEIGHT",
-    "dice_weight": "MASK_FORMER.DICE_WEIGHT",
-    "train_num_points": "MASK_FORMER.TRAIN_NUM_POINTS",
-    "oversample_ratio": "MASK_FORMER.OVERSAMPLE_RATIO",
-    "importance_sample_ratio": "MASK_FORMER.IMPORTANCE_SAMPLE_RATIO",
+_COMMON_KEYS = {
+    **CRITERION_KEYS,
     "num_upscale_blocks": "EOMT.UPSCALE_BLOCKS",
     "drop_path_rate": "TIMM.DROP_PATH_RATE",
 }
@@ -90,7 +84,7 @@ def to_eomt_config(
         "model_type": kind,
         **defaults.fixed(kind),
         **label_entries(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, class_names, thing_ids),
-        **{theirs: get_key(cfg.MODEL, ours) for theirs, ours in _TRAINING_KEYS.items()},
+        **{theirs: get_key(cfg.MODEL, ours) for theirs, ours in _COMMON_KEYS.items()},
         "hidden_size": vit.embed_dim,
         "num_hidden_layers": len(vit.blocks) + len(head.blocks),
         "num_attention_heads": block.attn.num_heads,
@@ -131,7 +125,7 @@ def from_eomt_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any])
     model.BACKBONE.NAME = "build_timm_vit_backbone"
     model.SEM_SEG_HEAD.NAME = "EoMTHead"
     model.TIMM.NAME = _VITS[kind].format(_SIZES.get(given["hidden_size"], "small"))
-    copy_keys(given, model, _TRAINING_KEYS | _VIT_KEYS)
+    copy_keys(given, model, _COMMON_KEYS | _VIT_KEYS)
     hidden = given["mlp_ratio"] if kind == "eomt" else given["intermediate_size"]
     model.EOMT.MLP_RATIO = float(hidden if kind == "eomt" else hidden / given["hidden_size"])
     model.EOMT.IMAGE_SIZE = [given["image_size"]] * 2

@@ -10,6 +10,7 @@ from ...errors import UserError
 from . import huggingface_defaults as defaults
 from .backbones import STAGE_BLOCKS
 from .config_values import (
+    CRITERION_KEYS,
     copy_keys,
     get_key,
     has_stuff_and_things,
@@ -34,14 +35,7 @@ _SHARED_KEYS = {
     "dim_feedforward": "MASK_FORMER.DIM_FEEDFORWARD",
     "dropout": "MASK_FORMER.DROPOUT",
     "pre_norm": "MASK_FORMER.PRE_NORM",
-    "num_queries": "MASK_FORMER.NUM_OBJECT_QUERIES",
-    "no_object_weight": "MASK_FORMER.NO_OBJECT_WEIGHT",
-    "class_weight": "MASK_FORMER.CLASS_WEIGHT",
-    "mask_weight": "MASK_FORMER.MASK_WEIGHT",
-    "dice_weight": "MASK_FORMER.DICE_WEIGHT",
-    "train_num_points": "MASK_FORMER.TRAIN_NUM_POINTS",
-    "oversample_ratio": "MASK_FORMER.OVERSAMPLE_RATIO",
-    "importance_sample_ratio": "MASK_FORMER.IMPORTANCE_SAMPLE_RATIO",
+    **CRITERION_KEYS,
     "use_auxiliary_loss": "MASK_FORMER.DEEP_SUPERVISION",
 }
 _SWIN_KEYS = {
