@@ -13,6 +13,10 @@ from .recording import is_recorded
 # Bytes that make a trim pay: what follows has to ask for memory anew.
 _MIN_BYTES = 256 * 2**20  # of a result
 _MIN_HELD = 32 * 2**20  # of what goes from a stage of a network to the next
+# glibc's mallopt: from how many bytes on memory is mapped anew, 32 MiB at most, and how many free
+# ones at its end it keeps.
+_MAP_FROM = (-3, 32 * 2**20)
+_KEEP_FREE = (-1, 128 * 2**20)
 
 
 def empty_large(
@@ -45,12 +49,27 @@ def give_back(held: Iterable[Tensor]) -> None:
         _trim()(0)
 
 
+def keep_freed_memory() -> None:
+    """Let this process use the memory again that it has freed, instead of asking for new pages.
+
+    For processes that run one network many times: 3 % of the time of images of 128x128. What large
+    results need is given back all the same, by the functions above.
+    """
+    mallopt = _of_glibc("mallopt")
+    for option, value in (_MAP_FROM, _KEEP_FREE):
+        mallopt(option, value)
+
+
 @lru_cache(maxsize=1)
 def _trim() -> Callable[[int], object]:
-    """Return glibc's malloc_trim; with other C libraries a function that does nothing."""
+    return _of_glibc("malloc_trim")
+
+
+def _of_glibc(name: str) -> Callable[..., object]:
+    """Return a function of glibc; with other C libraries one that does nothing."""
     if not sys.platform.startswith("linux"):
         return lambda *args: None
-    return getattr(ctypes.CDLL(None), "malloc_trim", lambda *args: None)
+    return getattr(ctypes.CDLL(None), name, lambda *args: None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

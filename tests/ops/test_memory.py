@@ -1,6 +1,9 @@
 """Large tensors: like any other, but that free memory is handed back before."""
 
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +61,31 @@ def test_stages_of_large_maps_give_back_in_eval(monkeypatch, megabytes, grad, de
     with torch.set_grad_enabled(grad):
         memory.give_back(maps)
     assert trims == [0] * calls
+
+
+CHILD = """
+import ctypes, sys, torch
+from mask2former.ops.memory import keep_freed_memory
+
+class Facts(ctypes.Structure):
+    names = "arena ordblks smblks mapped mapped_bytes a b c d e"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+facts = ctypes.CDLL(None).mallinfo2
+facts.restype = Facts
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+before = facts().mapped_bytes
+kept = torch.ones(2 * 2**20)
+print(facts().mapped_bytes - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+def test_memory_comes_from_what_the_process_keeps():
+    mapped = [
+        int(subprocess.check_output([sys.executable, "-c", CHILD, word], text=True))
+        for word in ("as it is", "keep")
+    ]
+    assert mapped[0] >= 8 * 2**20
+    assert mapped[1] == 0

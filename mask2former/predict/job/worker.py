@@ -19,7 +19,8 @@ from detectron2.config import CfgNode
 from ...data import register_custom
 from ...errors import UserError
 from ...formats.atomic import is_disk_full
-from ...ops.memory import is_out_of_memory
+from ...modeling.backbone.timm_folding import fold_timm_norms
+from ...ops.memory import is_out_of_memory, keep_freed_memory
 from ..tiled import TiledPredictor
 from ..video import VideoPredictor
 from .encoding import Encoder, line, pack, reduce, unpack
@@ -69,6 +70,7 @@ class Worker:
         self._on_images = on_images
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        keep_freed_memory()
         self._predictor = build_predictor(settings)
         self.helper = self._predictor.without_model()
         self._encoder = Encoder(self.helper, settings, job.root)
@@ -131,8 +133,7 @@ class Worker:
 
     def _claimed(self, shards: Iterable[int]) -> Iterator[tuple[int, Item]]:
         for shard in self._job.claim(shards):
-            for item in self._job.manifest[shard]:
-                yield shard, item
+            yield from ((shard, item) for item in self._job.manifest[shard])
 
     def _take(self, shard: _Shard, read: Read) -> None:
         """Take in an item; predict it, or the batch that it completes."""
@@ -200,9 +201,8 @@ class Worker:
             return self._encoder.image(item, kept, part)
         while len(self._results) > 2 * (self._settings.encoders + self._settings.batch):
             self._results.popleft().result()  # so that predictions do not pile up
-        future = self._pool.submit(_encode, item, pack(kept), part)
-        self._results.append(future)
-        return future
+        self._results.append(self._pool.submit(_encode, item, pack(kept), part))
+        return self._results[-1]
 
     def _predicted(self, shard: _Shard | None) -> None:
         """Predict what is left of a shard, and have it committed once the one before is."""
@@ -230,14 +230,14 @@ class Worker:
 
 
 def build_predictor(settings: Settings) -> VideoPredictor | TiledPredictor:
-    """Build the model, for images and videos, without outputs that nobody wants."""
+    """Build the model, for images and videos, without outputs and norms that nobody needs."""
     cfg = settings.cfg.clone()
     cfg.defrost()
     register_custom(cfg)  # in this process, which may be another than the one that read the config
     if not cfg.MODEL.WEIGHTS:
         torch.manual_seed(0)  # all workers have the same random weights
     predictor = _predictor_of(cfg, settings)
-    model, needs = predictor.model, settings.needs
+    model, needs = fold_timm_norms(predictor.model), settings.needs
     # Instances depend on whether panoptic output is on, which stays as it is.
     for flag, output in (("semantic_on", LABELS), ("instance_on", INSTANCES)):
         if getattr(model, flag, False) and output not in needs:
