@@ -14,7 +14,7 @@ TRAINING_KEYS: Mapping[str, Mapping[str, Any]] = {
         "ENABLED": False,  # keep a moving average of the weights
         "DECAY": 0.9999,  # of the average in a step, at most
         # Until DECAY limits it, the average spans the last 1 / WARMUP of the steps so far.
-        "WARMUP": 10.0,
+        "WARMUP": 20.0,
     },
     "SOLVER.AMP": {"DTYPE": "float16"},  # or "bfloat16"; on CPUs always that
     "TEST": {
