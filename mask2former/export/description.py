@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata as DatasetMetadata
 
 from ..classes import Classes
-from ..runtime.metadata import Metadata
+from ..runtime.metadata import EMBEDDINGS, Metadata
 from .graphs import Graph
 
 LICENSE = (
@@ -49,6 +49,7 @@ def describe(
         exif_rotation=cfg.INPUT.EXIF_ROTATION,
         window=test.VIDEO_WINDOW if graph.kind == "clip" else 0,
         window_overlap=test.VIDEO_OVERLAP if graph.kind == "clip" else 0,
+        embeddings=EMBEDDINGS in graph.output_names,
         mask_quality=test.VIDEO_MASK_QUALITY,
         duplicate_iou=test.VIDEO_DUPLICATE_IOU,
         config=cfg.MODEL.META_ARCHITECTURE,

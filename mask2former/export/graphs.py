@@ -14,7 +14,7 @@ from ..modeling.mask_classifier.given_masks import no_object
 from ..modeling.mask_classifier.sam_backbone import SamBackbone
 from ..modeling.meta_arch.base import BaseModel
 from ..modeling.meta_arch.per_pixel_heads import PerPixelBaselineHead, PerPixelBaselinePlusHead
-from ..runtime.metadata import KINDS
+from ..runtime.metadata import EMBEDDINGS, KINDS
 
 # Of the coarsest feature maps. Sides of images are multiples of it, so that those of all maps are
 # multiples of one symbol: an exporter then has nothing to prove about roundings.
@@ -82,17 +82,29 @@ class ImageGraph(Graph):
 
 
 class ClipGraph(Graph):
-    """`VideoMaskFormer`: frames (T, 3, H, W) of one clip to class logits (Q, K+1) and mask logits
-    (Q, T, h, w)."""
+    """`VideoMaskFormer`: frames (T, 3, H, W) of one clip to class logits (Q, K+1), mask logits
+    (Q, T, h, w) and, of heads that have them, the queries (Q, C) by which tracks are linked."""
 
     kind = "clip"
     input_axes: ClassVar = ({0: "frames", 2: "height", 3: "width"},)
-    output_axes: ClassVar = ({}, {1: "frames", 2: "height/4", 3: "width/4"})
+    output_axes: ClassVar = ({}, {1: "frames", 2: "height/4", 3: "width/4"}, {})
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        with torch.no_grad():
+            smallest = torch.zeros(2, 3, self.divisibility, self.divisibility)
+            self.gives_embeddings = len(self.forward(smallest)) > 2
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return the names of the outputs."""
+        return (*super().output_names, *([EMBEDDINGS] if self.gives_embeddings else []))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Predict; see the class."""
         out = self.model.predict(self.normalized(images))
-        return out["pred_logits"][0], out["pred_masks"][0]
+        names = ("pred_logits", "pred_masks", "pred_embeddings")
+        return tuple(out[name][0] for name in names if name in out)
 
 
 class PerPixelGraph(Graph):

@@ -1,6 +1,6 @@
 """Which objects of two tiles are the same: by overlap in what the tiles share, and by class.
 
-The rule is that of tracks over windows of frames, see `mask2former.modeling.tracking.linking`:
+The rule is that of tracks over windows of frames, see `mask2former.tracks.linking`:
 pairs of enough overlap, those of the highest overlap times confidence first, each object once. In
 space an object may also come back in parts, of which one tile sees how they hang together.
 """

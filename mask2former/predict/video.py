@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,14 +11,13 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..modeling.meta_arch.video import VideoMaskFormer
-from ..modeling.tracking.clip_tracks import track_windows
 from ..modeling.tracking.frame_tracker import FrameTracker
-from ..modeling.tracking.linking import Track, mask_iou
-from ..modeling.tracking.windows import Windows, run_windows
+from ..modeling.tracking.windows import run_windows
 from ..ops.masks import mask_boxes
+from ..tracks.clips import follow
+from ..tracks.linking import Track
+from ..tracks.windows import Windows
 from .image import ImageLike, Predictor
-
-DEFAULT_WINDOW = 16  # frames, where the config has no window: a stream may have no end
 
 
 class VideoPredictor(Predictor):
@@ -64,11 +63,7 @@ class VideoPredictor(Predictor):
         """
         super().__init__(cfg, weights, device, array_format)
         test = self.cfg.MODEL.MASK_FORMER.TEST
-        if window is None:
-            window = test.VIDEO_WINDOW or DEFAULT_WINDOW
-        if overlap is None:
-            overlap = max(1, min(test.VIDEO_OVERLAP, window // 2)) if window else 0
-        self.windows = Windows(window, overlap)
+        self.windows = Windows.of_stream(test.VIDEO_WINDOW, test.VIDEO_OVERLAP, window, overlap)
         self.score_threshold = score_threshold
         self.max_overlap = max_overlap
         self.is_video_model = isinstance(self.model, VideoMaskFormer)
@@ -113,46 +108,19 @@ class VideoPredictor(Predictor):
     ) -> Iterator[dict[str, Any]]:
         """Yield the results of a model for video, of size (H, W)."""
         images = (prepared["image"] for prepared in inputs)
-        ids = count(1)
         windows = run_windows(self.model, images, self.windows, size)
-        scores = self.model.query_scores
-        for tracked in track_windows(windows, scores):
-            shown = [
-                i
-                for i, track in enumerate(tracked.tracks)
-                if tracked.shown[i] and float(track.class_probs.max()) >= self.score_threshold
-            ]
-            for t in range(tracked.window.shared, tracked.window.length):
-                masks = tracked.masks(t, shown)
-                tracks = [tracked.tracks[i] for i in shown]
-                kept = _choose_masks(tracks, masks, self.max_overlap)
-                tracks = [tracks[i] for i in kept]
-                for track in tracks:
-                    track.id = track.id or next(ids)
-                yield {"instances": _instances(tracks, masks[kept])}
-
-
-def _choose_masks(tracks: Sequence[Track], masks: Tensor, max_overlap: float) -> list[int]:
-    """Return the indices of masks (N, H, W) that are not empty and repeat no better one."""
-    visible = masks.flatten(1).any(1).nonzero()[:, 0].tolist()
-    if max_overlap >= 1 or len(visible) < 2:
-        return visible
-    iou = mask_iou(masks[visible], masks[visible])
-    scores = [float(tracks[i].class_probs.max()) for i in visible]
-    kept: list[int] = []
-    for i in sorted(range(len(visible)), key=lambda i: -scores[i]):
-        if all(iou[i, j] <= max_overlap for j in kept):
-            kept.append(i)
-    return [visible[i] for i in sorted(kept)]
+        thresholds = {"score_threshold": self.score_threshold, "max_overlap": self.max_overlap}
+        for tracks, masks in follow(windows, self.model.query_scores, **thresholds):
+            yield {"instances": _instances(tracks, torch.from_numpy(masks))}
 
 
 def _instances(tracks: Sequence[Track], masks: Tensor) -> Instances:
     """Return what one frame shows of tracks, with masks (N, H, W)."""
-    best = [track.class_probs.max(0) for track in tracks]
     instances = Instances(tuple(masks.shape[-2:]))
     instances.pred_masks = masks
     instances.pred_boxes = Boxes(mask_boxes(masks))
-    instances.scores = torch.tensor([float(b.values) for b in best])
-    instances.pred_classes = torch.tensor([int(b.indices) for b in best], dtype=torch.int64)
+    instances.scores = torch.tensor([float(track.class_probs.max()) for track in tracks])
+    classes = [int(track.class_probs.argmax()) for track in tracks]
+    instances.pred_classes = torch.tensor(classes, dtype=torch.int64)
     instances.track_ids = torch.tensor([track.id for track in tracks], dtype=torch.int64)
     return instances

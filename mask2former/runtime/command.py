@@ -34,6 +34,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("inputs", nargs="*", default=[], help="files, folders or quoted globs")
     parser.add_argument("--video-input", help="a video file, or a folder of frames")
     parser.add_argument(
+        "--window", type=int, help="frames that a model for video sees together, 0 for all"
+    )
+    parser.add_argument(
         "--output",
         required=True,
         help="folder for the pictures and index.html; for video a file, such as drawn.mp4, or a "
@@ -59,6 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--tile is for images, not for --video-input")
     if bool(args.inputs) == bool(args.video_input):
         parser.error("give images, or --video-input, and not both")
+    if args.window is not None and not args.video_input:
+        parser.error("--window is for --video-input")
     if args.confidence_threshold is not None and not 0 <= args.confidence_threshold <= 1:
         parser.error(f"--confidence-threshold is in 0 to 1, got {args.confidence_threshold}")
     return args
@@ -94,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         options["kind"] = args.draw
         page, *results = draw_mosaics(tiled, files, args.output, tiled.classes, **options)
     else:
-        drawing = Drawing(Runtime(args.model, **changes), args.draw, score_threshold)
+        drawing = Drawing(Runtime(args.model, **changes), args.draw, score_threshold, args.window)
         if source is not None:
             paths = drawing.draw_video(source, args.output, save_json=args.save_json)
             print(f"video drawn: {', '.join(map(str, paths))}")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,20 @@ class Drawing:
         runtime: the model.
         kind: what is drawn, "panoptic", "instance" or "semantic"; the richest by default.
         score_threshold: instances of a lower score are left out, in 0..1.
+        window: frames of a video that a video model sees together; see `Runtime.predict_frames`.
     """
 
-    def __init__(self, runtime: Runtime, kind: str | None = None, score_threshold: float = 0.5):
+    def __init__(
+        self,
+        runtime: Runtime,
+        kind: str | None = None,
+        score_threshold: float = 0.5,
+        window: int | None = None,
+    ):
         self.runtime = runtime
         self.kind = kind
         self.score_threshold = score_threshold
+        self.window = window
 
     def draw(
         self, image: np.ndarray, prediction: Mapping[str, Any], *, quick: bool = False
@@ -91,7 +99,7 @@ class Drawing:
         """Draw a video into a file or folder.
 
         Args:
-            source: the video, see `open_source`. A model for video sees all frames together.
+            source: the video, see `open_source`; read no further ahead than a window.
             output: a video file, by its suffix, or else a folder for the frames.
             save_json: write the objects, too, see `TrackFile`; of a model for video.
 
@@ -104,8 +112,7 @@ class Drawing:
         is_clip = self.runtime.metadata.kind == "clip"
         if save_json and not is_clip:
             raise UserError("--save-json of a video needs a model for video, which tracks objects")
-        # Read before anything is written: a video model needs all frames, others need the first.
-        frames = list(source) if is_clip else _peeked(source)
+        frames = _peeked(source)  # read before anything is written
         writer, path = open_writer(output, source.rate), Path(output)
         in_folder = isinstance(writer, FolderWriter)
         json = path / "tracks.json" if in_folder else path.with_suffix(".json")
@@ -124,11 +131,15 @@ class Drawing:
         return [found for found in (written, json if tracks else None) if found is not None]
 
     def _predict(self, frames: Iterable[Frame]) -> Iterable[tuple[Frame, dict[str, Any]]]:
-        if self.runtime.metadata.kind != "clip":
-            return ((frame, self.runtime(frame.image)) for frame in frames)
-        images = [frame.image for frame in frames]
-        thresholds = {"score_threshold": self.score_threshold, "max_overlap": MAX_OVERLAP}
-        return zip(frames, self.runtime.predict_frames(images, **thresholds))
+        ahead, behind = tee(frames)  # holds the frames of a window
+        images = (frame.image for frame in ahead)
+        results = self.runtime.predict_frames(
+            images,
+            window=self.window,
+            score_threshold=self.score_threshold,
+            max_overlap=MAX_OVERLAP,
+        )
+        return zip(behind, results)
 
 
 def _peeked(source: Iterable[Frame]) -> Iterable[Frame]:

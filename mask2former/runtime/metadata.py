@@ -25,6 +25,7 @@ KINDS = {
     "per_pixel": (("images",), ("semantic_logits",)),
     "given_masks": (("images", "masks"), ("class_logits",)),
 }
+EMBEDDINGS = "embeddings"  # (Q, C), after those of a clip, where `Metadata.embeddings` says so
 _MAX_SIDE = 2**14  # pixels to which every image is enlarged, so that no file makes huge ones
 SEMANTIC_OUTPUTS = ("scores", "labels")
 # What a file gives instead whose graph makes the results itself, and which kinds may.
@@ -63,6 +64,7 @@ class Metadata:
         exif_rotation: photos are turned upright as their EXIF tag says.
         window, window_overlap: frames of a clip that pass together, and that two such share; 0 for
             the whole clip.
+        embeddings: the file of a clip gives the decoder's queries, too, by which tracks are linked.
         mask_quality, duplicate_iou: how queries of clips are scored; see `QueryScores`.
         config: name of the config, for people.
         weights_sha256: of the file of weights, "" where there was none.
@@ -98,6 +100,7 @@ class Metadata:
     exif_rotation: bool = True
     window: int = 0
     window_overlap: int = 0
+    embeddings: bool = False
     mask_quality: bool = False
     duplicate_iou: float = 1.0
     config: str = ""
@@ -164,6 +167,7 @@ class Metadata:
             ),
             "max_pixels": (self.max_pixels >= 0, "0 or more"),
             "window": (self.window >= 0, "0 (the whole clip) or more"),
+            "embeddings": (not self.embeddings or self.kind == "clip", "none but of clips"),
             "duplicate_iou": (0 <= self.duplicate_iou <= 1, "a number in 0..1"),
         }
 
@@ -171,7 +175,8 @@ class Metadata:
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the inputs and outputs of the file."""
         inputs, outputs = KINDS[self.kind]
-        return inputs, POSTPROCESSES[self.postprocess] or outputs
+        more = (EMBEDDINGS,) if self.embeddings else ()
+        return inputs, POSTPROCESSES[self.postprocess] or (*outputs, *more)
 
     def to_json(self) -> str:
         """Return the text that the file holds."""

@@ -14,13 +14,13 @@ from ..formats.images import images_in
 from ..formats.pillow import set_max_pixels
 from ..formats.pixels import no_image
 from ..formats.video.reading import open_source
+from ..tracks.windows import Windows
 from . import metadata as file_metadata
+from .clips import ClipRunner, with_ids
 from .images import ImageLike, of_one_canvas, to_batch, to_rgb
 from .metadata import Metadata
-from .postprocessing.clips import clip_result, frame_results
 from .postprocessing.given_masks import GivenMasks, coverage_of
 from .postprocessing.segmenting import Segmenter
-from .resizing import Canvas
 from .session import Provider, Session
 
 _VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
@@ -79,6 +79,7 @@ class Runtime:
         set_max_pixels(self.metadata.max_pixels)
         self._segmenter = Segmenter(self.metadata, label_threshold)
         self._session = Session(path, self.metadata, providers, threads)
+        self._clips = ClipRunner(self.metadata, self._session)
         self.providers = self._session.providers
         self.classes = classes_of(self.metadata)
 
@@ -127,70 +128,65 @@ class Runtime:
     def predict_clip(self, frames: Iterable[ImageLike]) -> dict[str, Any]:
         """Predict the frames of one clip, T images of one size, with a video model.
 
+        A clip that is longer than the window of the file is seen in windows whose tracks are
+        joined; all its masks are kept in memory.
+
         Returns:
             "image_size" (H, W), "pred_scores", "pred_labels" and "pred_masks", a list of masks
             (T, H, W), bool, of the best tracks.
 
         Raises:
-            UserError: no frames, frames of several sizes, or more than the window of the file; as
-                well as what `__call__` raises.
+            UserError: no frames, frames of several sizes, or windows that cannot be; as well as
+                what `__call__` raises.
         """
-        class_logits, mask_logits, canvas = self.clip_logits(frames)
-        return clip_result(class_logits, mask_logits, canvas, self.metadata)
+        if self.metadata.kind != "clip":
+            raise UserError("this model is one for images: call it with one, or a list of them")
+        return self._clips.predict(self._frames(frames))
 
     def predict_frames(
         self,
         frames: Iterable[ImageLike],
         *,
+        window: int | None = None,
+        overlap: int | None = None,
         score_threshold: float = 0.0,
         max_overlap: float = 1.0,
     ) -> Iterator[dict[str, Any]]:
-        """Predict the frames of a video, one result for each, in their order.
+        """Predict the frames of a video, one result for each, in their order, as `VideoPredictor`
+        does.
 
         Args:
-            frames: of one size for a model for video, which sees them together; a model for images
-                sees one at a time, and takes any number.
-            score_threshold: objects of a video model below this score are left out, in 0..1.
-            max_overlap: IoU in a frame above which it leaves out what repeats a better object.
+            frames: any number, read once and never further ahead than a window; for a video model
+                of one size.
+            window: frames that a video model sees together, 0 for all; None for the file's, or 16
+                where that is 0.
+            overlap: frames that a window shares with the one before; None for the file's, or what
+                the window has room for.
+            score_threshold: objects of a lower score are left out, in 0..1.
+            max_overlap: IoU in a frame above which a video model leaves out what repeats a better
+                object.
 
         Returns:
             an iterator over results: of a video model "instances" with `track_ids`, from 1 on; of
-            a model for images what `__call__` returns.
+            a model for images what `__call__` returns, with `track_ids` and with ids of segments
+            that stay with what overlaps in frames that follow each other.
 
         Raises:
             UserError, TypeError: as `predict_clip` and `__call__`.
         """
-        if self.metadata.kind != "clip":
-            return (self(frame) for frame in frames)
-        results = frame_results(
-            *self.clip_logits(frames),
-            self.metadata,
-            score_threshold=score_threshold,
-            max_overlap=max_overlap,
-        )
-        return ({"instances": instances} for instances in results)
+        images = self._frames(frames)
+        own = self.metadata
+        if own.kind != "clip":
+            results = (self(image) for image in images)
+            return with_ids(results, len(own.class_names), score_threshold)
+        windows = Windows.of_stream(own.window, own.window_overlap, window, overlap)
+        thresholds = {"score_threshold": score_threshold, "max_overlap": max_overlap}
+        return self._clips.follow(images, windows, **thresholds)
 
-    def clip_logits(self, frames: Iterable[ImageLike]) -> tuple[np.ndarray, np.ndarray, Canvas]:
-        """Return class logits (Q, K+1), mask logits (Q, T, h, w), and the sizes; see
-        `predict_clip`."""
-        if self.metadata.kind != "clip":
-            raise UserError("this model is one for images: call it with one, or a list of them")
+    def _frames(self, frames: Iterable[ImageLike]) -> Iterator[np.ndarray]:
         if isinstance(frames, ImageLike):
             raise TypeError(f"expected the frames of a video, got {type(frames).__name__}")
-        arrays = [self.to_rgb(frame) for frame in frames]
-        sizes = {array.shape[:2] for array in arrays}
-        if len(sizes) != 1:
-            found = ", ".join(f"{w}x{h}" for h, w in sorted(sizes)) or "no frame"
-            raise UserError(f"expected the frames of a video, of one size, got {found}")
-        window = self.metadata.window
-        if window and len(arrays) > window:
-            raise UserError(
-                f"expected up to {window} frames, the window of this model, got {len(arrays)}: cut "
-                "the video, or give Runtime(..., window=0) to pass all frames together"
-            )
-        batch, canvases = to_batch(arrays, self.metadata, self._session.dtype)
-        class_logits, mask_logits = self._session(images=batch)
-        return class_logits, mask_logits, canvases[0]
+        return map(self.to_rgb, frames)
 
     def to_rgb(self, image: ImageLike) -> np.ndarray:
         """Return (H, W, 3) uint8, RGB, of an image as `__call__` takes it."""

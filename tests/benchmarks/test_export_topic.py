@@ -20,8 +20,8 @@ def test_rows_come_one_by_one_and_compare_each_file_with_eager(monkeypatch, tmp_
     rows = export.measure(1, quick=True)
     eager, other_eager, written, file, other_file = itertools.islice(rows, 5)
     rows.close()
-    assert eager["what"] == "image 64x96 to logits, eager float32"
-    assert other_eager["what"] == "image 96x64 to logits, eager float32"
+    assert eager["what"] == "image 64x96 to logits, eager, bf16 autocast"
+    assert other_eager["what"] == "image 96x64 to logits, eager, bf16 autocast"
     assert "export to ONNX: " in written["what"] and written["what"].endswith(" MB")
     assert math.isfinite(written["ours"]) and written["ours"] > 0
     assert "64x96 to logits, ONNX Runtime; logits differ by" in file["what"]

@@ -12,8 +12,6 @@ from torch import nn
 from mask2former.config import get_config
 from mask2former.engine import VideoPredictor
 from mask2former.modeling import VideoMaskFormer
-from mask2former.modeling.tracking.linking import Track
-from mask2former.predict.video import _choose_masks
 from tests.modeling.small import tiny_model, tiny_video_model
 
 H, W = 40, 56
@@ -113,20 +111,6 @@ def test_threshold_and_first_ids(monkeypatch):
     assert len(scores) and (scores >= 0.45).all()
     shown = sorted({i for result in results for i in result["instances"].track_ids.tolist()})
     assert shown == list(range(1, len(shown) + 1))
-
-
-def test_of_masks_that_overlap_the_best_one_is_kept():
-    masks = torch.zeros(4, 2, 10, dtype=torch.bool)
-    masks[0, :, :6] = masks[1, :, :5] = masks[3, :, 4:] = True
-    tracks = [
-        Track(torch.tensor([score, 0.0]), masks[i : i + 1], None, 0)
-        for i, score in enumerate((0.5, 0.9, 0.8, 0.7))
-    ]
-    # IoU: 5 of 6 columns for the first two, 2 of 10 for the first and the last.
-    assert _choose_masks(tracks, masks, 1.0) == [0, 1, 3]
-    assert _choose_masks(tracks, masks, 0.84) == [0, 1, 3]
-    assert _choose_masks(tracks, masks, 0.8) == [1, 3]
-    assert _choose_masks(tracks, masks, 0.05) == [1]
 
 
 def test_memory_holds_the_frames_of_a_window_however_long_the_video_is(monkeypatch):

@@ -40,9 +40,9 @@ class TorchSession:
 
     providers = ("CPUExecutionProvider",)
 
-    def __init__(self, torch_model: nn.Module, kind: str, dtype: type[np.generic]):
+    def __init__(self, torch_model: nn.Module, written: Metadata, dtype: type[np.generic]):
         self.model = torch_model
-        self.kind = kind
+        self.kind, self.embeddings = written.kind, written.embeddings
         self.dtype = dtype
         self.seen: list[tuple[int, ...]] = []
 
@@ -53,7 +53,11 @@ class TorchSession:
         images = torch.from_numpy(images).float()
         out = self.model.predict((images - self.model.pixel_mean) / self.model.pixel_std)
         found = [out["pred_logits"].numpy(), out["pred_masks"].numpy()]
-        return [x[0] for x in found] if self.kind == "clip" else found
+        if self.kind != "clip":
+            return found
+        return [
+            x[0] for x in [*found, *([out["pred_embeddings"].numpy()] if self.embeddings else [])]
+        ]
 
 
 def write_file(path, **values):
@@ -81,7 +85,7 @@ def write_file(path, **values):
 def pair(torch_model, tmp_path, monkeypatch, *, dtype=np.float32, predictor=Predictor, **values):
     """Return the predictor and the runtime of one model."""
     written = write_file(tmp_path / "model.onnx", **values)
-    session = TorchSession(torch_model.eval(), written.kind, dtype)
+    session = TorchSession(torch_model.eval(), written, dtype)
     monkeypatch.setattr(model, "Session", lambda *args: session)
     monkeypatch.setattr(PresetModelOfRuntime, "model", torch_model)
     cfg = config(written.channel_order, (written.min_size, written.max_size))

@@ -1,13 +1,16 @@
 """The runtime gives what the predictor gives: the same model behind both, on the same images."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mask2former.modeling.tracking.clip_tracks import QueryScores
 from mask2former.predict import VideoPredictor
 from mask2former.runtime import Runtime
+from mask2former.tracks.scores import QueryScores
+from mask2former.tracks.windows import Windows
 from tests.modeling.small import tiny_model, tiny_video_model
 from tests.runtime.exported import NAMES, image, pair, write_file
 
@@ -123,38 +126,91 @@ def test_values_can_be_changed(tmp_path, monkeypatch):
         Runtime(path, topk=0)
 
 
-@pytest.mark.parametrize("frames", [1, 3])
-def test_a_clip(tmp_path, monkeypatch, frames):
-    values = {"kind": "clip", "panoptic_on": False, "semantic_on": False}
-    predictor, runtime = pair(tiny_video_model(), tmp_path, monkeypatch, **values)
+CLIP = {"kind": "clip", "panoptic_on": False, "semantic_on": False, "embeddings": True}
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "options"),
+    [
+        (1, 0, {}),
+        (3, 0, {}),
+        (3, 4, {}),
+        (9, 4, {}),
+        (9, 4, {"mask_quality": True, "duplicate_iou": 0.3}),
+        (3, 0, {"mask_quality": True, "duplicate_iou": 0.3}),
+    ],
+)
+def test_a_clip(tmp_path, monkeypatch, frames, window, options):
+    model = tiny_video_model()
+    model.windows, model.query_scores = Windows(window, min(1, window)), QueryScores(**options)
+    values = CLIP | options | {"window": window, "window_overlap": 1}
+    predictor, runtime = pair(model, tmp_path, monkeypatch, **values)
     clip = [image(seed=t) for t in range(frames)]
     found, expected = runtime.predict_clip(clip), predictor.predict_clip(clip)
     assert found["image_size"] == expected["image_size"] == (50, 70)
-    order = np.argsort(-np.array(expected["pred_scores"]), kind="stable")
-    np.testing.assert_allclose(
-        found["pred_scores"], np.array(expected["pred_scores"])[order], rtol=1e-4
-    )
-    assert found["pred_labels"] == [expected["pred_labels"][i] for i in order]
-    for mask, i in zip(found["pred_masks"], order, strict=True):
-        assert (mask != expected["pred_masks"][i].numpy()).mean() < 1e-3
+    assert len(found["pred_masks"][0]) == frames
+    np.testing.assert_allclose(found["pred_scores"], expected["pred_scores"], rtol=1e-4)
+    assert found["pred_labels"] == expected["pred_labels"]
+    for mask, other in zip(found["pred_masks"], expected["pred_masks"], strict=True):
+        assert (mask != other.numpy()).mean() < 1e-3
+
+
+def follow_both(predictor, runtime, clip, **windows):
+    """Compare the results of a video, frame by frame, and return the ids of each."""
+    predictor.score_threshold, predictor.max_overlap = 0.3, 0.6
+    frames = runtime.predict_frames(clip, score_threshold=0.3, max_overlap=0.6, **windows)
+    ids = []
+    for found, expected in zip(frames, predictor(clip), strict=True):
+        mine, theirs = found["instances"], expected["instances"]
+        np.testing.assert_array_equal(mine.track_ids, theirs.track_ids)
+        np.testing.assert_array_equal(mine.pred_classes, theirs.pred_classes)
+        np.testing.assert_allclose(mine.scores, theirs.scores, rtol=1e-4)
+        assert (mine.pred_masks != theirs.pred_masks.numpy()).mean() < 1e-3
+        ids.append(mine.track_ids.tolist())
+    return ids
 
 
 @pytest.mark.parametrize("options", [{}, {"mask_quality": True, "duplicate_iou": 0.3}])
 def test_frames_of_a_clip(tmp_path, monkeypatch, options):
     model = tiny_video_model()
     model.query_scores = QueryScores(**options)
-    values = {"kind": "clip", "panoptic_on": False, "semantic_on": False}
+    values = CLIP | options
+    predictor, runtime = pair(model, tmp_path, monkeypatch, predictor=VideoPredictor, **values)
+    follow_both(predictor, runtime, [image(seed=t) for t in range(4)])
+    assert runtime._session.seen == [(4, 3, 64, 64)]
+
+
+def test_a_video_that_is_longer_than_the_window(tmp_path, monkeypatch):
     predictor, runtime = pair(
-        model, tmp_path, monkeypatch, predictor=VideoPredictor, **values, **options
+        tiny_video_model(), tmp_path, monkeypatch, predictor=VideoPredictor, window=8, **CLIP
     )
-    predictor.score_threshold, predictor.max_overlap = 0.3, 0.6
-    clip = [image(seed=t) for t in range(4)]
-    frames = runtime.predict_frames(clip, score_threshold=0.3, max_overlap=0.6)
-    for found, expected in zip(frames, predictor(clip), strict=True):
-        mine, theirs = found["instances"], expected["instances"]
-        np.testing.assert_array_equal(mine.track_ids, theirs.track_ids)
-        np.testing.assert_allclose(mine.scores, theirs.scores, rtol=1e-4)
-        assert (mine.pred_masks != theirs.pred_masks.numpy()).mean() < 1e-3
+    predictor.windows = Windows(4, 1)
+    clip = [image(seed=t) for t in range(11)]
+    ids = follow_both(predictor, runtime, clip, window=4, overlap=1)
+    assert any(ids) and len(ids) == 11
+    assert {shape[0] for shape in runtime._session.seen} == {4}
+    # Without the embeddings other objects are joined than with them.
+    with pytest.raises(AssertionError):
+        _, without = pair(tiny_video_model(), tmp_path, monkeypatch, **CLIP | {"embeddings": False})
+        follow_both(predictor, without, clip, window=4, overlap=1)
+
+
+def test_a_video_without_end_is_read_no_further_than_a_window(tmp_path, monkeypatch):
+    _, runtime = pair(tiny_video_model(), tmp_path, monkeypatch, window=0, **CLIP)
+    read = []
+
+    def frames():
+        for t in itertools.count():
+            read.append(t)
+            yield image(seed=t % 2)
+
+    results = runtime.predict_frames(frames(), window=4)
+    next(results)
+    assert len(read) == 4
+    assert len(list(itertools.islice(results, 6))) == 6
+    assert len(read) <= 8
+    next(runtime.predict_frames(frames()))
+    assert runtime._session.seen[-1][0] == 16
 
 
 def test_a_folder_of_frames_for_a_video_model(tmp_path, monkeypatch):
@@ -172,9 +228,15 @@ def test_a_folder_of_frames_for_a_video_model(tmp_path, monkeypatch):
 
 
 def test_a_video_with_a_model_for_images(tmp_path, monkeypatch):
-    _, runtime = pair(tiny_model(), tmp_path, monkeypatch)
-    results = runtime.predict_frames(image(seed=t) for t in range(2))
-    assert [sorted(result) for result in results] == [["instances", "panoptic_seg", "sem_seg"]] * 2
+    predictor, runtime = pair(tiny_model(), tmp_path, monkeypatch, predictor=VideoPredictor)
+    clip = [image(seed=t // 2) for t in range(6)]
+    predictor.score_threshold = 0.1
+    results = runtime.predict_frames(iter(clip), score_threshold=0.1)
+    for found, expected in zip(results, predictor(clip), strict=True):
+        assert_same(found, expected)
+        mine, theirs = found["instances"], expected["instances"]
+        assert sorted(mine.track_ids.tolist()) == sorted(theirs.track_ids.tolist())
+        assert len(mine) > 0
 
 
 def test_wrong_inputs(tmp_path, monkeypatch):
@@ -196,12 +258,16 @@ def test_wrong_inputs(tmp_path, monkeypatch):
 
 def test_wrong_clips(tmp_path, monkeypatch):
     _, runtime = pair(tiny_video_model(), tmp_path, monkeypatch, kind="clip", window=2)
-    with pytest.raises(ValueError, match="of one size, got 70x50, 50x70"):
+    with pytest.raises(ValueError, match="of one size, got 70x50, and 50x70 for frame 1"):
         runtime.predict_clip([image(), image(70, 50)])
     with pytest.raises(ValueError, match="got no frame"):
         runtime.predict_clip([])
-    with pytest.raises(ValueError, match="expected up to 2 frames.*got 3: cut the video"):
+    with pytest.raises(ValueError, match="got a window of 2 frames and an overlap of 0"):
         runtime.predict_clip([image()] * 3)
+    with pytest.raises(ValueError, match="got no frame"):
+        runtime.predict_frames([])
+    with pytest.raises(ValueError, match=r"of one size, got 70x50, and 50x70 for frame 1"):
+        list(runtime.predict_frames([image(), image(70, 50)]))
     with pytest.raises(TypeError, match="expected the frames of a video, got str"):
         runtime.predict_clip("clip.mp4")
     with pytest.raises(ValueError, match="give the frames to predict_clip"):

@@ -12,10 +12,12 @@ from ...config.arguments import configurable, unless_default
 from ...errors import UserError
 from ...ops.masks import resize
 from ...overrides import is_replaced, replaceable
+from ...tracks.scores import PUBLISHED_SCORES, QueryScores
+from ...tracks.windows import Windows
 from ..postprocessing.canvas import Canvas
 from ..registries import META_ARCH_REGISTRY
-from ..tracking.clip_tracks import PUBLISHED_SCORES, QueryScores, clip_result, joined_result
-from ..tracking.windows import Windows, run_windows
+from ..tracking.clip_tracks import clip_result, joined_result
+from ..tracking.windows import run_windows
 from .base import SegmentationModel, mask_tensor, pad_to_canvas
 from .inputs_in_errors import name_inputs
 

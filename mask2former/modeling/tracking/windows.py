@@ -9,11 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
+from ...tracks.linking import Objects
+from ...tracks.scores import QueryScores
+from ...tracks.windows import Windows
 from ..postprocessing.canvas import Canvas
+from .queries import mask_sums, output_masks, score_queries
 
 Features = dict[str, Tensor]
 Size = tuple[int, int]  # H, W in pixels
@@ -21,33 +26,6 @@ Size = tuple[int, int]  # H, W in pixels
 # Pixels (frames x height x width) that pass the backbone at a time: more are no faster on CPUs.
 _PIXELS_PER_CHUNK = {"cpu": 2**19}
 _PIXELS_PER_CHUNK_ELSEWHERE = 2**22
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How a clip is cut.
-
-    Windows start `length` - `overlap` frames apart. The last one is moved back so that it is as
-    long as the others; only a clip that is shorter than a window makes a shorter one.
-
-    Attributes:
-        length: W, frames of a window; 0 for one window of all frames.
-        overlap: frames that a window shares with the one before; tracks are linked on them.
-
-    Raises:
-        UserError: windows that share no frame, or have none of their own.
-    """
-
-    length: int = 0
-    overlap: int = 0
-
-    def __post_init__(self) -> None:
-        if self.length < 0 or (self.length and not 1 <= self.overlap < self.length):
-            raise UserError(
-                "expected a window of 0 (the whole clip) or at least 2 frames and an overlap from "
-                f"1 to the window's length less 1, got a window of {self.length} frames and an "
-                f"overlap of {self.overlap}."
-            )
 
 
 @dataclass(frozen=True)
@@ -75,6 +53,32 @@ class Window:
     def length(self) -> int:
         """T."""
         return self.mask_logits.shape[1]
+
+    @property
+    def size(self) -> Size:
+        """(H, W) of the masks wanted."""
+        return self.canvas.output
+
+    def scores(self, query_scores: QueryScores) -> np.ndarray:
+        """Return scores (Q, K), without no-object."""
+        return score_queries(query_scores, self.class_logits, self.mask_logits)
+
+    def objects(self, queries: np.ndarray, scores: np.ndarray) -> Objects:
+        """Return what n queries are linked by."""
+        masks = (self.mask_logits[queries] > 0).cpu().numpy()
+        embeddings = self.embeddings
+        if embeddings is None:
+            return Objects(masks, scores)
+        return Objects(masks, scores, embeddings[queries].float().cpu().numpy())
+
+    def masks(self, queries: np.ndarray, t: int) -> np.ndarray:
+        """Return the masks (n, *size), bool, of queries in frame t of the window."""
+        return output_masks(self.mask_logits[queries, t], self.canvas).numpy()
+
+    def sums(self, queries: np.ndarray, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums (n,) of the probabilities inside the masks in frame t, and the areas."""
+        total, shared = mask_sums(self.mask_logits[queries, t])
+        return total.cpu().numpy(), shared.diagonal().cpu().numpy()
 
 
 @torch.no_grad()

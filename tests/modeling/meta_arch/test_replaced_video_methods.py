@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mask2former.modeling import VideoMaskFormer
-from mask2former.modeling.tracking.clip_tracks import PUBLISHED_SCORES
-from mask2former.modeling.tracking.windows import Windows
+from mask2former.tracks.scores import PUBLISHED_SCORES
+from mask2former.tracks.windows import Windows
 from tests.modeling.small import NUM_QUERIES, tiny_video_model
 
 from .test_image import image

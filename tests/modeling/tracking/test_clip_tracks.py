@@ -1,20 +1,17 @@
 """Tracks over windows and scores of queries: values by hand, agreement with the whole clip."""
 
+import numpy as np
 import pytest
 import torch
 
 from mask2former.config import get_config
 from mask2former.modeling.postprocessing.mergers import Canvas
-from mask2former.modeling.tracking.clip_tracks import (
-    MAX_OBJECTS,
-    PUBLISHED_SCORES,
-    QueryScores,
-    clip_result,
-    joined_result,
-    soft_nms,
-    track_windows,
-)
-from mask2former.modeling.tracking.windows import Window, Windows
+from mask2former.modeling.tracking.clip_tracks import clip_result, joined_result
+from mask2former.modeling.tracking.queries import score_queries
+from mask2former.modeling.tracking.windows import Window
+from mask2former.tracks.clips import MAX_OBJECTS, track_windows
+from mask2former.tracks.scores import PUBLISHED_SCORES, QueryScores
+from mask2former.tracks.windows import Windows
 from tests.modeling.meta_arch.test_image import image
 from tests.modeling.small import tiny_video_model
 
@@ -153,43 +150,32 @@ MASKS = torch.tensor(
 
 
 def test_published_scores_are_class_probabilities():
-    torch.testing.assert_close(PUBLISHED_SCORES(CLASSES, MASKS), CLASSES.softmax(-1)[:, :-1])
+    scores = score_queries(PUBLISHED_SCORES, CLASSES, MASKS)
+    np.testing.assert_array_equal(scores, CLASSES.softmax(-1)[:, :-1])
     test = get_config().MODEL.MASK_FORMER.TEST
     assert QueryScores(test.VIDEO_MASK_QUALITY, test.VIDEO_DUPLICATE_IOU) == PUBLISHED_SCORES
 
 
 def test_mask_quality_by_hand():
     """Means over the pixels inside: (0.9 + 0.9 + 0.6) / 3, 0.9 and 0.6."""
-    scores = QueryScores(mask_quality=True)(CLASSES, MASKS)
+    scores = score_queries(QueryScores(mask_quality=True), CLASSES, MASKS)
     probs = torch.tensor([[0.8, 0.1], [0.2, 0.6], [0.5, 0.1]])
     expected = probs * torch.tensor([[0.8], [0.9], [0.6]])
-    torch.testing.assert_close(scores, expected)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
 def test_duplicates_by_hand():
     """The second overlaps the first with IoU 2/3; its best class is another one."""
-    scores = QueryScores(duplicate_iou=0.5)(CLASSES, MASKS)
-    torch.testing.assert_close(
-        scores, torch.tensor([[0.8, 0.1], [0.2 / 3, 0.6 / 3], [0.5, 0.1]]), atol=1e-6, rtol=0
-    )
-    kept = QueryScores(duplicate_iou=0.7)(CLASSES, MASKS)
-    torch.testing.assert_close(kept, PUBLISHED_SCORES(CLASSES, MASKS))
-
-
-def test_soft_nms_takes_the_best_that_is_left():
-    """0.9 lowers 0.8 to 0.16, so that 0.5 comes next and lowers that once more."""
-    iou = torch.tensor([[1, 0.8, 0], [0.8, 1, 0.6], [0, 0.6, 1]])
-    factors = soft_nms(torch.tensor([0.9, 0.8, 0.5]), iou, 0.5)
-    torch.testing.assert_close(factors, torch.tensor([1, 0.2 * 0.4, 1]))
-    order = torch.tensor([2, 0, 1])
-    shuffled = soft_nms(torch.tensor([0.9, 0.8, 0.5])[order], iou[order][:, order], 0.5)
-    torch.testing.assert_close(shuffled, factors[order])
+    scores = score_queries(QueryScores(duplicate_iou=0.5), CLASSES, MASKS)
+    np.testing.assert_allclose(scores, [[0.8, 0.1], [0.2 / 3, 0.6 / 3], [0.5, 0.1]], atol=1e-6)
+    kept = score_queries(QueryScores(duplicate_iou=0.7), CLASSES, MASKS)
+    np.testing.assert_array_equal(kept, score_queries(PUBLISHED_SCORES, CLASSES, MASKS))
 
 
 def test_no_pixel_inside():
-    scores = QueryScores(True, 0.5)(CLASSES, torch.full((3, 1, 1, 2), -1.0))
+    scores = score_queries(QueryScores(True, 0.5), CLASSES, torch.full((3, 1, 1, 2), -1.0))
     assert scores.tolist() == [[0, 0]] * 3
-    assert QueryScores(True, 0.5)(CLASSES[:0], MASKS[:0]).shape == (0, 2)
+    assert score_queries(QueryScores(True, 0.5), CLASSES[:0], MASKS[:0]).shape == (0, 2)
 
 
 def test_clips_and_windows_use_them():
@@ -224,9 +210,3 @@ def test_joined_windows_score_as_the_whole_clip():
         found, wanted = (sorted(r["pred_scores"]) for r in (joined, expected))
         assert found == pytest.approx(wanted, abs=1e-6)
         assert found != pytest.approx(sorted([0.8, 0.7, 0.6, 0.1, 0.1, 0.1]), abs=1e-3)
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.5])
-def test_iou_out_of_range(value):
-    with pytest.raises(ValueError, match=r"VIDEO_DUPLICATE_IOU: expected an IoU in 0..1.*got"):
-        QueryScores(duplicate_iou=value)

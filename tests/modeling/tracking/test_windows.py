@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from mask2former.modeling.tracking.windows import Windows, run_windows
+from mask2former.modeling.tracking.windows import run_windows
+from mask2former.tracks.windows import Windows
 from tests.modeling.meta_arch.test_image import image
 from tests.modeling.small import NUM_QUERIES, WIDTH, tiny_video_model
 

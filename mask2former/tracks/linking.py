@@ -10,10 +10,10 @@ seen for long is dropped.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ...ops.assignment import assign
+from .assignment import assign
+from .scores import mask_iou
 
 # Of an object that comes back: cosine of its embeddings, and agreement of its classes, measured by
 # the Bhattacharyya coefficient.
@@ -32,9 +32,9 @@ class Objects:
         embeddings: (N, C), or None where there are none.
     """
 
-    masks: Tensor
-    class_probs: Tensor
-    embeddings: Tensor | None = None
+    masks: np.ndarray
+    class_probs: np.ndarray
+    embeddings: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -51,16 +51,16 @@ class Track:
         id: from 1 on, set by the caller that reports it; 0 until then.
     """
 
-    class_probs: Tensor
-    masks: Tensor
-    embedding: Tensor | None
+    class_probs: np.ndarray
+    masks: np.ndarray
+    embedding: np.ndarray | None
     last_seen: int
     weight: float = 0.0
     id: int = 0
 
     def extend(self, objects: Objects, i: int, now: int) -> None:
         """Add object i of window `now`."""
-        weight = float(max(1, objects.masks[i].flatten(1).any(1).sum()))
+        weight = float(max(1, objects.masks[i].any((1, 2)).sum()))
         self.weight += weight
         step = objects.class_probs[i] - self.class_probs
         self.class_probs = self.class_probs + step * (weight / self.weight)
@@ -121,7 +121,7 @@ class TrackLinker:
         recent = [t for t in self.tracks if self.now - t.last_seen <= self.mask_memory]
         found: dict[int, Track] = {}
         if recent and everything and shared:
-            before = torch.stack([t.masks[-shared:] for t in recent])
+            before = np.stack([t.masks[-shared:] for t in recent])
             iou = mask_iou(before, objects.masks[:, :shared])
             gain = iou * _confidence(recent, objects) + _TIE * _same_class(recent, objects)
             if objects.embeddings is not None:
@@ -140,65 +140,61 @@ class TrackLinker:
 
     def _similarity(
         self, lost: Sequence[Track], new: Sequence[int], objects: Objects, shared: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return how similar tracks and objects are, and which pairs may match, both (S, N)."""
-        cosine = _cosine(lost, objects.embeddings[new])
-        probs = [torch.stack([t.class_probs for t in lost]), objects.class_probs[new]]
-        roots = [(p / p.sum(1, keepdim=True).clamp(min=1e-6)).sqrt() for p in probs]
+        cosine = _cosine(lost, objects.embeddings)[:, new]
+        probs = [np.stack([t.class_probs for t in lost]), objects.class_probs[new]]
+        roots = [np.sqrt(p / np.maximum(p.sum(1, keepdims=True), 1e-6)) for p in probs]
         same_class = roots[0] @ roots[1].T >= _MIN_CLASS_OVERLAP
         # Two that are visible at the same time without overlapping are different objects.
-        seen_then = torch.stack([self._is_visible(t, shared) for t in lost])
-        seen_now = objects.masks[new, :shared].flatten(1).any(1)
+        seen_then = np.array([self._is_visible(t, shared) for t in lost])
+        seen_now = objects.masks[new, :shared].any((1, 2, 3))
         apart = seen_then[:, None] & seen_now
         return cosine, (cosine >= _MIN_SIMILARITY) & same_class & ~apart
 
-    def _is_visible(self, track: Track, shared: int) -> Tensor:
-        """Tell whether a track is visible in the shared frames, as a bool tensor without axes."""
+    def _is_visible(self, track: Track, shared: int) -> bool:
+        """Tell whether a track is visible in the shared frames."""
         masks = track.masks[len(track.masks) - shared :]
-        return masks.any() & (track.last_seen == self.now - 1)
+        return track.last_seen == self.now - 1 and bool(masks.any())
 
     def _assign(
-        self, tracks: Sequence[Track], indices: Sequence[int], gain: Tensor, may_match: Tensor
+        self,
+        tracks: Sequence[Track],
+        indices: Sequence[int],
+        gain: np.ndarray,
+        may_match: np.ndarray,
     ) -> dict[int, Track]:
         """Return the pairs of highest total gain among those that may match."""
-        ((rows, columns),) = assign([torch.where(may_match, -gain, torch.ones_like(gain))])
-        allowed = may_match.cpu()
+        rows, columns = assign(np.where(may_match, -gain, 1.0))
         return {
             indices[c]: tracks[r]
             for r, c in zip(rows.tolist(), columns.tolist())
-            if bool(allowed[r, c])
+            if may_match[r, c]
         }
 
 
-def _confidence(tracks: Sequence[Track], objects: Objects) -> Tensor:
+def _confidence(tracks: Sequence[Track], objects: Objects) -> np.ndarray:
     """Return the product of the class confidences of each pair, (S, N).
 
     Of two queries on one object, either may overlap better with either of the window before. With
     these weights, pairing the most confident ones has the highest total.
     """
-    known = torch.stack([t.class_probs.max() for t in tracks])
-    return known[:, None] * objects.class_probs.amax(1)
+    known = np.stack([t.class_probs.max() for t in tracks])
+    return known[:, None] * objects.class_probs.max(1)
 
 
-def _same_class(tracks: Sequence[Track], objects: Objects) -> Tensor:
+def _same_class(tracks: Sequence[Track], objects: Objects) -> np.ndarray:
     """Return how well the classes of each pair agree, (S, N), in 0..1."""
-    return torch.stack([t.class_probs for t in tracks]) @ objects.class_probs.T
+    return np.stack([t.class_probs for t in tracks]) @ objects.class_probs.T
 
 
-def _cosine(tracks: Sequence[Track], embeddings: Tensor) -> Tensor:
+def _cosine(tracks: Sequence[Track], embeddings: np.ndarray | None) -> np.ndarray:
     """Return the cosines (S, N) of the embeddings of S tracks with others (N, C)."""
-    known = torch.stack([t.embedding for t in tracks])
-    return torch.nn.functional.cosine_similarity(known[:, None], embeddings[None], dim=-1)
+    known = [t.embedding for t in tracks if t.embedding is not None]
+    if embeddings is None or len(known) < len(tracks):
+        raise ValueError("all windows of a clip have embeddings, or none has")
+    return _unit(np.stack(known)) @ _unit(embeddings).T
 
 
-def mask_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Return the IoU of tubes (S, T, h, w) with tubes (N, T, h, w), bool: (S, N); 0 where both are
-    empty."""
-    a, b = first.flatten(1).float(), second.flatten(1).float()
-    return iou_of_overlaps(a @ b.T, a.sum(1), b.sum(1))
-
-
-def iou_of_overlaps(shared: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Return the IoU of all pairs of S and N masks, (S, N), 0 where both are empty, from the number
-    of pixels that they share, (S, N), and their areas, (S,) and (N,)."""
-    return shared / (first[:, None] + second - shared).clamp(min=1)
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-8)

@@ -1,18 +1,19 @@
 """Joining of tracks: masks and embeddings chosen by hand, and what the rules say about them."""
 
+import numpy as np
 import pytest
-import torch
 
-from mask2former.modeling.tracking.linking import Objects, TrackLinker, mask_iou
+from mask2former.tracks.linking import Objects, TrackLinker
+from mask2former.tracks.scores import mask_iou
 
 SIDE = 8
 SURE = (0.9, 0.05)  # probabilities of two classes
 OTHER = (0.05, 0.9)
 
 
-def block(x: int, frames: str = "111") -> torch.Tensor:
+def block(x: int, frames: str = "111") -> np.ndarray:
     """Masks (T, 8, 8) of a square of 3 x 3 pixels at column x in the frames marked 1."""
-    masks = torch.zeros(len(frames), SIDE, SIDE, dtype=torch.bool)
+    masks = np.zeros((len(frames), SIDE, SIDE), bool)
     for t, seen in enumerate(frames):
         masks[t, 2:5, x : x + 3] = seen == "1"
     return masks
@@ -21,14 +22,14 @@ def block(x: int, frames: str = "111") -> torch.Tensor:
 def objects(*items: tuple) -> Objects:
     """Of (masks, class probabilities, direction of the embedding in degrees)."""
     masks, probs, degrees = zip(*items)
-    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float))
-    embeddings = torch.stack([angle.cos(), angle.sin()], 1)
-    return Objects(torch.stack(masks), torch.tensor(probs), embeddings)
+    angle = np.deg2rad(np.array(degrees, np.float32))
+    embeddings = np.stack([np.cos(angle), np.sin(angle)], 1)
+    return Objects(np.stack(masks), np.array(probs, np.float32), embeddings)
 
 
 def test_iou_of_tubes_by_hand():
     # 9 pixels a frame; moved by one column, 6 of them meet.
-    iou = mask_iou(torch.stack([block(0), block(4)]), torch.stack([block(1), block(0, "000")]))
+    iou = mask_iou(np.stack([block(0), block(4)]), np.stack([block(1), block(0, "000")]))
     assert iou[0, 0] == pytest.approx(6 / 12)
     assert iou[0, 1] == 0
     assert iou[1, 0] == 0
@@ -116,8 +117,8 @@ def test_tracks_are_forgotten_at_last():
 def test_masks_are_compared_for_as_long_as_asked():
     for memory, known in ((1, False), (2, True)):
         linker = TrackLinker(mask_memory=memory)
-        still = Objects(block(0, "1")[None], torch.tensor([SURE]))
-        nothing = Objects(torch.zeros(0, 1, SIDE, SIDE, dtype=torch.bool), torch.zeros(0, 2))
+        still = Objects(block(0, "1")[None], np.array([SURE], np.float32))
+        nothing = Objects(np.zeros((0, 1, SIDE, SIDE), bool), np.zeros((0, 2)))
         (first,) = linker.update(still, shared=1)
         assert linker.update(nothing, shared=1) == []
         (again,) = linker.update(still, shared=1)
@@ -133,7 +134,7 @@ def test_class_probabilities_are_means_weighted_by_the_frames_that_show_the_obje
 
 
 def test_one_window_leaves_the_probabilities_as_they_are():
-    probs = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
-    masks = torch.stack([block(x) for x in range(5)])
+    probs = np.random.default_rng(0).random((5, 3), np.float32)
+    masks = np.stack([block(x) for x in range(5)])
     tracks = TrackLinker().update(Objects(masks, probs), shared=0)
-    assert torch.equal(torch.stack([t.class_probs for t in tracks]), probs)
+    np.testing.assert_array_equal(np.stack([t.class_probs for t in tracks]), probs)
