@@ -20,7 +20,7 @@ class Segment:
     Attributes:
         number: tells it from the others of its kind, whatever else is switched off.
         name: of its class.
-        score: of an instance, in 0..1; None for others, which have none.
+        score: of an instance, or of a panoptic segment that has one, in 0..1; else None.
         mask: (H, W), bool.
         area: in pixels, at least 1.
         colour: (3,), RGB in 0..1.
@@ -114,7 +114,7 @@ def _panoptic(result: Any, metadata: Mapping[str, Any]) -> Iterator[Segment]:
         number, label, is_thing = segment["id"], segment["category_id"], bool(segment["isthing"])
         colour = object_colour(number) if is_thing else class_colour(metadata, label)
         name = class_name(metadata, label, is_thing)
-        yield from _segment(number, name, None, ids == number, colour)
+        yield from _segment(number, name, segment.get("score"), ids == number, colour)
 
 
 def _instances(instances: Any, metadata: Mapping[str, Any]) -> Iterator[Segment]:

@@ -44,6 +44,9 @@ class MergingModel(BaseModel):
 
     The others are those of `BaseModel`, whose `metadata` tells things from stuff.
 
+    Attributes:
+        panoptic_scores: give panoptic segments a `score`, see `PanopticMerger`; False as published.
+
     Raises:
         UserError: no output is wanted, semantic output is off without post-processing first, or
             another `semantic_output`.
@@ -82,6 +85,7 @@ class MergingModel(BaseModel):
         self.sem_seg_postprocess_before_inference = sem_seg_postprocess_before_inference
         self.semantic_on = semantic_on
         self.panoptic_on = panoptic_on
+        self.panoptic_scores = False
         self.instance_on = instance_on
         self.test_topk_per_image = test_topk_per_image
 
@@ -171,8 +175,9 @@ class MergingModel(BaseModel):
         if "panoptic_seg" in names or (self.panoptic_on and "instances" in names):
             is_thing = self._is_thing(class_logits.shape[-1] - 1).to(class_logits.device)
         if "panoptic_seg" in names:
+            thresholds = (self.object_mask_threshold, self.overlap_threshold)
             mergers["panoptic_seg"] = PanopticMerger(
-                class_logits, size, is_thing, self.object_mask_threshold, self.overlap_threshold
+                class_logits, size, is_thing, *thresholds, scored=self.panoptic_scores
             )
         if "instances" in names:
             # Things are kept after the best pairs are chosen, so panoptic models find fewer.

@@ -27,6 +27,7 @@ class PanopticMerger:
         is_thing: (K,), bool.
         object_mask_threshold: min. class probability of a query that takes part.
         overlap_threshold: min. fraction of its own mask that a query must have won.
+        scored: give segments a `score`, the highest class probability of their queries.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class PanopticMerger:
         is_thing: Tensor,
         object_mask_threshold: float,
         overlap_threshold: float,
+        scored: bool = False,
     ):
         scores, labels = class_logits.softmax(-1).max(-1)
         keep = (labels != class_logits.shape[-1] - 1) & (scores > object_mask_threshold)
@@ -43,6 +45,7 @@ class PanopticMerger:
         self.scores, self.labels = scores[keep, None, None], labels[keep]
         self.is_thing = is_thing
         self.overlap_threshold = overlap_threshold
+        self.scored = scored
         # All below count the queries that take part only, n of them.
         # The query that each pixel goes to; n where it is outside of that one's mask.
         self.winner = torch.zeros(size, dtype=torch.int32, device=scores.device)
@@ -66,6 +69,11 @@ class PanopticMerger:
         facts = torch.cat([self.areas, self.labels[None], self.is_thing[self.labels][None]])
         facts = facts.cpu().tolist()
         segments, segment_of = self._open_segments(facts)
+        if self.scored:
+            for score, number in zip(self.scores.flatten().tolist(), segment_of):
+                if number:
+                    before = segments[number - 1].get("score", 0.0)
+                    segments[number - 1]["score"] = max(before, score)
         table = torch.tensor([*segment_of, 0], dtype=torch.int32, device=self.winner.device)
         ids = table.index_select(0, self.winner.flatten())
         return ids.view_as(self.winner), segments

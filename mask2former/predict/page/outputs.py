@@ -159,6 +159,7 @@ class ImageSegmenter:
             "object_mask_threshold": thresholds.panoptic,
             "overlap_threshold": thresholds.overlap,
             "semantic_output": output,
+            "panoptic_scores": True,
         }
         with self._lock, switched(self.predictor.model, **switches):
             yield self.predictor.model

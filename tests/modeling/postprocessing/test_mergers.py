@@ -78,6 +78,19 @@ def test_won_pixels_below_one_half_are_void():
     assert (ids[3:] == 0).all()
 
 
+def test_scores_of_segments():
+    """A thing has that of its query, stuff the highest of its queries."""
+    logits = torch.cat(
+        [certain([label], p) for label, p in ((1, 0.9), (0, 0.7), (0, 0.8), (1, 0.95))]
+    )
+    merger = PanopticMerger(logits, (6, 6), IS_THING, 0.5, 0.8, scored=True)
+    masks = box_logits((0, 2, 0, 6), (2, 4, 0, 3), (2, 4, 3, 6), (4, 6, 0, 6))
+    merge_masks(masks, SIX, [merger])
+    segments = merger.result()[1]
+    assert [s["category_id"] for s in segments] == [1, 0, 0]
+    assert [s["score"] for s in segments] == pytest.approx([0.95, 0.7, 0.8])
+
+
 def test_equal_queries_the_first_wins():
     masks = box_logits((0, 6, 0, 6), (0, 6, 0, 6))
     ids, segments = panoptic(certain([0, 2], 0.9), masks)

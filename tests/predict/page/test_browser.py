@@ -1,6 +1,7 @@
 """The page in a real browser: upload, segments, a slider, a segment switched off, files."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -98,8 +99,9 @@ def test_upload_slider_switch_files(
     with opened(service) as url:
         browser.get(url)
         user.wait(lambda: user.find("input[type=file]"))[0].send_keys(str(photo))
-        user.wait(lambda: user.titles("panoptic"))
-        assert " px" in user.titles("semantic")[0]
+        panoptic = user.wait(lambda: user.titles("panoptic"))
+        assert all(re.search(r" \d+%, [\d,]+ px$", title) for title in panoptic)
+        assert re.search(r"^[^%]*, [\d,]+ px$", user.titles("semantic")[0])  # has no score
         user.set_slider(2, 0)  # no instance of random weights has a score of a half
         instances = user.wait(lambda: user.titles("instance"))
         user.set_slider(0, 1)
