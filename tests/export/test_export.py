@@ -184,7 +184,9 @@ def test_program_of_pytorch_computes_the_model_and_holds_the_metadata(model, tmp
 def test_clips_of_any_length(frames, tmp_path):
     model = tiny_video_model().eval()
     path = tmp_path / "clip.pt2"
-    assert export_model(model, path, "pt2", cfg=config()).kind == "clip"
+    found = export_model(model, path, "pt2", cfg=config())
+    assert found.kind == "clip"
+    assert found.names[1] == ("class_logits", "mask_logits", "embeddings")
     assert difference(model, path, (frames, 64, 128), open_program, ClipGraph) < 1e-5
 
 
