@@ -16,6 +16,11 @@ from .opening import open_path
 # Formats of Pillow's list that are videos or data, or need another program to be read.
 _NO_PHOTOS = {"MPEG", "HDF5", "GRIB", "BUFR", "EPS", "WMF", "IPTC"}
 
+# A byte of a file unfolds to so many pixels at most: deflate's 1032 bytes, of 1 bit a pixel.
+# Formats that describe whole areas do more, and so do faxes (mode 1).
+_PIXELS_PER_BYTE = 8 * 1032
+_DENSER = {"AVIF", "JPEG2000", "WEBP"}
+
 _replaced: list[int | None] = []  # Pillow's limit, while there is one of ours
 _LFS = b"version https://git-lfs"  # how the files begin that stand for those that Git LFS keeps
 LFS_POINTER = "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"
@@ -132,9 +137,11 @@ def is_lfs_pointer(start: bytes) -> bool:
 def _open(path: PathLike, with_pixels: bool) -> Image.Image:
     with open_file(path) as file:
         start = file.read(64)
+        length = file.seek(0, os.SEEK_END)
         file.seek(0)
         try:
             image = Image.open(file)
+            _check_length(image, length)
             # Phones keep previews behind a photo.
             pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             bits = 16 if any(";16" in str(tile[3]) for tile in image.tile) else 8
@@ -145,6 +152,15 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
             raise UserError(f"Cannot read {path}: {_reason(error, start)}") from error
         image.info |= {"bits": bits, "pages": pages, "orientation": tag}
         return image
+
+
+def _check_length(image: Image.Image, length: int) -> None:
+    """Raise a ValueError where a file is too short for the size that its head claims: what it lacks
+    would be read as zeros, and take memory as it takes the file's word."""
+    if image.format in _DENSER or image.mode == "1":
+        return
+    if image.width * image.height > _PIXELS_PER_BYTE * length:
+        raise ValueError(f"{length} bytes cannot hold {image.width}x{image.height} pixels")
 
 
 def _reason(error: Exception, start: bytes) -> str:

@@ -63,9 +63,18 @@ def draw_polygons(polygons: Sequence[np.ndarray], height: int, width: int) -> RL
     """Rasterise polygons (P, 2), x and y in pixels, three points or more each, as one mask.
 
     Memory is in proportion to the length of their outlines.
+
+    Raises:
+        UserError: the image has more pixels than an RLE can count.
     """
+    _check_size(height, width)
     flat = [polygon.reshape(-1) for polygon in polygons]
     return merge(_pycocotools().frPyObjects(flat, height, width))
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > _MAX_PIXELS:
+        raise UserError(f"{height} x {width} pixels are more than an RLE can count")
 
 
 def encode_segments(segment_map: np.ndarray, ids: Sequence[int]) -> list[RLE]:
@@ -115,8 +124,7 @@ def run_lengths(rle: Mapping[str, Any], height: int, width: int) -> np.ndarray:
         UserError: another size, or counts that are damaged or do not cover the image.
     """
     size, counts = rle.get("size"), rle.get("counts")
-    if height * width > _MAX_PIXELS:
-        raise UserError(f"{height} x {width} pixels are more than an RLE can count")
+    _check_size(height, width)
     if not isinstance(size, Sequence | np.ndarray) or list(size) != [height, width]:
         raise UserError(f"RLE size: expected [{height}, {width}], got {size}")
     if isinstance(counts, str):

@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.utils.logger import log_first_n
 
 from ..errors import UserError
-from .rle import RLE, area, as_text, decode, draw_polygons, from_runs, merge, paint
+from .rle import RLE, area, as_text, decode, draw_polygons, merge, paint
 
 Annotation = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ def compress(segmentation: Any, height: int, width: int) -> RLE:
     numbers = [_numbers(part) for part in parts]
     polygons = [part[: part.size // 2 * 2] for part in numbers if part.size >= 6]
     if not polygons:
-        return from_runs(np.array([height * width]), height, width)
+        return as_text({"size": [height, width], "counts": [height * width]}, height, width)
     return draw_polygons(polygons, height, width)
 
 

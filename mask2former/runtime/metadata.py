@@ -207,7 +207,7 @@ class Metadata:
             )
         try:
             return cls(**{f.name: _typed(values, f) for f in fields(cls) if f.name in values})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:  # the last: of endless integers
             raise UserError(f"{where}: its metadata cannot be used: {error}") from None
 
 

@@ -1,5 +1,6 @@
 """Reading and writing of images: every mode, rotation, and damaged files."""
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mask2former.errors import UserError
 from mask2former.formats import images
 from mask2former.formats.images import (
     check_size,
@@ -358,3 +360,23 @@ def test_an_orientation_that_is_none_turns_nothing(tmp_path, tag, monkeypatch):
     monkeypatch.setattr(Image.Image, "getexif", lambda image: {0x0112: tag})
     assert image_size(path) == (4, 6)
     assert read_image(path).shape == (4, 6, 3)
+
+
+def test_a_file_that_is_too_short_for_its_size_is_no_image(tmp_path: Path) -> None:
+    """Pillow reads zeros where a file ends before its last row: 600 MB from 80 bytes."""
+    path = tmp_path / "a.png"
+    _save(path, np.zeros((16, 20), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[20:24] = (8_000_000).to_bytes(4, "big")  # the height
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    for read in (read_image, image_size):
+        with pytest.raises(UserError, match=r"a\.png: .* bytes cannot hold 20x8000000 pixels"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".gif", ".bmp"])
+def test_plain_images_are_long_enough_for_their_size(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"plain{suffix}"
+    Image.new("1" if suffix == ".tif" else "L", (3000, 3000)).save(path)
+    assert read_image(path).shape == (3000, 3000, 3)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mask2former.errors import UserError
 from mask2former.formats.rle import encode_masks, run_lengths
 from mask2former.formats.segmentations import (
     compress,
@@ -230,3 +231,10 @@ def test_damaged_masks_name_the_annotation(segmentation, message: str) -> None:
 def test_annotations_are_called_by_their_id_if_they_have_one() -> None:
     assert describe({"id": 5}, 2) == "annotation 5"
     assert describe({}, 2) == "annotation number 2"
+
+
+@pytest.mark.parametrize("segmentation", [[[2, 2, 9, 2, 9, 12]], [[1, 1]]], ids=["drawn", "empty"])
+def test_more_pixels_than_an_rle_counts_are_refused(segmentation) -> None:
+    """pycocotools would write behind its memory."""
+    with pytest.raises(UserError, match="16000000001 x 20 pixels are more than an RLE can count"):
+        compress(segmentation, 16_000_000_001, 20)

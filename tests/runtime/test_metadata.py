@@ -97,6 +97,8 @@ def test_cut_short_anywhere(path):
         ({"size_divisibility": 0}, "size_divisibility: expected 1 to 16384, got 0"),
         ({"size_divisibility": 2**63}, "size_divisibility: expected 1 to 16384"),
         ({"min_size": 10**10}, "min_size: expected 0 .* to 16384"),
+        ({"pixel_mean": [10**400, 0, 0]}, "metadata cannot be used: int too large"),
+        ({"object_mask_threshold": 10**400}, "metadata cannot be used: int too large"),
         ({"thing_categories": [[1, 9]]}, "thing_categories: expected pairs"),
         ({"duplicate_iou": 2}, "duplicate_iou: expected a number in 0..1"),
         ({"object_mask_threshold": float("nan")}, "object_mask_threshold: expected a finite"),

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 import warnings
 from typing import Any, Literal, Self
 
@@ -56,6 +57,9 @@ class Array:
         check_shape(shape)
         if math.prod(shape) != values.size:
             raise UserError(f"an array of shape {shape} with {values.size} numbers")
+        is_text = values.dtype.kind == "U" and values.nbytes > 0
+        if is_text and values.view(np.uint32).max() > sys.maxunicode:
+            raise UserError("an array of text with characters that there are not")
         if values.dtype.kind in "SU":  # of no length, or with many axes, it would unfold
             values = values.reshape(shape if len(shape) <= 2 and values.size else -1, order=order)
             self.value = values.tolist()

@@ -233,6 +233,9 @@ def _unpickle_archive(archive: zipfile.ZipFile, path: Path) -> Any:
         raise UserError("it is compressed, which torch.save does not do; unpack it first")
     if any(member.flag_bits & _ENCRYPTED for member in members.values()):
         raise UserError("it is encrypted, which torch.save does not do; unpack it first")
+    length = path.stat().st_size
+    if any(max(member.file_size, member.compress_size) > length for member in members.values()):
+        raise UserError("truncated or damaged archive (a member claims to be longer than the file)")
     if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
         raise UserError("it was written on a big-endian machine")
     with open(path, "rb") as file:

@@ -359,3 +359,13 @@ def test_a_tensor_may_not_reach_beyond_its_storage():
     pickled = archive.read("archive/data.pkl").replace(b"K\x04\x85", b"K\x05\x85")  # the size
     with pytest.raises(ValueError, match="out of bounds"):
         load_pickle(io.BytesIO(pickled), lambda reference: torch.zeros(4))
+
+
+def test_characters_that_there_are_not_are_refused():
+    """They would be a SystemError of Python's."""
+    sound = pickle.dumps(np.array(["ab", "c"]))
+    assert load_pickle(io.BytesIO(sound)) == ["ab", "c"]
+    damaged = sound.replace("ab".encode("utf-32-le"), b"a\0\0\0b\0\0\xff")
+    assert damaged != sound
+    with pytest.raises(ValueError, match="characters that there are not"):
+        load_pickle(io.BytesIO(damaged))

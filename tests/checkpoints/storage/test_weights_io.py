@@ -4,6 +4,7 @@ import os
 import pickle
 import resource
 import signal
+import struct
 import zipfile
 from collections import OrderedDict
 
@@ -249,3 +250,14 @@ def test_a_file_that_vanishes_while_it_is_read_is_an_os_error(tmp_path, monkeypa
     monkeypatch.setattr("safetensors.safe_open", vanished)
     with pytest.raises(OSError, match=r"a\.safetensors: unable to open file"):
         read_checkpoint(path)
+
+
+def test_members_longer_than_the_file_are_refused_before_they_are_read(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"a": torch.ones(3)}, path)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"/byteorder") - len("model")  # in the central directory
+    content[entry - 26 : entry - 18] = struct.pack("<II", 2**31, 2**31)  # its lengths
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="a member claims to be longer than the file"):
+        load_weights(path)
