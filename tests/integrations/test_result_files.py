@@ -1,6 +1,7 @@
 """Others read what we write: COCO's own tools, and Datumaro where it is installed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,30 @@ def test_datumaro(shapes: Path, results: Path) -> None:
         str(shapes / "annotations/instances_val.json"), "coco_instances"
     )
     assert len(truth) == 2 and all(item.annotations for item in truth)
+
+
+@pytest.mark.parametrize("kind", ["truth", "results"])
+def test_panoptic_files_by_datumaro(shapes: Path, results: Path, tmp_path: Path, kind: str) -> None:
+    datumaro = pytest.importorskip("datumaro", reason="Datumaro is not installed")
+    files = {
+        "truth": (shapes / "annotations/panoptic_val.json", shapes / "panoptic_val"),
+        "results": (results / "results/panoptic.json", results / "results/panoptic"),
+    }
+    # It looks for PNGs beside the json, in a folder of its name, and wants to know about crowds.
+    content = json.loads(files[kind][0].read_text())
+    expected = {}
+    for annotation in content["annotations"]:
+        for segment in annotation["segments_info"]:
+            segment.setdefault("iscrowd", 0)
+        areas = sorted(segment["area"] for segment in annotation["segments_info"])
+        expected[annotation["image_id"]] = areas
+    (tmp_path / "annotations").mkdir()
+    path = tmp_path / "annotations/panoptic_val.json"
+    path.write_text(json.dumps(content))
+    shutil.copytree(files[kind][1], path.with_suffix(""))
+    read = datumaro.Dataset.import_from(str(path), "coco_panoptic")
+    found = {
+        item.attributes["id"]: sorted(int(mask.image.sum()) for mask in item.annotations)
+        for item in read
+    }
+    assert found == expected and all(expected.values())
