@@ -32,6 +32,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def has_bf16(device: str) -> bool:
+    """Return whether a device computes in bfloat16; others imitate it, ten times slower than
+    float32."""
+    return device == "cuda" or bool({"avx512_bf16", "amx_bf16"} & set(machine()["instructions"]))
+
+
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text().splitlines() if path.is_file() else []

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from .. import cases
 from ..memory import compare_peaks, peak_of
+from ..report import has_bf16
 from ..timing import Row, compare
 
 PEER = "transformers"
@@ -13,7 +14,7 @@ SIDE, QUICK_SIDE = 640, 320
 def measure(rounds: int, quick: bool = False) -> Iterator[Row]:
     """Yield all rows of this topic; `quick` takes a smaller image, which the model enlarges."""
     side = QUICK_SIDE if quick else SIDE
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16") if has_bf16(cases.DEVICE) else ("fp32",):
         yield compare(
             f"EoMT, base ViT, image {side}x{side}, {precision}",
             cases.our_eomt(side, PRECISION=precision),

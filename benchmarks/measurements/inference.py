@@ -8,7 +8,7 @@ from mask2former.ops.linear import use_linear
 
 from .. import cases
 from ..memory import compare_peaks, peak_of
-from ..report import machine
+from ..report import has_bf16
 from ..timing import Row, compare
 from . import stages
 
@@ -21,7 +21,8 @@ def measure(rounds: int, quick: bool = False) -> Iterator[Row]:
     """Yield all rows of this topic; `quick` takes a smaller image and leaves out the largest."""
     size = QUICK_SIZE if quick else SIZE
     yield from stages.measure_stages(size, rounds)
-    yield _lower_precision(size, rounds)
+    if has_bf16(cases.DEVICE):
+        yield _lower_precision(size, rounds)
     yield _memory(size)
     if not quick:
         yield _memory_of_large()
@@ -33,12 +34,9 @@ def _name(size: tuple[int, int]) -> str:
 
 
 def _lower_precision(size: tuple[int, int], rounds: int) -> Row:
-    """Compare bf16 with transformers in fp32; a small image where the processor has no bf16."""
-    native = cases.DEVICE == "cuda" or {"avx512_bf16", "amx_bf16"} & set(machine()["instructions"])
-    size = size if native else QUICK_SIZE
-    note = "" if native else ", which this processor only imitates"
+    """Compare bf16 with transformers in fp32."""
     return compare(
-        f"image {_name(size)}, the same in bf16 autocast{note}",
+        f"image {_name(size)}, the same in bf16 autocast",
         cases.ours(*size, PRECISION="bf16"),
         cases.transformers(*size),
         rounds,

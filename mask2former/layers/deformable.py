@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..ops.deform_attn import deformable_attention
 from ..ops.linear import linear
+from ..ops.memory import Buffers
 from ..ops.recording import integers, is_recorded
-from .linear import check_heads, linear_of, need_not_be_called
+from .linear import check_heads, is_watched, linear_of, need_not_be_called
 from .transformer import ResidualLayer
 
 # Tokens that pass at a time through what works token by token, outside of training: on CPUs such
@@ -68,6 +69,7 @@ class DeformableAttention(nn.Module):
         reference: Tensor,
         value: Tensor,
         sizes: Sequence[tuple[int, int]],
+        buffers: Buffers | None = None,
     ) -> Tensor:
         """Attend around the reference points.
 
@@ -77,24 +79,48 @@ class DeformableAttention(nn.Module):
             reference: (Q, 2), (x, y) of each query in 0..1, the same on every level.
             value: (B, S, C), the levels' pixels one level after the other.
             sizes: (H, W) of every level.
+            buffers: of a stack of layers, for what is as large as the queries, without gradients.
 
         Returns:
             (B, Q, C).
         """
         b, q, _ = query.shape
         pixel = _pixel_fractions(sizes, self.num_heads, self.num_points, query.device)
-        if torch.is_grad_enabled() or is_recorded():
-            locations, weights = self._samples(query + position, reference, pixel)
-        else:  # without sums of all queries and positions
-            count = _tokens_per_chunk(query)
-            parts = zip(*(t.split(count, -2) for t in (query, position, reference)))
-            samples = [self._samples(part + at, centre, pixel) for part, at, centre in parts]
-            locations, weights = (torch.cat(part, 1) for part in zip(*samples))
         spread = (b, q, self.num_heads, self.num_levels, self.num_points)
-        values = linear_of(self.value_proj, value)
+        if torch.is_grad_enabled() or is_recorded():
+            buffers = None
+            values = linear_of(self.value_proj, value)
+            locations, weights = self._samples(query + position, reference, pixel)
+        else:
+            buffers = Buffers() if buffers is None else buffers
+            values = _by_chunk(self.value_proj, value, buffers)
+            locations, weights = self._samples_by_chunk(query, position, reference, pixel, buffers)
         values = values.unflatten(-1, (self.num_heads, -1))  # (B, S, M, C/M)
         out = deformable_attention(values, sizes, locations.view(*spread, 2), weights.view(spread))
-        return linear_of(self.output_proj, out)
+        if buffers is None:
+            return linear_of(self.output_proj, out)
+        return _by_chunk(self.output_proj, out, buffers)  # over the values
+
+    def _samples_by_chunk(
+        self,
+        query: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        pixel: Tensor,
+        buffers: Buffers,
+    ) -> tuple[Tensor, Tensor]:
+        """Return `_samples` of all queries (B, Q, C), in buffers, without sums of all with their
+        positions."""
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        samples = len(pixel) // 2
+        shape = (*query.shape[:2], self.num_heads, samples // self.num_heads)
+        locations = buffers.of("locations", query, (*shape[:2], 2 * samples), dtype)
+        weights = buffers.of("weights", query, shape, dtype)
+        for start in range(0, shape[1], count := _tokens_per_chunk(query)):
+            part = slice(start, start + count)
+            summed = query[:, part] + position[..., part, :]
+            locations[:, part], weights[:, part] = self._samples(summed, reference[part], pixel)
+        return locations, weights
 
     def _samples(self, query: Tensor, reference: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
         """Return where queries look, and the attention weights there.
@@ -123,6 +149,19 @@ class DeformableAttention(nn.Module):
             return layer(query) * pixel
         scaled = layer.weight * pixel[:, None], layer.bias * pixel
         return linear(query, *(t.to(query.dtype) for t in scaled))
+
+
+def _by_chunk(layer: nn.Module, x: Tensor, buffers: Buffers) -> Tensor:
+    """Return a linear layer's result (B, S, C) of tokens, in the buffer that all these share."""
+    whole = x.new_empty(0)
+    for start in range(0, x.shape[1], count := _tokens_per_chunk(x)):
+        part = slice(start, start + count)
+        result = linear_of(layer, x[:, part])
+        if start == 0:  # the first tells the type
+            shape = (*x.shape[:2], result.shape[-1])
+            whole = buffers.of("projected", x, shape, result.dtype)
+        whole[:, part] = result
+    return whole
 
 
 def _repeat_pairs(pairs: Tensor, count: int) -> Tensor:
@@ -174,17 +213,30 @@ class DeformableEncoderLayer(ResidualLayer):
         self.norm2 = nn.LayerNorm(dim)
 
     def forward(
-        self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        out: Tensor | None = None,
+        buffers: Buffers | None = None,
     ) -> Tensor:
-        """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C)."""
-        attended = self.dropout(self.self_attn(x, position, reference, x, sizes))
+        """Map tokens x (B, S, C) with positions (S, C) and reference points (S, 2) to (B, S, C).
+
+        Without gradients the result is written to `out`, which may be x, if it is given, and what
+        is needed on the way to `buffers`.
+        """
         if torch.is_grad_enabled() or torch.compiler.is_exporting():
-            return self._after_attention(x + attended)
+            attended = self.self_attn(x, position, reference, x, sizes)
+            return self._after_attention(x + self.dropout(attended))
+        # Before what is freed, so that this leaves no gap below it.
+        out = torch.empty_like(x) if out is None else out
+        buffers = None if is_watched(self.self_attn) else buffers
+        attended = self.self_attn(x, position, reference, x, sizes, buffers)
         # What follows works token by token: the wide hidden layer need not be whole in memory.
-        out = attended if attended.dtype == x.dtype else torch.empty_like(x)
         parts = (t.flatten(0, 1).split(_tokens_per_chunk(x)) for t in (out, x, attended))
         for target, residual, change in zip(*parts):
-            target.copy_(self._after_attention(residual + change))
+            target.copy_(self._after_attention(residual + self.dropout(change)))
         return out
 
     def _after_attention(self, x: Tensor) -> Tensor:
@@ -211,8 +263,11 @@ class DeformableEncoder(nn.Module):
             (B, S, C).
         """
         reference = pixel_centres(sizes, x.device)
+        buffers, out = Buffers(), None
         for layer in self.layers:
-            x = layer(x, position, reference, sizes)
+            x = layer(x, position, reference, sizes, out, buffers)
+            # What is nobody else's is overwritten by the next layer.
+            out = None if is_watched(layer) else x
         return x
 
 

@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -31,6 +31,26 @@ def empty_large(
     if tensor.device.type == "cpu" and tensor.nbytes >= _MIN_BYTES:
         _trim()(0)
     return tensor
+
+
+class OneUse(dict[str, Tensor]):
+    """Tensors by name that the caller needs no more: who has used one may take it out, and so free
+    its memory before the call ends."""
+
+
+class Buffers(dict[str, Tensor]):
+    """Tensors by name that one layer after the other overwrites.
+
+    Fresh memory costs a page fault for every 4 kB, and tensors that come and go in turn leave gaps
+    that the next ones do not fit into.
+    """
+
+    def of(self, name: str, like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return a tensor, on the device of another, of any content."""
+        found = self.get(name)
+        if found is None or (found.shape, found.dtype) != (tuple(shape), dtype):
+            found = self[name] = like.new_empty(shape, dtype=dtype)
+        return found
 
 
 def give_back(held: Iterable[Tensor]) -> None:

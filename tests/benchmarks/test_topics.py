@@ -120,9 +120,12 @@ def test_eomt(monkeypatch):
     monkeypatch.setattr(cases, "eomt_config", tiny_eomt)
     monkeypatch.setattr(eomt, "peak_of", lambda case, **arguments: peak(case, arguments))
     monkeypatch.setattr(eomt, "QUICK_SIDE", 64)
+    monkeypatch.setattr(eomt, "has_bf16", lambda device: True)
     rows = check(eomt.measure(1, quick=True))
     assert [row["unit"] for row in rows.values()] == ["s", "s", "GB"]
     assert [row["peer_name"] for row in rows.values()][1] == "transformers, bf16"
+    monkeypatch.setattr(eomt, "has_bf16", lambda device: False)
+    assert [row["unit"] for row in eomt.measure(1, quick=True)] == ["s", "GB"]
 
 
 def test_training():

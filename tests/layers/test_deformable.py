@@ -126,3 +126,38 @@ def test_encoder_does_not_wait_for_the_gpu():
             encoder(x, position, [(3, 2), (5, 4)])
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def test_layers_overwrite_what_is_their_own_alone(monkeypatch):
+    """Neither what came in nor what a hook has seen changes, and results are those with gradients,
+    also of chunks of tokens."""
+    monkeypatch.setitem(deformable._TOKENS_PER_CHUNK, "cpu", 7)
+    encoder, x, position, sizes = encoder_and_inputs()
+    expected, inputs = encoder(x, position, sizes).detach(), x.clone()
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x, position, sizes), expected)
+        seen = []
+        layer = encoder.layers[0]
+        for module in (layer, layer.self_attn):
+            module.register_forward_hook(lambda m, args, out: seen.append((out, out.clone())))
+        torch.testing.assert_close(encoder(x, position, sizes), expected)
+    assert torch.equal(x, inputs)
+    assert len(seen) == 2
+    for out, then in seen:
+        assert torch.equal(out, then)
+
+
+def test_all_layers_after_the_first_write_to_one_tensor(monkeypatch):
+    encoder, x, position, sizes = encoder_and_inputs()
+    results, forward = [], deformable.DeformableEncoderLayer.forward
+
+    def run(self, *args):
+        self.last = forward(self, *args)
+        results.append(self.last.data_ptr())
+        return self.last
+
+    monkeypatch.setattr(deformable.DeformableEncoderLayer, "forward", run)
+    with torch.no_grad():
+        encoder(x, position, sizes)
+    assert len(results) == 2
+    assert len(set(results)) == 1

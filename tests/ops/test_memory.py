@@ -89,3 +89,13 @@ def test_memory_comes_from_what_the_process_keeps():
     ]
     assert mapped[0] >= 8 * 2**20
     assert mapped[1] == 0
+
+
+def test_buffers_are_the_same_memory_again_where_they_fit():
+    buffers, like = memory.Buffers(), torch.ones(1)
+    first = buffers.of("tokens", like, (2, 3), torch.float32)
+    assert first.shape == (2, 3)
+    assert buffers.of("tokens", like, [2, 3], torch.float32) is first
+    assert buffers.of("others", like, (2, 3), torch.float32) is not first
+    assert buffers.of("tokens", like, (2, 3), torch.float64).dtype == torch.float64
+    assert buffers.of("tokens", like, (3, 2), torch.float64).shape == (3, 2)

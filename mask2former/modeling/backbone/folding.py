@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...layers.linear import need_not_be_called
+from ...layers.linear import is_watched, need_not_be_called
 from ...ops.fused_relu import conv2d_relu
 from ...ops.linear import conv2d
 
@@ -70,14 +70,27 @@ class FusedBottleneck(BottleneckBlock):
     """detectron2's residual block; on CPUs without gradients sums and ReLUs are done as the
     convolutions write."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C', H/s, W/s)."""
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """Map (B, C, H, W) to (B, C', H/s, W/s); `overwrite`: x may become the result."""
         if not _are_fused(x, self.conv1, self.conv2, self.conv3, self.shortcut):
             return super().forward(x)
         out = self.conv2.with_relu(self.conv1.with_relu(x))
         if self.shortcut is None:
-            return self.conv3.with_relu(out, add=x)
+            return self.conv3.with_relu(out, add=x, overwrite=overwrite)
         return self.conv3.with_relu(out, add=self.shortcut(x), overwrite=True)
+
+
+class FusedStage(nn.Sequential):
+    """Residual blocks, each of which may overwrite the result of the one before it: that is nobody
+    else's, unless somebody watches."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply one block after the other."""
+        overwrite = False
+        for block in self:
+            x = block(x, overwrite)
+            overwrite = not is_watched(block)
+        return x
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -103,7 +116,9 @@ def speed_up_convolutions(module: nn.Module) -> nn.Module:
         the module.
     """
     for part in module.modules():
-        if type(part) in _FASTER:
+        if type(part) is nn.Sequential and {type(block) for block in part} == {BottleneckBlock}:
+            part.__class__ = FusedStage
+        elif type(part) in _FASTER:
             part.__class__ = _FASTER[type(part)]
         elif (
             type(part) is nn.Conv2d and part.kernel_size == (1, 1) and part.padding_mode == "zeros"

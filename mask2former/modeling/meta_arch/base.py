@@ -21,7 +21,7 @@ from ..backbone.folding import speed_up_convolutions
 from ..criterion.build import build_criterion
 from ..criterion.criterion import SetCriterion
 from ..criterion.totals import StepTotals, mean_masks
-from .heads import check_decoder, takes_aux_outputs
+from .heads import check_decoder, handed_over, takes_aux_outputs
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 
@@ -178,7 +178,7 @@ class SegmentationModel(BaseModel):
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Run backbone and head on a canvas (B, 3, H, W); without auxiliary outputs in eval."""
-        return self.decode(self.extract(images))
+        return self.decode(handed_over(self.extract(images), self.sem_seg_head))
 
     def decode(
         self, features: dict[str, Tensor], aux_outputs: bool | None = None

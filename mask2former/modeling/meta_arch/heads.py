@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from ...checkpoints.renames import rename_when_loading
 from ...config.arguments import configurable
 from ...errors import UserError
+from ...layers.linear import is_watched
+from ...ops.memory import OneUse
 from ...overrides import is_replaced, replaceable
 from ..pixel_decoder.fpn import select_features, sort_by_stride
 from ..registries import SEM_SEG_HEADS_REGISTRY, TRANSFORMER_DECODER_REGISTRY
@@ -95,6 +97,15 @@ def takes_aux_outputs(module: nn.Module) -> bool:
     return "aux_outputs" in parameters or any(
         p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
     )
+
+
+def handed_over(features: dict[str, Tensor], head: nn.Module) -> dict[str, Tensor]:
+    """Return features that nobody needs after a head's pixel decoder, for that to take out, if the
+    head's methods are ours, its transformer decoder needs none of them and nobody watches."""
+    if not isinstance(head, MaskFormerHead) or is_replaced(head, "forward", "layers"):
+        return features
+    is_needed = head.transformer_in_feature in features or is_watched(head)
+    return features if is_needed else OneUse(features)
 
 
 class BaseHead(nn.Module):
@@ -193,6 +204,7 @@ class MaskFormerHead(BaseHead):
         """Build the transformer decoder."""
         return build_transformer_decoder(cfg, in_channels)
 
+    @replaceable
     def forward(
         self, features: dict[str, Tensor], mask: Tensor | None = None, *, aux_outputs: bool = True
     ) -> dict:

@@ -19,7 +19,7 @@ from ...layers import (
     PositionEmbeddingSine,
     xavier_matrices_,
 )
-from ...ops.memory import give_back
+from ...ops.memory import OneUse, give_back
 from ...ops.recording import integers
 from ..registries import SEM_SEG_HEADS_REGISTRY
 from .fpn import (
@@ -87,20 +87,21 @@ class MSDeformAttnTransformerEncoderOnly(nn.Module):
         nn.init.normal_(self.level_embed)
 
     def forward(
-        self, srcs: Sequence[Tensor], pos_embeds: Sequence[Tensor]
+        self, srcs: Sequence[Tensor], pos_embeds: Sequence[Tensor], *, clear: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Encode maps.
 
         Args:
             srcs: (B, C, H, W) for each level.
             pos_embeds: their positions, (B, C, H, W).
+            clear: empty both, which are lists, as soon as they are read.
 
         Returns:
             the encoded pixels (B, S, C), one level after the other, (H, W) of the levels (L, 2) and
             the index (L,) of their first pixels, int64.
         """
-        device = srcs[0].device
-        sizes = integers([n for m in srcs for n in m.shape[-2:]], device).view(-1, 2)
+        pairs = [tuple(m.shape[-2:]) for m in srcs]
+        sizes = integers([n for pair in pairs for n in pair], srcs[0].device).view(-1, 2)
         starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
         tokens = torch.cat([_as_tokens(m) for m in srcs], 1)
         # Positions that are the same for all images are summed up once.
@@ -109,7 +110,11 @@ class MSDeformAttnTransformerEncoderOnly(nn.Module):
             [_as_tokens(p[:1] if shared else p) + e for p, e in zip(pos_embeds, self.level_embed)],
             1,
         )
-        tokens = self.encoder(tokens, position, [tuple(m.shape[-2:]) for m in srcs])
+        if clear and isinstance(srcs, list) and isinstance(pos_embeds, list):
+            srcs.clear()
+            pos_embeds.clear()
+            give_back([tokens, position])
+        tokens = self.encoder(tokens, position, pairs)
         return tokens, sizes, starts
 
 
@@ -220,19 +225,23 @@ class MSDeformAttnPixelDecoder(nn.Module):
             mask features (B, mask_dim, H/4, W/4); the coarsest encoded map; the three coarsest
             maps (B, conv_dim, ...), coarse to fine. All float32, unless autocast reaches here.
         """
+        own = features if isinstance(features, OneUse) else dict(features)
         if self.autocast_in_eval and not self.training:
-            return self._decode(features)
+            return self._decode(own)
         device_type = next(iter(features.values())).device.type
         with torch.autocast(device_type, enabled=False):
-            return self._decode({k: v.float() for k, v in features.items()})
+            for name in own:
+                own[name] = own[name].float()
+            return self._decode(own)
 
     def _decode(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        inputs = [features[name] for name in reversed(self.transformer_in_features)]
-        encoded, _, _ = self.transformer(
-            [p(x) for p, x in zip(self.input_proj, inputs)], [self.pe_layer(x) for x in inputs]
-        )
-        give_back(features.values())
-        sizes = [x.shape[-2:] for x in inputs]
+        """Decode features, each of which is taken out when it is used."""
+        names = self.transformer_in_features[::-1]
+        sizes = [features[name].shape[-2:] for name in names]
+        positions = [self.pe_layer(features[name]) for name in names]
+        projected = [p(features.pop(name)) for p, name in zip(self.input_proj, names)]
+        encoded, _, _ = self.transformer(projected, positions, clear=True)
+        give_back([*features.values(), encoded])
         # These strides mark channels as last, so that PyTorch copies nothing.
         maps = [
             level.unflatten(1, size).permute(0, 3, 1, 2)
@@ -241,7 +250,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
         finer = reversed(self.in_features[: self.num_fpn_levels])
         for name, lateral, output in zip(finer, self.lateral_convs, self.output_convs):
             # Added in place, as maps of stride 4 are the largest there are.
-            x = lateral(features[name])
+            x = lateral(features.pop(name))
             x = x.add_(
                 F.interpolate(maps[-1], size=x.shape[-2:], mode="bilinear", align_corners=False)
             )

@@ -17,6 +17,7 @@ from mask2former.modeling.backbone import folding
 from mask2former.modeling.backbone.folding import (
     FoldedConv2d,
     FusedBottleneck,
+    FusedStage,
     FusedStem,
     PointwiseConv2d,
     speed_up_convolutions,
@@ -205,3 +206,29 @@ def test_convolutions_of_one_pixel_use_the_operator(monkeypatch):
     monkeypatch.setattr(folding, "conv2d", lambda *args: pytest.fail("conv2d"))
     with pytest.raises(pytest.fail.Exception, match="conv2d"):
         speed_up_convolutions(nn.Conv2d(3, 4, 1))(torch.ones(2, 3, 5, 5))
+
+
+@torch.no_grad()
+def test_a_stage_overwrites_results_of_its_own_blocks_alone(monkeypatch):
+    """Neither what comes in, where the first block adds it, nor what a hook has seen changes."""
+
+    def block():
+        return BottleneckBlock(8, 8, bottleneck_channels=4, norm="FrozenBN")
+
+    stage = noise(nn.Sequential(block(), block(), block())).eval()
+    fused = speed_up_convolutions(copy.deepcopy(stage))
+    assert type(fused) is FusedStage
+    x = torch.rand(1, 8, 9, 11, generator=torch.Generator().manual_seed(2))
+    x = x.contiguous(memory_format=torch.channels_last)
+    before, seen, overwritten = x.clone(), [], []
+    fused[1].register_forward_hook(lambda m, args, out: seen.append((out, out.clone())))
+    relu = folding.conv2d_relu
+    monkeypatch.setattr(
+        folding,
+        "conv2d_relu",
+        lambda *args, **more: overwritten.append(more["overwrite"]) or relu(*args, **more),
+    )
+    torch.testing.assert_close(fused(x), stage(x))
+    assert torch.equal(x, before)
+    assert torch.equal(*seen[0])
+    assert overwritten == [False] * 5 + [True] + [False] * 3

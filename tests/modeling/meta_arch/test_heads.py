@@ -1,12 +1,19 @@
 """The head: where the decoder looks, heads and decoders of others, errors."""
 
+import weakref
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from torch import nn
 
 from mask2former.modeling import MaskFormerHead
-from mask2former.modeling.meta_arch.heads import build_pixel_decoder, takes_aux_outputs
+from mask2former.modeling.meta_arch.heads import (
+    build_pixel_decoder,
+    handed_over,
+    takes_aux_outputs,
+)
+from mask2former.ops.memory import OneUse
 from tests.modeling.small import tiny_model, tiny_video_model
 
 from .test_replaced_methods import subclassed
@@ -174,3 +181,33 @@ def test_decoders_are_checked_by_their_class(video):
         "OwnForward", (type(head.predictor),), {"forward": lambda self, x, *args: {}}
     )
     build(mine)
+
+
+def test_features_are_handed_over_to_heads_of_ours_that_need_them_once():
+    class Own(MaskFormerHead):
+        def layers(self, features, mask=None):
+            return super().layers(features, mask)
+
+    features = {"res3": torch.ones(1)}
+    assert type(handed_over(features, make_head())) is OneUse
+    own = make_head()
+    own.__class__ = Own
+    watched = make_head()
+    watched.register_forward_pre_hook(lambda *args: None)
+    for head in (own, watched, make_head("res3"), nn.Identity()):
+        assert handed_over(features, head) is features
+
+
+@torch.no_grad()
+def test_features_are_gone_when_the_transformer_decoder_runs():
+    model = tiny_model().eval()
+    features, alive = [], []
+    model.backbone.register_forward_hook(
+        lambda m, args, out: features.extend(map(weakref.ref, out.values()))
+    )
+    model.sem_seg_head.predictor.register_forward_pre_hook(
+        lambda *args: alive.append(sum(x() is not None for x in features))
+    )
+    model([{"image": torch.zeros(3, 64, 64)}])
+    assert len(features) == 4
+    assert alive == [0]

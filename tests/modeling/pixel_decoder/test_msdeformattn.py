@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from mask2former.layers import PositionEmbeddingSine
 from mask2former.modeling import MSDeformAttnPixelDecoder
+from mask2former.ops.memory import OneUse
 
 SHAPES = {f"res{i}": ShapeSpec(channels=4 * i, stride=2**i) for i in (5, 3, 2, 4)}  # out of order
 SIZES = {"res2": (16, 20), "res3": (8, 10), "res4": (4, 5), "res5": (2, 3)}
@@ -185,3 +186,13 @@ def test_positions_of_each_image():
     torch.testing.assert_close(together, torch.cat([tokens for tokens, _, _ in alone]))
     with pytest.raises(ValueError, match='activation must be "relu", got gelu'):
         type(encoder)(activation="gelu")
+
+
+@torch.no_grad()
+def test_features_are_taken_out_where_they_are_handed_over_alone():
+    decoder, features = make_decoder(), make_features()
+    expected = decoder.forward_features(features)[0]
+    assert set(features) == set(SIZES)
+    given = OneUse(features)
+    torch.testing.assert_close(decoder.forward_features(given)[0], expected, rtol=0, atol=0)
+    assert not given
