@@ -114,6 +114,12 @@ _IMAGE_KEYS: Keys = {
         # Ours: the pixels of that padding, 0 to 255; below 0, as published, the mean.
         "PAD_VALUE": -1.0,
     },
+    # Ours: queries that are shown the targets while training (MP-Former).
+    "MODEL.MASK_FORMER.PILOT": {
+        "QUERIES": 0,  # of each image; 0: none
+        "LABEL_NOISE": 0.2,  # fraction of them that are shown a random class
+        "POINT_NOISE": 0.2,  # points of their masks that are turned over, as a fraction of the area
+    },
     "MODEL.MASK_FORMER.TEST": {
         "SEMANTIC_ON": True,
         "INSTANCE_ON": False,

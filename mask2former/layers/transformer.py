@@ -50,10 +50,15 @@ class SelfAttentionLayer(ResidualLayer):
         self.self_attn = MultiheadAttention(dim, num_heads, dropout)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        """Map queries x (B, Q, C) with their positions (B or 1, Q, C) to (B, Q, C)."""
+    def forward(self, x: Tensor, position: Tensor, attend: Tensor | None = None) -> Tensor:
+        """Map queries x (B, Q, C) with their positions (B or 1, Q, C) to (B, Q, C).
+
+        `attend` is broadcastable to (B, M, Q, Q), True where a query may look at another.
+        """
         return self.residual(
-            x, self.norm, lambda y: attention_of(self.self_attn, y + position, y + position, y)
+            x,
+            self.norm,
+            lambda y: attention_of(self.self_attn, y + position, y + position, y, attend),
         )
 
 

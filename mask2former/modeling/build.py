@@ -18,6 +18,7 @@ from .registries import (
     SEM_SEG_HEADS_REGISTRY,
     TRANSFORMER_DECODER_REGISTRY,
 )
+from .transformer_decoder.pilot import check_pilots
 
 _REGISTRIES: dict[str, Registry] = {
     "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
@@ -46,7 +47,9 @@ def build_model(cfg: CfgNode) -> nn.Module:
             "training's OUTPUT_DIR"
         )
     # A copy, since a model may change its config.
-    return build_registered(resolve_device(cfg).clone())
+    model = build_registered(resolve_device(cfg).clone())
+    check_pilots(cfg, model)
+    return model
 
 
 def resolve_device(cfg: CfgNode) -> CfgNode:

@@ -1,8 +1,11 @@
-"""Small facts about masks: boxes and resizing."""
+"""Small facts about masks: boxes, cells and resizing."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+# A query attends to the cells that its mask covers at least half as much as the best covered one.
+_MIN_FRACTION_OF_BEST = 0.5
 
 
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -10,6 +13,21 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+
+
+def cells_inside(coverage: Tensor) -> Tensor:
+    """Return which cells a mask's query may attend to.
+
+    In Mask2Former a query whose mask vanishes on a coarse map attends everywhere. That of a given
+    mask stays inside it: the cells that it covers best remain, down to a mask of one pixel.
+
+    Args:
+        coverage: (..., S), in 0..1.
+
+    Returns:
+        (..., S), bool, nowhere all False; all True where a mask is empty.
+    """
+    return coverage >= _MIN_FRACTION_OF_BEST * coverage.amax(-1, keepdim=True)
 
 
 def mask_boxes(masks: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 
-from mask2former.ops.masks import mask_boxes, resize
+from mask2former.ops.masks import cells_inside, mask_boxes, resize
 
 
 def test_boxes_by_hand():
@@ -22,3 +22,10 @@ def test_resize_by_hand():
     # Centres of the new pixels lie at -0.25 (clamped), 0.25, 0.75 and 1.25 (clamped) of the old.
     torch.testing.assert_close(resize(maps, (1, 4)), torch.tensor([[[0.0, 1.0, 3.0, 4.0]]]))
     assert resize(maps, (1, 2)) is maps
+
+
+def test_cells_inside_by_hand():
+    coverage = torch.tensor([[1.0, 0.5, 0.49, 0.0], [0.1, 0.05, 0.04, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    t, f = True, False
+    expected = torch.tensor([[t, t, f, f], [t, t, f, f], [t, t, t, t]])
+    assert torch.equal(cells_inside(coverage), expected)

@@ -8,6 +8,9 @@ def build_criterion(cfg, num_classes: int) -> SetCriterion:
     """Build matcher and losses from MODEL.MASK_FORMER; both use the same weights and points."""
     c = cfg.MODEL.MASK_FORMER
     weights = {"loss_ce": c.CLASS_WEIGHT, "loss_mask": c.MASK_WEIGHT, "loss_dice": c.DICE_WEIGHT}
+    of_layers = weights_of_layers(cfg, weights)
+    if c.PILOT.QUERIES:
+        of_layers |= {f"{name}_pilot": weight for name, weight in weights.items()}
     matcher = HungarianMatcher(
         cost_class=c.CLASS_WEIGHT,
         cost_mask=c.MASK_WEIGHT,
@@ -17,7 +20,7 @@ def build_criterion(cfg, num_classes: int) -> SetCriterion:
     return SetCriterion(
         num_classes,
         matcher=matcher,
-        weight_dict=weights_of_layers(cfg, weights),
+        weight_dict=of_layers,
         eos_coef=c.NO_OBJECT_WEIGHT,
         losses=["labels", "masks"],
         num_points=c.TRAIN_NUM_POINTS,

@@ -5,6 +5,7 @@ Source: Mask2Former, Cheng et al. 2022, section 3.3 and appendix (losses on poin
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,6 @@ from ...config.arguments import checks_names
 from ...errors import UserError
 from ...layers.linear import is_watched
 from ...ops.assignment import Pairs
-from ...ops.point_sampling import (
-    random_points,
-    sample_maps,
-    take_points,
-    uncertain_points,
-    values_at,
-)
 from ...overrides import is_replaced, replaceable
 from .losses import (
     Rows,
@@ -28,16 +22,15 @@ from .losses import (
     empty_loss,
     images_and_indices,
     matched_rows,
-    point_losses,
 )
 from .matcher import HungarianMatcher
+from .pilot import pilot_losses
+from .points import RowLosses
 from .totals import StepTotals, mean_masks
 
-# Masks of a frame and layer that are sampled at a time: bounds memory, not the result.
-_MASKS_PER_CHUNK = 80
 _OWN_LOSSES = {"labels", "masks"}
 
-Outputs = dict[str, Tensor]
+Outputs = dict[str, Any]  # of tensors, but for `aux_outputs` and `pilots`
 Targets = Sequence[dict[str, Tensor]]
 
 
@@ -114,34 +107,41 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: `pred_logits` (B, Q, K+1), `pred_masks` (B, Q, H, W) or (B, Q, T, H, W), and
-                optionally `aux_outputs`, a list of dicts with these two.
+                optionally `aux_outputs`, a list of dicts with these two, and `pilots`.
             targets: as for `HungarianMatcher.match_layers`.
 
         Returns:
             scalars `loss_ce`, `loss_mask`, `loss_dice`, and the same with `_0`, `_1`, ... for the
             auxiliary outputs. Mask losses are divided by the number of targets in all processes;
-            those of a clip are summed over its frames.
+            those of a clip are summed over its frames. Those of pilots are `loss_ce_pilot`, ...
         """
         layers = {"": outputs}
         for i, layer in enumerate(outputs.get("aux_outputs", [])):
             if any(name.endswith(f"_{i}") for name in self.weight_dict):  # deep supervision is on
                 layers[f"_{i}"] = layer
+        counts, device = [len(target["labels"]) for target in targets], self.empty_weight.device
+        num_masks = mean_masks(counts, device) if self._totals is None else self._totals.masks
         if self._has_replaced_parts():
-            return self._layer_by_layer(layers, targets)
+            losses = self._layer_by_layer(layers, targets, num_masks)
+        else:
+            losses = self._layers_together(layers, targets, num_masks)
+        if "pilots" in outputs:
+            supervised = outputs["pilots"].predictions[-1 if len(layers) == 1 else 0 :]
+            chosen = outputs["pilots"].chosen
+            losses |= pilot_losses(supervised, chosen, targets, num_masks, self._row_losses())
+        return losses
+
+    def _layers_together(
+        self, layers: dict[str, Outputs], targets: Targets, num_masks: Tensor | float
+    ) -> dict[str, Tensor]:
         matches = self.matcher.match_layers(list(layers.values()), targets)
         losses: dict[str, Tensor] = {}
         if "labels" in self.losses:
             for (suffix, layer), pairs in zip(layers.items(), matches):
                 losses[f"loss_ce{suffix}"] = self._class_loss(layer, pairs, targets)
         if "masks" in self.losses:
-            num_masks = self._num_masks(targets, outputs["pred_masks"].device)
             losses.update(self._mask_losses(layers, matches, targets, num_masks))
         return losses
-
-    def _num_masks(self, targets: Targets, device: torch.device) -> Tensor | float:
-        if self._totals is not None:
-            return self._totals.masks
-        return mean_masks([len(target["labels"]) for target in targets], device)
 
     def has_other_losses(self) -> bool:
         """Tell whether losses from elsewhere are computed, which may divide by what they like."""
@@ -159,10 +159,12 @@ class SetCriterion(nn.Module):
             or is_watched(matcher)
         )
 
-    def _layer_by_layer(self, layers: dict[str, Outputs], targets: Targets) -> dict[str, Tensor]:
+    def _layer_by_layer(
+        self, layers: dict[str, Outputs], targets: Targets, num_masks: Tensor | float
+    ) -> dict[str, Tensor]:
         device = layers[""]["pred_logits"].device
         devices = [device] if device.type == "cuda" else []
-        num_masks = float(self._num_masks(targets, device))
+        num_masks = float(num_masks)
         losses: dict[str, Tensor] = {}
         for i, (suffix, layer) in enumerate(layers.items(), 1):
             # All layers draw the same random numbers, as where they pass together.
@@ -245,7 +247,7 @@ class SetCriterion(nn.Module):
             }
         matches = [[by_target(*pair) for pair in pairs] for pairs in matches]
         logits = [matched_rows(layer, pairs) for layer, pairs in zip(layers.values(), matches)]
-        bce, dice = self._row_losses(logits, Rows.of(matches, targets))
+        bce, dice = self._row_losses()(logits, Rows.of(matches, targets))
         losses = {}
         for i, suffix in enumerate(layers):
             # Sums, not means: a clip counts every frame.
@@ -253,45 +255,8 @@ class SetCriterion(nn.Module):
             losses[f"loss_dice{suffix}"] = dice[:, i].sum() / num_masks
         return losses
 
-    def _row_losses(self, logits: Sequence[Tensor], rows: Rows) -> tuple[Tensor, Tensor]:
-        """Compute cross-entropy and dice of every row, from its logits (R, H, W) in each of L
-        layers: two (R, L)."""
-        layers = len(logits)
-        bce, dice = [], []
-        step = max(1, _MASKS_PER_CHUNK // layers)
-        for i, parts in enumerate(zip(*(layer.split(step) for layer in logits))):
-            chunk = slice(i * step, i * step + step)
-            part = torch.stack(parts, 1)
-            drawn, chosen, values = self._choose_points(part.detach(), rows, chunk)
-            points = take_points(drawn, chosen)
-            point_logits = values_at(part.flatten(0, 1), points.flatten(0, 1), values.flatten(0, 1))
-            targets = rows.sample_targets(chunk, drawn, chosen, points)
-            keep = rows.sample_counted(chunk, points)
-            for losses, new in zip((bce, dice), point_losses(point_logits, targets, keep)):
-                losses.append(new.view(-1, layers))
-        return torch.cat(bce), torch.cat(dice)
-
-    @torch.no_grad()
-    def _choose_points(
-        self, logits: Tensor, rows: Rows, chunk: slice
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose points for mask logits (R, L, H, W), mostly where they are near zero.
-
-        The layers of a row choose from the same points (published: each draws its own), which
-        leaves the loss as it is on average, draws a tenth of the numbers, and lets targets be read
-        once for all layers.
-
-        Returns:
-            points drawn (R, P', 2), indices of those chosen (R, L, P), and the logits there.
-        """
-        num_candidates = int(self.num_points * self.oversample_ratio)
-        num_uncertain = int(self.num_points * self.importance_sample_ratio)
-        count = num_candidates + self.num_points - num_uncertain
-        seeds = rows.seeds and rows.seeds[chunk]
-        drawn = random_points(len(logits), count, logits.device, seeds)
-        values = sample_maps(logits, drawn)
-        chosen = uncertain_points(values, num_candidates, num_uncertain)
-        return drawn, chosen, values.gather(2, chosen)
+    def _row_losses(self) -> RowLosses:
+        return RowLosses(self.num_points, self.oversample_ratio, self.importance_sample_ratio)
 
     def __repr__(self) -> str:
         names = ("matcher", "losses", "weight_dict", "num_classes", "eos_coef", "num_points")

@@ -8,12 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config.arguments import configurable
+from ...ops.masks import cells_inside
 from ..registries import TRANSFORMER_DECODER_REGISTRY
 from ..transformer_decoder import MultiScaleMaskedTransformerDecoder
 from ..transformer_decoder.masked import NUM_LEVELS
-
-# A query attends to the cells that its mask covers at least half as much as the best covered one.
-_MIN_FRACTION_OF_BEST = 0.5
 
 
 class Memory(NamedTuple):
@@ -145,21 +143,6 @@ def _pool(coverage: Tensor, size: tuple[int, int]) -> Tensor:
     if torch.compiler.is_exporting():  # there coarse cells are whole fine ones
         return F.avg_pool2d(coverage, int(coverage.shape[-2] // size[0]))
     return F.adaptive_avg_pool2d(coverage, size)
-
-
-def cells_inside(coverage: Tensor) -> Tensor:
-    """Return which cells a mask's query may attend to.
-
-    In Mask2Former a query whose mask vanishes on a coarse map attends everywhere. That of a given
-    mask stays inside it: the cells that it covers best remain, down to a mask of one pixel.
-
-    Args:
-        coverage: (..., S), in 0..1.
-
-    Returns:
-        (..., S), bool, nowhere all False; all True where a mask is empty.
-    """
-    return coverage >= _MIN_FRACTION_OF_BEST * coverage.amax(-1, keepdim=True)
 
 
 def pooled_features(coverage: Tensor, features: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from ..backbone.folding import speed_up_convolutions
 from ..criterion.build import build_criterion
 from ..criterion.criterion import SetCriterion
 from ..criterion.totals import StepTotals, mean_masks
+from ..transformer_decoder.pilot import shown_to_pilots
 from .heads import check_decoder, handed_over, takes_aux_outputs
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -195,7 +196,8 @@ class SegmentationModel(BaseModel):
         images = self.canvas_of(batched_inputs)
         targets = self.targets_of(batched_inputs, images)
         if self.training:
-            outputs = self.predict(images.tensor)
+            with shown_to_pilots(self.sem_seg_head, targets):
+                outputs = self.predict(images.tensor)
         else:
             outputs = self.decode(self.extract(images.tensor), aux_outputs=True)
         return self.weigh(self.criterion(outputs, targets))
@@ -213,9 +215,8 @@ class SegmentationModel(BaseModel):
 
     def labels_of(self, batched_inputs: list[dict]) -> list[Tensor]:
         """Return the classes (N,) of the targets of every input, which the criterion gets."""
-        return [
-            x["labels"] for x in self.targets_of(batched_inputs, self.canvas_of(batched_inputs))
-        ]
+        images = self.canvas_of(batched_inputs)
+        return [x["labels"] for x in self.targets_of(batched_inputs, images)]
 
     def prepare_targets(self, targets: list, images: ImageList) -> list[dict]:
         """Return the criterion's targets on the canvas, one dict an image or clip."""
@@ -250,8 +251,7 @@ class SegmentationModel(BaseModel):
         """Return what the target of an input has beyond labels and masks: `ignore`, pixels that do
         not count, on the canvas; `seed`, from its name and the iteration, where seeds are on."""
         options: dict = {}
-        ignore = x.get("ignore")
-        if ignore is not None:
+        if (ignore := x.get("ignore")) is not None:
             ignore = ignore if isinstance(ignore, Tensor) else torch.stack(list(ignore))
             options["ignore"] = pad_to_canvas(ignore.to(self.device), images, True)
         if self.point_seed >= 0:

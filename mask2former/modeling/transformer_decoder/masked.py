@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checkpoints.renames import rename_when_loading
-from ...config.arguments import configurable
+from ...config.arguments import configurable, unless_default
 from ...errors import UserError
 from ...layers import (
     MLP,
@@ -25,6 +25,7 @@ from ...ops.linear import linear
 from ...overrides import is_replaced, refuse_overrides, replaceable
 from ..pixel_decoder.fpn import NUM_LEVELS, c2_xavier_conv
 from ..registries import TRANSFORMER_DECODER_REGISTRY
+from .pilot import NO_PILOTS, PilotBatch, PilotQueries, Pilots
 from .standard import decoder_args
 
 # Methods of the published class, and of one with its conventions, that subclasses may override.
@@ -52,6 +53,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         pre_norm: normalise before attention instead of after.
         mask_dim: channels of the mask features.
         enforce_input_project: project the maps even where they have the right width.
+        pilots: queries that are shown the targets while training; by default there are none.
     """
 
     _version = 2
@@ -71,6 +73,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         pre_norm: bool,
         mask_dim: int,
         enforce_input_project: bool,
+        pilots: Pilots = NO_PILOTS,
     ):
         super().__init__()
         if not is_replaced(self, "forward"):
@@ -93,6 +96,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         )
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
+        self.pilot = PilotQueries(num_classes, hidden_dim, pilots) if pilots.queries else None
         rename_when_loading(self)
 
     def _add_layers(self, count: int, dim: int, heads: int, ffn_dim: int, pre_norm: bool) -> None:
@@ -116,6 +120,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 f"so it must be at least 1; got {mask_former.DEC_LAYERS}."
             )
         args = decoder_args(cfg, in_channels, mask_classification)
+        if not is_replaced(cls, "forward"):  # else nothing would run them
+            args |= unless_default(cls, pilots=Pilots.of(cfg))
         return {**args, "dec_layers": mask_former.DEC_LAYERS - 1}
 
     def frames_of(self, batch: int) -> int:
@@ -147,6 +153,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             `pred_logits` (B, Q, K+1), `pred_masks` (B, Q, H/4, W/4) as logits and, if wanted,
             `aux_outputs`, a list of dicts with these two, one a layer, first prediction first;
             else `pred_embeddings` (B, Q, C), the queries, by which objects are identified in video.
+            Where pilot queries are shown targets, `pilots`, the `PilotBatch` with predictions.
 
         Raises:
             UserError: there are not exactly three maps.
@@ -160,6 +167,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         if not (aux_outputs or self.training):
             small = [_resize(mask_features, s).unflatten(0, (-1, frames)) for s in sizes]
         queries = self.query_feat.weight.expand(features.shape[0], -1, -1)
+        pilots = self.pilot and self.pilot.shown
         predictions = []
         for i in range(self.num_layers):
             level = i % NUM_LEVELS
@@ -172,24 +180,37 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 )
             else:
                 masks = self._mask_logits(self.decoder_norm(queries), small[level])
-            queries = self._run_layer(i, queries, keys[level], values[level], masks)
+            queries = self._run_layer(i, queries, keys[level], values[level], masks, pilots)
+            if pilots:
+                pilots.keep(self._published_axes(self._predict(pilots.queries, features)))
         out = self._published_axes(self._predict(queries, features))
         if aux_outputs:
             out["aux_outputs"] = [self._published_axes(p) for p in predictions]
         else:
             out["pred_embeddings"] = self.decoder_norm(queries)
-        return out
+        return out | {"pilots": pilots} if pilots else out
 
     def _run_layer(
-        self, index: int, queries: Tensor, key: Tensor, value: Tensor, mask_logits: Tensor
+        self,
+        index: int,
+        queries: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask_logits: Tensor,
+        pilots: PilotBatch | None = None,
     ) -> Tensor:
-        """Update the queries (B, Q, C) from the pixels of a level inside their masks."""
+        """Update the queries (B, Q, C), and those of pilots, from pixels inside their masks."""
         position = self.query_embed.weight[None]
         attend = _attention_mask(mask_logits)
+        among = None  # which query sees which: all
+        if pilots:
+            size = (mask_logits.shape[-2], mask_logits.shape[-1])
+            queries, position, attend, among = pilots.join(queries, position, attend, size)
         cross_attention = self.transformer_cross_attention_layers[index]
         queries = cross_attention(queries, position, key, value, attend)
-        queries = self.transformer_self_attention_layers[index](queries, position)
-        return self.transformer_ffn_layers[index](queries)
+        queries = self.transformer_self_attention_layers[index](queries, position, among)
+        queries = self.transformer_ffn_layers[index](queries)
+        return pilots.split(queries) if pilots else queries
 
     def _level_tokens(
         self, maps: Sequence[Tensor], frames: int

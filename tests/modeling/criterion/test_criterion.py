@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mask2former.modeling import HungarianMatcher, SetCriterion
+from mask2former.modeling.criterion.points import RowLosses
 
 K, Q, SIZE = 3, 4, (8, 8)
 
@@ -52,7 +53,7 @@ def test_certain_and_right_predictions_by_hand(monkeypatch):
     # No sampling near the border, where a full mask fades to zero.
     criterion = make_criterion(oversample_ratio=1.0, importance_sample_ratio=0.0)
     inside = torch.rand(1, 64, 2) * 0.5 + 0.25
-    monkeypatch.setattr(f"{SetCriterion.__module__}.random_points", lambda *args: inside)
+    monkeypatch.setattr(f"{RowLosses.__module__}.random_points", lambda *args: inside)
     losses = criterion({"pred_logits": logits, "pred_masks": masks}, [target])
     prob = 1 / (1 + math.exp(-c))
     assert losses["loss_mask"].item() == pytest.approx(math.log(1 + math.exp(-c)), abs=1e-6)
@@ -156,7 +157,7 @@ def test_rows_in_chunks_change_nothing(monkeypatch):
     targets = [make_target([0, 1, 2], point_seed=3), make_target([2, 1], point_seed=4)]
     outputs, criterion = make_outputs(), make_criterion()
     expected = criterion(outputs, targets)
-    monkeypatch.setattr("mask2former.modeling.criterion.criterion._MASKS_PER_CHUNK", 2)
+    monkeypatch.setattr(f"{RowLosses.__module__}._MASKS_PER_CHUNK", 2)
     for name, value in criterion(outputs, targets).items():
         torch.testing.assert_close(value, expected[name])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mask2former.modeling.mask_classifier.decoder import cells_inside, pooled_features
+from mask2former.modeling.mask_classifier.decoder import pooled_features
 from mask2former.modeling.mask_classifier.given_masks import mask_coverage
 from tests.modeling.mask_classifier.small import rectangles, tiny_decoder
 from tests.modeling.small import NUM_CLASSES, WIDTH, tiny_model
@@ -93,13 +93,6 @@ def test_two_maps_are_refused():
     x, fine = maps()
     with pytest.raises(ValueError, match="expected 3 maps .* got 2"):
         tiny_decoder()(x[:2], fine, coverage())
-
-
-def test_cells_inside_by_hand():
-    coverage = torch.tensor([[1.0, 0.5, 0.49, 0.0], [0.1, 0.05, 0.04, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    t, f = True, False
-    expected = torch.tensor([[t, t, f, f], [t, t, f, f], [t, t, t, t]])
-    assert torch.equal(cells_inside(coverage), expected)
 
 
 def test_pooled_features_by_hand():

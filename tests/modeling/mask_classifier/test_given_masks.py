@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from mask2former.modeling.mask_classifier.decoder import cells_inside
 from mask2former.modeling.mask_classifier.given_masks import (
     IGNORED,
     MaskLabelCriterion,
     mask_coverage,
 )
+from mask2former.ops.masks import cells_inside
 from tests.modeling.mask_classifier.small import rectangles
 
 
