@@ -142,6 +142,10 @@ def test_no_pilot_looks_nowhere_and_small_masks_do_not_vanish():
     cells = clean._cells((2, 3))[:, 0]
     assert cells[0].int().tolist() == [[0, 0, 0, 0, 0, 1]] * 2
     assert cells[1:].all()
+    edge, _ = shown(Pilots(1, **CLEAN), [target((0, 0, 18, 36))])  # 3 of a cell's 15 columns
+    assert edge._cells((2, 3)).flatten().int().tolist() == [1, 0, 0, 1, 0, 0]
+    turned_over, _ = shown(Pilots(1, point_noise=1.0), [target((0, 0, *CANVAS[::-1]))])
+    assert turned_over._cells((2, 3)).all()
 
 
 def test_an_object_has_no_cells_in_frames_without_it():
