@@ -145,6 +145,8 @@ _IN_MEMORY = tuple(
 )
 # The norm after the whole Swin, which Mask2Former does not use; transformers 5 asks for it.
 _LAST_NORM = BACKBONE[1] + "swin.layernorm."
+# The classes that pilot queries start from, for training alone.
+_PILOT = "sem_seg_head.predictor.pilot.weight"
 _BATCHES = "num_batches_tracked"
 
 
@@ -183,6 +185,7 @@ def to_huggingface(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
         UserError: they belong to another model; names what has no counterpart.
     """
     theirs, unknown = _MAP.to_theirs(weights)
+    unknown = [name for name in unknown if name != _PILOT]
     if unknown or not theirs:
         raise UserError(
             "Hugging Face's Mask2Former has no counterpart for "

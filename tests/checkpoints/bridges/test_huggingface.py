@@ -174,6 +174,12 @@ def test_all_published_names_have_a_counterpart_and_return(name, shared):
     assert all(back[key].shape == ours[key].shape for key in back)
 
 
+def test_what_only_training_needs_stays_behind():
+    queries = {"sem_seg_head.predictor.query_feat.weight": torch.ones(2, 3)}
+    pilot = {"sem_seg_head.predictor.pilot.weight": torch.ones(4, 3)}
+    assert to_huggingface(queries | pilot).keys() == to_huggingface(queries).keys()
+
+
 def test_names_of_transformers_4_and_5_and_of_its_memory_are_read():
     part = "model.pixel_level_module.encoder."
     old = f"{part}encoder.layers.0.blocks.1.attention"
