@@ -85,8 +85,6 @@ _IMAGE_KEYS: Keys = {
         "CLASS_WEIGHT": 1.0,
         "DICE_WEIGHT": 1.0,
         "MASK_WEIGHT": 20.0,
-        # Ours: a target has the same query in all layers (published: each layer matches anew).
-        "MATCH_ONCE": False,
         # Points per mask, P, in the matching cost and the mask losses; see PointRend.
         "TRAIN_NUM_POINTS": 12544,
         "OVERSAMPLE_RATIO": 3.0,

@@ -16,7 +16,6 @@ def build_criterion(cfg, num_classes: int) -> SetCriterion:
         cost_mask=c.MASK_WEIGHT,
         cost_dice=c.DICE_WEIGHT,
         num_points=c.TRAIN_NUM_POINTS,
-        once=c.MATCH_ONCE,
     )
     return SetCriterion(
         num_classes,

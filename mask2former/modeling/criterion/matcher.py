@@ -26,8 +26,6 @@ class HungarianMatcher(nn.Module):
     Args:
         cost_class, cost_mask, cost_dice: weights; not all zero.
         num_points: points a mask is compared at.
-        once: give a target the same query in all layers, the one that costs least on average
-            (published: each layer has a matching of its own).
 
     Raises:
         UserError: all weights are zero.
@@ -40,7 +38,6 @@ class HungarianMatcher(nn.Module):
         cost_mask: float = 1.0,
         cost_dice: float = 1.0,
         num_points: int = 12544,
-        once: bool = False,
     ):
         super().__init__()
         if cost_class == cost_mask == cost_dice == 0:
@@ -49,7 +46,6 @@ class HungarianMatcher(nn.Module):
         self.cost_mask = cost_mask
         self.cost_dice = cost_dice
         self.num_points = num_points
-        self.once = once
 
     @replaceable
     def forward(self, outputs: dict[str, Tensor], targets: Sequence[dict[str, Tensor]]) -> Pairs:
@@ -89,8 +85,6 @@ class HungarianMatcher(nn.Module):
             logits = [layer["pred_logits"][b] for layer in layers]
             masks = [layer["pred_masks"][b] for layer in layers]
             costs.append(self._costs(logits, masks, target))
-        if self.once:
-            return [assign([cost.mean(0) for cost in costs])] * len(layers)
         # costs[image][layer] -> one assignment each, in the order of layers
         flat = [costs[b][i] for i in range(len(layers)) for b in range(len(targets))]
         pairs = assign(flat)
@@ -135,5 +129,5 @@ class HungarianMatcher(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"cost_class={self.cost_class}, cost_mask={self.cost_mask}, "
-            f"cost_dice={self.cost_dice}, num_points={self.num_points}, once={self.once}"
+            f"cost_dice={self.cost_dice}, num_points={self.num_points}"
         )

@@ -61,21 +61,6 @@ def test_layers_together_equal_layers_alone():
         assert [x.tolist() for x in pairs[0]] == [x.tolist() for x in alone[0]]
 
 
-def test_one_matching_for_all_layers_is_the_cheapest_of_all_together():
-    matcher = HungarianMatcher(2.0, 5.0, 5.0, num_points=64, once=True)
-    layers = [make_case(seed=s)[0] for s in range(3)]
-    targets = make_case()[1]
-    first, *others = matcher.match_layers(layers, targets)
-    logits, masks = ([x[name][0] for x in layers] for name in ("pred_logits", "pred_masks"))
-    cost = matcher._costs(logits, masks, targets[0]).sum(0)
-    best = min(itertools.permutations(range(5), 3), key=lambda way: cost[list(way), range(3)].sum())
-    assert dict(zip(first[0][1].tolist(), first[0][0].tolist())) == dict(enumerate(best))
-    assert len(others) == 2
-    assert all(pairs is first for pairs in others)
-    alone = HungarianMatcher(2.0, 5.0, 5.0, num_points=64).match_layers(layers, targets)
-    assert any(not torch.equal(pairs[0][0], first[0][0]) for pairs in alone)
-
-
 def test_one_frame_equals_an_image():
     matcher = HungarianMatcher(2.0, 5.0, 5.0, num_points=64)
     outputs, targets = make_case()
