@@ -38,6 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Once a process has had threads of autograd, its forks cannot train.
+    items.sort(key=lambda item: "forks" not in item.keywords)
     if config.getoption("--slow"):
         return
     for item in items:

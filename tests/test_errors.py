@@ -36,6 +36,7 @@ PROGRAMMING = {
     "predict/demo.py",
     "predict/image.py",
     "predict/masks.py",
+    "tracks/linking.py",
 }
 
 

@@ -155,12 +155,12 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
 
 
 def _check_length(image: Image.Image, length: int) -> None:
-    """Raise a ValueError where a file is too short for the size that its head claims: what it lacks
+    """Raise a UserError where a file is too short for the size that its head claims: what it lacks
     would be read as zeros, and take memory as it takes the file's word."""
     if image.format in _DENSER or image.mode == "1":
         return
     if image.width * image.height > _PIXELS_PER_BYTE * length:
-        raise ValueError(f"{length} bytes cannot hold {image.width}x{image.height} pixels")
+        raise UserError(f"{length} bytes cannot hold {image.width}x{image.height} pixels")
 
 
 def _reason(error: Exception, start: bytes) -> str:

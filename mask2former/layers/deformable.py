@@ -86,7 +86,7 @@ class DeformableAttention(nn.Module):
         """
         b, q, _ = query.shape
         pixel = _pixel_fractions(sizes, self.num_heads, self.num_points, query.device)
-        spread = (b, q, self.num_heads, self.num_levels, self.num_points)
+        spread = (b, q, self.num_heads, self.num_levels * self.num_points)
         if torch.is_grad_enabled() or is_recorded():
             buffers = None
             values = linear_of(self.value_proj, value)

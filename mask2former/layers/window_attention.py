@@ -114,10 +114,13 @@ class WindowAttention(nn.Module):
         return self.proj_drop(linear_of(to_output, out.transpose(1, 2).flatten(2)))
 
     def _attend_inside(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attend inside every window of x (B, R, w, S, w, C), R by S of them; the same shape."""
-        windows = x.transpose(2, 3)  # (B, R, S, w, w, C)
-        out = self.attend(windows.flatten(3, 4).flatten(0, 2), bias)
-        return out.view(windows.shape).transpose(2, 3)
+        """Attend inside every window of x (B, R, w, S, w*C), R by S of them; the same shape.
+
+        Rows of windows have one axis with their channels: some runtimes take five axes at most.
+        """
+        windows = x.transpose(2, 3)  # (B, R, S, w, w*C)
+        pixels = windows.flatten(0, 2).unflatten(2, (self.window, -1)).flatten(1, 2)
+        return self.attend(pixels, bias).view(windows.shape).transpose(2, 3)
 
     def _attend_shifted(self, x: Tensor, bias: Tensor, masks: Tensor) -> Tensor:
         """Attend like `_attend_inside`; the last row and column have masks of their own."""
@@ -146,14 +149,15 @@ class WindowAttention(nn.Module):
         x = F.pad(x, (0, 0, 0, right, 0, bottom))
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
-        x, bias = x.unflatten(2, (-1, window)).unflatten(1, (-1, window)), self.position_bias()
+        channels, bias = x.shape[3], self.position_bias()
+        x = x.flatten(2).unflatten(2, (-1, window * channels)).unflatten(1, (-1, window))
         if self.shift_masks is None:
             x = self._attend_inside(x, bias)
         elif torch.compiler.is_exporting():
             x = self._attend_exported(x, bias, self.shift_masks)
         else:
             x = self._attend_shifted(x, bias, self.shift_masks)
-        x = x.flatten(3, 4).flatten(1, 2)
+        x = x.flatten(3).unflatten(3, (-1, channels)).flatten(1, 2)
         if shift:
             x = x.roll((shift, shift), (1, 2))
         return first_pixels(x, height, width)

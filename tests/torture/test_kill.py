@@ -38,6 +38,7 @@ from tests.engine.stub import StubTrainer, make_cfg
 from tests.predict.test_demo import config
 from tests.torture.exporting import Exporter
 
+pytestmark = pytest.mark.forks
 _EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
 _PERIOD = 3  # iterations between checkpoints
 

@@ -21,6 +21,8 @@ from detectron2.structures import Instances
 from mask2former.engine.distributed import launch, wrap_model
 from tests.engine.two_processes import tiny_model
 
+pytestmark = pytest.mark.forks
+
 TIMEOUT = 60  # seconds after the death of one in which all others have to end
 IMAGES, TARGETS = 6, 2
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = "configs/shapes/panoptic/maskformer2_lite0.yaml"
+CONFIG = "configs/shapes/panoptic/maskformer2_lite0_pilots.yaml"
 DATASET = "shapes_val_panoptic"
 METRICS = (("panoptic_seg", "PQ"), ("segm", "AP"), ("sem_seg", "mIoU"))  # by key of the results
 

@@ -50,7 +50,7 @@ def deformable_attention(
         sizes: (H, W) of every level, Python integers.
         locations: (B, Q, M, L, P, 2), (x, y) with 0 and 1 at the outer edges of the map; a
             sample outside reads zeros.
-        weights: (B, Q, M, L, P).
+        weights: (B, Q, M, L, P); or, as the locations, with one axis for levels and points.
 
     Returns:
         (B, Q, M*D), with the heads side by side, of the type of value.
@@ -61,12 +61,16 @@ def deformable_attention(
         ImportError: the chosen implementation is not installed.
     """
     pairs = tuple((h, w) for h, w in sizes)
-    _check_shapes(value, pairs, locations, weights)
     name = _requested
     if name == "auto":
         name = _automatic_choice(value)
         if not torch.compiler.is_compiling():
             _log_once(name, value.device.type)
+    if name == "grid_sample" and weights.dim() == 4:  # some runtimes take five axes at most
+        return deformable_attention_grid_sample(value, pairs, locations, weights)
+    if weights.dim() == 4:
+        locations, weights = (t.unflatten(3, (len(pairs), -1)) for t in (locations, weights))
+    _check_shapes(value, pairs, locations, weights)
     return _operator(name, value.device.type)(value, pairs, locations, weights)
 
 

@@ -1,0 +1,41 @@
+"""Traces of models: what their graphs are made of."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from mask2former.export.graphs import graph_class
+from mask2former.export.preparation import prepare
+from mask2former.export.program import trace
+from mask2former.layers.window_attention import WindowAttention
+from tests.modeling.small import tiny_model, tiny_video_model
+
+
+def most_axes(program: ExportedProgram) -> int:
+    values = [node.meta.get("val") for node in program.graph.nodes]
+    lists = [v if isinstance(v, list | tuple) else [v] for v in values]
+    return max(v.dim() for some in lists for v in some if isinstance(v, Tensor))
+
+
+@pytest.mark.parametrize("make", [tiny_model, tiny_video_model], ids=["image", "clip"])
+def test_tensors_have_five_axes_at_most(make) -> None:
+    """More are too many for Core ML and the like."""
+    model = prepare(make())
+    assert most_axes(trace(graph_class(model)(model), torch.float32)) == 5
+
+
+def test_windows_have_five_axes_at_most() -> None:
+    class Blocks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain, self.shifted = WindowAttention(8, 4, 2), WindowAttention(8, 4, 2, shift=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.shifted(self.plain(x))
+
+    sides = {1: 4 * Dim("rows"), 2: 4 * Dim("columns")}
+    example, model = torch.rand(2, 12, 20, 8), Blocks().eval()
+    program = torch.export.export(model, (example,), dynamic_shapes=(sides,), strict=False)
+    assert most_axes(program) == 5
+    torch.testing.assert_close(program.module()(example), model(example))
