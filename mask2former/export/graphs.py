@@ -204,9 +204,11 @@ def _check_parts(model: nn.Module) -> None:
             "MODEL.MASK_FORMER.PAD_VALUE: exported files are given images that are padded with the "
             "mean; set it to -1."
         )
-    if getattr(getattr(model, "sem_seg_head", None), "rope", None) is not None:
+    rope = getattr(getattr(model, "sem_seg_head", None), "rope", None)
+    kind = (getattr(rope, "normalize_coords", ""), getattr(rope, "grid_indexing", ""))
+    if rope is not None and kind != ("separate", "ij"):
         raise UnsupportedError(
-            f"{type(model.sem_seg_head).__name__} cannot be exported with rotary positions, which "
-            "timm computes for one size of images only then: choose a ViT with a position table as "
+            f"{type(model.sem_seg_head).__name__} cannot be exported with the rotary positions of "
+            f"{type(rope).__name__}: choose a ViT of DINOv3 or one with a position table as "
             "MODEL.TIMM.NAME, such as those of DINOv2."
         )

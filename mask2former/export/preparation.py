@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx import config as fx_config
 
 from ..modeling.backbone.folding import fold_norms, speed_up_convolutions
+from ..ops.recording import integers
 
 
 def prepare(model: nn.Module) -> nn.Module:
@@ -36,20 +37,23 @@ def prepare(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def fixed_same_padding() -> Iterator[None]:
-    """Have timm pad by constants, as is right for sides that are multiples of the stride.
+def timm_of_any_size() -> Iterator[None]:
+    """Have timm pad by constants, as is right for sides that are multiples of the stride, and take
+    the places of patches from sizes that are symbols.
 
-    Its "same" padding is a formula of the size, which an exporter reasons about for minutes.
+    Its "same" padding is a formula of the size, which an exporter reasons about for minutes; its
+    rotary positions make numbers of the size.
     """
+    ours = {"pad_same": _pad_multiples, "make_coords_dinov3": _patch_places}
     modules = [m for name, m in sys.modules.items() if name.startswith("timm.")]
-    changed = [(m, m.pad_same) for m in modules if callable(getattr(m, "pad_same", None))]
-    for module, _ in changed:
-        setattr(module, "pad_same", _pad_multiples)  # noqa: B010  (mypy knows no such name)
+    changed = [(m, name, vars(m)[name]) for m in modules for name in ours if name in vars(m)]
+    for module, name, _ in changed:
+        setattr(module, name, ours[name])
     try:
         yield
     finally:
-        for module, own in changed:
-            setattr(module, "pad_same", own)  # noqa: B010
+        for module, name, own in changed:
+            setattr(module, name, own)
 
 
 @contextmanager
@@ -108,3 +112,9 @@ def _pad_multiples(
     return nn.functional.pad(
         x, (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=value
     )
+
+
+def _patch_places(height: int, width: int, *_: Any, grid_offset: float = 0, **__: Any) -> Tensor:
+    """Return the middles (H*W, 2) of patches, -1 to 1 over each side, as DINOv3's are."""
+    sides = [(torch.arange(n) + (0.5 + grid_offset)) / integers([n]) for n in (height, width)]
+    return 2 * torch.stack(torch.meshgrid(*sides, indexing="ij"), -1).flatten(0, 1) - 1

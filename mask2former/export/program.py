@@ -9,7 +9,7 @@ from torch.export import Dim, ExportedProgram
 from ..errors import UnsupportedError
 from ..ops.deform_attn import use_implementation
 from .graphs import Graph
-from .preparation import fixed_same_padding, without_stack_traces, without_switches
+from .preparation import timm_of_any_size, without_stack_traces, without_switches
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def trace(graph: Graph, dtype: torch.dtype, attention: str = "auto") -> Exported
         with (
             torch.no_grad(),
             use_implementation(attention),
-            fixed_same_padding(),
+            timm_of_any_size(),
             without_stack_traces(),
             without_switches(),
             warnings.catch_warnings(),

@@ -8,6 +8,8 @@ from mask2former.export import export_model
 from mask2former.export.formats.onnx_format import open_file
 from mask2former.export.graphs import ImageGraph, graph_class
 from mask2former.export.parity import largest_difference
+from mask2former.export.preparation import prepare
+from mask2former.export.program import trace
 from mask2former.modeling.build import build_model
 
 pytest.importorskip("timm")
@@ -17,11 +19,12 @@ from tests.modeling.small_eomt import eomt_config, eomt_model
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # positions that are resized make tracing long
+@pytest.mark.parametrize("vit", ["vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"])
 @torch.no_grad()
-def test_the_file_computes_the_model_at_sizes_that_were_not_traced(tmp_path):
+def test_the_file_computes_the_model_at_sizes_that_were_not_traced(vit, tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    cfg = eomt_config(DEPTH=2)
+    cfg = eomt_config(vit, DEPTH=2)
     cfg.MODEL.MASK_FORMER.DEC_LAYERS = 2
     cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST = "RGB", 64
     torch.manual_seed(0)
@@ -37,9 +40,22 @@ def test_the_file_computes_the_model_at_sizes_that_were_not_traced(tmp_path):
         assert largest_difference(run(images.numpy()), ImageGraph(model)(images)) < 1e-5
 
 
+@torch.no_grad()
+def test_rotary_positions_are_those_of_any_size():
+    model = prepare(eomt_model("vit_small_patch16_dinov3").eval())
+    graph = ImageGraph(model)
+    program = trace(graph, torch.float32).module()
+    for shape in ((1, 3, 64, 96), (3, 3, 128, 64)):
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 255
+        found = [logits.numpy() for logits in program(images)]
+        assert largest_difference(found, graph(images)) < 1e-5
+
+
 def test_what_exported_files_cannot_do_is_refused():
-    with pytest.raises(UnsupportedError, match="rotary positions"):
-        graph_class(eomt_model("vit_small_patch16_dinov3").eval())
+    model = eomt_model("vit_small_patch16_dinov3").eval()
+    model.sem_seg_head.rope.normalize_coords = "max"
+    with pytest.raises(UnsupportedError, match="rotary positions of RotaryEmbeddingDinoV3"):
+        graph_class(model)
     semantic = {"panoptic_on": False, "instance_on": False}
     with pytest.raises(UnsupportedError, match="SEMANTIC_WINDOW: exported files take whole images"):
         graph_class(tiny_model(**semantic, semantic_window=64).eval())

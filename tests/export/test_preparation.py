@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from mask2former.export.preparation import fixed_same_padding, prepare, without_switches
+from mask2former.export.preparation import prepare, timm_of_any_size, without_switches
 
 
 @pytest.mark.parametrize("size", [(32, 64), (96, 32)])
@@ -24,7 +24,7 @@ def test_same_padding_of_timm_is_fixed_and_right_for_multiples_of_the_stride(siz
     layers.append(pool.MaxPool2dSame(3, 2))
     own = convolution.pad_same
     expected = [layer(x) for layer in layers]
-    with fixed_same_padding():
+    with timm_of_any_size():
         assert convolution.pad_same is not own
         for layer, result in zip(layers, expected):
             torch.testing.assert_close(layer(x), result)
