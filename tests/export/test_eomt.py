@@ -17,6 +17,14 @@ from tests.modeling.small import tiny_model
 from tests.modeling.small_eomt import eomt_config, eomt_model
 
 
+def awake(model):
+    """At first, blocks count for little."""
+    for name, parameter in model.named_parameters():
+        if "gamma" in name:
+            parameter.fill_(1)
+    return model
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # positions that are resized make tracing long
 @pytest.mark.parametrize("vit", ["vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"])
@@ -28,11 +36,8 @@ def test_the_file_computes_the_model_at_sizes_that_were_not_traced(vit, tmp_path
     cfg.MODEL.MASK_FORMER.DEC_LAYERS = 2
     cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST = "RGB", 64
     torch.manual_seed(0)
-    model = build_model(cfg).eval()
+    model = awake(build_model(cfg).eval())
     model.sem_seg_head.set_mask_probs([0.0])
-    for name, parameter in model.named_parameters():
-        if "gamma" in name:
-            parameter.fill_(1)  # at first, blocks count for little
     export_model(model, tmp_path / "eomt.onnx", cfg=cfg)
     run = open_file(tmp_path / "eomt.onnx")
     for shape in ((1, 3, 64, 96), (3, 3, 128, 64)):
@@ -42,7 +47,7 @@ def test_the_file_computes_the_model_at_sizes_that_were_not_traced(vit, tmp_path
 
 @torch.no_grad()
 def test_rotary_positions_are_those_of_any_size():
-    model = prepare(eomt_model("vit_small_patch16_dinov3").eval())
+    model = prepare(awake(eomt_model("vit_small_patch16_dinov3").eval()))
     graph = ImageGraph(model)
     program = trace(graph, torch.float32).module()
     for shape in ((1, 3, 64, 96), (3, 3, 128, 64)):
