@@ -2,8 +2,13 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from mask2former.data.synthetic import write_shapes
+from tests.engine.resume.runs import use_shapes
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +34,16 @@ def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixt
     log.removeHandler(caplog.handler)
     log.setLevel(level)
     log.propagate = propagate
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Ten drawn images to train on and two to test on, registered as the shapes datasets."""
+    root = tmp_path_factory.mktemp("datasets")
+    write_shapes(root, seed=5, train=10, val=2, size=64, workers=1)
+    before = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
+    use_shapes(root)
+    yield root
+    for catalog, data in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
+        catalog.data.clear()
+        catalog.data.update(data)

@@ -9,29 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mask2former.config import load_config
-from mask2former.data.synthetic import write_shapes
 from mask2former.engine import build_model
 from mask2former.engine.auto_batch import fit_batch, made_up_batch
 from mask2former.errors import UserError
 from mask2former.predict import VideoPredictor
-from tests.engine.resume.runs import CONFIG, FIRST, ROOT, SMALL, STEPS, train, use_shapes
+from tests.engine.resume.runs import CONFIG, FIRST, ROOT, SMALL, STEPS, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    root = tmp_path_factory.mktemp("datasets")
-    write_shapes(root, seed=5, train=10, val=2, size=64, workers=1)
-    before = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
-    use_shapes(root)
-    yield root
-    for catalog, data in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
-        catalog.data.clear()
-        catalog.data.update(data)
 
 
 @contextmanager

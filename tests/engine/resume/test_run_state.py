@@ -4,31 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mask2former.data.synthetic import write_shapes
-from tests.engine.resume.runs import FIRST, ROOT, STEPS, train, use_shapes
+from tests.engine.resume.runs import FIRST, ROOT, STEPS, train
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Ten drawn images to train on and two to test on, registered as the shapes datasets."""
-    root = tmp_path_factory.mktemp("datasets")
-    write_shapes(root, seed=5, train=10, val=2, size=64, workers=1)
-    before = dict(DatasetCatalog.data), dict(MetadataCatalog.data)
-    use_shapes(root)
-    yield root
-    for catalog, data in zip((DatasetCatalog, MetadataCatalog), before, strict=True):
-        catalog.data.clear()
-        catalog.data.update(data)
 
 
 @pytest.fixture(scope="module")
