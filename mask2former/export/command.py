@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..config import load_config
 from ..errors import one_line
-from .export import FORMATS, INPUT_TYPES, export_model
+from .export import ATTENTION, FORMATS, INPUT_TYPES, export_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             postprocess=args.with_postprocess,
             input_type=args.input_type,
             int8=args.int8,
+            attention=args.attention,
             photos=args.check,
             overwrite=args.overwrite,
         )
@@ -61,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         "--input-type", default="float32", choices=list(INPUT_TYPES), help="of the images"
     )
     parser.add_argument("--int8", action="store_true", help="8-bit weights of linear layers (onnx)")
+    parser.add_argument(
+        "--attention",
+        default="",
+        choices=ATTENTION,
+        help="how deformable attention is computed; by default what is fastest in the format",
+    )
     parser.add_argument(
         "--check", nargs="+", default=[], metavar="PHOTO", help="compare with the model on these"
     )

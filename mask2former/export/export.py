@@ -28,6 +28,7 @@ from .quantization import quantize
 
 logger = logging.getLogger(__name__)
 
+ATTENTION = ("grid_sample", "gather", "bag")
 INPUT_TYPES = {"float32": torch.float32, "uint8": torch.uint8}
 
 
@@ -97,6 +98,7 @@ def export_model(
     postprocess: str = "",
     input_type: str = "float32",
     int8: bool = False,
+    attention: str = "",
     photos: Iterable[Any] = (),
     overwrite: bool = False,
 ) -> Metadata:
@@ -114,6 +116,8 @@ def export_model(
         postprocess: "semantic", "panoptic" or "instance" puts merging into the graph.
         input_type: of the images, "float32" or "uint8".
         int8: keep the weights of linear layers as 8-bit integers; in ONNX files.
+        attention: how deformable attention is computed, one of ATTENTION; "" for what is fastest
+            in the format. "gather" is for converters that mishandle GridSample.
         photos: what file and model are compared on, as `Predictor` takes images; for a model of
             clips, the frames of one. The figures are written into the metadata.
         overwrite: replace a file that is there.
@@ -129,7 +133,7 @@ def export_model(
         MissingPackageError: a package is missing that the format needs.
     """
     target = Path(path)
-    _check_options(target, format, input_type, int8, overwrite)
+    _check_options(target, format, input_type, attention, int8, overwrite)
     FORMATS[format].require()
     predictor = _predictor(source, cfg)
     graph = graph_class(predictor.model)(prepare(predictor.model))
@@ -137,7 +141,7 @@ def export_model(
     metadata = describe(graph, predictor.cfg, predictor.metadata, postprocess)
     dtype = INPUT_TYPES[input_type]
     logger.info("recording the model for any batch and size, which takes up to a minute")
-    program = trace(graph, dtype, FORMATS[format].attention)
+    program = trace(graph, dtype, attention or FORMATS[format].attention)
     with scratch_folder(target) as folder:
         part = folder / target.name
         logger.info("writing it as %s, which takes about as long", format)
@@ -160,11 +164,14 @@ def export_model(
     return metadata
 
 
-def _check_options(target: Path, format: str, input_type: str, int8: bool, overwrite: bool) -> None:
+def _check_options(
+    target: Path, format: str, input_type: str, attention: str, int8: bool, overwrite: bool
+) -> None:
     """Refuse what cannot be written before anything is built; raises as `export_model`."""
     for value, known, what in (
         (format, FORMATS, "format"),
         (input_type, INPUT_TYPES, "the type of the images"),
+        (attention or ATTENTION[0], ATTENTION, "how attention is computed"),
     ):
         if value not in known:
             raise UserError(f"{what} is one of {', '.join(known)}, got {value!r}")

@@ -25,6 +25,21 @@ def test_tensors_have_five_axes_at_most(make) -> None:
     assert most_axes(trace(graph_class(model)(model), torch.float32)) == 5
 
 
+@torch.no_grad()
+def test_gathers_in_place_of_grid_sample() -> None:
+    model = prepare(tiny_model())
+    layer = model.sem_seg_head.pixel_decoder.transformer.encoder.layers[0].self_attn
+    nn.init.uniform_(layer.sampling_offsets.bias, -2, 2)
+    graph = graph_class(model)(model)
+    program = trace(graph, torch.float32, "gather")
+    assert most_axes(program) == 5
+    assert not any("grid_sample" in str(node.target) for node in program.graph.nodes)
+    for shape in ((1, 3, 64, 96), (3, 3, 128, 32)):
+        images = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 255
+        found = program.module(check_guards=False)(images)
+        torch.testing.assert_close(found, graph(images), rtol=1e-4, atol=1e-4)
+
+
 def test_windows_have_five_axes_at_most() -> None:
     class Blocks(nn.Module):
         def __init__(self) -> None:

@@ -6,6 +6,7 @@ the value maps. The implementations agree with each other to rounding:
 - ``bag``: embedding bags (bag.py; in exported programs one bag, traced_bag.py), on any device.
 - ``triton``: kernels that Triton compiles on first use (triton_kernels.py), on CUDA.
 - ``grid_sample``: plain PyTorch (grid_sample.py), slow, on any device, twice differentiable.
+- ``gather``: likewise without `grid_sample` (gather.py), for runtimes that mishandle it.
 
 The automatic choice depends on nothing but device, type and what is installed, so that all
 processes of a job make the same one: `bag` on CPUs; on CUDA `triton`, or `bag` where Triton is
@@ -27,12 +28,13 @@ from torch import Tensor
 from ...errors import MissingPackageError, UserError
 from . import bag, traced_bag
 from .custom_op import Forward, Sizes
+from .gather import deformable_attention_gather
 from .grid_sample import deformable_attention_grid_sample
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "MASK2FORMER_DEFORM_ATTN"
-IMPLEMENTATIONS = ("auto", "bag", "triton", "grid_sample")
+IMPLEMENTATIONS = ("auto", "bag", "triton", "grid_sample", "gather")
 # The CUDA capability from which on Triton generates code: Volta.
 _MIN_CAPABILITY = (7, 0)
 
@@ -66,8 +68,9 @@ def deformable_attention(
         name = _automatic_choice(value)
         if not torch.compiler.is_compiling():
             _log_once(name, value.device.type)
-    if name == "grid_sample" and weights.dim() == 4:  # some runtimes take five axes at most
-        return deformable_attention_grid_sample(value, pairs, locations, weights)
+    is_exportable = name in ("grid_sample", "gather")  # to runtimes that take five axes at most
+    if is_exportable and weights.dim() == 4:
+        return _operator(name, value.device.type)(value, pairs, locations, weights)
     if weights.dim() == 4:
         locations, weights = (t.unflatten(3, (len(pairs), -1)) for t in (locations, weights))
     _check_shapes(value, pairs, locations, weights)
@@ -144,6 +147,8 @@ def _operator(name: str, device_type: str) -> Forward:
         return traced_bag.forward if torch.compiler.is_exporting() else bag.operator
     if name == "grid_sample":
         return deformable_attention_grid_sample
+    if name == "gather":
+        return deformable_attention_gather
     return _triton_operator(device_type)
 
 

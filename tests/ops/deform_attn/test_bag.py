@@ -109,7 +109,7 @@ def test_any_memory_layout():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["bag", "grid_sample"])
+@pytest.mark.parametrize("name", ["bag", "grid_sample", "gather"])
 def test_half_precision_values_with_float32_locations(name, dtype):
     """As under autocast: sums in float32, so that only inputs and results are rounded."""
     sizes = ((9, 7), (3, 4))

@@ -40,7 +40,7 @@ def choice(device, dtype=torch.float32):
 
 
 def test_names_that_are_not_known():
-    expected = "expected one of auto, bag, triton, grid_sample, got 'extension'"
+    expected = "expected one of auto, bag, triton, grid_sample, gather, got 'extension'"
     with pytest.raises(ValueError, match=expected), use_implementation("extension"):
         pass
 
