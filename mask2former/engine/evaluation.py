@@ -24,6 +24,7 @@ from ..evaluation.results import write_results
 from ..modeling.build import build_model, resolve_device
 from ..modeling.postprocessing.switches import switched
 from ..modeling.postprocessing.tta import SemanticSegmentorWithTTA
+from ..overrides import replaceable
 from .defaults import only_in_file, take_classes, validate
 from .hooks import log_results
 from .selection.scores import merged, scored
@@ -54,6 +55,7 @@ class EvaluatingTrainer(DefaultTrainer):
         return loaders.build_test_loader(cfg, dataset_name)
 
     @classmethod
+    @replaceable
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None
     ) -> DatasetEvaluator:
@@ -68,6 +70,7 @@ class EvaluatingTrainer(DefaultTrainer):
         return build_evaluator(cfg, dataset_name, folder)
 
     @classmethod
+    @replaceable
     def test(
         cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None, *, suffix: str | None = None
     ) -> dict[str, Any]:

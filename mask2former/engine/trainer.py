@@ -22,6 +22,7 @@ from ..config.loading import changed
 from ..data import loaders
 from ..data.agreement.class_order import match_classes
 from ..modeling.build import resolve_device
+from ..overrides import is_replaced
 from .accumulation import scale_to_batch
 from .auto_batch import fit_batch
 from .defaults import validate
@@ -41,7 +42,7 @@ from .report.hook import ReportHook
 from .resume import RunState
 from .selection.average import build_average
 from .selection.best import BestWeights, StoppedEarly
-from .selection.scores import averaged, scored
+from .selection.scores import averaged, check_best_metric, scored
 from .selection.validation_loss import check_has_losses
 from .step import LossNotFiniteError, TrainStep, choose_autocast_dtype
 from .watching.progress import PROGRESS, Clock, ProgressPrinter
@@ -68,12 +69,15 @@ class Trainer(EvaluatingTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         """
         Raises:
-            OSError, UserError: see `mask2former.engine.defaults.validate`.
+            OSError, UserError: see `mask2former.engine.defaults.validate`; or the evaluation will
+                not give TEST.BEST.METRIC.
         """
         TrainerBase.__init__(self)  # DefaultTrainer's own needs CUDA for several processes
         cfg = scale_to_batch(self.auto_scale_workers(cfg, comm.get_world_size()))
         cfg = resolve_device(cfg)
         validate(cfg)
+        if not is_replaced(type(self), "test", "build_evaluator"):  # else others give the metrics
+            check_best_metric(cfg)
         data_loader = self.build_train_loader(cfg)
         if classes := match_classes(cfg):
             cfg = classes.in_config(cfg)

@@ -43,6 +43,19 @@ def build_evaluator(
     set_max_pixels(cfg.INPUT.MAX_PIXELS)  # of maps, too
     if output_folder is None:
         output_folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    chosen = choose_evaluators(cfg, dataset_name)
+    evaluators = [make(cfg, dataset_name, output_folder) for make in chosen]
+    if meta_architecture(cfg) == "MaskClassifier":  # its masks are given, with their classes
+        evaluators.insert(0, MaskAccuracyEvaluator(dataset_name))
+    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+
+
+def choose_evaluators(cfg: CfgNode, dataset_name: str) -> list[Factory]:
+    """Return which of ``EVALUATORS`` score a model on a dataset, without building them.
+
+    Raises:
+        NotImplementedError, UserError: as `build_evaluator`.
+    """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
     if kind not in EVALUATORS:
         raise UnsupportedError(
@@ -57,10 +70,7 @@ def build_evaluator(
             f"{dataset_name} ({kind}) needs at least one output to score: set {flags} in "
             "MODEL.MASK_FORMER.TEST"
         )
-    evaluators = [make(cfg, dataset_name, output_folder) for make in chosen]
-    if meta_architecture(cfg) == "MaskClassifier":  # its masks are given, with their classes
-        evaluators.insert(0, MaskAccuracyEvaluator(dataset_name))
-    return evaluators[0] if len(evaluators) == 1 else DatasetEvaluators(evaluators)
+    return chosen
 
 
 def _panoptic(cfg: CfgNode, name: str, folder: str) -> DatasetEvaluator:

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ...checkpoints.checkpointer import Checkpointer
 from ...checkpoints.storage.weights_io import save_torch
 from ...errors import UserError
+from ...evaluation.metric_names import unknown_metric
 from ...formats.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -114,11 +115,7 @@ class BestWeights:
         values = flatten_results_dict(results) if comm.is_main_process() else {}
         values = comm.all_gather({k: float(v) for k, v in values.items()})[0]
         if self.metric not in values:
-            names = ", ".join(name for name in values if "-" not in name) or "none"
-            raise UserError(
-                f"TEST.BEST.METRIC is {self.metric!r}, which the evaluation does not give; there "
-                f"are {names}, and those of single classes"
-            )
+            raise unknown_metric("TEST.BEST.METRIC", self.metric, values)
         self._scores.append({"iteration": iteration, "value": values[self.metric]})
         best = self._best()
         if best == len(self._scores) - 1:

@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from ...config.loading import changed
+from ...evaluation.metric_names import is_of_class, metric_names, unknown_metric
 from .validation_loss import validation_loss
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,32 @@ def scored(
 def averaged(cfg: CfgNode, metric: str) -> bool:
     """Tell whether a metric of `scored` is that of the average, where there is one."""
     return cfg.TEST.EMA == "instead" or f"{EMA_SUFFIX}/" in metric
+
+
+def check_best_metric(cfg: CfgNode) -> None:
+    """Check that `scored` can give TEST.BEST.METRIC, where the evaluators are those of the package.
+
+    Raises:
+        UserError: it cannot; lists what there will be.
+        NotImplementedError, UserError: nothing scores a dataset, see `build_evaluator`.
+    """
+    metric = cfg.TEST.BEST.METRIC
+    if not metric:
+        return
+    suffixes = [""]
+    if cfg.SOLVER.EMA.ENABLED and cfg.TEST.EMA == "beside":
+        suffixes.append(EMA_SUFFIX)
+    found: list[str] = []
+    for dataset in cfg.DATASETS.TEST:
+        names = metric_names(cfg, dataset, of_classes=is_of_class(metric))
+        if names is None:
+            return
+        losses = [f"loss/{kind}" for kind in ("total", "ce", "mask", "dice")]
+        prefix = f"{dataset}/" if len(cfg.DATASETS.TEST) > 1 else ""
+        tasks = [name.split("/", 1) for name in names + losses * cfg.TEST.LOSS]
+        found += [f"{prefix}{task}{s}/{name}" for s in suffixes for task, name in tasks]
+    if metric not in found:
+        raise unknown_metric("TEST.BEST.METRIC", metric, found)
 
 
 def merged(cfg: CfgNode, results: Results, more: Results, suffix: str = "") -> Results:
