@@ -77,13 +77,29 @@ def is_under_torchrun() -> bool:
 def wrap_model(model: nn.Module) -> nn.Module:
     """Wrap ``model`` in DistributedDataParallel if there are several processes.
 
-    Buffers, such as those of batch norms, are each process's own in training, as in detectron2.
+    Buffers, such as those of batch norms, are each process's own in training, as in detectron2;
+    `share_buffers` gives all those that checkpoints have.
     """
     device = next(model.parameters()).device
     device_ids = [comm.get_local_rank()] if device.type == "cuda" else None
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     return create_ddp_model(model, device_ids=device_ids, **{flag: False})
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give a model of all processes the buffers of the first one, whose are saved in checkpoints.
+
+    Else parts of one evaluation would be scored with other statistics of batch norms, and not with
+    those of any checkpoint. Every process has to call this.
+    """
+    if comm.get_world_size() == 1:
+        return
+    device = next(model.parameters()).device
+    for buffer in model.buffers():
+        value = buffer.detach().to(device)
+        dist.broadcast(value, 0)
+        buffer.copy_(value)
 
 
 def _in_group(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> Any:

@@ -99,6 +99,12 @@ def test_parts_of_two_processes_add_up_to_their_batch(two: Path) -> None:
         torch.testing.assert_close(added[name], gradient, rtol=1e-3, atol=1e-5)
 
 
+def test_all_parts_of_an_evaluation_see_the_statistics_that_checkpoints_have(two: Path) -> None:
+    first, second = (json.loads((two / f"statistics{i}.json").read_text()) for i in (0, 1))
+    assert first["trained"] == pytest.approx(1.5) and second["trained"] == pytest.approx(3)
+    assert first["seen"] == second["seen"] == pytest.approx({"fit": 1.5, "fit_EMA": 1.5})
+
+
 def arguments(**changes: Any) -> argparse.Namespace:
     defaults = {"num_gpus": 1, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"}
     return argparse.Namespace(**{**defaults, **changes})

@@ -20,6 +20,8 @@ from mask2former.config import load_config
 from mask2former.engine import build_model, launch
 from mask2former.engine.defaults import setup
 from mask2former.engine.distributed import wrap_model
+from mask2former.engine.selection.average import WeightAverage
+from mask2former.engine.selection.scores import scored
 from mask2former.engine.step import TrainStep
 from tests.engine.stub import SignalledTrainer, StubTrainer, make_cfg
 
@@ -114,11 +116,41 @@ def write_steps_in_parts(folder: Path) -> None:
             torch.save(gradients, folder / f"parts{parts}.pth")
 
 
+class Statistics(nn.Module):
+    """A batch norm, whose mean after one step is 0.1 of its inputs'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)
+
+
+def write_statistics(folder: Path) -> None:
+    """Writes which statistics the parts of an evaluation see, after a step on other data each."""
+    cfg = make_cfg(folder, "SOLVER.EMA.ENABLED", True, "TEST.EMA", "beside")
+    model = wrap_model(Statistics())
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)
+    average = WeightAverage(model.module, optimizer, decay=0.5, warmup=0.0)
+    model(torch.tensor([[10.0], [20.0]]) * (1 + comm.get_rank())).sum().backward()
+    optimizer.step()
+    trained = mean_of(model)
+    seen = scored(lambda _, scored_one: {"fit": mean_of(scored_one)}, cfg, model, average.model)
+    report = {"trained": trained, "seen": seen}
+    (folder / f"statistics{comm.get_rank()}.json").write_text(json.dumps(report))
+
+
+def mean_of(model: nn.Module) -> float:
+    return getattr(model, "module", model).norm.running_mean.item()
+
+
 def main(args: argparse.Namespace) -> None:
     folder = Path(args.folder)
     stop_and_resume(folder, args.opts, args)
     write_mean_losses(folder)
     write_steps_in_parts(folder)
+    write_statistics(folder)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...config.loading import changed
 from ...evaluation.metric_names import is_of_class, metric_names, unknown_metric
+from ..distributed import share_buffers
 from .validation_loss import validation_loss
 
 logger = logging.getLogger(__name__)
@@ -38,10 +39,12 @@ def scored(
     """
     if average is not None and cfg.TEST.EMA == "instead":
         model, average = average, None
+    share_buffers(model)
     results = _with_loss(cfg, model, test(cfg, model))
     if average is None or cfg.TEST.EMA == "never":
         return results
     logger.info("Evaluating the moving average of the weights")
+    share_buffers(average)
     beside = changed(cfg, "OUTPUT_DIR", os.path.join(cfg.OUTPUT_DIR, "ema"))
     return merged(cfg, results, _with_loss(beside, average, test(beside, average)), EMA_SUFFIX)
 
