@@ -15,6 +15,7 @@ import pycocotools.mask as mask_util
 from ..formats.json_files import write_json
 from ..formats.rle import encode_segments
 from ..formats.segmentations import compress
+from ..results.regions import class_colour
 
 WORST = 12  # images that are kept
 _SURE = 0.5  # score from which on an instance counts where a single image is judged
@@ -27,6 +28,15 @@ def write_details(folder: Path | None, task: str, **facts: Any) -> None:
     """Write ``<task>_details.json`` into a folder, atomically; nothing where there is no folder."""
     if folder is not None:
         write_json(folder / f"{task}_details.json", facts)
+
+
+def class_colours(metadata: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Return the colours of classes in drawings, RGB in 0..255, by their names."""
+    names = metadata.get("stuff_classes") or []
+    return {
+        name: (255 * class_colour(metadata, i)).round().astype(int).tolist()
+        for i, name in enumerate(names)
+    }
 
 
 class WorstImages:

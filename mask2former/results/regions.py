@@ -93,7 +93,7 @@ def _segments(
     things = [segment for segment in segments if segment["isthing"]]
     for segment in segments:
         if not segment["isthing"]:
-            yield _class_region(ids == segment["id"], segment["category_id"], metadata)
+            yield class_region(ids == segment["id"], segment["category_id"], metadata)
     masks = [ids == segment["id"] for segment in things]
     names = [class_name(metadata, segment["category_id"], True) for segment in things]
     yield from object_regions(masks, names, [s["id"] for s in things] if tracked else None)
@@ -130,10 +130,10 @@ def object_regions(
 def _areas(labels: np.ndarray, metadata: Mapping[str, Any]) -> Iterator[Region]:
     for label in np.unique(labels).tolist():
         if label >= 0:
-            yield _class_region(labels == label, label, metadata)
+            yield class_region(labels == label, label, metadata)
 
 
-def _class_region(mask: np.ndarray, label: int, metadata: Mapping[str, Any]) -> Region:
+def class_region(mask: np.ndarray, label: int, metadata: Mapping[str, Any]) -> Region:
     """Return a region (H, W), bool, in the colour of its class."""
     return Region(mask, class_colour(metadata, label), class_name(metadata, label, False))
 

@@ -99,6 +99,7 @@ def test_semantic_details(tmp_path, register, monkeypatch):
     details = json.loads((tmp_path / "out" / "sem_seg_details.json").read_text())
     assert details["classes"] == ["sky", "sea"]
     assert details["confusion"] == [[1, 1, 0], [0, 5, 0]]
+    assert details["colours"] == {"sky": [0, 114, 189], "sea": [217, 83, 25]}  # those of the demo
     worst = details["worst"][0]
     assert (worst["file_name"], worst["score"]) == ("0.jpg", 0.5)
     assert [e["category"] for e in worst["truth"]] == ["sky", "sea"]
@@ -120,6 +121,8 @@ def test_panoptic_details(tmp_path, register):
         panoptic_root=str(tmp_path / "gt"),
         thing_dataset_id_to_contiguous_id={3: 0},
         stuff_dataset_id_to_contiguous_id={3: 0, 7: 1},
+        stuff_classes=["cat", "sky"],
+        stuff_colors=[[1, 2, 3], [200, 100, 0]],
     )
     evaluator = PanopticEvaluator(name, tmp_path / "out")
     evaluator.reset()
@@ -136,6 +139,7 @@ def test_panoptic_details(tmp_path, register):
     details = json.loads((tmp_path / "out" / "panoptic_seg_details.json").read_text())
     means = [details["per_class"][c]["PQ"] for c in ("cat", "sky")]
     assert np.mean(means) == pytest.approx(scores["PQ"], abs=1e-3)
+    assert details["colours"] == {"cat": [1, 2, 3], "sky": [200, 100, 0]}
     (image,) = details["worst"]
     assert image["file_name"] == "/photos/a.jpg"
     assert [(e["category"], e["isthing"]) for e in image["truth"]] == [

@@ -16,13 +16,11 @@ from ...formats.rle import decode
 from ...formats.segmentations import compress
 from ...painting import Region, paint
 from ...results.classes import class_name
-from ...results.colours import COLOURS
-from ...results.regions import object_regions
+from ...results.regions import class_colour, class_region, object_regions
 
 TRAINING_FOLDER = "report"
 TRAINING_PICTURES = 12
 _SIDE = 480  # longer side of a picture, in pixels
-_STEP = 7  # neighbours among the colours are alike
 
 
 def write_training_pictures(
@@ -63,13 +61,27 @@ def _drawn_target(frame: Any, target: Any, metadata: Any, image_format: str) -> 
     if target is not None and target.has("gt_masks"):
         masks = getattr(target.gt_masks, "tensor", target.gt_masks)
         masks = np.asarray(masks, bool) if len(target) else np.zeros((0, *image.shape[:2]), bool)
-        names = [class_name(metadata, int(label), False) for label in target.gt_classes]
-        regions = list(object_regions(masks, names))
+        regions = _target_regions(masks, target.gt_classes.tolist(), metadata)
     return _painted(image, regions)
 
 
-def worst_pictures(images: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+def _target_regions(masks: np.ndarray, labels: Sequence[int], metadata: Any) -> list[Region]:
+    """Return stuff in the colour of its class, then things; without any stuff all are things."""
+    things = set((metadata.get("thing_dataset_id_to_contiguous_id") or {}).values())
+    is_stuff = [bool(metadata.get("stuff_classes")) and k not in things for k in labels]
+    objects = [i for i, stuff in enumerate(is_stuff) if not stuff]
+    names = [class_name(metadata, labels[i], False) for i in objects]
+    areas = [class_region(masks[i], labels[i], metadata) for i in np.flatnonzero(is_stuff)]
+    return [*areas, *object_regions(masks[objects], names)]
+
+
+def worst_pictures(
+    images: Sequence[Mapping[str, Any]], colours: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, str, str, str]]:
     """Yield (caption, prediction, truth, note) of the images that `WorstImages` kept.
+
+    Args:
+        colours: of stuff, RGB in 0..255, by the names of the classes.
 
     Pictures are the sources of html's ``img``; empty, with a note, where the photo cannot be used.
     """
@@ -78,7 +90,8 @@ def worst_pictures(images: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, s
         caption = f"{Path(name).name}: {float(image['score']):.2f}"
         try:
             photo = read_annotated(_size(image), name)
-            pair = [_painted(photo, _regions(image[k])) for k in ("prediction", "truth")]
+            sides = (image["prediction"], image["truth"])
+            pair = [_painted(photo, _regions(entries, colours)) for entries in sides]
         except (OSError, UserError, ValueError) as error:
             yield caption, "", "", str(error)
         else:
@@ -105,11 +118,13 @@ def _size(image: Mapping[str, Any]) -> dict[str, int]:
     return {}
 
 
-def _regions(entries: Sequence[Mapping[str, Any]]) -> list[Region]:
+def _regions(
+    entries: Sequence[Mapping[str, Any]], colours: Mapping[str, Sequence[int]]
+) -> list[Region]:
     """Return stuff in the colour of its class, then things, large ones first."""
     masks = [_mask(entry["segmentation"]) for entry in entries]
     stuff = [
-        Region(mask, COLOURS[entry["label"] * _STEP % len(COLOURS)], entry["category"])
+        Region(mask, _colour(entry, colours), entry["category"])
         for mask, entry in zip(masks, entries)
         if not entry["isthing"]
     ]
@@ -119,6 +134,11 @@ def _regions(entries: Sequence[Mapping[str, Any]]) -> list[Region]:
         for i in things
     ]
     return [*stuff, *object_regions([masks[i] for i in things], names)]
+
+
+def _colour(entry: Mapping[str, Any], colours: Mapping[str, Sequence[int]]) -> np.ndarray:
+    known = colours.get(entry["category"])
+    return class_colour({}, entry["label"]) if known is None else np.array(known) / 255
 
 
 def _mask(segmentation: Mapping[str, Any]) -> np.ndarray:

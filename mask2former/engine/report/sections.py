@@ -154,7 +154,9 @@ def predictions(run: Run) -> str:
         if name := next(found, None):
             text = f"{name}: prediction left, truth right, with the score of the image"
             parts.append(page.note(text))
-            parts.append(page.pairs(worst_pictures(run.details[name]["worst"])))
+            details = run.details[name]
+            pictures = worst_pictures(details["worst"], details.get("colours", {}))
+            parts.append(page.pairs(pictures))
     return "".join(parts)
 
 

@@ -19,7 +19,7 @@ from ...formats.json_files import write_json
 from ...formats.label_maps import write_panoptic_png
 from ...formats.segmentations import error_prefix
 from ..common import DatasetIds, gather, required
-from ..details import WorstImages, segment_entries, write_details
+from ..details import WorstImages, class_colours, segment_entries, write_details
 from ..results import quality_table
 from .quality import PanopticQuality, total_quality
 
@@ -163,7 +163,8 @@ class PanopticEvaluator(DatasetEvaluator):
             for c in self._gt_json["categories"]
             if any(per_class[c["id"]][key] for key in ("tp", "fp", "fn"))
         }
-        facts = {"per_class": scores, "worst": worst.worst_first()}
+        colours = class_colours(self._metadata)
+        facts = {"per_class": scores, "worst": worst.worst_first(), "colours": colours}
         write_details(self._output_dir, "panoptic_seg", **facts)
 
     def _in_dataset_ids(self, segment: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from ...errors import UserError
@@ -24,7 +25,7 @@ from ...formats.json_files import (
 from ...formats.rle import decode, encode_segments
 from ...formats.segmentations import compress, error_prefix
 from ..common import check_labels, check_scores, gather, required
-from ..details import WorstImages, segment_entries, write_details
+from ..details import WorstImages, class_colours, segment_entries, write_details
 from ..instance.coco_ap import DILATION_RATIO
 from ..panoptic.quality import VOID, PanopticQuality
 from ..results import results_table
@@ -114,7 +115,10 @@ class SemSegEvaluator(DatasetEvaluator):
         logger.info("Semantic segmentation on %s:\n%s", self._name, results_table(results))
         confusion = total.confusion[:-1].tolist()
         facts = {"classes": self._class_names, "confusion": confusion}
-        write_details(self._output_dir, "sem_seg", **facts, worst=worst.worst_first())
+        colours = class_colours(MetadataCatalog.get(self._name))
+        write_details(
+            self._output_dir, "sem_seg", **facts, worst=worst.worst_first(), colours=colours
+        )
         return results
 
     def _both(self, *maps: np.ndarray) -> tuple[list[dict[str, Any]], ...]:

@@ -93,6 +93,27 @@ def test_training_pictures(tmp_path: Path) -> None:
     MetadataCatalog.pop("report_test")
 
 
+def test_training_pictures_have_stuff_in_the_colours_of_the_dataset(tmp_path: Path) -> None:
+    MetadataCatalog.get("report_test").set(
+        stuff_classes=["cat", "sky"],
+        stuff_colors=[[9, 9, 9], [10, 200, 30]],
+        thing_dataset_id_to_contiguous_id={5: 0},
+    )
+    targets = Instances((400, 600))
+    targets.gt_masks = torch.zeros(2, 400, 600, dtype=torch.bool)
+    targets.gt_masks[0, :, :300] = targets.gt_masks[1, :, 300:] = True
+    targets.gt_classes = torch.tensor([0, 1])
+    image = torch.zeros(3, 400, 600, dtype=torch.uint8)
+    write_training_pictures(
+        tmp_path, [{"image": image, "instances": targets}], 0, "report_test", "RGB"
+    )
+    picture = np.asarray(Image.open(tmp_path / "training_00.jpg")).astype(float)
+    cat, sky = picture[300:, :200].mean((0, 1)), picture[300:, 300:].mean((0, 1))
+    assert np.abs(sky / sky[1] - (0.05, 1, 0.15)).max() < 0.05
+    assert np.ptp(cat) > 30  # an object's colour, not the grey of its class
+    MetadataCatalog.pop("report_test")
+
+
 def test_facts_compare_with_the_base(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("SEED: 3\nSOLVER:\n  MAX_ITER: 5\n")
     (tmp_path / "config.yaml").write_text("_BASE_: base.yaml\nSOLVER:\n  IMS_PER_BATCH: 4\n")

@@ -1,5 +1,7 @@
 """Pages about runs: what is on them, that nothing is loaded from elsewhere, errors."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -10,6 +12,7 @@ from PIL import Image
 
 from mask2former.engine.report import write_report
 from mask2former.engine.report.command import main
+from mask2former.engine.report.pictures import worst_pictures
 from mask2former.formats.rle import encode_masks
 
 
@@ -66,6 +69,27 @@ def test_a_page_holds_everything(tmp_path: Path) -> None:
     assert "run.json is missing" in text and "Scores over the training" in text
     assert text.count("data:image/svg") >= 7
     assert not re.search(r'(src|href)="(?!data:)|url\(|<script', text)
+
+
+def test_stuff_has_the_colours_that_the_evaluation_noted(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.full((40, 60, 3), 255, np.uint8)).save(photo)
+    image = worst(photo)
+    for entry in (*image["prediction"], *image["truth"]):
+        entry |= {"isthing": False, "category": "sky", "label": 1}
+
+    def middle(colours: dict[str, list[int]]) -> np.ndarray:
+        ((_, left, right, note),) = worst_pictures([image], colours)
+        assert left == right and not note
+        data = base64.b64decode(left.partition(",")[2])
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), float)
+        scale = pixels.shape[0] / 40
+        return pixels[int(24 * scale) : int(28 * scale), int(12 * scale) : int(28 * scale)]
+
+    red = middle({"sky": [255, 0, 0]}).mean((0, 1))
+    assert red[0] > 250 and red[1] < 200 and red[2] < 200
+    by_number = middle({}).mean((0, 1))  # of an evaluation of before: (0.85, 0.325, 0.098)
+    assert by_number[0] > by_number[1] + 20 > by_number[2] + 30
 
 
 def test_size_of_the_page_does_not_grow_with_the_run(tmp_path: Path) -> None:
