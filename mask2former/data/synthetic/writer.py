@@ -12,6 +12,7 @@ from ...formats.atomic import atomic_folder, remove_leftovers
 from ...formats.images import write_image
 from ...formats.json_files import read_json, write_json
 from ...formats.label_maps import look_up, write_panoptic_png
+from ...formats.rle import run_lengths
 from ..categories import load_categories
 from ..preparation.annotations import describe_segments, draw_segments
 from ..preparation.common import map_parallel
@@ -199,7 +200,7 @@ def _draw_clip(
             "iscrowd": 0,
             **side,
             "bboxes": [row.get("bbox") for row in rows],
-            "segmentations": [row.get("segmentation") for row in rows],
+            "segmentations": [_run_lengths(row.get("segmentation")) for row in rows],
             "areas": [row.get("area") for row in rows],
         }
         for thing, rows in zip(clip.things, zip(*seen))
@@ -208,6 +209,11 @@ def _draw_clip(
         "video": {"id": number, **side, "length": frames, "file_names": names},
         "tracks": tracks,
     }
+
+
+def _run_lengths(rle: Record | None) -> Record | None:
+    """Return an RLE with its counts as a list, as in YouTube-VIS, which all its tools read."""
+    return rle and {**rle, "counts": run_lengths(rle, *rle["size"]).tolist()}
 
 
 def _annotate_clips(folder: Path, split: str, records: list[Record]) -> None:

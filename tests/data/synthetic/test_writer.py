@@ -175,7 +175,7 @@ def test_annotations_have_one_entry_a_frame(clips_root):
         for segmentation, box, area in list(rows):
             assert (segmentation is None) == (box is None) == (area is None)
             if segmentation is not None:
-                mask = mask_util.decode(segmentation)
+                mask = mask_util.decode(mask_util.frPyObjects(segmentation, 48, 48))
                 assert mask.shape == (48, 48) and mask.sum() == area
                 ys, xs = np.nonzero(mask)
                 assert box == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
@@ -190,7 +190,8 @@ def test_masks_of_a_frame_do_not_overlap(clips_root):
         objects = [a for a in content["annotations"] if a["video_id"] == video["id"]]
         for frame in range(12):
             masks = [o["segmentations"][frame] for o in objects]
-            masks = [mask_util.decode(m).astype(int) for m in masks if m]
+            rles = mask_util.frPyObjects([m for m in masks if m], 48, 48) if any(masks) else []
+            masks = [mask_util.decode(rle).astype(int) for rle in rles]
             assert not masks or sum(masks).max() == 1
 
 
