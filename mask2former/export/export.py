@@ -140,6 +140,7 @@ def export_model(
     graph = with_postprocess(graph, postprocess)
     metadata = describe(graph, predictor.cfg, predictor.metadata, postprocess)
     dtype = INPUT_TYPES[input_type]
+    _warn_of_padding(graph)
     logger.info("recording the model for any batch and size, which takes up to a minute")
     program = trace(graph, dtype, attention or FORMATS[format].attention)
     with scratch_folder(target) as folder:
@@ -187,6 +188,17 @@ def _check_options(
         raise FileExistsError(
             f"{target.with_suffix(there[0])} is there already; give another name, or overwrite it "
             "(--overwrite)"
+        )
+
+
+def _warn_of_padding(graph: Graph) -> None:
+    """Say where the file is given more padding than the model, whose results depend on it."""
+    if graph.model_divisibility % graph.divisibility:
+        logger.warning(
+            "the model pads images to multiples of %d pixels, and its file takes multiples of %d: "
+            "where these differ, the file gives what the model gives with so much more padding",
+            graph.model_divisibility,
+            graph.divisibility,
         )
 
 

@@ -1,6 +1,7 @@
 """What of each kind of model is exported, as modules from tensors to tensors."""
 
 import math
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -16,9 +17,6 @@ from ..modeling.meta_arch.base import BaseModel
 from ..modeling.meta_arch.per_pixel_heads import PerPixelBaselineHead, PerPixelBaselinePlusHead
 from ..runtime.metadata import EMBEDDINGS, KINDS
 
-# Of the coarsest feature maps. Sides of images are multiples of it, so that those of all maps are
-# multiples of one symbol: an exporter then has nothing to prove about roundings.
-_COARSEST_STRIDE = 32
 _EXAMPLE = (512, 640)  # pixels, height and width
 
 Axes = dict[int, str]
@@ -34,11 +32,11 @@ class Graph(nn.Module):
         kind: see `runtime.metadata.KINDS`.
         input_axes, output_axes: names of the axes that have any length, of each input and output.
         divisibility: height and width of the images are multiples of it, in pixels.
+        model_divisibility: the same of what the model pads images to itself.
     """
 
     kind: ClassVar[str]
     input_axes: ClassVar[tuple[Axes, ...]] = ({0: "batch", 2: "height", 3: "width"},)
-    output_axes: ClassVar[tuple[Axes, ...]]
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -46,7 +44,11 @@ class Graph(nn.Module):
         own = max(1, int(getattr(model, "size_divisibility", 0) or 0))
         if isinstance(model, SemanticSegmentor):
             own = max(1, model.backbone.size_divisibility)
-        self.divisibility = math.lcm(own, _COARSEST_STRIDE)
+        # A multiple of the coarsest map's stride, so that the sides of all maps are multiples of
+        # one symbol: an exporter then has nothing to prove about roundings.
+        strides = (shape.stride for shape in model.backbone.output_shape().values())
+        self.divisibility = math.lcm(own, *(stride for stride in strides if stride))
+        self.model_divisibility = own
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -58,11 +60,30 @@ class Graph(nn.Module):
         """Return the names of the outputs."""
         return KINDS[self.kind][1]
 
+    @property
+    def output_axes(self) -> tuple[Axes, ...]:
+        """Return the names of the axes of any length, of each output."""
+        raise NotImplementedError
+
+    @cached_property
+    def stride(self) -> int:
+        """Pixels of the images along a side for one of the maps, for which the model is run."""
+        return self.divisibility // next(x for x in self.smallest() if x.dim() == 4).shape[-1]
+
+    @torch.no_grad()
+    def smallest(self) -> tuple[Tensor, ...]:
+        """Return the outputs for the smallest images."""
+        outputs = self(torch.zeros(2, 3, self.divisibility, self.divisibility))
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
     def example(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return inputs to trace with; no axis of any length has 0 or 1, which would be frozen,
         nor has the number of attention windows in the coarsest map."""
         height, width = (math.ceil(n / self.divisibility) * self.divisibility for n in _EXAMPLE)
         return (torch.zeros(2, 3, height, width, dtype=dtype),)
+
+    def _map_axes(self) -> Axes:
+        return {2: f"height/{self.stride}", 3: f"width/{self.stride}"}
 
     def normalized(self, images: Tensor) -> Tensor:
         """Return images (B, 3, H, W) as the backbone takes them."""
@@ -73,7 +94,11 @@ class ImageGraph(Graph):
     """`MaskFormer`: images (B, 3, H, W) to class logits (B, Q, K+1), mask logits (B, Q, h, w)."""
 
     kind = "image"
-    output_axes: ClassVar = ({0: "batch"}, {0: "batch", 2: "height/4", 3: "width/4"})
+
+    @property
+    def output_axes(self) -> tuple[Axes, ...]:
+        """Return the names of the free axes."""
+        return {0: "batch"}, {0: "batch", **self._map_axes()}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Predict; see the class."""
@@ -87,13 +112,16 @@ class ClipGraph(Graph):
 
     kind = "clip"
     input_axes: ClassVar = ({0: "frames", 2: "height", 3: "width"},)
-    output_axes: ClassVar = ({}, {1: "frames", 2: "height/4", 3: "width/4"}, {})
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model)
-        with torch.no_grad():
-            smallest = torch.zeros(2, 3, self.divisibility, self.divisibility)
-            self.gives_embeddings = len(self.forward(smallest)) > 2
+    @property
+    def output_axes(self) -> tuple[Axes, ...]:
+        """Return the names of the free axes."""
+        return {}, {1: "frames", **self._map_axes()}, {}
+
+    @cached_property
+    def gives_embeddings(self) -> bool:
+        """Whether the head has them."""
+        return len(self.smallest()) > 2
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -112,7 +140,11 @@ class PerPixelGraph(Graph):
     logits (B, K, h, w)."""
 
     kind = "per_pixel"
-    output_axes: ClassVar = ({0: "batch", 2: "height/4", 3: "width/4"},)
+
+    @property
+    def output_axes(self) -> tuple[Axes, ...]:
+        """Return the names of the free axes."""
+        return ({0: "batch", **self._map_axes()},)
 
     def forward(self, images: Tensor) -> Tensor:
         """Predict; see the class."""
@@ -134,7 +166,7 @@ class GivenMasksGraph(Graph):
         {0: "batch", 2: "height", 3: "width"},
         {0: "batch", 1: "masks", 2: "height", 3: "width"},
     )
-    output_axes: ClassVar = ({0: "batch", 1: "masks"},)
+    output_axes = ({0: "batch", 1: "masks"},)
 
     def example(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return inputs to trace with."""

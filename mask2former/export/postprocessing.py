@@ -12,9 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import UnsupportedError, UserError
 from ..runtime.metadata import MERGED_KINDS, POSTPROCESSES
-from .graphs import Axes, Graph
-
-_STRIDE = 4  # of the logits
+from .graphs import Graph
 
 
 class PostprocessedGraph(Graph):
@@ -25,6 +23,7 @@ class PostprocessedGraph(Graph):
 
     Raises:
         UnsupportedError: the graph's model has no such result.
+        UserError: nothing says which classes are things, and the result needs it.
     """
 
     name: ClassVar[str]
@@ -40,6 +39,9 @@ class PostprocessedGraph(Graph):
         super().__init__(graph.model)
         self.logits = graph  # not "graph", a name that traced modules have themselves
         self.kind = graph.kind
+        self.stride = graph.stride  # measured here, before a trace
+        if self.needs_things():
+            self.things(0)  # raises now what it would inside of a trace
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -55,8 +57,17 @@ class PostprocessedGraph(Graph):
         """Make results of logits."""
         raise NotImplementedError
 
+    def enlarged(self, maps: Tensor) -> Tensor:
+        """Resize maps (B, N, h, w) to the canvas."""
+        size = (maps.shape[-2] * self.stride, maps.shape[-1] * self.stride)
+        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+    def needs_things(self) -> bool:
+        """Whether the result depends on which classes are things."""
+        return False
+
     def things(self, num_classes: int) -> Tensor:
-        """Return (K,), True for things."""
+        """Return (K,), True for things; raise a UserError where that is not known."""
         return self.model._is_thing(num_classes)
 
 
@@ -64,15 +75,15 @@ class SemanticGraph(PostprocessedGraph):
     """`class_map` (B, H, W), int32: the class of highest score of every pixel."""
 
     name = "semantic"
-    output_axes: ClassVar[tuple[Axes, ...]] = ({0: "batch", 1: "height", 2: "width"},)
+    output_axes = ({0: "batch", 1: "height", 2: "width"},)
 
     def merge(self, *logits: Tensor) -> tuple[Tensor]:
         """Merge as `SemanticMerger`, before or after resizing as the model does."""
         if len(logits) == 1:
-            return (_enlarged(logits[0]).argmax(1).int(),)
+            return (self.enlarged(logits[0]).argmax(1).int(),)
         class_logits, masks = logits
         probs = class_logits.softmax(-1)[..., :-1].transpose(1, 2)  # (B, K, Q)
-        masks = _enlarged(masks).sigmoid()
+        masks = self.enlarged(masks).sigmoid()
         scores = (probs @ masks.flatten(2)).unflatten(2, masks.shape[-2:])
         return (scores.argmax(1).int(),)
 
@@ -82,11 +93,15 @@ class PanopticGraph(PostprocessedGraph):
     from 1 on, -1 behind the last; `count` (B,), int32."""
 
     name = "panoptic"
-    output_axes: ClassVar[tuple[Axes, ...]] = (
+    output_axes = (
         {0: "batch", 1: "height", 2: "width"},
         {0: "batch"},
         {0: "batch"},
     )
+
+    def needs_things(self) -> bool:
+        """Return True: those of stuff classes are one segment."""
+        return True
 
     def merge(self, *logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Merge as `PanopticMerger`."""
@@ -94,7 +109,7 @@ class PanopticGraph(PostprocessedGraph):
         num_classes = class_logits.shape[-1] - 1
         scores, labels = class_logits.softmax(-1).max(-1)  # (B, Q)
         keep = (labels != num_classes) & (scores > self.model.object_mask_threshold)
-        probs = _enlarged(masks).sigmoid()
+        probs = self.enlarged(masks).sigmoid()
         queries = torch.arange(scores.shape[1])
         weights = torch.where(keep, scores, -1.0)  # others lose against any
         winner = (weights[:, :, None, None] * probs).argmax(1, keepdim=True)  # (B, 1, H, W)
@@ -133,10 +148,14 @@ class InstanceGraph(PostprocessedGraph):
     """
 
     name = "instance"
-    output_axes: ClassVar[tuple[Axes, ...]] = (
+    output_axes = (
         {0: "batch", 2: "height", 3: "width"},
         *({0: "batch"},) * 4,
     )
+
+    def needs_things(self) -> bool:
+        """Return whether things alone are instances."""
+        return self.model.panoptic_on
 
     def merge(self, *logits: Tensor) -> tuple[Tensor, ...]:
         """Merge as `InstanceMerger`."""
@@ -153,7 +172,7 @@ class InstanceGraph(PostprocessedGraph):
         rows = torch.div(index, num_classes, rounding_mode="floor")
         rows = rows + torch.arange(batch)[:, None] * num_queries
         chosen = masks.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (-1, topk))
-        chosen = _enlarged(chosen)
+        chosen = self.enlarged(chosen)
         inside = (chosen > 0) & is_kept[:, :, None, None]
         area = inside.flatten(2).sum(-1)
         total = (chosen.sigmoid() * inside).flatten(2).sum(-1)
@@ -174,12 +193,6 @@ def _boxes(masks: Tensor) -> Tensor:
         ends.append((torch.minimum(first, last), last))
     (x0, x1), (y0, y1) = ends
     return torch.stack([x0, y0, x1, y1], -1).float()
-
-
-def _enlarged(maps: Tensor) -> Tensor:
-    """Resize maps (B, N, h, w) to the canvas."""
-    size = (maps.shape[-2] * _STRIDE, maps.shape[-1] * _STRIDE)
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 _GRAPHS: dict[str, type[PostprocessedGraph]] = {

@@ -8,6 +8,7 @@ from mask2former.export import export_model
 from mask2former.export.formats.onnx_format import open_file
 from mask2former.export.graphs import ImageGraph, graph_class
 from mask2former.export.parity import largest_difference
+from mask2former.export.postprocessing import with_postprocess
 from mask2former.export.preparation import prepare
 from mask2former.export.program import trace
 from mask2former.modeling.build import build_model
@@ -56,6 +57,21 @@ def test_rotary_positions_are_those_of_any_size():
         images = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 255
         found = [logits.numpy() for logits in program(images)]
         assert largest_difference(found, graph(images)) < 1e-5
+
+
+def test_images_are_padded_to_patches_as_by_the_model():
+    model = eomt_model("vit_small_patch16_dinov3", PATCH_SIZE=8).eval()
+    assert ImageGraph(model).divisibility == 8
+
+
+@pytest.mark.parametrize("kind", ["semantic", "panoptic", "instance"])
+@torch.no_grad()
+def test_results_from_masks_of_another_stride_cover_the_image(kind):
+    model = eomt_model("vit_small_patch16_dinov3", UPSCALE_BLOCKS=1).eval()
+    model.metadata = tiny_model().metadata
+    graph = with_postprocess(ImageGraph(model), kind)
+    assert ImageGraph(model).output_axes[1] == {0: "batch", 2: "height/8", 3: "width/8"}
+    assert graph(torch.rand(2, 3, 48, 80))[0].shape[-2:] == (48, 80)
 
 
 def test_what_exported_files_cannot_do_is_refused():

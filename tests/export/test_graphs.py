@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mask2former.config import load_config
+from mask2former.export import export_model
 from mask2former.export.graphs import ClipGraph, ImageGraph, graph_class
 from mask2former.export.preparation import prepare
 from mask2former.modeling import MaskFormer
@@ -49,6 +50,16 @@ def test_graph_is_the_model_from_raw_pixels():
 def test_sides_are_multiples_of_the_models_and_of_the_coarsest_map():
     assert ImageGraph(tiny_model(size_divisibility=0)).divisibility == 32
     assert ImageGraph(tiny_model(size_divisibility=48)).divisibility == 96
+
+
+def test_more_padding_than_the_models_is_said(tmp_path, monkeypatch, caplog):
+    """Before any work: what would follow raises here."""
+    monkeypatch.setattr("mask2former.export.export.trace", lambda *args: 1 / 0)
+    for divisibility, is_said in ((1, True), (32, False)):
+        caplog.clear()
+        with pytest.raises(ZeroDivisionError):
+            export_model(tiny_model(size_divisibility=divisibility), tmp_path / "x.pt2", "pt2")
+        assert ("to multiples of 1 pixels, and its file takes" in caplog.text) == is_said
 
 
 def test_preparation_folds_norms_of_a_copy():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mask2former.errors import UserError
 from mask2former.export.graphs import ClipGraph, ImageGraph
 from mask2former.export.postprocessing import with_postprocess
 from mask2former.modeling.postprocessing.canvas import Canvas
@@ -79,3 +80,13 @@ def test_unknown_and_unfit_kinds_are_refused():
         with_postprocess(ClipGraph(tiny_video_model().eval()), "panoptic")
     graph = ImageGraph(tiny_model().eval())
     assert with_postprocess(graph, "") is graph
+
+
+@pytest.mark.parametrize(("kind", "panoptic_on"), [("panoptic", False), ("instance", True)])
+def test_unknown_things_are_refused_before_a_trace(kind, panoptic_on):
+    model = tiny_model(panoptic_on=panoptic_on).eval()
+    model.metadata = None
+    with pytest.raises(UserError, match="which classes are things"):
+        with_postprocess(ImageGraph(model), kind)
+    model.panoptic_on = False
+    assert with_postprocess(ImageGraph(model), "instance").name == "instance"
