@@ -17,6 +17,7 @@ from ...config.arguments import configurable
 from ...errors import UserError
 from ..backbone.timm_vit import PATCHES, PREFIX, apply_blocks, build_vit, split_index
 from ..registries import SEM_SEG_HEADS_REGISTRY
+from ..transformer_decoder.pilot import NO_PILOTS, PilotQueries, Pilots
 
 
 class UpscaleBlock(nn.Module):
@@ -46,6 +47,7 @@ class EoMTHead(nn.Module):
         upscale_blocks: each doubles the resolution of the masks, from that of the patches on.
         lr_scales: factors of the learning rate by parameter of the ViT.
         checkpointing: compute activations again in the backward pass instead of keeping them.
+        pilots: queries that are shown the targets while training; by default there are none.
 
     Attributes:
         attn_mask_probs: of each block, the probability that a query sees the patches of its mask
@@ -67,6 +69,7 @@ class EoMTHead(nn.Module):
         upscale_blocks: int = 2,
         lr_scales: Mapping[str, float] | None = None,
         checkpointing: bool = False,
+        pilots: Pilots = NO_PILOTS,
     ):
         super().__init__()
         first, dim = split_index(vit, num_blocks), vit.embed_dim
@@ -88,6 +91,7 @@ class EoMTHead(nn.Module):
             nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)
         )
         self.upscale = nn.Sequential(*(UpscaleBlock(dim) for _ in range(upscale_blocks)))
+        self.pilot = PilotQueries(num_classes, dim, pilots) if pilots.queries else None
         self._lr_scales = _of_last_blocks(lr_scales or {}, first)
         self.attn_mask_probs: Tensor
         self.register_buffer("attn_mask_probs", torch.ones(num_blocks))
@@ -106,6 +110,7 @@ class EoMTHead(nn.Module):
             "upscale_blocks": cfg.MODEL.EOMT.UPSCALE_BLOCKS,
             "lr_scales": vit.lr_scales,
             "checkpointing": cfg.MODEL.TIMM.USE_CHECKPOINT,
+            "pilots": Pilots.of(cfg),
         }
 
     def lr_scales(self) -> dict[str, float]:
@@ -134,28 +139,52 @@ class EoMTHead(nn.Module):
 
         Returns:
             `pred_logits` (B, Q, K+1); `pred_masks` (B, Q, s*H, s*W), logits, s = 2**upscale_blocks;
-            and, if wanted, `aux_outputs`, a list of dicts with these two.
+            and, if wanted, `aux_outputs`, a list of dicts with these two. Where pilot queries are
+            shown targets, `pilots`, the `PilotBatch` with predictions.
         """
         patches, prefix = features[PATCHES], features[PREFIX]
         size = (patches.shape[-2], patches.shape[-1])
         queries = self.query.weight.expand(patches.shape[0], -1, -1).to(prefix.dtype)
+        pilots = self.pilot and self.pilot.shown
+        if pilots:
+            queries = torch.cat([queries, pilots.queries.to(prefix.dtype)], 1)
+        count = queries.shape[1]
         x = torch.cat([queries, prefix, patches.flatten(2).mT], 1)
-        rope = None if self.rope is None else self.rope.get_embed(shape=size)
-        earlier = []
+        rope = self._rope(size, count - self.num_queries)
+        predictions = []
         for block, prob in zip(self.blocks, self._probs):
             mask = None
             if aux_outputs or prob > 0:
-                earlier.append(self._predict(x, size))
+                predictions.append(self._predict(x, size, count))
             if prob > 0:
-                mask = self._attention_mask(earlier[-1]["pred_masks"], x.shape[1], size, prob)
+                logits = predictions[-1]["pred_masks"][:, : self.num_queries]
+                mask = self._attention_mask(logits, x.shape[1], size, prob)
+            if pilots:
+                mask = pilots.among_tokens(mask, x.shape[1], self.num_queries, size)
             x = apply_blocks([block], x, rope, mask, self.checkpointing)
-        outputs: dict[str, Any] = self._predict(x, size)
-        return outputs | {"aux_outputs": earlier} if aux_outputs else outputs
+        predictions.append(self._predict(x, size, count))
+        if pilots:
+            for prediction in predictions[1:]:
+                pilots.keep({k: v[:, self.num_queries :] for k, v in prediction.items()})
+            predictions = [{k: v[:, : self.num_queries] for k, v in p.items()} for p in predictions]
+        outputs: dict[str, Any] = predictions.pop()
+        outputs |= {"aux_outputs": predictions} if aux_outputs else {}
+        return outputs | {"pilots": pilots} if pilots else outputs
 
-    def _predict(self, x: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Predict from all tokens (B, Q + P + H*W, C)."""
+    def _rope(self, size: tuple[int, int], pilots: int) -> Tensor | None:
+        """Return the rotary positions, sines beside cosines, of the patches and of as many tokens
+        without a place before them as there are pilots."""
+        if self.rope is None:
+            return None
+        rope: Tensor = self.rope.get_embed(shape=size)
+        still = rope.new_zeros(pilots, rope.shape[1])
+        still[:, rope.shape[1] // 2 :] = 1
+        return torch.cat([still, rope])
+
+    def _predict(self, x: Tensor, size: tuple[int, int], count: int) -> dict[str, Tensor]:
+        """Predict from all tokens (B, N, C), of which the first ones, so many, are queries."""
         x = self.norm(x)
-        queries = x[:, : self.num_queries]
+        queries = x[:, :count]
         patches = x[:, x.shape[1] - size[0] * size[1] :].mT.unflatten(2, size)
         masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(queries), self.upscale(patches))
         return {"pred_logits": self.class_embed(queries), "pred_masks": masks}

@@ -96,6 +96,34 @@ class PilotBatch:
         )
         return others
 
+    @torch.no_grad()
+    def among_tokens(
+        self, allowed: Tensor | None, tokens: int, first: int, size: tuple[int, int]
+    ) -> Tensor:
+        """Say what pilots see, and what sees them, where they are tokens beside all others.
+
+        Args:
+            allowed: which tokens see which, (B, 1, N, N), bool; None where all do; changed.
+            tokens: N: other queries, the pilots, tokens without a place, and the h*w patches.
+            first: index of the first pilot.
+            size: (h, w) of the patches.
+
+        Returns:
+            the same, but that pilots see their set, patches of their mask and the tokens without a
+            place, and that nothing else sees pilots.
+        """
+        batch, count = self.queries.shape[:2]
+        if allowed is None:
+            allowed = self.queries.new_ones(batch, 1, tokens, tokens, dtype=torch.bool)
+        if self._among is None:
+            self._among = self._groups(0)
+        here = slice(first, first + count)
+        allowed[..., here] = False
+        allowed[:, :, here, :first] = False
+        allowed[:, :, here, here] = self._among
+        allowed[:, :, here, tokens - size[0] * size[1] :] = self._cells(size)
+        return allowed
+
     def keep(self, predictions: dict[str, Tensor]) -> None:
         """Keep the predictions of a layer for the losses."""
         self.predictions.append(predictions)
@@ -196,7 +224,7 @@ class PilotQueries(nn.Embedding):
 
 def shown_to_pilots(head: nn.Module, targets: Targets) -> AbstractContextManager:
     """Return a context in which a head's decoder runs pilots of the targets, if it has any."""
-    pilot = getattr(getattr(head, "predictor", None), "pilot", None)
+    pilot = getattr(getattr(head, "predictor", head), "pilot", None)
     return pilot.show(targets) if isinstance(pilot, PilotQueries) else nullcontext()
 
 
@@ -206,6 +234,6 @@ def check_pilots(cfg: CfgNode, model: nn.Module) -> None:
     if count and not any(isinstance(module, PilotQueries) for module in model.modules()):
         raise UserError(
             f"MODEL.MASK_FORMER.PILOT.QUERIES is {count}: only MultiScaleMaskedTransformerDecoder "
-            "and VideoMultiScaleMaskedTransformerDecoder, with their own forward, train with pilot "
-            "queries; set it to 0, or MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME to one of these."
+            "and VideoMultiScaleMaskedTransformerDecoder, with their own forward, and EoMTHead "
+            "train with pilot queries; set it to 0, or choose one of these."
         )

@@ -8,6 +8,7 @@ import torch
 from mask2former import Predictor, load_config
 from mask2former.checkpoints.bridges import convert
 from mask2former.checkpoints.bridges.check import compare_huggingface
+from mask2former.checkpoints.bridges.eomt import to_huggingface
 from mask2former.checkpoints.bridges.eomt_config import from_eomt_config
 from mask2former.checkpoints.bridges.folders import family_of, read_as_checkpoint
 from mask2former.checkpoints.checkpointer import Checkpointer
@@ -84,6 +85,8 @@ def test_there_and_back(kind, tmp_path):
         k: v for k, v in first.items() if k not in ignored
     }
     assert second["thing_ids"] == [1, 2]
+    weights = model.state_dict() | {"sem_seg_head.pilot.weight": torch.ones(4, 3)}
+    assert set(to_huggingface(weights, kind)) == set(after)  # what only training needs stays behind
     compare_huggingface(model, tmp_path / "back", torch.randn(1, 3, 64, 64))
 
 

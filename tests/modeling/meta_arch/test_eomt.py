@@ -65,8 +65,8 @@ class _NothingFirst:
     def __init__(self, predict):
         self.predict, self.count = predict, 0
 
-    def __call__(self, x, size):
-        outputs, self.count = self.predict(x, size), self.count + 1
+    def __call__(self, *args):
+        outputs, self.count = self.predict(*args), self.count + 1
         if self.count % 2:
             outputs["pred_masks"] = torch.full_like(outputs["pred_masks"], -1.0)
         return outputs

@@ -210,11 +210,11 @@ def test_numbers_out_of_range(options):
         make_decoder(pilots=options)
 
 
-@pytest.mark.parametrize("config", ["panoptic/eomt_tiny", "mask-classification/maskformer2_lite0"])
-def test_models_without_a_place_for_them(config):
+def test_models_without_a_place_for_them():
     opts = ["MODEL.MASK_FORMER.PILOT.QUERIES", 3, "MODEL.DEVICE", "cpu"]
-    cfg = load_config(CONFIGS / f"{config}.yaml", [*opts, "MODEL.TIMM.PRETRAINED", ""])
-    with pytest.raises(ValueError, match=r"PILOT.QUERIES is 3: only MultiScaleMasked"):
+    config = CONFIGS / "mask-classification/maskformer2_lite0.yaml"
+    cfg = load_config(config, [*opts, "MODEL.TIMM.PRETRAINED", ""])
+    with pytest.raises(ValueError, match=r"PILOT.QUERIES is 3: only MultiScaleMasked.*EoMTHead"):
         build_model(cfg)
 
 
