@@ -7,6 +7,7 @@ import numpy as np
 from ..errors import UserError
 
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners; files hold all of them as 16
+_MAX_BITS = 63  # of integers that are shifted
 
 
 def check_array(array: np.ndarray) -> np.ndarray:
@@ -70,10 +71,18 @@ def to_8_bits(
     if kind == "f" and high <= 255:
         return _round(values), "floats are taken as 0 to 255"
     bits = next((depth for depth in _DEPTHS if high < 1 << depth), int(high).bit_length())
-    if limits is None and 8 < bits < 16 and kind != "f" and not (values % 257).any():
-        bits = 16  # 8 bits that were spread over 16
+    if limits is None and 8 < bits < 16 and spread_over_16(values):
+        bits = 16
     note = "" if bits == size else f"values of type {values.dtype} are taken as {bits} bits"
+    if bits > _MAX_BITS:  # of floats
+        return _round(values * (255 / high)), "large floats: stretched from 0 to the maximum"
     return (values.astype(np.int64) >> (bits - 8)).astype(np.uint8), note
+
+
+def spread_over_16(values: np.ndarray) -> bool:
+    """Tell whether values of 16 bits are 8 bits, each written twice; dark ones look like fewer."""
+    is_16 = values.dtype.kind in "iu" and values.dtype.itemsize == 2
+    return is_16 and not (values % 257).any()
 
 
 def _round(values: np.ndarray) -> np.ndarray:

@@ -5,18 +5,20 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...errors import MissingPackageError, UserError
 from ..atomic import PathLike
-from ..pixels import to_8_bits
+from ..pixels import spread_over_16, to_8_bits
 from .package import import_tifffile
 
 logger = logging.getLogger(__name__)
 
-# Tags that say where on earth an image lies: GeoTIFF 1.1, section 2; RPCs and GDAL's no-data.
+# Tags that say where on earth an image lies: GeoTIFF 1.1, section 2; RPCs.
 _GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737, 50844)
+_NO_DATA = 42113  # GDAL's, the value of pixels that were not seen, as text
 _ALPHA = (1, 2)  # values of ExtraSamples that stand for transparency
 _PLAIN = {"MINISBLACK", "RGB", "YCBCR"}  # photometric interpretations whose values are brightness
 _TURNED = "is turned by its EXIF tag"
@@ -30,7 +32,7 @@ class TiffRaster:
     """A TIFF, or the first image of several in it, at its full resolution.
 
     Values of more than 8 bits are scaled by the range of all, see `to_8_bits`, which is found by
-    reading the file once more.
+    reading the file once more. Those that GDAL's tag calls no data are black, and not of the range.
 
     Args:
         path: of the file.
@@ -57,12 +59,18 @@ class TiffRaster:
         except MissingPackageError:
             raise
         except Exception as error:  # of any kind, as damaged files lead parsers astray
-            raise UserError(f"Cannot read {path}: damaged or truncated TIFF ({error})") from error
+            raise self._damaged(error) from error
         try:
             self._set_up(channels)
-        except BaseException:
+        except (MissingPackageError, UserError, UnknownKindError):
             self._file.close()
             raise
+        except Exception as error:  # tags that are missing, or of values that nothing has
+            self._file.close()
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(f"Cannot read {self._path}: damaged or truncated TIFF ({error})")
 
     def _set_up(self, channels: Sequence[int]) -> None:
         page = self._page
@@ -90,21 +98,42 @@ class TiffRaster:
         """Return a window (h, w, 3), uint8; windows from top to bottom are fast."""
         window = self._values(rows, columns)
         if window.dtype != np.uint8:
-            window, _ = to_8_bits(window, self._range)
+            limits = self._range
+            if self._no_data is not None:
+                window[window == self._no_data] = limits[0]
+            window, _ = to_8_bits(window, limits)
         return np.repeat(window, 3, axis=2) if window.shape[2] == 1 else window
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        """The least and largest value of the chosen channels."""
-        low, high = [], []
+        """The least and largest value of the chosen channels, without no data."""
+        low, high, is_spread = 0.0, 0.0, True
         step = max(self._page.chunks[-3 if len(self._page.chunks) > 2 else 0], 256)
         for start in range(0, self.size[0], step):
             rows = slice(start, min(start + step, self.size[0]))
             values = self._values(rows, slice(0, self.size[1]))
-            finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-            low.append(finite.min(initial=0))
-            high.append(finite.max(initial=0))
-        return float(min(low)), float(max(high))
+            if values.dtype.kind == "f":
+                values = values[np.isfinite(values)]
+            if self._no_data is not None:
+                values = values[values != self._no_data]
+            is_spread &= spread_over_16(values)
+            low = min(low, float(values.min(initial=0)))
+            high = max(high, float(values.max(initial=0)))
+        return low, 2.0**16 - 1 if is_spread and high > 255 else high
+
+    @cached_property
+    def _no_data(self) -> Any:
+        """The value of pixels that were not seen, of the type of the file; None where there is
+        none, or none of that type."""
+        tag, dtype = self._page.tags.get(_NO_DATA), self._page.dtype
+        try:
+            value = None if tag is None else float(tag.value)
+        except ValueError:
+            return None
+        if value is None or dtype.kind == "f":
+            return value if value is None else dtype.type(value)
+        limits = np.iinfo(dtype)
+        return dtype.type(value) if limits.min <= value <= limits.max else None
 
     def _values(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window of the chosen channels, (h, w, 1) or (h, w, 3), as in the file."""
@@ -185,6 +214,11 @@ class TiffRaster:
                 handle.seek(offset)
                 data = handle.read(length) if length else None
                 found = keyframe.decode(data, index, _fullsize=False, **tables)[0]
+            except ImportError as error:
+                raise MissingPackageError(
+                    f"{self._path}: its compression {keyframe.compression.name} needs imagecodecs: "
+                    "pip install imagecodecs"
+                ) from error
             except Exception as error:  # of any kind, as damaged files lead decoders astray
                 raise UserError(
                     f"Cannot read {self._path}: damaged or truncated ({error})"
@@ -206,14 +240,16 @@ class TiffRaster:
         orientation = page.tags.get(274)
         if orientation is not None and orientation.value in range(2, 9):
             raise UnknownKindError(_TURNED)
-        if page.photometric.name not in _PLAIN or page.bitspersample < 8:
-            bits, kind = page.bitspersample, page.photometric.name
-            raise UnknownKindError(f"has values of {bits} bits in the form {kind}")
+        kind = page.photometric.name
+        is_raw = kind == "YCBCR" and "JP" not in page.compression.name  # JPEG's decoders give RGB
+        if kind not in _PLAIN or is_raw or page.bitspersample < 8:
+            raise UnknownKindError(f"has values of {page.bitspersample} bits in the form {kind}")
+        tables = import_tifffile().TIFF
         try:
-            import_tifffile().TIFF.DECOMPRESSORS[page.compression]
-        except KeyError as error:
+            tables.DECOMPRESSORS[page.compression], tables.UNPREDICTORS[page.predictor]
+        except (KeyError, ImportError) as error:
             raise UnknownKindError(f"needs imagecodecs for windows ({error.args[0]})") from error
-        if page.imagedepth > 1 or page.dtype is None:
+        if page.imagedepth > 1 or page.dtype is None or page.dtype.kind not in "buif":
             raise UnknownKindError("has values of a kind that tifffile does not know")
 
     def _require_complete(self) -> None:

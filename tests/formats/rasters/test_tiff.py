@@ -122,6 +122,44 @@ def test_values_are_scaled_by_the_range_of_the_whole(tmp_path):
     assert (windows(open_raster(path))[..., 0] == to_8_bits(floats)[0]).all()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "text", "value"),
+    [
+        ("float32", "-9999", -9999),
+        ("float32", "-3.4028234663852886e+38", np.finfo(np.float32).min),
+        ("uint16", "65535", 65535),
+        ("int16", "-32768", -32768),
+    ],
+)
+def test_no_data_is_black_and_not_of_the_range(dtype, text, value, tmp_path):
+    values = DEEP[..., 0].astype(dtype)
+    expected = to_8_bits(values)[0]
+    values[10:50, 30:] = value
+    expected[10:50, 30:] = 0
+    tag = (42113, "s", 0, text, True)
+    path = write(tmp_path / "a.tif", values, photometric="minisblack", extratags=[tag], **TILES)
+    assert (windows(open_raster(path))[..., 0] == expected).all()
+
+
+@pytest.mark.parametrize("text", ["", "nan", "none", "-9999", "1e999"])
+def test_no_data_that_no_pixel_has(text, tmp_path):
+    path = write(tmp_path / "a.tif", DEEP, extratags=[(42113, "s", 0, text, True)], **RGB)
+    assert (windows(open_raster(path)) == to_8_bits(DEEP)[0]).all()
+
+
+def test_dark_8_bits_that_were_spread_over_16(tmp_path):
+    dark = (PIXELS // 8).astype(np.uint16) * 257
+    path = write(tmp_path / "a.tif", dark, **RGB, **TILES)
+    assert (windows(open_raster(path)) == PIXELS // 8).all()
+
+
+def test_large_floats(tmp_path):
+    floats = np.linspace(0, 1e30, 7500, dtype=np.float32).reshape(75, 100)
+    path = write(tmp_path / "a.tif", floats, photometric="minisblack")
+    expected = np.rint(np.linspace(0, 255, 7500)).reshape(75, 100)
+    assert np.abs(windows(open_raster(path))[..., 0] - expected).max() <= 1
+
+
 def test_a_file_that_is_cut_off(tmp_path):
     for options in (TILES | {"compression": "zlib"}, {}):
         path = write(tmp_path / "a.tif", PIXELS, **RGB, **options)
@@ -144,6 +182,48 @@ def test_damaged_pixels(tmp_path):
     raster = open_raster(path)
     with pytest.raises(UserError, match=r"Cannot read .*a\.tif: damaged or truncated"):
         raster.read(slice(0, 10), slice(0, 10))
+
+
+def with_tag(path, code, value):
+    """Write another value (16 bits) of a tag into a file."""
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].tags[code].valueoffset
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 2] = value.to_bytes(2, "little")
+    path.write_bytes(data)
+
+
+def test_tags_of_values_that_nothing_has(tmp_path):
+    path = write(tmp_path / "a.tif", PIXELS, **RGB)
+    with_tag(path, 262, 99)
+    with pytest.raises(UserError, match=r"Cannot read .*a\.tif: damaged or truncated TIFF"):
+        open_raster(path)
+
+
+def test_a_predictor_that_needs_another_package(tmp_path, caplog, monkeypatch):
+    path = write(tmp_path / "a.tif", PIXELS, compression="zlib", predictor=True, **RGB)
+    monkeypatch.setattr(tifffile.TIFF, "UNPREDICTORS", {1: None})
+    assert (windows(open_raster(path)) == PIXELS).all()
+    assert "needs imagecodecs for windows" in caplog.text
+
+
+def test_a_decoder_that_is_not_installed_is_no_damage(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.tif", PIXELS, compression="zlib", **RGB)
+    raster = open_raster(path)
+
+    def decode(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'compression'")
+
+    monkeypatch.setattr(raster._page, "decode", decode)
+    with pytest.raises(MissingPackageError, match="ADOBE_DEFLATE needs imagecodecs"):
+        raster.read(slice(0, 10), slice(0, 10))
+
+
+def test_colours_that_are_not_rgb_yet(tmp_path):
+    Image.fromarray(PIXELS).convert("YCbCr").save(tmp_path / "a.tif")
+    raster = open_raster(tmp_path / "a.tif")
+    assert isinstance(raster, ArrayRaster)
+    assert np.abs(windows(raster).astype(int) - PIXELS).mean() < 2
 
 
 def test_what_only_pillow_knows_is_read_as_a_whole(tmp_path):
