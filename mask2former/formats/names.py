@@ -1,6 +1,7 @@
 """Names of files: their natural order, their length, and what tells maps from photos."""
 
 import hashlib
+import logging
 import os
 import re
 from collections import Counter
@@ -8,6 +9,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from .atomic import PathLike
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME = 255  # bytes of a file's name, in the file systems that people have
 
@@ -32,10 +35,10 @@ def short_name(stem: str, room: int) -> str:
 def files_below(folder: PathLike) -> Iterator[Path]:
     """Yield the files in a folder and its subfolders, hidden ones apart, in their natural order.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, each folder once; those that cannot be read go to the log.
     """
     seen = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=_warn, followlinks=True):
         real = os.path.realpath(root)
         folders[:] = [] if real in seen else _visible(folders)
         if real not in seen:
@@ -57,6 +60,10 @@ def map_suffix(photos: Collection[str], maps: Collection[str]) -> tuple[str, int
         # Of each length, whether the start is a photo; a photo "a_1" may start with another, "a".
         found.update(name[i:] for i in range(1, len(name)) if name[:i] in known)
     return max(found.items(), key=lambda item: (item[1], -len(item[0])), default=("", 0))
+
+
+def _warn(error: OSError) -> None:
+    logger.warning("A folder is left out: %s", error)
 
 
 def _visible(names: list[str]) -> list[str]:

@@ -29,21 +29,23 @@ def find_items(inputs: Iterable[PathLike], *, for_video: bool = False) -> Iterat
 
     Raises:
         FileNotFoundError: an input names nothing.
-        UserError: an archive is compressed.
+        UserError: an archive is compressed, or a list is in itself.
     """
     seen: set[str] = set()
     names = _Names()
     for given in inputs:
         for found in _items_of(os.fspath(given), for_video):
-            key = f"{found.path}/{found.member}" if found.member else os.path.abspath(found.path)
+            key = os.path.abspath(found.path)
+            if found.member:  # an archive may have a name twice
+                key = f"{key}/{found.offset}"
             if key not in seen:
                 seen.add(key)
                 yield found.named(names.unused(found.name))
 
 
-def _items_of(text: str, for_video: bool) -> Iterator[Item]:
+def _items_of(text: str, for_video: bool, lists: tuple[str, ...] = ()) -> Iterator[Item]:
     found = 0
-    for item in _expand(text, for_video):
+    for item in _expand(text, for_video, lists):
         found += 1
         yield item
     if not found:
@@ -53,10 +55,14 @@ def _items_of(text: str, for_video: bool) -> Iterator[Item]:
         )
 
 
-def _expand(text: str, for_video: bool) -> Iterator[Item]:
+def _expand(text: str, for_video: bool, lists: tuple[str, ...]) -> Iterator[Item]:
+    """Yield the items of an input, which stands in ``lists``, each in the one before."""
     if text.startswith("@"):
+        path = os.path.realpath(text[1:])
+        if path in lists:
+            raise UserError(f"{text}: the list is in itself")
         for line in _lines(text[1:]):
-            yield from _items_of(line, for_video)
+            yield from _items_of(line, for_video, (*lists, path))
     elif os.path.isdir(text):
         yield from _in_folder(text, for_video)
     elif os.path.isfile(text):
@@ -128,6 +134,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._used: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last behind a name
 
     def unused(self, wanted: str) -> str:
         """Return a name that stays inside the folder: the one wanted, or with a number behind."""
@@ -138,9 +145,10 @@ class _Names:
         folders = [short_name(part.replace(".", "_"), _ROOM) for part in parts[:-1]]
         base = short_name((parts or ["unnamed"])[-1].lstrip(".") or "unnamed", _ROOM)
         stem = "/".join([*folders, base])
-        name, number = stem, 1
+        name, number = stem, self._numbers.get(stem.lower(), 1)
         while name.lower() in self._used:
             number += 1
             name = f"{stem}_{number}"
         self._used.add(name.lower())
+        self._numbers[stem.lower()] = number
         return name

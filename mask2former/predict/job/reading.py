@@ -66,6 +66,8 @@ class _Reader:
             return Read(shard, item)
         if self._for_video:
             return Read(shard, item, error="an image, but the model is one for video")
+        if not item.member and _is_pipe(self._root / item.path):
+            return Read(shard, item, error=f"{item.path}: a pipe or device, which may never end")
         try:
             return Read(shard, item, self._predictor.prepare(item.source(self._root)))
         except (OSError, ValueError, MemoryError) as error:
@@ -95,6 +97,10 @@ def read_items(
         collate_fn=_as_it_is,
     )
     yield from WatchedLoader(loader, processes)
+
+
+def _is_pipe(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _as_it_is(value: Any) -> Any:

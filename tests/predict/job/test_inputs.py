@@ -1,6 +1,7 @@
 """What a job is given: files, folders, globs, lists, archives, videos."""
 
 import io
+import logging
 import os
 import tarfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from mask2former.errors import UserError
 from mask2former.formats.images import read_image
-from mask2former.predict.job.inputs import find_items
+from mask2former.predict.job.inputs import _Names, find_items
 from mask2former.predict.job.items import IMAGE, UNREADABLE, VIDEO, Manifest, write_manifest
 from tests.predict.job.tiny import write_photos
 
@@ -131,3 +132,58 @@ def test_the_manifest_gives_its_shards_back(tmp_path: Path) -> None:
     assert [len(shard) for shard in shards] == [manifest.count(i) for i in range(4)]
     for read, item in zip((i for shard in shards for i in shard), items):
         assert read.source(tmp_path) == item.source(tmp_path) and read.name == item.name
+
+
+def test_a_list_in_itself(tmp_path: Path) -> None:
+    write_photos(tmp_path, 1)
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.txt").write_text(f"{tmp_path}/0.png\n@{tmp_path}/{other}.txt\n")
+    with pytest.raises(UserError, match=r"^@.*a\.txt: the list is in itself$"):
+        names(f"@{tmp_path}/a.txt")
+    (tmp_path / "b.txt").write_text(f"{tmp_path}/0.png\r\n\r\n# {tmp_path}/none.png\r\n")
+    assert names(f"@{tmp_path}/b.txt", f"@{tmp_path}/a.txt") == ["0"]
+
+
+def test_an_archive_with_a_name_twice_under_two_paths(tmp_path: Path, monkeypatch) -> None:
+    path = write_tar(tmp_path / "a.tar", {"x.png": png(1)})
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("x.png")
+        member.size = len(png(2))
+        archive.addfile(member, io.BytesIO(png(2)))
+    monkeypatch.chdir(tmp_path)
+    items = list(find_items(["a.tar", str(path), "./a.tar"]))
+    assert [item.name for item in items] == ["a/x", "a/x_2"]
+    assert [int(read_image(item.source(tmp_path), "RGB").max()) for item in items] == [1, 2]
+
+
+def test_numbers_behind_a_name_are_not_tried_from_the_start(monkeypatch) -> None:
+    class Counting(set):
+        asked = 0
+
+        def __contains__(self, name: object) -> bool:
+            Counting.asked += 1
+            return super().__contains__(name)
+
+    found = _Names()
+    monkeypatch.setattr(found, "_used", Counting())
+    given = [found.unused("image" if i % 2 else "Image") for i in range(1000)]
+    assert len({name.lower() for name in given}) == 1000 and given[-1] == "image_1000"
+    assert Counting.asked < 3000
+
+
+def test_folders_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        write_photos(tmp_path / name, 1)
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if os.path.basename(path) == "a":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr("mask2former.formats.names.logger", logging.getLogger("names_test"))
+    assert names(tmp_path) == ["b/0"]
+    assert f"A folder is left out: [Errno 13] Permission denied: '{tmp_path}/a'" in caplog.text

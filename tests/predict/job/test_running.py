@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,36 @@ def test_unreadable_inputs_are_left_out_with_the_reason(photos: list[str], tmp_p
         run_job(settings(tmp_path / "other", stop_on_error=True), inputs)
     outcome = run_job(settings(tmp_path / "other"), inputs)  # goes on without the wish
     assert contents(tmp_path / "other") == found
+
+
+def test_a_folder_with_all_that_folders_can_have(photos: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "below").mkdir(parents=True)
+    pixels = Path(photos[0]).read_bytes()
+    strange = [
+        b"two\nlines.png",
+        b"\xff\xfe.png",
+        "é 東京 🌊.png".encode(),
+        b"-rf.png",
+        b"[a]*.png",
+    ]
+    for name in strange:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(pixels)
+    (folder / "below" / "loop").symlink_to(folder)
+    (folder / "empty.png").touch()
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    made = settings(folder / "out", outputs=("instances", "panoptic", "labels"))
+    outcome = run_job(made, [str(folder)])
+    assert (outcome.items, outcome.errors) == (len(strange) + 3, 3)
+    errors = [json.loads(e) for e in (made.output / "errors.jsonl").read_text().splitlines()]
+    reasons = {Path(e["file_name"]).name: e["error"] for e in errors}
+    assert reasons.keys() == {"empty.png", "gone.png", "pipe.png"}
+    assert "a pipe or device" in reasons["pipe.png"]
+    labels = list((made.output / "labels").iterdir())
+    assert len(labels) == len(list((made.output / "panoptic").iterdir())) == len(strange)
+    # Results in the folder of the inputs are no inputs of the same job.
+    assert run_job(made, [str(folder)], overwrite=True).items == outcome.items
 
 
 @pytest.mark.parametrize("threads", [0, 1])  # workers are started afresh, and as forks
