@@ -1,5 +1,6 @@
 """What the config.json files of Hugging Face's models share: keys, classes, normalisation."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from ...classes import Classes
 from ...errors import UserError
 from . import huggingface_defaults as defaults
 
+logger = logging.getLogger(__name__)
+
+_BILINEAR = 2  # Pillow's number
 # Of queries and losses: config.json -> keys under MODEL
 CRITERION_KEYS = {
     "num_queries": "MASK_FORMER.NUM_OBJECT_QUERIES",
@@ -103,8 +107,25 @@ def normalization_entries(cfg: CfgNode) -> dict[str, Any]:
 
 
 def set_normalization(cfg: CfgNode, preprocessor: Mapping[str, Any]) -> None:
-    """Set the format, mean and standard deviation of images."""
+    """Set the format, mean and standard deviation of images.
+
+    Raises:
+        UserError: a value of another type, or one by which pixels cannot be divided.
+    """
     cfg.INPUT.FORMAT = "RGB"
     given = defaults.complete(preprocessor, "image processor")
-    cfg.MODEL.PIXEL_MEAN = [round(value * 255, 6) for value in given["image_mean"]]
-    cfg.MODEL.PIXEL_STD = [round(value * 255, 6) for value in given["image_std"]]
+    # Theirs multiply pixels by a factor first, ours do not.
+    factor = given["rescale_factor"] if given["do_rescale"] else 1.0
+    mean, std = given["image_mean"], given["image_std"]
+    if not given["do_normalize"]:
+        mean, std = [0.0] * 3, [1.0] * 3
+    for name, values in (("rescale_factor", [factor]), ("image_std", std)):
+        if 0 in values:
+            raise UserError(f"image processor: {name}: expected more than 0, got {values}.")
+    cfg.MODEL.PIXEL_MEAN = [round(value / factor, 6) for value in mean]
+    cfg.MODEL.PIXEL_STD = [round(value / factor, 6) for value in std]
+    if given["resample"] != _BILINEAR:
+        logger.warning(
+            "preprocessor_config.json: resample %s: images are resized bilinearly here",
+            given["resample"],
+        )

@@ -1,5 +1,6 @@
 """Mask2Former of Hugging Face's transformers: its config.json and preprocessor_config.json."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from .config_values import (
     set_normalization,
 )
 from .huggingface_defaults import STAGES
+
+logger = logging.getLogger(__name__)
 
 # config.json -> keys under MODEL
 _SHARED_KEYS = {
@@ -73,8 +76,8 @@ _FIXED = {
     "SWIN.APE": (False,),
     "SWIN.PATCH_NORM": (True,),
     "SWIN.QK_SCALE": (None,),
+    "SWIN.PATCH_SIZE": (4,),
     "RESNETS.NUM_GROUPS": (1,),
-    "RESNETS.WIDTH_PER_GROUP": (64,),
     "RESNETS.RES5_DILATION": (1,),
 }
 
@@ -155,6 +158,13 @@ def _check_fixed(model: CfgNode) -> None:
                 f"MODEL.{key}: Hugging Face's Mask2Former computes "
                 f"{' or '.join(map(str, allowed))} only, the config has {value}."
             )
+    resnet = model.RESNETS
+    width = resnet.RES2_OUT_CHANNELS // 4
+    if unused == "SWIN." and resnet.DEPTH >= 50 and width != resnet.WIDTH_PER_GROUP:
+        raise UserError(
+            "MODEL.RESNETS.WIDTH_PER_GROUP: Hugging Face's ResNet has a quarter of "
+            f"RES2_OUT_CHANNELS, {width}, the config has {resnet.WIDTH_PER_GROUP}."
+        )
     if model.SEM_SEG_HEAD.CONVS_DIM != model.MASK_FORMER.HIDDEN_DIM:
         raise UserError(
             "Hugging Face's Mask2Former has no projection between widths: MODEL.SEM_SEG_HEAD."
@@ -215,7 +225,14 @@ def _set_backbone(model: CfgNode, backbone: Mapping[str, Any]) -> None:
             "config.json: expected hidden_sizes that are each twice the one before, as those of "
             f"detectron2's ResNet are, got {widths}."
         )
+    is_basic = found[0] < 50
+    if (is_basic and widths[0] != 64) or widths[0] % 4:
+        raise UserError(
+            "config.json: expected hidden_sizes as detectron2's ResNet has them, from 64 on with "
+            f"basic layers and from a multiple of 4 on with others, got {widths}."
+        )
     model.RESNETS.DEPTH = found[0]
+    model.RESNETS.WIDTH_PER_GROUP = 64 if is_basic else widths[0] // 4
     model.RESNETS.OUT_FEATURES = _FEATURES
     model.RESNETS.RES2_OUT_CHANNELS = widths[0]
     copy_keys(given, model, _RESNET_KEYS)
@@ -237,7 +254,33 @@ def _preprocessor(cfg: CfgNode) -> dict[str, Any]:
 def _set_input(cfg: CfgNode, preprocessor: dict[str, Any]) -> None:
     set_normalization(cfg, preprocessor)
     given = defaults.complete(preprocessor, "image processor")
-    size = preprocessor.get("size")  # a fixed height and width have no counterpart
-    size = defaults.complete(size if isinstance(size, Mapping) else {}, "size")
+    size = defaults.complete(_sides(preprocessor), "size")
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = size["shortest_edge"], size["longest_edge"]
+    if not given["do_resize"]:
+        cfg.INPUT.MIN_SIZE_TEST = 0  # images keep their size
     cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = given["size_divisor"]
+
+
+def _sides(preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shorter and longer side of images, as far as they are given.
+
+    A fixed height and width have no counterpart: the lesser is the shorter side.
+    """
+    size = preprocessor.get("size")
+    if size is not None and not isinstance(size, Mapping):  # as before transformers 4.27
+        return {"shortest_edge": size, "longest_edge": preprocessor.get("max_size")}
+    sides = [(size or {}).get(name) for name in ("height", "width")]
+    if None in sides:
+        return dict(size or {})
+    for side in sides:
+        defaults.complete({"shortest_edge": side}, "size")
+    logger.warning(
+        "preprocessor_config.json resizes images to %s x %s pixels, whatever their shape; here "
+        "they keep it, and the shorter side gets %s pixels: see INPUT.MIN_SIZE_TEST",
+        *sides,
+        min(sides),
+    )
+    return {
+        "shortest_edge": min(sides),
+        "longest_edge": max(defaults.DEFAULTS["size"]["longest_edge"], *sides),
+    }

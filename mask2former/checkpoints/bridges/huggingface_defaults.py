@@ -44,6 +44,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
         "size_divisor": 32,
+        "do_resize": True,
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
     },
     "size": {"shortest_edge": 800, "longest_edge": 1333},
     "eomt size": {"shortest_edge": 0, "longest_edge": 0},  # that of the model's images
@@ -124,7 +129,13 @@ FIXED = {
         "enforce_input_projection",
         "feature_strides",
     ),
-    "swin": ("hidden_act", "layer_norm_eps", "num_channels", "use_absolute_embeddings"),
+    "swin": (
+        "hidden_act",
+        "layer_norm_eps",
+        "num_channels",
+        "patch_size",  # feature_strides of Mask2Former are those of 4
+        "use_absolute_embeddings",
+    ),
     "resnet": ("downsample_in_first_stage", "hidden_act", "num_channels"),
     "eomt": ("num_channels", "hidden_act", "hidden_dropout_prob", "attention_dropout"),
 }

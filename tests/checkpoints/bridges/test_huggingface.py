@@ -122,6 +122,14 @@ def test_huggingface_to_ours(backbone, tmp_path):
         ("swin", {"MASK_FORMER.PRE_NORM": True}),
         ("swin", {"SWIN.WINDOW_SIZE": 12, "SWIN.QKV_BIAS": False}),
         ("resnet", {"RESNETS.DEPTH": 50, "RESNETS.RES2_OUT_CHANNELS": 256}),
+        (
+            "resnet",
+            {
+                "RESNETS.DEPTH": 50,
+                "RESNETS.RES2_OUT_CHANNELS": 64,
+                "RESNETS.WIDTH_PER_GROUP": 16,
+            },
+        ),
         ("resnet", {"RESNETS.NORM": "BN"}),
     ],
 )
@@ -269,6 +277,7 @@ def test_the_image_processor_reads_its_file(tmp_path):
         ("MASK_FORMER.TRANSFORMER_DECODER_NAME", "StandardTransformerDecoder"),
         ("MASK_FORMER.ENFORCE_INPUT_PROJ", True),
         ("SWIN.APE", True),
+        ("SWIN.PATCH_SIZE", 2),
         ("BACKBONE.NAME", "build_timm_backbone"),
     ],
 )
@@ -276,6 +285,13 @@ def test_models_that_hugging_face_has_not_are_refused(key, value):
     cfg = small_config("swin")
     cfg.merge_from_list([f"MODEL.{key}", value])
     with pytest.raises(ValueError, match=f"MODEL.{key}.*{value}"):
+        to_huggingface_config(cfg)
+
+
+def test_bottlenecks_of_another_width_are_refused():
+    cfg = small_config("resnet")
+    cfg.MODEL.RESNETS.DEPTH = 50
+    with pytest.raises(ValueError, match="WIDTH_PER_GROUP.* a quarter of RES2_OUT_CHANNELS, 16"):
         to_huggingface_config(cfg)
 
 

@@ -1,5 +1,8 @@
 """Keys that a config.json lacks: what transformers takes for them, and files that are odd."""
 
+import json
+
+import numpy as np
 import pytest
 
 from mask2former.checkpoints.bridges import convert
@@ -54,6 +57,30 @@ def test_defaults_of_the_image_processor_are_those_of_transformers():
     theirs = as_in_json(transformers.Mask2FormerImageProcessor().to_dict())
     for kind, found in [("image processor", theirs), ("size", theirs["size"])]:
         assert {key: found[key] for key in DEFAULTS[kind]} == DEFAULTS[kind]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"do_rescale": False},
+        {"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3},
+        {"do_normalize": False},
+        {"do_rescale": False, "do_normalize": False},
+    ],
+)
+def test_pixels_are_those_of_the_image_processor(options, tmp_path):
+    """Of images that keep their size."""
+    processor = transformers.Mask2FormerImageProcessor(
+        size={"shortest_edge": 64, "longest_edge": 96}, **options
+    )
+    processor.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    cfg = from_huggingface_config(PLAIN, saved)
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    expected = processor(image, return_tensors="np")["pixel_values"][0]
+    found = (image - np.array(cfg.MODEL.PIXEL_MEAN)) / np.array(cfg.MODEL.PIXEL_STD)
+    np.testing.assert_allclose(found.transpose(2, 0, 1), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_two_classes_are_what_a_saved_folder_does_not_name(tmp_path):
@@ -130,6 +157,15 @@ def test_classes(labels, number, names):
         ({"backbone_config": RESNET | {"hidden_sizes": [1, 2, 4, 9]}}, "each twice the one before"),
         ({"backbone_config": RESNET | {"downsample_in_first_stage": True}}, "False alone"),
         ({"backbone_config": RESNET | {"depths": [1, 1, 1, 1]}}, "no ResNet with stages of"),
+        (
+            {
+                "backbone_config": RESNET
+                | {"layer_type": "basic", "depths": [2] * 4, "hidden_sizes": [16, 32, 64, 128]}
+            },
+            "from 64 on with basic layers",
+        ),
+        ({"backbone_config": RESNET | {"hidden_sizes": [6, 12, 24, 48]}}, "a multiple of 4"),
+        ({"backbone_config": SWIN | {"patch_size": 2}}, "swin: patch_size: 4 alone"),
     ],
 )
 def test_odd_values_are_refused_by_name(config, message):
@@ -141,9 +177,31 @@ def test_odd_image_processors():
     for key, value in [("image_mean", "x"), ("image_std", [1.0]), ("size_divisor", -1)]:
         with pytest.raises(UserError, match=f"image processor: {key}"):
             from_huggingface_config(PLAIN, {key: value})
-    for size in ({"height": 384, "width": 384}, 640, None):
-        cfg = from_huggingface_config(PLAIN, {"size": size})
-        assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (800, 1333)
+    for key, value in [("rescale_factor", 0.0), ("image_std", [0.0, 1.0, 1.0])]:
+        with pytest.raises(UserError, match=f"image processor: {key}: expected more than 0"):
+            from_huggingface_config(PLAIN, {key: value})
+    with pytest.raises(UserError, match="size: shortest_edge"):
+        from_huggingface_config(PLAIN, {"size": {"height": "x", "width": 4}})
+
+
+@pytest.mark.parametrize(
+    ("preprocessor", "expected"),
+    [
+        ({"size": None}, (800, 1333)),
+        ({"size": 640}, (640, 1333)),
+        ({"size": 640, "max_size": 2560}, (640, 2560)),  # as before transformers 4.27
+        ({"size": {"height": 384, "width": 512}}, (384, 1333)),
+        ({"size": {"height": 2000, "width": 3000}}, (2000, 3000)),
+        ({"size": {"shortest_edge": 640}, "do_resize": False}, (0, 1333)),
+    ],
+)
+def test_sizes_of_images(preprocessor, expected, caplog):
+    cfg = from_huggingface_config(PLAIN, preprocessor)
+    assert expected == (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    assert ("whatever their shape" in caplog.text) == ("height" in str(preprocessor))
+    assert "resample" not in caplog.text
+    from_huggingface_config(PLAIN, {"resample": 3})
+    assert "resample 3: images are resized bilinearly here" in caplog.text
 
 
 def test_stages_by_index_and_sides_as_pairs():
