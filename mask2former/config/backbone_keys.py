@@ -86,4 +86,11 @@ BACKBONE_KEYS: Keys = {
         # block by block. False: the probabilities of the checkpoint stay, in training too.
         "MASK_ANNEALING": True,
     },
+    # A timm model whose features take the place of the patches' pixels, "" for none; the keys as
+    # those of MODEL.TIMM, whose NORMALIZE, FREEZE_BN and USE_CHECKPOINT hold for it too.
+    "MODEL.EOMT.STEM": {
+        "NAME": "",
+        "OUT_INDICES": [],  # the finest feature has PATCH_SIZE as its stride
+        "PRETRAINED": "",
+    },
 }

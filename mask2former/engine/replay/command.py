@@ -60,7 +60,8 @@ def replay(folder: Path, device: str = "cpu") -> Iterator[str]:
         yield f"first tensor that is not finite: the weights, {bad[0]}: {describe(bad[1])}"
         return
     # Weights are in the folder; the backbone's own need not be there.
-    cfg = changed(cfg, "MODEL.DEVICE", device, "MODEL.WEIGHTS", "", "MODEL.TIMM.PRETRAINED", "")
+    first = ("MODEL.WEIGHTS", "MODEL.TIMM.PRETRAINED", "MODEL.EOMT.STEM.PRETRAINED")  # not needed
+    cfg = changed(cfg, "MODEL.DEVICE", device, *(x for key in first for x in (key, "")))
     model = build_model(cfg)
     model.load_state_dict(weights)
     yield from _step(failure, model, cfg.SOLVER.get("ACCUMULATE", 1))

@@ -103,6 +103,9 @@ def make_vit(
     _check_vit(facts, image_size, options)
     options |= {"img_size": image_size, "dynamic_img_size": True, "in_chans": in_channels}
     options |= {"num_classes": 0, "global_pool": "token", "drop_path_rate": drop_path}
+    if facts.kind is VisionTransformer and not pretrained:
+        # Xavier's values for each of query, key and value; timm's of 0.02 are for wide models.
+        options["weight_init"] = "moco"
     model = _create(name, pretrained, options)
     if pretrained not in ("", "timm"):
         module = sys.modules[timm.model_entrypoint(name).__module__]

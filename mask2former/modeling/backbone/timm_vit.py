@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ...errors import MissingPackageError, UserError
 from ..registries import BACKBONE_REGISTRY
 from .timm import NormalizingBackbone, normalized_with
+from .vit_stem import FeaturePatches, build_stem
 
 PATCHES, PREFIX = "patches", "prefix"
 # Keys of MODEL.EOMT and arguments of timm's classes.
@@ -104,6 +105,7 @@ class ViTStart(NormalizingBackbone):
         lr_scales: factors of the learning rate by parameter of the ViT.
         normalized_with, bgr: as those of `TimmBackbone`.
         checkpointing: see `apply_blocks`.
+        stem: embeds the patches, which learn as those of the ViT would, and normalises images.
 
     Raises:
         UserError: the ViT has fewer blocks.
@@ -118,14 +120,19 @@ class ViTStart(NormalizingBackbone):
         normalized_with: tuple[Sequence[float], Sequence[float]] | None = None,
         bgr: bool = False,
         checkpointing: bool = False,
+        stem: FeaturePatches | None = None,
     ):
         super().__init__()
         split_index(vit, num_last)
         self.vit: Any = vit
         vit.blocks = vit.blocks[: len(vit.blocks) - num_last]
         vit.norm = vit.head = nn.Identity()
-        own = dict(self.named_parameters())
         scales = {f"vit.{name}": scale for name, scale in (lr_scales or {}).items()}
+        if stem is not None:
+            vit.patch_embed = stem
+            scale = scales.get("vit.patch_embed.proj.weight", 1.0)
+            scales |= {f"vit.patch_embed.{name}": scale for name, _ in stem.named_parameters()}
+        own = dict(self.named_parameters())
         self._lr_scales = {name: scale for name, scale in scales.items() if name in own}
         self._set_normalization(vit.pretrained_cfg, normalized_with, bgr)
         self.checkpointing = checkpointing
@@ -170,14 +177,16 @@ def build_timm_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ViTStart:
     """Build a `ViTStart` from MODEL.TIMM and MODEL.EOMT, with all blocks but those of `EoMTHead`.
 
     Raises:
-        ImportError, UserError: see `build_vit` and `normalized_with`.
+        ImportError, UserError: see `build_vit`, `build_stem` and `normalized_with`.
     """
     vit = build_vit(cfg, input_shape.channels)
+    stem = build_stem(cfg, vit.model, input_shape.channels)
     return ViTStart(
         vit.model,
         cfg.MODEL.MASK_FORMER.DEC_LAYERS - 1,
         lr_scales=vit.lr_scales,
-        normalized_with=normalized_with(cfg),
+        normalized_with=normalized_with(cfg) if stem is None else None,
         bgr=cfg.INPUT.FORMAT == "BGR",
         checkpointing=cfg.MODEL.TIMM.USE_CHECKPOINT,
+        stem=stem,
     )

@@ -40,6 +40,16 @@ def test_with_the_last_blocks_it_is_timms_model(name):
     assert model.size_divisibility == 16
 
 
+@pytest.mark.parametrize("width", [32, 256])
+def test_random_weights_suit_the_width(width):
+    """Xavier's uniform values, by whose spread activations keep theirs at any width."""
+    block = build_vit(eomt_config(VITS[2], EMBED_DIM=width)).model.blocks[0]
+    for weight, channels in ((block.attn.qkv.weight, 2), (block.mlp.fc1.weight, 5)):
+        limit = (6 / (channels * width)) ** 0.5
+        assert 0.95 * limit < weight.abs().max() <= limit
+        assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+
+
 def test_learning_rates_fall_by_layer():
     cfg = eomt_config()
     cfg.MODEL.TIMM.LAYER_DECAY = 0.5

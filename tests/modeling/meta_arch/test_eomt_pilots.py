@@ -106,7 +106,7 @@ def test_a_pilot_sees_the_patches_of_its_mask_and_no_other_query(prob):
 @torch.no_grad()
 def test_pilots_have_no_place_in_the_image():
     """With rotary positions, pilots of one class and mask are equal whichever token they are."""
-    head, inputs = make_head(VITS[1], pilots=4), features()
+    head, inputs = make_head(VITS[1], pilots=8), features()
     inputs["prefix"] = inputs["prefix"].expand(-1, 5, -1)
     logits = run(head, [halves(1)], inputs)["pilots"].predictions[-1]["pred_logits"][0]
     torch.testing.assert_close(logits, logits[:1].expand_as(logits), atol=1e-4, rtol=1e-4)
