@@ -23,8 +23,8 @@ def awake(model):
     for name, parameter in model.named_parameters():
         if "gamma" in name:
             parameter.fill_(1)
-        elif "qkv" in name:
-            parameter.mul_(20)
+        elif "qkv.weight" in name:
+            parameter.mul_(0.4 / parameter.std())
     return model
 
 
