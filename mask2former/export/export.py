@@ -20,7 +20,7 @@ from ..runtime.metadata import Metadata
 from .description import describe
 from .formats import onnx_format, openvino_format, torch_formats
 from .graphs import Graph, graph_class
-from .parity import check_photos, check_random, require_parity
+from .parity import check_photos, check_random, prepare_photos, require_parity
 from .postprocessing import with_postprocess
 from .preparation import prepare
 from .program import trace
@@ -141,6 +141,7 @@ def export_model(
     metadata = describe(graph, predictor.cfg, predictor.metadata, postprocess)
     dtype = INPUT_TYPES[input_type]
     _warn_of_padding(graph)
+    prepared = prepare_photos(predictor, graph, photos)
     logger.info("recording the model for any batch and size, which takes up to a minute")
     program = trace(graph, dtype, attention or FORMATS[format].attention)
     with scratch_folder(target) as folder:
@@ -152,8 +153,8 @@ def export_model(
         logger.info("comparing the file with the model")
         run = FORMATS[format].open(part)
         parity = check_random(graph, run, dtype)
-        if photos:
-            parity = check_photos(predictor, graph, run, photos, dtype)
+        if prepared:
+            parity = check_photos(predictor, graph, run, prepared, dtype)
         if not int8:  # which has no such accuracy
             require_parity(parity, f"{target}: the exported file")
         metadata = replace(metadata, parity=parity)

@@ -81,9 +81,30 @@ def as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
+def prepare_photos(predictor: Predictor, graph: Graph, photos: Iterable[Any]) -> list[dict]:
+    """Read photos for `check_photos`.
+
+    Args:
+        predictor: of the model that is exported.
+        graph: what is exported.
+        photos: as the predictor takes them; for a model of clips, the frames of one clip.
+
+    Raises:
+        FileNotFoundError, UserError: one cannot be read, or frames are of several sizes.
+    """
+    prepared = [predictor.prepare(photo) for photo in photos]
+    sizes = {tuple(x["image"].shape[-2:]) for x in prepared}
+    if graph.kind == "clip" and len(sizes) > 1:
+        raise UserError(
+            "expected frames of one clip, all of one size, to compare a model for videos on; got "
+            f"sizes that become {' and '.join(f'{h}x{w}' for h, w in sorted(sizes))}"
+        )
+    return prepared
+
+
 @torch.no_grad()
 def check_photos(
-    predictor: Predictor, graph: Graph, run: Run, photos: Iterable[Any], dtype: torch.dtype
+    predictor: Predictor, graph: Graph, run: Run, prepared: Sequence[dict], dtype: torch.dtype
 ) -> Result:
     """Compare logits and results on photos.
 
@@ -91,7 +112,7 @@ def check_photos(
         predictor: of the model that was exported.
         graph: what was exported.
         run: runs the file.
-        photos: as the predictor takes them; for a model of clips, the frames of one clip.
+        prepared: the photos, see `prepare_photos`.
         dtype: of the images.
 
     Returns:
@@ -99,8 +120,7 @@ def check_photos(
         `panoptic_pixels` and `semantic_pixels`, mean fractions of pixels that differ, where the
         model has such results.
     """
-    prepared = [predictor.prepare(photo) for photo in photos]
-    batches = [prepared] if graph.kind == "clip" else [[x] for x in prepared]
+    batches = [list(prepared)] if graph.kind == "clip" else [[x] for x in prepared]
     results: dict[str, list[float]] = {}
     for batch in batches:
         images = _canvas(graph, [x["image"] for x in batch]).to(dtype)

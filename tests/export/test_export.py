@@ -21,6 +21,7 @@ from mask2former.export.parity import (
     MAX_LOGIT_DIFFERENCE,
     check_photos,
     largest_difference,
+    prepare_photos,
     require_parity,
 )
 from mask2former.export.quantization import scope_of
@@ -141,7 +142,8 @@ def test_photos_are_compared_down_to_results(model, onnx_file):
     predictor = Predictor.of_model(model, config())
     photos = [pictures(1, 90, 70)[0].permute(1, 2, 0).numpy().astype(np.uint8)]
     graph, run = ImageGraph(model), open_file(onnx_file)
-    found = check_photos(predictor, graph, run, photos, torch.float32)
+    prepared = prepare_photos(predictor, graph, photos)
+    found = check_photos(predictor, graph, run, prepared, torch.float32)
     assert found["photos"] == 1
     assert found["logits"] < 1e-5
     assert found["panoptic_pixels"] <= 1e-3

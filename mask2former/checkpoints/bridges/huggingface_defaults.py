@@ -6,6 +6,7 @@ somebody has left out. The values are those of the versions from 4.26, which bro
 influence on the model's outputs and losses (initial values and the like) are not here.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -210,4 +211,4 @@ def _is_like(value: Any, default: Any) -> bool:
     if isinstance(default, bool | str):
         return isinstance(value, type(default))
     kinds = (int, float) if isinstance(default, float) else (int,)
-    return isinstance(value, kinds) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < math.inf

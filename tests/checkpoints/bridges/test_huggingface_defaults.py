@@ -174,7 +174,12 @@ def test_odd_values_are_refused_by_name(config, message):
 
 
 def test_odd_image_processors():
-    for key, value in [("image_mean", "x"), ("image_std", [1.0]), ("size_divisor", -1)]:
+    for key, value in [
+        ("image_mean", "x"),
+        ("image_std", [1.0]),
+        ("image_std", [1.0, 1.0, float("inf")]),
+        ("size_divisor", -1),
+    ]:
         with pytest.raises(UserError, match=f"image processor: {key}"):
             from_huggingface_config(PLAIN, {key: value})
     for key, value in [("rescale_factor", 0.0), ("image_std", [0.0, 1.0, 1.0])]:
