@@ -269,18 +269,17 @@ def _sides(preprocessor: Mapping[str, Any]) -> dict[str, Any]:
     size = preprocessor.get("size")
     if size is not None and not isinstance(size, Mapping):  # as before transformers 4.27
         return {"shortest_edge": size, "longest_edge": preprocessor.get("max_size")}
-    sides = [(size or {}).get(name) for name in ("height", "width")]
-    if None in sides:
-        return dict(size or {})
-    for side in sides:
-        defaults.complete({"shortest_edge": side}, "size")
+    given = dict(size or {})
+    if given.get("height") is None or given.get("width") is None:
+        return given
+    sides = [defaults.complete({"shortest_edge": given[x]}, "size") for x in ("height", "width")]
+    height, width = (side["shortest_edge"] for side in sides)
     logger.warning(
         "preprocessor_config.json resizes images to %s x %s pixels, whatever their shape; here "
         "they keep it, and the shorter side gets %s pixels: see INPUT.MIN_SIZE_TEST",
-        *sides,
-        min(sides),
+        height,
+        width,
+        min(height, width),
     )
-    return {
-        "shortest_edge": min(sides),
-        "longest_edge": max(defaults.DEFAULTS["size"]["longest_edge"], *sides),
-    }
+    longest = max(defaults.DEFAULTS["size"]["longest_edge"], height, width)
+    return {"shortest_edge": min(height, width), "longest_edge": longest}
