@@ -9,6 +9,7 @@ Needs: pip install litserve. Requests that come within --wait seconds share a ba
 """
 
 import argparse
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -111,4 +112,5 @@ if __name__ == "__main__":
         timeout=args.timeout,
         max_payload_size=args.max_upload << 20,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else its workers outlive it
     server.run(host=args.host, port=args.port, generate_client_file=False, num_api_servers=1)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,10 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def server(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:  # noqa: F811
+def started(
+    files: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[str, subprocess.Popen]]:
     port = Address(port=0).free_port()
     command = [sys.executable, str(ROOT / "examples/serve.py"), "--port", str(port)]
     command += ["--config-file", str(files / "config.yaml"), "--accelerator", "cpu"]
@@ -43,10 +47,16 @@ def server(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         while not is_up(url):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.5)
-        yield url
+        yield url, process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # LitServe's workers, too
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # LitServe's workers, too
         process.wait()
+
+
+@pytest.fixture
+def server(started: tuple[str, subprocess.Popen]) -> str:
+    return started[0]
 
 
 def is_up(url: str) -> bool:
@@ -88,3 +98,14 @@ def test_what_is_refused(server: str, files: Path) -> None:  # noqa: F811
     large = post(server, (files / "large.png").read_bytes())
     assert large.status_code == 422 and "too large" in large.text
     assert post(server, (files / "street.jpg").read_bytes()).status_code == 200
+
+
+def test_sigterm_ends_its_workers_too(started: tuple[str, subprocess.Popen]) -> None:
+    _, process = started
+    process.terminate()
+    process.wait(100)
+    deadline = time.monotonic() + 100
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)  # whether any process of it is left
+            time.sleep(0.5)
