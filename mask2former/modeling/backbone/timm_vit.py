@@ -137,9 +137,15 @@ class ViTStart(NormalizingBackbone):
         self._set_normalization(vit.pretrained_cfg, normalized_with, bgr)
         self.checkpointing = checkpointing
         self.patch: int = vit.patch_embed.patch_size[0]
+        self._divisibility = self.patch if stem is None else stem.backbone.size_divisibility
         self._out_features = [PATCHES, PREFIX]
         self._out_feature_strides = {PATCHES: self.patch, PREFIX: self.patch}
         self._out_feature_channels = dict.fromkeys(self._out_features, vit.embed_dim)
+
+    @property
+    def size_divisibility(self) -> int:
+        """The side of a patch, or what the stem asks for: a larger stride of its features."""
+        return self._divisibility
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map normalised images (B, 3, H, W), padded with zeros to whole patches, to `patches`

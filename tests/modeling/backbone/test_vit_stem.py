@@ -75,6 +75,11 @@ def test_images_of_any_size(size):
     assert torch.isfinite(result["sem_seg"]).all()
 
 
+def test_images_are_padded_as_the_network_asks_for():
+    assert build_model(stem_config(2)).size_divisibility == 8
+    assert build_model(stem_config(2, 4)).size_divisibility == 32
+
+
 def test_all_parameters_learn_but_frozen_norms():
     model = build_model(stem_config(2, 3, 4, FREEZE_BN=True)).train()
     sum(model([labelled(), labelled(seed=1)]).values()).backward()
