@@ -55,15 +55,19 @@ class Canvas:
             the rows of the output, top to bottom, and their maps (N, rows, output width), float32.
             Equal to those of `resize_to_output` up to rounding.
         """
+        resized = ResizedRows(self, mask_logits)
+        for rows in self.row_blocks(mask_logits):
+            yield rows, resized[rows]
+
+    def row_blocks(self, mask_logits: Tensor) -> Iterator[slice]:
+        """Yield the rows of the blocks of predictions, see `blocks`."""
         count, output_width = mask_logits.shape[0], self.output[1]
         budget = _PIXELS_PER_BLOCK.get(mask_logits.device.type, _PIXELS_PER_BLOCK_ELSEWHERE)
         if getattr(mask_logits, "dtype", None) in (torch.bfloat16, torch.float16):
             budget *= 2
         step = max(_MIN_ROWS, budget // max(1, count * output_width))
-        resized = ResizedRows(self, mask_logits)
         for start in range(0, self.output[0], step):
-            rows = slice(start, min(start + step, self.output[0]))
-            yield rows, resized[rows]
+            yield slice(start, min(start + step, self.output[0]))
 
 
 class ResizedRows:

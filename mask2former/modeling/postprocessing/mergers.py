@@ -4,8 +4,12 @@ Source: Mask2Former, Cheng et al. 2022, appendix; MaskFormer, Cheng et al. 2021,
 Class scores need no masks: each output first says which queries it needs. Then one pass over the
 rows of the output, a few at a time, brings the masks of these to its size. Memory depends on what
 is asked for, not on the number of queries times the size of the output.
+
+On a CPU each thread has rows of its own, where the mergers are `unordered`: what is added up over
+rows is exact in any order, or added up in the order of rows.
 """
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +18,8 @@ from torch import Tensor
 
 from ...ops.masks import boxes_from_lines
 from ...ops.memory import empty_large
-from .canvas import Canvas
+from ...ops.parallel import share_among_threads
+from .canvas import Canvas, ResizedRows
 from .semantic import LabelMerger, SemanticMerger
 
 
@@ -29,6 +34,8 @@ class PanopticMerger:
         overlap_threshold: min. fraction of its own mask that a query must have won.
         scored: give segments a `score`, the highest class probability of their queries.
     """
+
+    unordered = True
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class PanopticMerger:
         self.winner = torch.zeros(size, dtype=torch.int32, device=scores.device)
         # Pixels that a query has won, those of its own mask, and those that are both.
         self.areas = torch.zeros(3, len(self.queries), dtype=torch.int64, device=scores.device)
+        self.adding = threading.Lock()
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (n, rows, W) of `queries`."""
@@ -60,7 +68,9 @@ class PanopticMerger:
         count = len(self.queries)
         self.winner[rows] = torch.where(inside, winner, count)
         won, visible = (x.bincount(minlength=count) for x in (winner.flatten(), winner[inside]))
-        self.areas += torch.stack([won, masks.flatten(1).sum(1), visible])
+        areas = torch.stack([won, masks.flatten(1).sum(1), visible])
+        with self.adding:
+            self.areas += areas
 
     def result(self) -> tuple[Tensor, list[dict]]:
         """Segment ids (H, W), int32, 0 for void, and the segments' ids and categories."""
@@ -126,6 +136,8 @@ class InstanceMerger:
         is_thing: (K,), bool; if given, pairs of other classes are dropped from the best.
     """
 
+    unordered = True
+
     def __init__(
         self,
         class_logits: Tensor,
@@ -142,11 +154,12 @@ class InstanceMerger:
         self.size = size
         count, device = len(self.queries), scores.device
         self.masks = empty_large(len(scores), *size, dtype=torch.bool, device=device)
-        # Of each of `queries`: sum of probabilities and number of pixels inside the mask, and
-        # the columns and rows that it touches.
-        self.inside = torch.zeros(2, count, device=device)
+        # Of each of `queries`: sum of probabilities and number of pixels inside the mask, by the
+        # first of some rows, and the columns and rows that it touches.
+        self.inside: dict[int, Tensor] = {}
         self.columns = torch.zeros(count, size[1], dtype=torch.bool, device=device)
         self.rows = torch.zeros(count, size[0], dtype=torch.bool, device=device)
+        self.adding = threading.Lock()
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (n, rows, W) of `queries`."""
@@ -154,16 +167,19 @@ class InstanceMerger:
         self.masks[:, rows] = masks[self.mask_of]
         # `vecdot`, and `amax` of bytes for `any`: 2 % of an image of 800x1216.
         numbers = masks.flatten(1).to(mask_probs.dtype)
-        self.inside[0] += torch.linalg.vecdot(mask_probs.flatten(1), numbers)
-        self.inside[1] += numbers.sum(1)
+        total = torch.linalg.vecdot(mask_probs.flatten(1), numbers)
+        self.inside[rows.start] = torch.stack([total, numbers.sum(1)])
         pixels = masks.view(torch.uint8)
-        self.columns |= pixels.amax(1).view(torch.bool)
+        columns = pixels.amax(1).view(torch.bool)
+        with self.adding:
+            self.columns |= columns
         self.rows[:, rows] = pixels.amax(2).view(torch.bool)
 
     def result(self) -> Instances:
         """Return instances with `pred_masks` (bool), `pred_boxes`, `scores` and `pred_classes`; a
         score is the class probability times the mean mask probability inside the mask."""
-        total, area = self.inside
+        nothing = self.class_scores.new_zeros(2, len(self.queries))
+        total, area = sum((self.inside[row] for row in sorted(self.inside)), nothing)
         instances = Instances(self.size)
         instances.pred_masks = self.masks
         instances.pred_boxes = Boxes(boxes_from_lines(self.columns, self.rows)[self.mask_of])
@@ -187,7 +203,8 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
     Args:
         mask_logits: (Q, h, w), over the padded canvas.
         canvas: says what the masks are resized to.
-        mergers: each takes in the masks of its `queries`, which ascend.
+        mergers: each takes in the masks of its `queries`, which ascend; in several threads on a
+            CPU, if all are `unordered`.
     """
     mergers = [merger for merger in mergers if len(merger.queries)]
     if not mergers:
@@ -199,11 +216,21 @@ def merge_masks(mask_logits: Tensor, canvas: Canvas, mergers: Sequence[Merger]) 
         for m in mergers
     ]
     masks = mask_logits if len(needed) == mask_logits.shape[0] else mask_logits[needed]
-    with torch.autocast(masks.device.type, enabled=False):
-        for rows, logits in canvas.blocks(masks):
-            probs = logits.sigmoid()
-            for merger, index in zip(mergers, indices):
-                if index is None:
-                    merger.add(rows, logits, probs)
-                else:
-                    merger.add(rows, logits[index], probs[index])
+
+    def show(blocks: Sequence[slice]) -> None:
+        resized = ResizedRows(canvas, masks)
+        with torch.autocast(masks.device.type, enabled=False):
+            for rows in blocks:
+                logits = resized[rows]
+                probs = logits.sigmoid()
+                for merger, index in zip(mergers, indices):
+                    if index is None:
+                        merger.add(rows, logits, probs)
+                    else:
+                        merger.add(rows, logits[index], probs[index])
+
+    blocks = list(canvas.row_blocks(masks))
+    if masks.device.type == "cpu" and all(getattr(m, "unordered", False) for m in mergers):
+        share_among_threads(show, blocks)
+    else:
+        show(blocks)

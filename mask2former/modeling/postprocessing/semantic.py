@@ -11,6 +11,9 @@ from ...ops.memory import empty_large
 from .canvas import Canvas, ResizedRows
 
 _PLACES = 255  # that a byte can count
+# Classes from which on it pays to ask first which ones an image may show, and what these score.
+_MANY_CLASSES = 32
+_LIKELY = 0.1
 
 
 class _ClassScores:
@@ -23,6 +26,8 @@ class _ClassScores:
             float16, which NumPy knows: half of the memory, and as many digits down to 6e-5. Below
             3e-8 they are zero.
     """
+
+    unordered = True
 
     def __init__(
         self,
@@ -39,10 +44,12 @@ class _ClassScores:
         """Make room for the result."""
         raise NotImplementedError
 
-    def scores_of(self, mask_probs: Tensor) -> Tensor:
-        """Return scores (K, P) of masks (Q, rows, W) at P pixels, in the type of the factors."""
-        probs = mask_probs.flatten(1).to(self.class_probs.dtype)
-        return linear(self.class_probs, probs.T)
+    def scores_of(self, mask_probs: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return scores (K, P) of masks (Q, rows, W) at P pixels, or those of some classes, in the
+        type of the factors."""
+        class_probs = self.class_probs if classes is None else self.class_probs[classes]
+        probs = mask_probs.flatten(1).to(class_probs.dtype)
+        return linear(class_probs, probs.T)
 
 
 class SemanticMerger(_ClassScores):
@@ -66,20 +73,53 @@ class LabelMerger(_ClassScores):
     """Keep the best class of every pixel alone: scores exist for a few rows at a time.
 
     The arguments are those of `_ClassScores`.
+
+    Attributes:
+        likely: (L,), ascending, on a CPU: the classes whose probabilities add up to more than
+            `_LIKELY` over all queries, the most that a class can score. They decide alone where
+            one of them scores more than that, which holds for nearly all pixels; an image shows
+            some ten of a hundred classes. None where too few classes could be left out.
     """
 
     def _make_map(self, size: tuple[int, int], device: torch.device) -> None:
         self.labels = torch.empty(size, dtype=torch.int32, device=device)
+        self.likely = None
+        if device.type == "cpu" and len(self.class_probs) >= _MANY_CLASSES:
+            likely = (self.class_probs.float().sum(1) > _LIKELY).nonzero()[:, 0]
+            if 0 < len(likely) <= len(self.class_probs) // 2:
+                self.likely = likely
+        # Sums of 16 bits are rounded, so that others could come a little above.
+        self.decisive = _LIKELY * (1 + 4 * torch.finfo(self.class_probs.dtype).eps) + 1e-4
 
     def add(self, rows: slice, mask_logits: Tensor, mask_probs: Tensor) -> None:
         """Take in some rows of the masks (Q, rows, W)."""
-        self.labels[rows] = best_classes(self.scores_of(mask_probs)).view(self.labels[rows].shape)
+        out = self.labels[rows].view(-1)
+        if self.likely is None:
+            out.copy_(best_classes(self.scores_of(mask_probs)))
+            return
+        open_pixels = self._label_likely(self.scores_of(mask_probs, self.likely), out)
+        if len(open_pixels):
+            probs = mask_probs.flatten(1)[:, open_pixels]
+            out[open_pixels] = best_classes(self.scores_of(probs))
 
     def add_resized(self, mask_logits: Tensor, canvas: Canvas) -> None:
         """Take in masks (Q, h, w) whose scores are resized to the output, not the masks."""
-        scores = _ScoresOfRows(self, mask_logits, canvas)
-        for rows, part in Canvas(canvas.image, canvas.image, canvas.output).blocks(scores):
-            self.labels[rows] = best_classes(part)
+        resizing = Canvas(canvas.image, canvas.image, canvas.output)
+        unresized = _ScoresOfRows(self, mask_logits, canvas)
+        scores, likely = ResizedRows(resizing, unresized), None
+        if self.likely is not None:
+            of_likely = _ScoresOfRows(self, mask_logits, canvas, self.likely)
+            likely = ResizedRows(resizing, of_likely)
+        for rows in resizing.row_blocks(unresized):
+            out = self.labels[rows]
+            if likely is None or len(self._label_likely(likely[rows].flatten(1), out.view(-1))):
+                out.copy_(best_classes(scores[rows]))
+
+    def _label_likely(self, scores: Tensor, out: Tensor) -> Tensor:
+        """Write the best of `likely` of scores (L, P); return the pixels that it may not be."""
+        best = scores.amax(0)
+        out.copy_(self.likely[_first_of(scores, best)])
+        return (~(best > self.decisive)).nonzero()[:, 0]
 
     def result(self) -> Tensor:
         """Return classes (H, W), int32, -1 where the best score is no finite number."""
@@ -87,33 +127,47 @@ class LabelMerger(_ClassScores):
 
 
 class _ScoresOfRows:
-    """Scores (K, H, W) over an image, of which `[:, rows]` computes some; for `Canvas.blocks`."""
+    """Scores (K, H, W) over an image, or those of some classes; `[:, rows]` computes some rows."""
 
-    def __init__(self, merger: _ClassScores, mask_logits: Tensor, canvas: Canvas):
+    def __init__(
+        self,
+        merger: _ClassScores,
+        mask_logits: Tensor,
+        canvas: Canvas,
+        classes: Tensor | None = None,
+    ):
         self.merger = merger
+        self.classes = classes
         self.masks = ResizedRows(Canvas(canvas.padded, canvas.image, canvas.image), mask_logits)
-        self.shape = (len(merger.class_probs), *canvas.image)
+        count = len(merger.class_probs if classes is None else classes)
+        self.shape = (count, *canvas.image)
         self.device = mask_logits.device
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
         rows = index[1]
-        scores = self.merger.scores_of(self.masks[rows].sigmoid()).to(self.merger.dtype)
+        probs = self.masks[rows].sigmoid()
+        scores = self.merger.scores_of(probs, self.classes).to(self.merger.dtype)
         return scores.view(self.shape[0], rows.stop - rows.start, self.shape[2])
 
 
 def best_classes(scores: Tensor) -> Tensor:
     """Return the best class of scores (K, ...), int32, the first of equal ones; -1 where its score
-    is not finite.
+    is not finite."""
+    best = scores.amax(0)
+    return _first_of(scores, best).masked_fill_(best.isinf(), -1)
+
+
+def _first_of(scores: Tensor, best: Tensor) -> Tensor:
+    """Return where along (K, ...) the best score (...) stands first, int32; -1 where nowhere.
 
     Places are counted down in bytes, whose maximum takes a third of the time of `Tensor.max`, which
     keeps an index of each value.
     """
-    best = scores.amax(0)
-    labels = torch.full_like(best, -1, dtype=torch.int32)
+    first = torch.full_like(best, -1, dtype=torch.int32)
     for start in reversed(range(0, len(scores), _PLACES)):
         part = scores[start : start + _PLACES]
         places = torch.arange(len(part), 0, -1, dtype=torch.uint8, device=scores.device)
         hits = (part == best).view(torch.uint8)
         place = hits.mul_(places.view(-1, *[1] * best.dim())).amax(0).int()
-        labels = torch.where(place > 0, start + len(part) - place, labels)
-    return labels.masked_fill_(best.isinf(), -1)
+        first = torch.where(place > 0, start + len(part) - place, first)
+    return first

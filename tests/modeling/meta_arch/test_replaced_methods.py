@@ -81,8 +81,8 @@ def test_its_result_is_the_output_wherever_it_is_replaced(output, where, monkeyp
 @torch.no_grad()
 def test_masks_are_whole_only_for_methods_from_elsewhere(monkeypatch):
     """Memory and speed depend on it: each image is gone through once, and once more for these."""
-    blocks, calls = Canvas.blocks, []
-    monkeypatch.setattr(Canvas, "blocks", lambda *args: calls.append(args) or blocks(*args))
+    blocks, calls = Canvas.row_blocks, []
+    monkeypatch.setattr(Canvas, "row_blocks", lambda *args: calls.append(args) or blocks(*args))
     tiny_model().eval()(INPUT)
     assert len(calls) == 2
     subclassed(tiny_model(), panoptic_inference=lambda self, *args: None).eval()(INPUT)

@@ -196,6 +196,55 @@ def test_outputs_together_equal_outputs_alone(monkeypatch):
     assert torch.equal(together[2].result().pred_masks, alone[2].result().pred_masks)
 
 
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@torch.no_grad()
+def test_the_number_of_threads_changes_no_bit(monkeypatch, three_threads):
+    class_logits, mask_logits = random_case(queries=9)
+    size = (97, 64)
+    monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 9 * 64 * 4})  # 25 blocks
+    results = []
+    for threads in (3, 1):
+        torch.set_num_threads(threads)
+        panoptic = PanopticMerger(class_logits, size, IS_THING.repeat(2), 0.0, 0.1)
+        mergers = [
+            SemanticMerger(class_logits, size),
+            panoptic,
+            InstanceMerger(class_logits, size, 9),
+        ]
+        merge_masks(mask_logits, Canvas(size, size, size), mergers)
+        results.append([merger.result() for merger in mergers])
+    (scores, (ids, segments), found), (scores1, (ids1, segments1), found1) = results
+    assert torch.equal(scores, scores1)
+    assert torch.equal(ids, ids1)
+    assert segments == segments1
+    assert segments
+    for name in ("pred_masks", "scores", "pred_classes"):
+        assert torch.equal(found.get(name), found1.get(name))
+    assert torch.equal(found.pred_boxes.tensor, found1.pred_boxes.tensor)
+
+
+@torch.no_grad()
+def test_a_merger_that_needs_rows_in_order_gets_them_so(monkeypatch, three_threads):
+    class Rows:
+        queries, seen = torch.arange(7), []
+
+        def add(self, rows, mask_logits, mask_probs):
+            self.seen.append(rows.start)
+
+    class_logits, mask_logits = random_case()
+    monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 1})
+    size = (40, 30)
+    merge_masks(mask_logits, Canvas(size, size, size), [Rows(), SemanticMerger(class_logits, size)])
+    assert Rows.seen == list(range(0, 40, canvas._MIN_ROWS))
+
+
 def test_panoptic_does_not_depend_on_the_order_of_queries():
     class_logits, mask_logits = random_case()
     is_thing = torch.tensor([True] * 4)

@@ -38,6 +38,63 @@ def test_labels_are_the_best_of_the_scores(factors):
     torch.testing.assert_close(best, scores.amax(0), rtol=0, atol=0)
 
 
+def sharp_queries(classes=150):
+    """Of 12 queries 4 are sure of a class, and 8 that there is none; one of these has 0.06 of a
+    class of its own, and is alone in two rows of the masks."""
+    class_logits, mask_logits = queries(12, classes)
+    class_logits[:4, torch.tensor([3, 90, 41, 149])] += 12
+    class_logits[4:, -1] += 12
+    class_logits[4] = -30
+    class_logits[4, -1], class_logits[4, 77] = 0, math.log(0.06 / 0.94)
+    mask_logits[:, 4:6] = -20
+    mask_logits[4, 4:6] = 20
+    return class_logits, mask_logits
+
+
+@pytest.mark.parametrize("resized", [False, True])
+@pytest.mark.parametrize("factors", [torch.float32, torch.bfloat16])
+def test_likely_classes_give_the_labels_of_all(factors, resized, monkeypatch):
+    class_logits, mask_logits = sharp_queries()
+    monkeypatch.setattr(canvas, "_PIXELS_PER_BLOCK", {"cpu": 2**16})
+    few = LabelMerger(class_logits, CANVAS.output, factors)
+    assert 4 <= len(few.likely) < 20
+    every = LabelMerger(class_logits, CANVAS.output, factors)
+    every.likely = None
+    for merger in (few, every):
+        if resized:
+            merger.add_resized(mask_logits, CANVAS)
+        else:
+            merge_masks(mask_logits, CANVAS, [merger])
+    labels = every.result()
+    assert 77 not in few.likely
+    assert 0.05 < (labels == 77).float().mean() < 0.5
+    differ = few.result() != labels
+    # Products of other shapes add in another order, which decides between equal scores alone.
+    assert differ.float().mean() < (0.001 if factors is torch.float32 else 0.02)
+
+
+def test_a_class_below_the_likely_ones_wins_where_they_are_not():
+    """Query 0 is sure of class 5, on the left; query 1 has 0.05 of class 7, everywhere."""
+    probs = torch.full((2, 41), 1e-6)
+    probs[0, 5], probs[1, 7], probs[1, 40] = 1.0, 0.05, 0.95
+    merger = LabelMerger(probs.log(), (1, 2))
+    assert merger.likely.tolist() == [5]
+    merge_masks(torch.tensor([[[9.0, -99.0]], [[9.0, 9.0]]]), Canvas(*[(1, 2)] * 3), [merger])
+    assert merger.result().tolist() == [[5, 7]]
+
+
+@pytest.mark.parametrize("where", ["pixel", "query"])
+def test_nothing_finite_among_many_classes_is_no_class(where):
+    class_logits, mask_logits = sharp_queries()
+    if where == "pixel":
+        mask_logits[2, 3, 5] = math.nan
+    else:
+        class_logits[2] = math.nan
+    labels = merged(LabelMerger(class_logits, CANVAS.output), mask_logits)
+    assert (labels == -1).any()
+    assert (labels == -1).all() == (where == "query")
+
+
 @pytest.mark.parametrize("classes", [1, 3, 255, 256, 600])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_first_of_equal_classes_is_the_best(classes, dtype):
