@@ -28,6 +28,7 @@ from mask2former.export.program import trace
 from mask2former.export.quantization import quantize
 
 from ..models import panoptic_config, picture, quick_start_config, weights_file
+from ..report import has_bf16
 from ..timing import Row, compare, seconds
 
 SIZES = ((800, 1216), (128, 128))  # the second is that of the quick start's pictures
@@ -59,8 +60,8 @@ def measure(
     rounds: int, quick: bool = False, formats: Collection[str] = ("onnx", "openvino", "pt2")
 ) -> Iterator[Row]:
     """Yield a row for each file, the time to write it, and one for each size, the time from images
-    to logits against eager in float32; and what eager takes in bf16, which is timed once: where the
-    processor does not have it, it takes very long.
+    to logits against eager in float32; and what eager takes in bf16, once, where the processor has
+    it.
 
     Args:
         rounds: pairs of each comparison.
@@ -77,7 +78,7 @@ def measure(
         works = (partial(f, images[size]) for f in (run, eager))
         return compare(_what(size, name), *works, rounds, peer_name=_PEER)
 
-    for size, batch in images.items():
+    for size, batch in images.items() if has_bf16("cpu") else ():
         eager(batch)
         ours, peer = (seconds(partial(f, batch)) for f in (lower, eager))
         row = {"what": _what(size, "eager, bf16 autocast"), "unit": "s", "peer_name": _PEER}

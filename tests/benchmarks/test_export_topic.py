@@ -16,6 +16,7 @@ def test_rows_come_one_by_one_and_compare_each_file_with_eager(monkeypatch, tmp_
     monkeypatch.setattr(export, "quick_start_config", tiny_config)
     monkeypatch.setattr("benchmarks.models.OUTPUT", tmp_path)
     monkeypatch.setattr(export, "QUICK_SIZES", ((64, 96), (96, 64)))
+    monkeypatch.setattr(export, "has_bf16", lambda device: True)
     monkeypatch.setattr(export, "quantize", lambda path: pytest.fail("it was not asked for yet"))
     rows = export.measure(1, quick=True)
     eager, other_eager, written, file, other_file = itertools.islice(rows, 5)
