@@ -1,4 +1,4 @@
-"""Measure everything, or the topics that are named: `python -m benchmarks [TOPIC ...]`."""
+"""Measure all topics, or those that are named: `python -m benchmarks [TOPIC ...]`."""
 
 import argparse
 import time
@@ -11,20 +11,22 @@ import mask2former  # noqa: F401 (before torch is loaded, as in all scripts)
 from .models import OUTPUT
 from .report import HEAD, line_of, machine, save
 from .timing import Row
-from .topics import TOPICS, measure_apart
+from .topics import BY_NAME_ONLY, TOPICS, measure_apart
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
+    known = (*TOPICS, *BY_NAME_ONLY)
+    text = f"of {', '.join(known)}; all but {', '.join(BY_NAME_ONLY)} by default"
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=text)
     parser.add_argument("--quick", action="store_true", help="smaller inputs, fewer cases")
     parser.add_argument("--rounds", type=int, help="pairs of each comparison (3; quick: 2)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of table and plot")
     args = parser.parse_args()
-    unknown = set(args.topics) - set(TOPICS)
+    unknown = set(args.topics) - set(known)
     if unknown:
-        parser.error(f"unknown topics {sorted(unknown)}; there are {', '.join(TOPICS)}")
+        parser.error(f"unknown topics {sorted(unknown)}; there are {', '.join(known)}")
     return args
 
 

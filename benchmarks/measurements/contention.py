@@ -26,9 +26,9 @@ STEP = ("training step, 256x256 crops, batch 2", "our_step", "transformers_step"
 
 def measure(rounds: int, quick: bool = False) -> Iterator[Row]:
     """Yield all rows of this topic; `quick` leaves out the second neighbour and the training."""
-    neighbours = NEIGHBOURS[:2] if quick else NEIGHBOURS
-    for work in (IMAGE, STEP)[: 1 if quick else 2]:
-        yield from _rows(*work, rounds, neighbours)
+    yield from _rows(*IMAGE, rounds, NEIGHBOURS[:2] if quick else NEIGHBOURS)
+    if not quick:  # for minutes: two pairs, which take longest, have to do
+        yield from _rows(*STEP, min(rounds, 2), NEIGHBOURS)
 
 
 def _rows(

@@ -64,7 +64,7 @@ def measure(
     it.
 
     Args:
-        rounds: pairs of each comparison.
+        rounds: pairs of each comparison, two at most: there are a dozen.
         quick: the quick-start model and size instead of R50's, without the format pt2.
         formats: of `FORMATS`.
     """
@@ -76,7 +76,7 @@ def measure(
 
     def compared(name: str, run: Callable[[Tensor], Any], size: tuple[int, int]) -> Row:
         works = (partial(f, images[size]) for f in (run, eager))
-        return compare(_what(size, name), *works, rounds, peer_name=_PEER)
+        return compare(_what(size, name), *works, min(rounds, 2), peer_name=_PEER)
 
     for size, batch in images.items() if has_bf16("cpu") else ():
         eager(batch)
