@@ -35,6 +35,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., int | float]] = {
 _MAX_EXPRESSION_LENGTH = 200  # characters; bounds the depth of the syntax tree too
 _MAX_LIST_LENGTH = 1000
 _MAX_NUMBER = 10**9
+_MAX_DEPTH = 100  # of brackets; the time of the scanner grows with their square
 _MAX_VALUES = 100_000  # of one file, each as often as it is referred to
 
 
@@ -133,6 +134,11 @@ class _Loader(yaml.SafeLoader):
         _STANDARD + tag: yaml.SafeLoader.yaml_constructors[_STANDARD + tag] for tag in _PLAIN
     }
     yaml_multi_constructors: ClassVar[dict[str, Any]] = {}
+
+    def fetch_flow_collection_start(self, token_class: type) -> None:
+        if self.flow_level >= _MAX_DEPTH:
+            raise RecursionError
+        super().fetch_flow_collection_start(token_class)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

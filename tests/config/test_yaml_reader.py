@@ -170,6 +170,7 @@ def test_other_tags_are_refused_and_run_nothing(write, tmp_path: Path, tag: str)
         ("a: {b: 1\nc: }}\n", "line 2: "),
         (b"a: \xff\xfe\n", "is not a yaml text file"),
         (b"a: \x00\n", "is not a yaml text file"),
+        ("a: " + "[" * 101 + "]" * 101, "nested too deeply"),
         ("[" * 1000, "nested too deeply"),
     ],
 )

@@ -13,6 +13,7 @@ from . import huggingface_defaults as defaults
 logger = logging.getLogger(__name__)
 
 _BILINEAR = 2  # Pillow's number
+_MAX_NUMBER = 1e9  # of means, deviations and factors; integers may be beyond every float
 # Of queries and losses: config.json -> keys under MODEL
 CRITERION_KEYS = {
     "num_queries": "MASK_FORMER.NUM_OBJECT_QUERIES",
@@ -119,9 +120,14 @@ def set_normalization(cfg: CfgNode, preprocessor: Mapping[str, Any]) -> None:
     mean, std = given["image_mean"], given["image_std"]
     if not given["do_normalize"]:
         mean, std = [0.0] * 3, [1.0] * 3
-    for name, values in (("rescale_factor", [factor]), ("image_std", std)):
-        if 0 in values:
+    for name, values in (("rescale_factor", [factor]), ("image_std", std), ("image_mean", mean)):
+        if 0 in values and values is not mean:
             raise UserError(f"image processor: {name}: expected more than 0, got {values}.")
+        if any(not abs(value) <= _MAX_NUMBER for value in values):
+            text = str([str(value)[:20] for value in values])
+            raise UserError(
+                f"image processor: {name}: expected numbers up to {_MAX_NUMBER:g}, got {text}."
+            )
     cfg.MODEL.PIXEL_MEAN = [round(value / factor, 6) for value in mean]
     cfg.MODEL.PIXEL_STD = [round(value / factor, 6) for value in std]
     if given["resample"] != _BILINEAR:

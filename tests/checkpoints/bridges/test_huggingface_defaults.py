@@ -213,3 +213,11 @@ def test_stages_by_index_and_sides_as_pairs():
     backbone = {"model_type": "swin", "out_indices": [1, 2, 3, 4], "patch_size": [4, 4]}
     cfg = from_huggingface_config(PLAIN | {"backbone_config": backbone}, {})
     assert cfg.MODEL.SWIN.PATCH_SIZE == 4
+
+
+@pytest.mark.parametrize("value", [10**400, 1e10], ids=["beyond floats", "1e10"])
+@pytest.mark.parametrize("name", ["image_mean", "image_std", "rescale_factor"])
+def test_numbers_that_no_pixel_has_are_refused(name, value):
+    given = {name: value if name == "rescale_factor" else [0.5, value, 0.5]}
+    with pytest.raises(UserError, match=f"image processor: {name}: expected numbers up to 1e"):
+        from_huggingface_config(PLAIN, given)

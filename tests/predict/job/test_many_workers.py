@@ -92,7 +92,7 @@ def test_one_of_two_workers_is_killed(
             status = 0
         finally:
             os._exit(status)
-    status, _ = run_forked(work_elsewhere, Changes(120))
+    status, _ = run_forked(work_elsewhere, Changes(40))
     _, ended = os.waitpid(beside, 0)
     assert status == -signal.SIGKILL and ended == 0
     assert contents(made.output) == contents(tmp_path / "expected")
