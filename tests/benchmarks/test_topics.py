@@ -228,6 +228,7 @@ def test_unknown_topic(monkeypatch, capsys):
     assert "unknown topics ['speed']; there are inference" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_topics_do_not_share_a_process(monkeypatch):
     """What has happened in this one does not count."""
     monkeypatch.setattr(losses, "measure", lambda *args: pytest.fail("called here"))

@@ -14,7 +14,7 @@ from mask2former.data.synthetic import write_shapes
 from mask2former.evaluation import build_evaluator
 from tests.evaluation.truth import config, instance_output, panoptic_output, semantic_output
 
-IMAGES, SIZE, FRAMES = 12, 320, 4
+IMAGES, SIZE, FRAMES = 8, 320, 4
 # Of the pixels of one image or clip, one byte each: far less than any map of it would take, and
 # at this size four times what the run-length masks and boxes of an image take (6 KB).
 LARGEST_SHARE = 0.25

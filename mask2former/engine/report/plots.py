@@ -117,7 +117,7 @@ def _figure(
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
         figure = mpl.figure.Figure(figsize=size)
         axes = figure.add_axes(place)
-        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_title(title, loc="left", fontsize=10, y=1)
         yield figure, axes
 
 

@@ -251,7 +251,9 @@ assert mask2former.VideoMaskFormer.common_args.__func__ and len(DatasetCatalog) 
 PLACES = ["before", "after import", "after config", "after import of video"]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [PLACES[0], *(pytest.param(p, marks=pytest.mark.slow) for p in PLACES[1:3]), PLACES[3]]
+)
 def test_two_projects_in_one_process(place: str) -> None:
     video = "import mask2former_video\nassert 'ovis_val' in DatasetCatalog\n"
     parts = ["", OURS.format(plugin=place == "before"), CONFIG, video]

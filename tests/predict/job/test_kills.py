@@ -28,7 +28,7 @@ def moments(total: int, every: int) -> list[tuple[int, bool]]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_any_change(every: int, photos: list[str], tmp_path: Path) -> None:
     made = settings(tmp_path / "expected")
     run_job(made, photos)
