@@ -61,7 +61,7 @@ def scale_to_batch(cfg: CfgNode) -> CfgNode:
         UserError: both keys for this are set, or a negative number.
     """
     solver, reference = cfg.SOLVER, cfg.SOLVER.REFERENCE_BATCH
-    if reference in (0, solver.IMS_PER_BATCH):
+    if reference in (0, solver.IMS_PER_BATCH) or solver.IMS_PER_BATCH < 1:
         return cfg
     if reference < 0 or solver.REFERENCE_WORLD_SIZE:
         raise UserError(
@@ -75,9 +75,9 @@ def scale_to_batch(cfg: CfgNode) -> CfgNode:
     cfg.SOLVER.REFERENCE_BATCH = solver.IMS_PER_BATCH  # not scaled again
     cfg.SOLVER.BASE_LR = solver.BASE_LR * scale
     for name in ("MAX_ITER", "WARMUP_ITERS", "CHECKPOINT_PERIOD"):
-        cfg.SOLVER[name] = _scaled(solver[name], scale)
-    cfg.SOLVER.STEPS = tuple(_scaled(step, scale) for step in solver.STEPS)
-    cfg.TEST.EVAL_PERIOD = _scaled(cfg.TEST.EVAL_PERIOD, scale)
+        cfg.SOLVER[name] = scaled_iterations(solver[name], scale)
+    cfg.SOLVER.STEPS = tuple(scaled_iterations(step, scale) for step in solver.STEPS)
+    cfg.TEST.EVAL_PERIOD = scaled_iterations(cfg.TEST.EVAL_PERIOD, scale)
     if frozen:
         cfg.freeze()
     logger.info(
@@ -95,5 +95,6 @@ def scale_to_batch(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def _scaled(iterations: int, scale: float) -> int:
+def scaled_iterations(iterations: int, scale: float) -> int:
+    """Return the iterations of a batch ``scale`` times as large; 0 and below stay."""
     return max(1, round(iterations / scale)) if iterations > 0 else iterations

@@ -117,8 +117,8 @@ def validate(cfg: CfgNode, *, eval_only: bool = False) -> None:
     if cfg.TEST.EMA not in EMA_USES:
         raise UserError(f"TEST.EMA must be one of {', '.join(EMA_USES)}, not {cfg.TEST.EMA!r}")
     if not eval_only:
-        check_processes(cfg)
         _check_training(cfg)
+        check_processes(cfg)
 
 
 def take_classes(cfg: CfgNode, model: nn.Module, checkpoint: Mapping[str, Any]) -> CfgNode:
@@ -174,6 +174,9 @@ def check_processes(cfg: CfgNode) -> None:
 
 
 def _check_training(cfg: CfgNode) -> None:
+    for name in ("IMS_PER_BATCH", "MAX_ITER", "LOG_PERIOD", "CHECKPOINT_PERIOD"):
+        if cfg.SOLVER[name] < 1:
+            raise UserError(f"SOLVER.{name}: expected 1 or more, got {cfg.SOLVER[name]}")
     if cfg.TRAINING.PROGRESS not in ("line", "bar"):
         raise UserError(
             f"TRAINING.PROGRESS: expected 'line' or 'bar', got {cfg.TRAINING.PROGRESS!r}"

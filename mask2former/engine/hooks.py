@@ -71,9 +71,24 @@ class EvalHook(hooks.EvalHook):
         self._keep_best = keep_best
 
     def before_train(self) -> None:
-        if self._best is not None:
-            self._best.go_on(self.trainer.start_iter)
-            self._best.check()
+        if self._best is None:
+            return
+        done = self.trainer.start_iter
+        self._best.go_on(done)
+        is_due = self._period > 0 and 0 < done < self.trainer.max_iter and done % self._period == 0
+        if is_due and not self._best.knows(done - 1):
+            self._make_up(done - 1)
+        self._best.check()
+
+    def _make_up(self, iteration: int) -> None:
+        """Evaluate after an iteration where the run was stopped before that."""
+        trainer = self.trainer
+        logger.info("Making up for the evaluation after iteration %d", iteration)
+        trainer.iter = trainer.storage.iter = iteration
+        try:
+            self._do_eval()
+        finally:
+            trainer.iter = trainer.storage.iter = iteration + 1
 
     def _do_eval(self) -> None:
         super()._do_eval()

@@ -166,12 +166,14 @@ class Trainer(EvaluatingTrainer):
         return self._last_eval_results
 
     def _end_early(self, reason: str) -> None:
-        if self._trainer.batch is not None:  # else it had ended before it was resumed
-            logger.info("Training ends after iteration %d: %s", self.iter, reason)
-            self.run_state.gather(self.iter)
-            self.checkpointer.save("model_final", iteration=self.iter)
-        else:
+        has_trained = self._trainer.batch is not None
+        if not has_trained and Path(self.checkpointer.get_checkpoint_file()).stem == "model_final":
             logger.info("Training had ended: %s", reason)
+            return
+        done = self.iter if has_trained else self.iter - 1
+        logger.info("Training ends after iteration %d: %s", done, reason)
+        self.run_state.gather(done)
+        self.checkpointer.save("model_final", iteration=done)
 
     def run_step(self) -> None:
         try:

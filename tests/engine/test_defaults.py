@@ -54,6 +54,13 @@ def test_output_folder_is_made(tmp_path: Path) -> None:
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["IMS_PER_BATCH", "MAX_ITER", "LOG_PERIOD", "CHECKPOINT_PERIOD"])
+def test_numbers_that_have_to_be_above_zero(tmp_path: Path, name: str) -> None:
+    cfg = make_cfg(tmp_path, f"SOLVER.{name}", 0, "SOLVER.REFERENCE_BATCH", 4)
+    with pytest.raises(ValueError, match=f"SOLVER.{name}: expected 1 or more, got 0"):
+        StubTrainer(cfg)
+
+
 def test_no_training_data(tmp_path: Path) -> None:
     cfg = make_cfg(tmp_path, "DATASETS.TRAIN", ())
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):

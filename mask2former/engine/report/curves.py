@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 _MAX_POINTS = 600  # of a curve that is drawn; a page is hardly wider
+_MAX_ITERATION = 2**53
 
 
 class Curve(NamedTuple):
@@ -52,6 +53,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
             try:
                 scalars = json.loads(line)
                 iteration = int(scalars.pop("iteration"))
+                if not 0 <= iteration <= _MAX_ITERATION:
+                    continue
                 yield iteration, {str(k): float(v) for k, v in scalars.items()}
             except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
                 continue

@@ -1,6 +1,7 @@
 """Plots of a report, as SVG inside of the page, by matplotlib."""
 
 import io
+import re
 import warnings
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +25,15 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.fonttype": "none",  # letters of the browser: smaller, and they can be searched
+    "text.parse_math": False,  # dollars in names are dollars
 }
 _SIZE = (4.6, 2.9)  # inches
 _PLACE = (0.12, 0.16, 0.85, 0.73)  # of the axes; to have it computed doubles the time
 _DASHES = ("-", "--", ":", "-.")  # for each round through the colours
 _WIDE = 5  # ratio of the highest and the lowest value from which on a logarithmic scale pays
 _FEW = 25  # points of a curve up to which each is marked
+_LONGEST = 40  # letters of a name; the middle of longer ones is left out
+_NO_LETTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # an SVG has none
 
 
 def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) -> str:
@@ -41,11 +45,11 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
     """
     ticker = _matplotlib().ticker
     with _figure(title) as (figure, axes):
-        for i, (name, curve) in enumerate(curves.items()):
+        for i, curve in enumerate(curves.values()):
             points = thinned(curve)
             marker = "o" if len(points.values) <= _FEW else ""
             style = _DASHES[i // 10 % len(_DASHES)]
-            axes.plot(points.iterations + 1, points.values, style, marker=marker, ms=3, label=name)
+            axes.plot(points.iterations + 1, points.values, style, marker=marker, ms=3)
         if log and _spread(curves) > _WIDE:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
@@ -54,7 +58,8 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
         axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
         axes.set_xlabel("iteration")
         if len(curves) > 1:
-            axes.legend(ncols=1 + (len(curves) > 6), loc="best")
+            names = [_shown(name) for name in curves]
+            axes.legend(axes.lines, names, ncols=1 + (len(curves) > 6), loc="best")
         return _svg(figure)
 
 
@@ -73,8 +78,9 @@ def precision_chart(title: str, curves: Mapping[str, Sequence[float | None]]) ->
 
 def confusion_chart(fractions: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:
     """Return a table of fractions (R, C) in 0..1 as an ``<svg>`` element, true classes down."""
-    side = 2.5 + 0.2 * len(columns)
+    rows, columns = [_shown(name) for name in rows], [_shown(name) for name in columns]
     room = 0.11 * max(map(len, (*rows, *columns)))  # inches for the names
+    side = max(2.5, 1.2 + room) + 0.2 * len(columns)
     place = (room / side + 0.08, room / side + 0.08, 0.9 - room / side, 0.9 - room / side)
     with _figure("", (side, side), place) as (figure, axes):
         axes.grid(False)
@@ -93,6 +99,14 @@ def _spread(curves: Mapping[str, Curve]) -> float:
     """Return the ratio of the highest and the lowest value, 0 where one is not above 0."""
     values = np.concatenate([curve.values for curve in curves.values()])
     return float(values.max() / values.min()) if (values > 0).all() else 0.0
+
+
+def _shown(name: str) -> str:
+    """Return a name as a chart shows it, on one line that is not too long."""
+    name = _NO_LETTERS.sub("\ufffd", name)
+    if len(name) > _LONGEST:
+        name = f"{name[: _LONGEST // 2]}...{name[3 - _LONGEST // 2 :]}"
+    return f"\u200b{name}" if name.startswith("_") else name  # matplotlib would leave it out
 
 
 def _matplotlib() -> Any:
@@ -117,7 +131,7 @@ def _figure(
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
         figure = mpl.figure.Figure(figsize=size)
         axes = figure.add_axes(place)
-        axes.set_title(title, loc="left", fontsize=10, y=1)
+        axes.set_title(_shown(title), loc="left", fontsize=10, y=1)
         yield figure, axes
 
 

@@ -9,6 +9,7 @@ from ...config.loading import flat_items
 from ...config.yaml_reader import read_yaml
 from ...errors import UserError
 from ...formats.json_files import read_json
+from ..accumulation import scaled_iterations
 from .curves import Curve, read_curves
 from .facts import RUN_FILE, default_changes
 from .pictures import TRAINING_FOLDER
@@ -52,8 +53,20 @@ class Run:
 
     @property
     def planned(self) -> int | None:
-        """Return SOLVER.MAX_ITER."""
-        return self.config.get("SOLVER.MAX_ITER")
+        """Return SOLVER.MAX_ITER, scaled as training does it for SOLVER.REFERENCE_BATCH."""
+        planned = self.config.get("SOLVER.MAX_ITER")
+        batch, reference = (
+            self.config.get(f"SOLVER.{name}") for name in ("IMS_PER_BATCH", "REFERENCE_BATCH")
+        )
+        if not isinstance(planned, int):
+            return None
+        if (
+            not isinstance(batch, int)
+            or not isinstance(reference, int)
+            or min(batch, reference) < 1
+        ):
+            return planned
+        return scaled_iterations(planned, batch / reference)
 
     @property
     def state(self) -> str:

@@ -114,8 +114,7 @@ def confusions(run: Run) -> str:
         fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         wrong = fractions.copy()
         np.fill_diagonal(wrong, 0)
-        order = np.argsort(-wrong, axis=None, kind="stable")[:8]
-        pairs = [(*np.unravel_index(i, wrong.shape), wrong.flat[i]) for i in order.tolist()]
+        pairs = [(*np.unravel_index(i, wrong.shape), wrong.flat[i]) for i in _largest(wrong, 8)]
         rows = [(names[y], names[x], f"{100 * v:.1f} %") for y, x, v in pairs if v > 0]
         kept = _most_confused(counts, wrong)
         columns = [*kept, len(names) - 1] if counts[:, -1].any() else kept
@@ -126,6 +125,13 @@ def confusions(run: Run) -> str:
         parts.append(page.note(f"{task}: percent of the pixels of a true class{few}"))
         parts.append(page.plots([chart, page.table(("true", "taken for", "pixels"), rows)]))
     return "".join(parts)
+
+
+def _largest(values: np.ndarray, count: int) -> list[int]:
+    """Return the positions of the largest values of all, in descending order."""
+    count = min(count, values.size)
+    found = np.argpartition(values, values.size - count, axis=None)[values.size - count :]
+    return sorted(found.tolist(), key=lambda i: (-values.flat[i], i))
 
 
 def _most_confused(counts: np.ndarray, wrong: np.ndarray) -> list[int]:

@@ -58,6 +58,7 @@ class BestWeights:
         self._checkpointer = checkpointer
         self._folder = checkpointer.save_dir
         self._scores: list[dict[str, Any]] = []
+        self._kept: dict[str, Any] | None = None  # the score of the weights in the file
 
     @classmethod
     def of_config(cls, cfg: CfgNode, checkpointer: Checkpointer) -> "BestWeights | None":
@@ -73,19 +74,29 @@ class BestWeights:
         return cls(checkpointer, best.METRIC, best.MODE, best.PATIENCE)
 
     def go_on(self, iteration: int) -> None:
-        """Take up the scores of an earlier part of the run, those before ``iteration``."""
+        """Take up the scores of an earlier part of the run, those before ``iteration``.
+
+        The weights that are kept stay the best so far, also where they are of a later iteration,
+        which the run has been put back behind.
+        """
         path = os.path.join(self._folder, RECORD_NAME)
         record = {}
         if iteration and comm.is_main_process() and os.path.isfile(path):
-            record = read_json(path)
+            record = {**read_json(path), "has_file": os.path.isfile(self._file)}
         record = comm.all_gather(record)[0]
-        if record.get("metric") == self.metric:
-            scores = [(int(s["iteration"]), s["value"]) for s in record["scores"]]
-            self._scores = [
-                {"iteration": i, "value": math.nan if value is None else value}
-                for i, value in scores
-                if i < iteration
-            ]
+        if (record.get("metric"), record.get("mode")) != (self.metric, self.mode):
+            return
+        scores = [(int(s["iteration"]), s["value"]) for s in record["scores"]]
+        self._scores = [
+            {"iteration": i, "value": math.nan if value is None else value}
+            for i, value in scores
+            if i < iteration
+        ]
+        self._kept = record["best"] if record["has_file"] else None
+
+    def knows(self, iteration: int) -> bool:
+        """Tell whether there is a score of an iteration."""
+        return any(score["iteration"] == iteration for score in self._scores)
 
     def check(self) -> None:
         """Raise `StoppedEarly` if there was no better score for as long as ``patience`` allows."""
@@ -116,17 +127,26 @@ class BestWeights:
         values = comm.all_gather({k: float(v) for k, v in values.items()})[0]
         if self.metric not in values:
             raise unknown_metric("TEST.BEST.METRIC", self.metric, values)
-        self._scores.append({"iteration": iteration, "value": values[self.metric]})
-        best = self._best()
-        if best == len(self._scores) - 1:
-            self._keep(model)
-        if best is not None:
+        before = [score for score in self._scores if score["iteration"] < iteration]
+        score = {"iteration": iteration, "value": values[self.metric]}
+        self._scores = [*before, score]
+        if self._is_better(score):
+            self._kept = score
+            self._save(model)
+        if self._kept is not None:
             get_event_storage().put_scalar(
-                f"best/{self.metric}", self._scores[best]["value"], smoothing_hint=False
+                f"best/{self.metric}", self._kept["value"], smoothing_hint=False
             )
         if comm.is_main_process():
-            self._write(best)
+            self._write()
         self.check()
+
+    def _is_better(self, score: Mapping[str, Any]) -> bool:
+        """Tell whether a score is better than that of the weights that are kept."""
+        if not math.isfinite(score["value"]) or self._kept is None:
+            return math.isfinite(score["value"])
+        sign = 1 if self.mode == "max" else -1
+        return sign * score["value"] > sign * self._kept["value"]
 
     def _best(self) -> int | None:
         """Return which score is the best, the first of equal ones; None where all are NaN."""
@@ -134,22 +154,25 @@ class BestWeights:
         finite = [i for i, s in enumerate(self._scores) if math.isfinite(s["value"])]
         return max(finite, key=lambda i: sign * self._scores[i]["value"], default=None)
 
-    def _keep(self, model: nn.Module) -> None:
+    @property
+    def _file(self) -> str:
+        return os.path.join(self._folder, FILE_NAME)
+
+    def _save(self, model: nn.Module) -> None:
         if not comm.is_main_process():
             return
         score, classes = self._scores[-1], self._checkpointer.classes
         inner = model.module if isinstance(model, DistributedDataParallel) else model
         content = {"model": inner.state_dict(), "best": {"metric": self.metric, **score}}
         content |= {} if classes is None else {"classes": classes.to_plain()}
-        path = os.path.join(self._folder, FILE_NAME)
-        save_torch(content, path)
-        logger.info("Best %s so far: %.4f, saved as %s", self.metric, score["value"], path)
+        save_torch(content, self._file)
+        logger.info("Best %s so far: %.4f, saved as %s", self.metric, score["value"], self._file)
 
-    def _write(self, best: int | None) -> None:
+    def _write(self) -> None:
         record = {
             "metric": self.metric,
             "mode": self.mode,
-            "best": None if best is None else self._scores[best],
+            "best": self._kept,
             "scores": self._scores,
         }
         write_json(os.path.join(self._folder, RECORD_NAME), record)

@@ -40,6 +40,8 @@ def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
         tmp_path / "m.json", {"iteration": 1, "lr": 0.5}, {"lr": 1.0}, {"iteration": 2, "lr": "x"}
     )
     with open(path, "a") as file:
+        file.write('{"iteration": 1e400, "lr": 1}\n{"iteration": -7, "lr": 1}\n')
+        file.write('{"iteration": 99999999999999999999, "lr": 1}\n')
         file.write('[1]\n\n{"iteration": 3, "lr": 0.25, "a": NaN}\n{"iteration": 4, "l')
     assert points(read_curves(path)["lr"]) == [(1, 0.5), (3, 0.25)]
     assert read_curves(tmp_path / "none.json") == {}

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from mask2former.engine.report import write_report
 from mask2former.engine.report.command import main
 from mask2former.engine.report.pictures import worst_pictures
+from mask2former.errors import UserError
 from mask2former.formats.rle import encode_masks
 
 
@@ -149,3 +151,68 @@ def test_damaged_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         main([str(run)])
     assert "segm_details.json: expected a json file" in capsys.readouterr().err
+
+
+def test_files_of_another_form_are_an_error(tmp_path: Path) -> None:
+    cases = [
+        ("inference/sem_seg_details.json", {"classes": ["sky"], "confusion": [[1, 2, 3]]}),
+        ("inference/sem_seg_details.json", {"confusion": [[1, 2]]}),
+        ("inference/segm_details.json", {"curves": {"mean": [1.0]}}),
+        ("run.json", {"changes": 5}),
+        ("run.json", {"machine": [1]}),
+    ]
+    for i, (name, content) in enumerate(cases):
+        run = make_run(tmp_path / str(i))
+        (run / name).write_text(json.dumps(content))
+        with pytest.raises(UserError, match="a file among run.json and inference/.* another form"):
+            write_report(run)
+    run = make_run(tmp_path / "config")
+    (run / "config.yaml").write_text("SOLVER:\n  MAX_ITER: many\n")
+    assert "1000 iterations" in write_report(run).read_text()
+
+
+def charts(text: str) -> list[str]:
+    """The text of every chart; each is sound XML."""
+    found = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", text)
+    return ["".join(ElementTree.fromstring(base64.b64decode(x)).itertext()) for x in found]
+
+
+def test_names_of_any_letters(tmp_path: Path) -> None:
+    names = ["$", "a$$b", "cost $5 or $6", "x^{", "_hidden", "<b>&", "\u732b", "\x0b\x00", "\ud800"]
+    names.append("long " * 100)
+    confusion = np.ones((len(names), len(names) + 1)).tolist()
+    run = make_run(tmp_path / "run $a_{$", sem_seg={"classes": names, "confusion": confusion})
+    shown = "".join(charts(write_report(run).read_text()))
+    for name in names[:7]:
+        assert shown.count(name) >= 2, name
+    others = [make_run(tmp_path / name) for name in ("_a", "$b$", "c")]
+    shown = charts(write_report(others, tmp_path / "all.html").read_text())[0]
+    assert all(name in shown for name in ("_a", "$b$", "c"))
+
+
+def test_a_folder_that_is_given_twice_is_one_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    path = write_report([run, run / ".." / "run"])
+    assert path == run / "report.html"
+
+
+def test_the_end_is_that_of_the_scaled_schedule(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "config.yaml").write_text(
+        "SOLVER: {MAX_ITER: 500, IMS_PER_BATCH: 4, REFERENCE_BATCH: 16}\n"
+    )
+    assert "running or interrupted: 1000 of 2000 iterations" in write_report(run).read_text()
+
+
+def test_thousands_of_classes(tmp_path: Path) -> None:
+    count = 1500
+    confusion = np.zeros((count, count + 1), int)
+    np.fill_diagonal(confusion, 10)
+    confusion[700, 701], confusion[3, 9] = 30, 10
+    names = [f"class {i}" for i in range(count)]
+    run = make_run(tmp_path / "run", sem_seg={"classes": names, "confusion": confusion.tolist()})
+    path = write_report(run)
+    text = path.read_text()
+    first = text.index("<td>class 700</td><td>class 701</td><td>75.0 %</td>")
+    assert text.index("<td>class 3</td><td>class 9</td><td>50.0 %</td>") > first
+    assert path.stat().st_size < 5e6

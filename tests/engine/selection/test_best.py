@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import signal
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,26 @@ class ScriptedTrainer(StubTrainer):
         cls.evaluated.append(model.backbone.weight.item())
         return {"fit": {"score": cls.scores[len(cls.evaluated) - 1], "score-one": 0.0}}
 
+    stops_in: int | None = None
 
-def train(folder: Path, scores: list[float], *opts: Any, resume: bool = False) -> ScriptedTrainer:
-    kind = type("Scripted", (ScriptedTrainer,), {"scores": scores, "evaluated": []})
-    trainer = kind(make_cfg(folder, *BEST, *opts))
+    def run_step(self) -> None:
+        if self.iter == self.stops_in:
+            os.kill(os.getpid(), signal.SIGTERM)
+        super().run_step()
+
+
+def train(
+    folder: Path,
+    scores: list[float],
+    *opts: Any,
+    resume: bool = False,
+    stops_in: int | None = None,
+) -> ScriptedTrainer:
+    members = {"scores": scores, "evaluated": [], "stops_in": stops_in}
+    trainer = type("Scripted", (ScriptedTrainer,), members)(make_cfg(folder, *BEST, *opts))
     trainer.resume_or_load(resume=resume)
-    trainer.train()
+    with suppress(SystemExit) if stops_in is not None else nullcontext():
+        trainer.train()
     return trainer
 
 
@@ -76,6 +93,55 @@ def test_ends_when_it_gets_no_better(tmp_path: Path, messages: pytest.LogCapture
     longer = train(tmp_path, [9], "TEST.BEST.PATIENCE", 3, resume=True)
     assert len(longer.evaluated) == 1 and longer.iter == 10
     assert torch.load(tmp_path / "model_best.pth")["best"]["iteration"] == 9
+
+
+def test_an_evaluation_that_a_signal_prevented_is_made_up_for(tmp_path: Path) -> None:
+    first = train(tmp_path, [5, 4], stops_in=5)
+    assert first.iter == 5 and len(first.evaluated) == 2
+    second = train(tmp_path, [6, 7, 1], "SOLVER.LOG_PERIOD", 1, resume=True)
+    assert second.iter == 10 and len(second.evaluated) == 3
+    record = json.loads((tmp_path / "best.json").read_text())
+    assert [(s["iteration"], s["value"]) for s in record["scores"]] == [
+        (1, 5), (3, 4), (5, 6), (7, 7), (9, 1),
+    ]  # fmt: skip
+    assert second.evaluated[0] == first.model.backbone.weight.item()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    scores = {line["iteration"]: line["fit/score"] for line in lines if "fit/score" in line}
+    assert scores[5] == 6 and scores[7] == 7
+    again = train(tmp_path, [1], resume=True)  # of a run that was complete
+    assert len(again.evaluated) == 1
+    assert json.loads((tmp_path / "best.json").read_text()) == record
+
+
+def test_patience_may_end_with_an_evaluation_that_is_made_up_for(
+    tmp_path: Path, messages: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, [5, 4], "TEST.BEST.PATIENCE", 2, stops_in=5)
+    second = train(tmp_path, [3], "TEST.BEST.PATIENCE", 2, resume=True)
+    assert len(second.evaluated) == 1
+    assert "Training ends after iteration 5: fit/score was best at iteration 1" in messages.text
+    assert torch.load(tmp_path / "model_final.pth")["iteration"] == 5
+    train(tmp_path, [], "TEST.BEST.PATIENCE", 2, resume=True)
+    assert "Training had ended: fit/score was best at iteration 1" in messages.text
+
+
+def test_the_best_weights_outlast_a_run_that_is_put_back(tmp_path: Path) -> None:
+    """The second part, from an earlier checkpoint, is not as good as what was lost."""
+    first = train(tmp_path, [5, 9], stops_in=4)
+    (tmp_path / "last_checkpoint").write_text("model_0000002.pth")
+    train(tmp_path, [8, 7, 6, 5], resume=True)
+    best = torch.load(tmp_path / "model_best.pth")
+    assert best["model"]["backbone.weight"].item() == first.evaluated[1]
+    record = json.loads((tmp_path / "best.json").read_text())
+    assert (
+        record["best"]
+        == {"iteration": 3, "value": 9}
+        == {k: v for k, v in best["best"].items() if k != "metric"}
+    )
+    assert [s["value"] for s in record["scores"]] == [5, 8, 7, 6, 5]
+    (tmp_path / "model_best.pth").unlink()
+    train(tmp_path, [2], resume=True)
+    assert torch.load(tmp_path / "model_best.pth")["best"]["value"] == 2
 
 
 def test_patience_that_ends_with_the_run_is_no_error(tmp_path: Path) -> None:
