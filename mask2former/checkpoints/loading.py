@@ -11,6 +11,10 @@ from ..errors import UserError
 from .renames import CLASSIFIER, DERIVED, rename_to_fit
 
 DEFAULT_MIN_MATCH = 0.75
+_ADVICE = (
+    "Use the config that belongs to the checkpoint, or set MODEL.WEIGHTS_MIN_MATCH to a lower "
+    "fraction to load what fits."
+)
 
 
 class CheckpointMismatchError(UserError):
@@ -73,6 +77,7 @@ def load_into(
     *,
     min_match: float = DEFAULT_MIN_MATCH,
     source: str = "the checkpoint",
+    advice: str = _ADVICE,
 ) -> LoadReport:
     """Copy what fits of ``weights`` into ``model``, renamed by content where necessary.
 
@@ -81,6 +86,7 @@ def load_into(
         weights: name -> tensor; may have a ``_metadata`` attribute, as torch's state_dicts do.
         min_match: minimal fraction of the weights, 0 to 1, that must fit by name and shape.
         source: what to call the weights in errors.
+        advice: what errors say about what to do.
 
     Raises:
         CheckpointMismatchError: less than ``min_match`` fits; the model is unchanged then.
@@ -90,7 +96,7 @@ def load_into(
     names, notes = rename_to_fit(shapes, own)
     report = _compare(shapes, own, names, notes)
     if report.fraction < min_match or not report.loaded:
-        raise CheckpointMismatchError(_mismatch(report, source, min_match, weights))
+        raise CheckpointMismatchError(_mismatch(report, source, min_match, weights, advice))
     loaded = set(report.loaded)
     fitting = OrderedDict((names[old], weights[old]) for old in weights if names[old] in loaded)
     if hasattr(weights, "_metadata"):
@@ -129,7 +135,11 @@ def _compare(
 
 
 def _mismatch(
-    report: LoadReport, source: str, min_match: float, weights: Mapping[str, torch.Tensor]
+    report: LoadReport,
+    source: str,
+    min_match: float,
+    weights: Mapping[str, torch.Tensor],
+    advice: str,
 ) -> str:
     lines = [
         f"{source} fits this model to {report.fraction:.0%} only ({len(report.loaded)} of "
@@ -139,10 +149,7 @@ def _mismatch(
     if any(name.startswith("model.pixel_level_module.") for name in weights):
         lines.append("It has Hugging Face's names: convert it with tools/convert_checkpoint.py.")
     else:
-        lines.append(
-            "Use the config that belongs to the checkpoint, or set MODEL.WEIGHTS_MIN_MATCH to a "
-            "lower fraction to load what fits."
-        )
+        lines.append(advice)
     return "\n".join(lines)
 
 

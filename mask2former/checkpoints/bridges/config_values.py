@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 
 from ...classes import Classes
 from ...errors import UserError
+from ...formats.class_names import class_texts
 from . import huggingface_defaults as defaults
 
 logger = logging.getLogger(__name__)
@@ -73,14 +74,25 @@ def label_entries(
 
 
 def set_classes(cfg: CfgNode, config: Mapping[str, Any]) -> None:
-    """Set the number of classes, and which they are where each has a name of its own."""
+    """Set the number of classes, and which they are where each has a name of its own; log what of
+    id2label and thing_ids cannot be used."""
     number, labels = defaults.labels(config)
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = number
-    names = [labels.get(i, "") for i in range(len(labels))]
-    entry = {"names": names, "thing_ids": config.get("thing_ids")}
-    classes = Classes.from_checkpoint({"classes": entry})
-    if classes is not None and names[0] != "LABEL_0":  # which stands for no name
-        classes.write(cfg)
+    things = config.get("thing_ids")
+    if things is None and all(name == f"LABEL_{i}" for i, name in labels.items()):
+        return  # which stand for no names
+    try:
+        given = [labels.get(i, "") for i in range(len(labels))]
+        names = class_texts(given, "config.json: id2label")
+    except UserError as error:
+        logger.warning("%s. Classes have numbers here, as long as MODEL.CLASSES is empty", error)
+        return
+    try:
+        classes = Classes.from_plain({"names": names, "thing_ids": things}, "config.json")
+    except UserError as error:
+        logger.warning("%s. No class is a thing until MODEL.CLASSES.THING_IDS says so", error)
+        classes = Classes(tuple(names))
+    classes.write(cfg)
 
 
 def has_stuff_and_things(cfg: CfgNode) -> bool:
@@ -120,9 +132,10 @@ def set_normalization(cfg: CfgNode, preprocessor: Mapping[str, Any]) -> None:
     mean, std = given["image_mean"], given["image_std"]
     if not given["do_normalize"]:
         mean, std = [0.0] * 3, [1.0] * 3
-    for name, values in (("rescale_factor", [factor]), ("image_std", std), ("image_mean", mean)):
-        if 0 in values and values is not mean:
+    for name, values in (("rescale_factor", [factor]), ("image_std", std)):
+        if 0 in values:
             raise UserError(f"image processor: {name}: expected more than 0, got {values}.")
+    for name, values in (("rescale_factor", [factor]), ("image_std", std), ("image_mean", mean)):
         if any(not abs(value) <= _MAX_NUMBER for value in values):
             text = str([str(value)[:20] for value in values])
             raise UserError(

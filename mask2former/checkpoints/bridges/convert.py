@@ -12,12 +12,13 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from torch import nn
 
-from ...classes import Classes
+from ...classes import Classes, list_some
 from ...config import get_config
 from ...config.loading import changed
+from ...errors import UserError
 from ...formats.atomic import atomic_path
 from ...formats.json_files import write_json
-from ..loading import load_into
+from ..loading import CheckpointMismatchError, load_into
 from ..storage.weights_io import load_weights, save_safetensors, save_weights
 from .backbones import from_official, from_torchvision
 from .folders import family_of, read_folder, translate_model
@@ -27,6 +28,8 @@ BACKBONES: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tens
     "timm": from_torchvision,
     "swin": from_official,
 }
+# Ends of names of what a model has that predictions do not depend on.
+_TRAINING_ONLY = ("criterion.empty_weight", "attn_mask_probs", "pilot.weight", "batches_tracked")
 
 
 def huggingface_to_ours(
@@ -44,14 +47,15 @@ def huggingface_to_ours(
 
     Raises:
         FileNotFoundError, UserError: as `read_folder`, or of another family.
-        CheckpointMismatchError: ``cfg`` is of another model.
+        CheckpointMismatchError: ``cfg`` is of another model, or weights are missing.
     """
     weights, config, preprocessor = read_folder(folder)
     family, derived = family_of(config), cfg is None
     cfg = family.read_config(config, preprocessor) if derived else cfg
     model = build_on_cpu(cfg)
     ours = family.read_weights(weights, config)
-    load_into(model, ours, min_match=1.0, source=str(folder))
+    advice = "config.json describes another model than the weights beside it are of."
+    _load_all(model, ours, str(folder), **({"advice": advice} if derived else {}))
     classes = Classes.from_config(cfg)
     save_weights(model.state_dict(), target, author="huggingface", classes=classes)
     if derived:
@@ -76,11 +80,11 @@ def ours_to_huggingface(
 
     Raises:
         FileNotFoundError, UserError: as `load_weights` and `translate_model`.
-        CheckpointMismatchError: ``cfg`` is of another model.
+        CheckpointMismatchError: ``cfg`` is of another model, or weights are missing.
     """
     weights, rest = load_weights(source)
     model = build_on_cpu(cfg)
-    load_into(model, weights, min_match=1.0, source=str(source))
+    _load_all(model, weights, str(source))
     classes = classes_of(cfg, rest)
     names, things = (classes.names, classes.thing_ids) if classes else ((), ())
     translated, config, preprocessor = translate_model(cfg, model, names, things)
@@ -108,8 +112,38 @@ def backbone_to_ours(source: str, target: str | os.PathLike, kind: str) -> None:
 
 
 def build_on_cpu(cfg: CfgNode) -> nn.Module:
-    """Build the model of a config without its initial weights, in eval mode on the CPU."""
-    return build_model(changed(cfg, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")).eval()
+    """Build the model of a config without its initial weights, in eval mode on the CPU.
+
+    Raises:
+        UserError: it is larger than the memory; else as the model's parts.
+    """
+    try:
+        return build_model(changed(cfg, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")).eval()
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"expected a model that fits into memory, got sizes in the config that do not ({error})"
+        ) from error
+
+
+def _load_all(
+    model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, **options: str
+) -> None:
+    """Load weights that must fit, and be all that predictions depend on.
+
+    Args:
+        options: of `load_into`.
+
+    Raises:
+        CheckpointMismatchError: they do not, or are not.
+    """
+    report = load_into(model, weights, min_match=1.0, source=source, **options)
+    missing = [name for name in report.missing if not name.endswith(_TRAINING_ONLY)]
+    if missing:
+        raise CheckpointMismatchError(
+            f"{source} lacks {list_some(missing)} of the model's weights, which would stay random."
+        )
 
 
 def classes_of(cfg: CfgNode, checkpoint: Mapping[str, Any] | None = None) -> Classes | None:

@@ -152,10 +152,13 @@ def _preprocessor(cfg: CfgNode, size: int) -> dict[str, Any]:
 
 def _set_input(cfg: CfgNode, preprocessor: Mapping[str, Any], image_size: int) -> None:
     test, size = cfg.MODEL.MASK_FORMER.TEST, preprocessor.get("size")
-    sides = defaults.complete(
-        {k: v for k, v in size.items() if v} if isinstance(size, Mapping) else {}, "eomt size"
-    )
-    if preprocessor.get("do_split_image"):
+    if size is not None and not isinstance(size, Mapping):
+        raise UserError(
+            "image processor: size: expected shortest_edge and longest_edge in pixels, got "
+            f"{size!r:.80}."
+        )
+    sides = defaults.complete(size or {}, "eomt size")
+    if defaults.complete(preprocessor, "eomt image processor")["do_split_image"]:
         test.SEMANTIC_WINDOW = cfg.INPUT.MIN_SIZE_TEST = sides["shortest_edge"] or image_size
         cfg.INPUT.MAX_SIZE_TEST = _UNLIMITED
         return

@@ -16,6 +16,7 @@ from ..storage.weights_io import load_weights
 from . import eomt, huggingface
 from .eomt_config import from_eomt_config, kind_of, to_eomt_config
 from .huggingface_config import from_huggingface_config, to_huggingface_config
+from .huggingface_defaults import complete
 
 Weights = dict[str, torch.Tensor]
 
@@ -35,8 +36,8 @@ class Family(NamedTuple):
 
 
 def _eomt_weights(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Weights:
-    num_blocks = from_eomt_config(config, {}).MODEL.MASK_FORMER.DEC_LAYERS - 1
-    return eomt.from_huggingface(weights, config["model_type"], num_blocks)
+    kind = config["model_type"]
+    return eomt.from_huggingface(weights, kind, complete(config, kind)["num_blocks"])
 
 
 FAMILIES = {

@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import UserError
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
+_MAX_DIGITS = 20  # of numbers of classes; Python reads no number of thousands
 NUM_LABELS = 2  # named LABEL_0 and LABEL_1
 DEFAULTS: dict[str, dict[str, Any]] = {
     "mask2former": {
@@ -52,6 +53,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "do_normalize": True,
     },
     "size": {"shortest_edge": 800, "longest_edge": 1333},
+    "eomt image processor": {"do_split_image": False},
     "eomt size": {"shortest_edge": 0, "longest_edge": 0},  # that of the model's images
     "swin": {
         "image_size": 224,
@@ -122,6 +124,11 @@ DEFAULT_BACKBONE = {
     "drop_path_rate": 0.3,
     "out_features": STAGES,
 }
+# Sizes that are at least 1: some keys of configs of ours mean something else by 0.
+_POSITIVE = {
+    *("embed_dim", "hidden_dim", "hidden_size", "image_size", "intermediate_size", "mlp_ratio"),
+    *("num_attention_heads", "num_hidden_layers", "num_queries", "patch_size", "window_size"),
+}
 # Keys with which we compute in one way only: the default.
 FIXED = {
     "mask2former": (
@@ -163,7 +170,7 @@ def complete(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
         value = default if value is None else value
         if key in ("image_size", "patch_size") and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
-        if not _is_like(value, default):
+        if not _is_like(value, default) or (key in _POSITIVE and value == 0):
             raise UserError(
                 f"{kind}: {key}: expected a value such as {default}, got {value!r:.80}."
             )
@@ -180,8 +187,8 @@ def fixed(kind: str) -> dict[str, Any]:
     return {key: DEFAULTS[kind][key] for key in FIXED[kind]}
 
 
-def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, str]]:
-    """Return the number of classes, and their names by index where the file has some.
+def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, Any]]:
+    """Return the number of classes, and their names, as they are, by index where there are some.
 
     Raises:
         UserError: id2label or num_labels of another form, or without a class.
@@ -190,17 +197,19 @@ def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, str]]:
     if given is None:
         number = NUM_LABELS if number is None else number
         if not _is_like(number, NUM_LABELS) or number < 1:
-            raise UserError(f"mask2former: num_labels: expected 1 or more, got {number!r:.80}.")
+            raise UserError(f"config.json: num_labels: expected 1 or more, got {number!r:.80}.")
         return number, {}
     if not isinstance(given, Mapping) or not given or not all(map(_is_index, given)):
         raise UserError(
-            f"mask2former: id2label: expected names of classes by number, got {given!r:.80}."
+            f"config.json: id2label: expected names of classes by number, got {given!r:.80}."
         )
-    return len(given), {int(key): str(name) for key, name in given.items()}
+    names = {int(key): name for key, name in given.items()}  # "0" and "00" are one, as there
+    return len(names), names
 
 
 def _is_index(key: Any) -> bool:
-    return str(key).isascii() and str(key).isdigit()
+    text = str(key)
+    return text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS
 
 
 def _is_like(value: Any, default: Any) -> bool:

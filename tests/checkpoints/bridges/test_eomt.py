@@ -132,6 +132,45 @@ def test_semantic_windows_are_those_of_transformers(tmp_path):
     assert (scores.argmax(0) == expected).float().mean() > 0.999
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"patch_size": 8},
+        {"patch_size": 32, "num_upscale_blocks": 3},
+        {"num_upscale_blocks": 0},
+        {"num_upscale_blocks": 1, "num_register_tokens": 0},
+        {"hidden_size": 40, "num_attention_heads": 5},
+        {"num_blocks": 4, "num_queries": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_sizes(kind, changes, tmp_path):
+    save(small_eomt(kind, **changes), tmp_path)
+    model, _ = convert.huggingface_to_ours(tmp_path, tmp_path / "ours.safetensors")
+    differences = compare_huggingface(model, tmp_path, torch.randn(1, 3, 64, 64))
+    assert all(d.largest < 1e-4 * max(d.scale, 1) for d in differences)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "image_size", "num_attention_heads", "patch_size"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_size_is_0(kind, key):
+    """Which in keys of ours stands for the size that timm has."""
+    with pytest.raises(UserError, match=f"{kind}: {key}: expected a value such as .*, got 0"):
+        from_eomt_config({"model_type": kind, key: 0}, {})
+
+
+def test_odd_image_processors():
+    given = {"model_type": "eomt"}
+    for size in (64, "x", [64, 64]):
+        with pytest.raises(UserError, match="size: expected shortest_edge and longest_edge"):
+            from_eomt_config(given, {"size": size})
+    with pytest.raises(UserError, match="do_split_image: expected a value such as False"):
+        from_eomt_config(given, {"do_split_image": "no"})
+    cfg = from_eomt_config(given, {"size": {"shortest_edge": None, "longest_edge": 0}})
+    assert (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (640, 640)
+
+
 def test_what_cannot_be_converted_is_named(tmp_path):
     with pytest.raises(UserError, match="mask2former or eomt or eomt_dinov3, got 'maskformer'"):
         family_of({"model_type": "maskformer"})
