@@ -1,10 +1,12 @@
 """Semantic scores of tiles, blended: exact where tiles agree, between them where they do not."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from mask2former.mosaic import Grid, Tiling
-from mask2former.mosaic.blending import Blender, _taper
+from mask2former.mosaic.blending import _LIKELY, Blender, _Likely, _taper
 
 SIZES = [(28, 28), (16, 16), (40, 23), (5, 60), (61, 33)]
 
@@ -58,3 +60,63 @@ def test_the_threshold_is_that_of_blended_scores():
     labels = blend(grid, lambda tile: (left, right)[tile.column], threshold=0.9)
     # Of the 8 shared columns only the outer ones have 15/16 of one class.
     assert (labels[0] == [0] * 9 + [-1] * 6 + [1] * 9).all()
+
+
+def exact(grid, scores_of, num_classes):
+    """Return the scores of the whole image, blended at once."""
+    sums = np.zeros((num_classes, *grid.size))
+    for tile in grid:
+        used = (slice(None), *tile.local(tile.y.used, tile.x.used))
+        weights = np.outer(_taper(tile.y), _taper(tile.x))
+        sums[:, tile.y.used, tile.x.used] += scores_of(tile)[used] * weights
+    return sums
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.4])
+@pytest.mark.parametrize("num_classes", [1, 3, 6, 40])
+def test_labels_are_those_of_all_scores_blended(num_classes, threshold):
+    """Of tiles that disagree; with more classes than wait, up to pixels of great doubt."""
+    grid = Grid((61, 33), Tiling(16, 6))
+    random = np.random.default_rng(1)
+    field = random.standard_normal((num_classes, *grid.size))
+    noise = {(t.row, t.column): random.standard_normal((num_classes, 16, 16)) for t in grid}
+
+    def scores_of(tile):
+        seen = field[:, tile.y.predicted, tile.x.predicted] + noise[tile.row, tile.column]
+        return (np.exp(2 * seen) / np.exp(2 * seen).sum(0)).astype(np.float32)
+
+    sums = exact(grid, scores_of, num_classes)
+    expected = sums.argmax(0)
+    expected[sums.max(0) < threshold * sums.sum(0)] = -1
+    labels = blend(grid, scores_of, threshold)
+    chosen = np.take_along_axis(sums, labels[None], 0)[0] / sums.max(0)
+    if num_classes <= _LIKELY:
+        assert (labels == expected).all()
+    else:
+        assert (labels == expected).mean() > 0.995 and chosen[labels >= 0].min() > 0.8
+
+
+def test_what_waits_are_the_highest_scores_and_the_mean_of_the_others():
+    scores = np.array([3, 9, 1, 5, 4, 2, 8, 7], np.float32).reshape(8, 1, 1)
+    sums = np.ones((8, 2, 1), np.float32)
+    _Likely.of(scores).add_to(sums)
+    assert sums[:, 0, 0].tolist() == [4, 10, 2.5, 6, 5, 2.5, 9, 8]  # the others have 1.5
+    assert (sums[:, 1] == 1).all()
+    few = np.zeros((3, 1, 1), np.float32)
+    _Likely.of(scores[:3]).add_to(few)
+    assert (few == scores[:3]).all()
+
+
+def test_memory_of_a_wide_image_does_not_grow_with_the_classes():
+    grid, peaks = Grid((96, 6000), Tiling(64, 32)), []
+    for num_classes in (8, 64):
+        scores = np.zeros((num_classes, 64, 64), np.float32)
+        blender = Blender(grid)
+        tracemalloc.start()
+        for tile in grid:
+            blender.add(tile, scores)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    in_work = 12 * scores.nbytes
+    assert peaks[1] < peaks[0] + in_work  # less than the 49 million bytes of all in the strip
+    assert in_work < 64 * 32 * 6000 * 4 / 3
