@@ -13,8 +13,16 @@ from PIL import Image
 from ..errors import UserError
 from .atomic import PathLike, atomic_path
 from .names import natural_key
-from .pillow import image_size, image_suffixes, load_image, open_file, orientation, turn
-from .pixels import to_8_bits
+from .pillow import (
+    image_size,
+    image_suffixes,
+    load_image,
+    no_data,
+    open_file,
+    orientation,
+    turn,
+)
+from .pixels import no_data_value, to_8_bits
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +105,7 @@ def read_photo(
     wanted, note = _is_wanted_upright(stored, tag, record) if exif_rotation else (False, "")
     notes = [note, _FIRST_PAGE if image.info["pages"] > 1 else ""]
     try:
-        image, assumed = _to_8_bits(_deep_colours(path, image))
+        image, assumed = _to_8_bits(_deep_colours(path, image), no_data(image))
         if wanted != is_upright:
             image = turn(image, tag, back=is_upright)
         return Photo(_to_array(image, format), [n for n in (*notes, assumed) if n])
@@ -112,7 +120,7 @@ def to_array(image: Image.Image, format: str = "RGB", *, exif_rotation: bool = T
     """Return an image of Pillow as `read_image` returns a file."""
     image.load()  # which turns a TIFF
     tag = orientation(image) if exif_rotation else 1
-    return _to_array(turn(_to_8_bits(image)[0], tag), format)
+    return _to_array(turn(_to_8_bits(image, no_data(image))[0], tag), format)
 
 
 def write_image(path: PathLike, image: np.ndarray, *, quality: int = 95) -> None:
@@ -236,6 +244,8 @@ def _say_notes(path: PathLike, photo: Photo) -> np.ndarray:
 
 
 def _to_array(image: Image.Image, format: str) -> np.ndarray:
+    if image.mode == "La":  # grey times its transparency, which Pillow converts to LA alone
+        image = image.convert("LA")
     if format in ("RGB", "BGR"):
         array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         return _swapped(array) if format == "BGR" else array
@@ -268,9 +278,14 @@ def _deep_colours(path: PathLike, image: Image.Image) -> Image.Image | np.ndarra
     return deep[:, :, 2::-1]
 
 
-def _to_8_bits(image: Image.Image | np.ndarray) -> tuple[Image.Image, str]:
-    """Scale grey of 16 or 32 bits, and arrays; leave all else as it is. See `to_8_bits`."""
+def _to_8_bits(image: Image.Image | np.ndarray, no_data: Any) -> tuple[Image.Image, str]:
+    """Scale grey of 16 or 32 bits, and arrays; leave all else as it is. See `to_8_bits`.
+
+    Args:
+        no_data: text of GDAL's tag, or None.
+    """
     if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
         return image, ""
-    pixels, assumed = to_8_bits(np.asarray(image))
+    values = np.asarray(image)
+    pixels, assumed = to_8_bits(values, no_data=no_data_value(no_data, values.dtype))
     return Image.fromarray(np.ascontiguousarray(pixels)), assumed

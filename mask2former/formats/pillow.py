@@ -4,7 +4,7 @@ import os
 import warnings
 from contextlib import suppress
 from functools import cache
-from typing import IO
+from typing import IO, Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -30,6 +30,7 @@ _OTHER_TIFF = (
     "program opens this one, save it as such or as PNG"
 )
 
+NO_DATA = 42113  # GDAL's tag of TIFF, the value of pixels that were not seen, as text
 _ORIENTATION = 0x0112  # EXIF's tag, and what turns an image that has it upright
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -123,6 +124,13 @@ def orientation(image: Image.Image) -> int:
     return 1
 
 
+def no_data(image: Image.Image) -> Any:
+    """Return what GDAL's tag of a TIFF says, None for other images."""
+    with suppress(Exception):  # damaged tags do not make the pixels unreadable
+        return getattr(image, "tag_v2", {}).get(NO_DATA)
+    return None
+
+
 def turn(image: Image.Image, tag: int, *, back: bool = False) -> Image.Image:
     """Turn an image upright that has this orientation, or back to how it was stored."""
     method = _TURNS.get(_BACK.get(tag, tag) if back else tag)
@@ -143,7 +151,7 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
             image = Image.open(file)
             _check_length(image, length)
             # Phones keep previews behind a photo.
-            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            pages = 1 if image.format == "MPO" else _count_pages(image)
             bits = 16 if any(";16" in str(tile[3]) for tile in image.tile) else 8
             tag = orientation(image)  # loading a TIFF turns it and drops the tag
             if with_pixels:
@@ -152,6 +160,18 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
             raise UserError(f"Cannot read {path}: {_reason(error, start)}") from error
         image.info |= {"bits": bits, "pages": pages, "orientation": tag}
         return image
+
+
+def _count_pages(image: Image.Image) -> int:
+    """Return how many pages a file has, up to one that Pillow cannot read, as masks are."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except SyntaxError:
+        if not image.tell():
+            raise  # it is the first
+        pages = image.tell()
+        image.seek(0)
+        return pages
 
 
 def _check_length(image: Image.Image, length: int) -> None:

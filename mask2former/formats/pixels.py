@@ -34,8 +34,28 @@ def no_image(value: Any) -> TypeError:
     )
 
 
+def no_data_value(text: Any, dtype: np.dtype[Any]) -> Any:
+    """Return the value of pixels that were not seen, of the type of an image.
+
+    Args:
+        text: of GDAL's tag.
+
+    Returns:
+        None where it is no number, or none of that type.
+    """
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    if dtype.kind == "f":
+        return dtype.type(value)
+    limits = np.iinfo(dtype)
+    is_one = limits.min <= value <= limits.max and value.is_integer()
+    return dtype.type(value) if is_one else None
+
+
 def to_8_bits(
-    values: np.ndarray, limits: tuple[float, float] | None = None
+    values: np.ndarray, limits: tuple[float, float] | None = None, no_data: Any = None
 ) -> tuple[np.ndarray, str]:
     """Scale the brightness of pixels to 8 bits, by the range that the values are in.
 
@@ -46,6 +66,7 @@ def to_8_bits(
     Args:
         values: of any shape; bool, integers or floats.
         limits: the least and largest value of all where these are only some.
+        no_data: what pixels have that were not seen; they are black, and not of the range.
 
     Returns:
         uint8 of the same shape, and what was assumed about the range, "" where nothing was.
@@ -62,7 +83,12 @@ def to_8_bits(
         raise UserError(f"expected pixels that are integers or floats, got {values.dtype}")
     if kind == "f":
         values = np.where(np.isfinite(values), values, 0)  # no-data is black
-    low, high = limits or (values.min(initial=0), values.max(initial=0))
+    is_whole, seen = limits is None, values
+    if no_data is not None:
+        seen = values[values != no_data]
+    low, high = limits or (seen.min(initial=0), seen.max(initial=0))
+    if no_data is not None:
+        values = np.where(values == no_data, values.dtype.type(low), values)
     if kind == "f" and low >= -0.1 and high <= 2:  # resampling overshoots a little
         return _round(values * 255), "floats are taken as 0 to 1"
     if low < 0:
@@ -71,7 +97,7 @@ def to_8_bits(
     if kind == "f" and high <= 255:
         return _round(values), "floats are taken as 0 to 255"
     bits = next((depth for depth in _DEPTHS if high < 1 << depth), int(high).bit_length())
-    if limits is None and 8 < bits < 16 and spread_over_16(values):
+    if is_whole and 8 < bits < 16 and spread_over_16(values):
         bits = 16
     note = "" if bits == size else f"values of type {values.dtype} are taken as {bits} bits"
     if bits > _MAX_BITS:  # of floats

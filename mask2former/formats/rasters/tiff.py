@@ -11,14 +11,14 @@ import numpy as np
 
 from ...errors import MissingPackageError, UserError
 from ..atomic import PathLike
-from ..pixels import spread_over_16, to_8_bits
+from ..pillow import NO_DATA
+from ..pixels import no_data_value, spread_over_16, to_8_bits
 from .package import import_tifffile
 
 logger = logging.getLogger(__name__)
 
 # Tags that say where on earth an image lies: GeoTIFF 1.1, section 2; RPCs.
 _GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737, 50844)
-_NO_DATA = 42113  # GDAL's, the value of pixels that were not seen, as text
 _ALPHA = (1, 2)  # values of ExtraSamples that stand for transparency
 _PLAIN = {"MINISBLACK", "RGB", "YCBCR"}  # photometric interpretations whose values are brightness
 _TURNED = "is turned by its EXIF tag"
@@ -98,10 +98,7 @@ class TiffRaster:
         """Return a window (h, w, 3), uint8; windows from top to bottom are fast."""
         window = self._values(rows, columns)
         if window.dtype != np.uint8:
-            limits = self._range
-            if self._no_data is not None:
-                window[window == self._no_data] = limits[0]
-            window, _ = to_8_bits(window, limits)
+            window, _ = to_8_bits(window, self._range, self._no_data)
         return np.repeat(window, 3, axis=2) if window.shape[2] == 1 else window
 
     @cached_property
@@ -123,17 +120,9 @@ class TiffRaster:
 
     @cached_property
     def _no_data(self) -> Any:
-        """The value of pixels that were not seen, of the type of the file; None where there is
-        none, or none of that type."""
-        tag, dtype = self._page.tags.get(_NO_DATA), self._page.dtype
-        try:
-            value = None if tag is None else float(tag.value)
-        except ValueError:
-            return None
-        if value is None or dtype.kind == "f":
-            return value if value is None else dtype.type(value)
-        limits = np.iinfo(dtype)
-        return dtype.type(value) if limits.min <= value <= limits.max else None
+        """The value of pixels that were not seen; None where there is none."""
+        tag = self._page.tags.get(NO_DATA)
+        return None if tag is None else no_data_value(tag.value, self._page.dtype)
 
     def _values(self, rows: slice, columns: slice) -> np.ndarray:
         """Return a window of the chosen channels, (h, w, 1) or (h, w, 3), as in the file."""

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from mask2former.errors import MissingPackageError, UserError
+from mask2former.formats.images import read_image, to_array
 from mask2former.formats.pixels import to_8_bits
 from mask2former.formats.rasters import open_raster, package, write_tiff
 from mask2former.formats.rasters.reading import ArrayRaster
@@ -99,6 +100,24 @@ def test_grey_and_transparency(tmp_path):
     assert (windows(open_raster(path)) == PIXELS).all()
 
 
+def test_a_mask_behind_the_image_is_no_image(tmp_path):
+    """As GDAL writes them; Pillow does not know their colours."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(PIXELS, **RGB, **TILES)
+        writer.write(PIXELS[..., 0] > 99, photometric=4, subfiletype=4)
+    for found in (windows(open_raster(tmp_path / "a.tif")), read_image(tmp_path / "a.tif")):
+        assert (found == PIXELS).all()
+
+
+def test_grey_times_transparency(tmp_path):
+    pixels = PIXELS[..., :2].copy()
+    pixels[..., 1] = 255
+    options = {"planarconfig": "contig", "extrasamples": ["assocalpha"]}
+    path = write(tmp_path / "a.tif", pixels, photometric="minisblack", **options)
+    for found in (windows(open_raster(path)), read_image(path)):
+        assert (found == pixels[..., :1]).all()
+
+
 @pytest.mark.parametrize("count", [2, 4, 5])
 def test_channels_that_nothing_explains(count, tmp_path):
     channels = RANDOM.integers(0, 256, (*SHAPE[:2], count), np.uint8)
@@ -139,12 +158,38 @@ def test_no_data_is_black_and_not_of_the_range(dtype, text, value, tmp_path):
     tag = (42113, "s", 0, text, True)
     path = write(tmp_path / "a.tif", values, photometric="minisblack", extratags=[tag], **TILES)
     assert (windows(open_raster(path))[..., 0] == expected).all()
+    assert (read_image(path)[..., 0] == expected).all()  # as a whole, by Pillow
+    with Image.open(path) as image:
+        assert (to_array(image)[..., 0] == expected).all()
 
 
-@pytest.mark.parametrize("text", ["", "nan", "none", "-9999", "1e999"])
+def test_no_data_of_colours(tmp_path):
+    values, tag = DEEP.copy(), (42113, "s", 0, "65535", True)
+    values[10:50, 30:] = 65535
+    expected = to_8_bits(DEEP)[0]
+    expected[10:50, 30:] = 0
+    path = write(tmp_path / "a.tif", values, extratags=[tag], **RGB, **TILES)
+    assert (windows(open_raster(path)) == expected).all() and (read_image(path) == expected).all()
+    path = write(tmp_path / "b.tif", PIXELS, extratags=[(42113, "s", 0, "255", True)], **RGB)
+    for found in (windows(open_raster(path)), read_image(path)):  # 8 bits stay as they are
+        assert (found == PIXELS).all()
+
+
+def test_8_bits_spread_over_16_beside_no_data(tmp_path):
+    dark, tag = (PIXELS[..., 0] // 8).astype(np.uint16) * 257, (42113, "s", 0, "300", True)
+    dark[:9] = 300
+    expected = PIXELS[..., 0] // 8
+    expected[:9] = 0
+    path = write(tmp_path / "a.tif", dark, photometric="minisblack", extratags=[tag])
+    assert (windows(open_raster(path))[..., 0] == expected).all()
+    assert (read_image(path)[..., 0] == expected).all()
+
+
+@pytest.mark.parametrize("text", ["", "nan", "none", "-9999", "1e999", "2000.5"])
 def test_no_data_that_no_pixel_has(text, tmp_path):
     path = write(tmp_path / "a.tif", DEEP, extratags=[(42113, "s", 0, text, True)], **RGB)
     assert (windows(open_raster(path)) == to_8_bits(DEEP)[0]).all()
+    assert (read_image(path) == to_8_bits(DEEP)[0]).all()
 
 
 def test_dark_8_bits_that_were_spread_over_16(tmp_path):
