@@ -136,11 +136,20 @@ def _read_weights(folder: Path) -> Weights:
         if (folder / name).is_file():
             return load_weights(folder / name)[0]
         if index.is_file():
-            parts = sorted(set(read_object(index)["weight_map"].values()))
-            if any(os.path.basename(part) != part for part in parts):
-                raise UserError(f"{index} names files outside of its folder.")
+            parts = _parts(index)
             return {k: v for part in parts for k, v in load_weights(folder / part)[0].items()}
     raise FileNotFoundError(f"{folder} has neither model.safetensors nor pytorch_model.bin.")
+
+
+def _parts(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights has, which are in its folder."""
+    named = read_object(index).get("weight_map")
+    found = list(named.values()) if isinstance(named, dict) else [None]
+    if not all(isinstance(part, str) for part in found):
+        raise UserError(f"{index}: expected weight_map with a file for each name of a weight.")
+    if any(os.path.basename(part) != part or part in ("", ".", "..") for part in found):
+        raise UserError(f"{index} names files outside of its folder.")
+    return sorted(set(found))
 
 
 def read_object(path: Path) -> dict[str, Any]:

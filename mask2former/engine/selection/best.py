@@ -17,7 +17,13 @@ from ...checkpoints.checkpointer import Checkpointer
 from ...checkpoints.storage.weights_io import save_torch
 from ...errors import UserError
 from ...evaluation.metric_names import unknown_metric
-from ...formats.json_files import read_json, write_json
+from ...formats.json_files import (
+    read_json,
+    require_keys,
+    require_list,
+    require_number,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,18 +86,18 @@ class BestWeights:
         which the run has been put back behind.
         """
         path = os.path.join(self._folder, RECORD_NAME)
-        record = {}
+        record: dict[str, Any] = {}
         if iteration and comm.is_main_process() and os.path.isfile(path):
-            record = {**read_json(path), "has_file": os.path.isfile(self._file)}
+            try:
+                record = _read_record(path) | {"has_file": os.path.isfile(self._file)}
+            except UserError as error:  # which the other processes must hear of, too
+                record = {"problem": f"{error}; delete it to go on without the scores so far"}
         record = comm.all_gather(record)[0]
+        if "problem" in record:
+            raise UserError(record["problem"])
         if (record.get("metric"), record.get("mode")) != (self.metric, self.mode):
             return
-        scores = [(int(s["iteration"]), s["value"]) for s in record["scores"]]
-        self._scores = [
-            {"iteration": i, "value": math.nan if value is None else value}
-            for i, value in scores
-            if i < iteration
-        ]
+        self._scores = [s for s in record["scores"] if s["iteration"] < iteration]
         self._kept = record["best"] if record["has_file"] else None
 
     def knows(self, iteration: int) -> bool:
@@ -176,3 +182,28 @@ class BestWeights:
             "scores": self._scores,
         }
         write_json(os.path.join(self._folder, RECORD_NAME), record)
+
+
+def _read_record(path: str) -> dict[str, Any]:
+    """Return what `BestWeights` wrote, with NaN where it has null.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    record = read_json(path)
+    try:
+        require_keys(record, ("metric", "mode", "best", "scores"))
+        require_list(record["scores"], "scores")
+        best = None if record["best"] is None else _score(record["best"])
+        return record | {"best": best, "scores": [_score(score) for score in record["scores"]]}
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _score(entry: Any) -> dict[str, Any]:
+    require_keys(entry, ("iteration", "value"))
+    require_number(entry["iteration"], "iteration")
+    if entry["value"] is None:
+        return {"iteration": int(entry["iteration"]), "value": math.nan}
+    require_number(entry["value"], "value")
+    return {"iteration": int(entry["iteration"]), "value": float(entry["value"])}

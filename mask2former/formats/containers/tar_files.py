@@ -41,11 +41,10 @@ class TarMember(os.PathLike[str]):
             UserError: it has been cut short since the member was found.
         """
         with open(self.archive, "rb") as file:
+            if self.offset + self.size > file.seek(0, os.SEEK_END):  # before memory is asked for
+                raise UserError(f"{self}: the archive ends before the file does")
             file.seek(self.offset)
-            content = file.read(self.size)
-        if len(content) < self.size:
-            raise UserError(f"{self}: the archive ends before the file does")
-        return BytesIO(content)
+            return BytesIO(file.read(self.size))
 
 
 def tar_members(path: PathLike) -> Iterator[TarMember]:
@@ -64,7 +63,8 @@ def tar_members(path: PathLike) -> Iterator[TarMember]:
                 archive.members = []  # type: ignore[attr-defined]  # of which it would keep all
         if os.path.getsize(path) % tarfile.BLOCKSIZE:  # where tarfile sees its end
             raise tarfile.ReadError("it ends in the middle of a file's head")
-    except (tarfile.TarError, UnicodeError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, MemoryError) as error:
+        # Lengths that no file has are asked for as memory, or as a place in it.
         raise UserError(
             f"{path}: expected a tar archive that is whole and not compressed (unpack a .tar.gz "
             f"with gunzip): {error}"

@@ -12,7 +12,8 @@ from ..atomic import PathLike
 from ..images import read_image, to_array
 from ..opening import open_path
 from ..pixels import check_array, no_image
-from .tiff import TiffRaster, UnknownKindError
+from .tiff import TiffRaster
+from .tiff_checks import UnknownKindError
 
 logger = logging.getLogger(__name__)
 

@@ -1,10 +1,11 @@
 """TIFF, GeoTIFF and OME-TIFF that are read in windows, through tifffile."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,20 @@ from ..atomic import PathLike
 from ..pillow import NO_DATA
 from ..pixels import no_data_value, spread_over_16, to_8_bits
 from .package import import_tifffile
+from .tiff_checks import (
+    UnknownKindError,
+    require_complete,
+    require_end,
+    require_known,
+    require_numbers,
+    require_segments,
+)
 
 logger = logging.getLogger(__name__)
 
 # Tags that say where on earth an image lies: GeoTIFF 1.1, section 2; RPCs.
 _GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737, 50844)
 _ALPHA = (1, 2)  # values of ExtraSamples that stand for transparency
-_PLAIN = {"MINISBLACK", "RGB", "YCBCR"}  # photometric interpretations whose values are brightness
-_TURNED = "is turned by its EXIF tag"
-
-
-class UnknownKindError(Exception):
-    """A TIFF that another reader may know; says what it does, as "has a palette"."""
 
 
 class TiffRaster:
@@ -49,33 +52,30 @@ class TiffRaster:
 
     def __init__(self, path: PathLike, channels: Sequence[int] = ()):
         self._path = path
-        try:
-            self._file = import_tifffile().TiffFile(os.fspath(path))
-            series = self._file.series[0]
-            levels = getattr(series, "levels", [series])
-            self._series = levels[0]
-            self._pages = [page for page in self._series.pages if page is not None]
-            self._page = self._pages[0].keyframe
-        except MissingPackageError:
-            raise
-        except Exception as error:  # of any kind, as damaged files lead parsers astray
-            raise self._damaged(error) from error
-        try:
-            self._set_up(channels)
-        except (MissingPackageError, UserError, UnknownKindError):
-            self._file.close()
-            raise
-        except Exception as error:  # tags that are missing, or of values that nothing has
-            self._file.close()
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> UserError:
-        return UserError(f"Cannot read {self._path}: damaged or truncated TIFF ({error})")
+        tifffile = import_tifffile()
+        with ExitStack() as opened:  # closes the file where it cannot be used
+            try:
+                self._file = opened.enter_context(tifffile.TiffFile(os.fspath(path)))
+                require_end(path, self._file)
+                series = self._file.series[0]
+                levels = getattr(series, "levels", [series])
+                self._series = levels[0]
+                self._pages = [page for page in self._series.pages if page is not None]
+                self._page = self._pages[0].keyframe
+                self._set_up(channels)
+            except (UserError, UnknownKindError):
+                raise
+            except Exception as error:  # of any kind, as damaged files lead parsers astray
+                raise UserError(
+                    f"Cannot read {path}: damaged or truncated TIFF ({error})"
+                ) from error
+            opened.pop_all()
 
     def _set_up(self, channels: Sequence[int]) -> None:
         page = self._page
-        self._require_known()
-        self._require_complete()
+        require_known(page)
+        require_numbers(self._path, page)
+        require_complete(self._path, self._pages)
         self.size: tuple[int, int] = (page.imagelength, page.imagewidth)
         tags = (page.tags.get(code) for code in _GEOREFERENCE)
         self.georeference = tuple(
@@ -88,6 +88,7 @@ class TiffRaster:
         if not separate and len(self._pages) > 1:
             logger.warning("%s has several pages, of which the first is read", self._path)
         self._channels = self._choose(channels)
+        self._require_segments()
         self._kept: dict[tuple[int, int], np.ndarray] = {}  # segments of the rows that are read
 
     def close(self) -> None:
@@ -212,9 +213,11 @@ class TiffRaster:
                 raise UserError(
                     f"Cannot read {self._path}: damaged or truncated ({error})"
                 ) from error
-            shape = self._shape(index)
-            part = np.zeros((*shape, self._page.samplesperpixel), keyframe.dtype)
-            self._kept[key] = part if found is None else found[0]
+            part = np.zeros((*self._shape(index), self._samples), keyframe.dtype)
+            part = part if found is None else found[0]
+            if part.ndim != 3 or part.shape[2] < self._samples:
+                raise UserError(f"Cannot read {self._path}: segment {index} lacks channels")
+            self._kept[key] = part
         return self._kept[key]
 
     def _shape(self, index: int) -> tuple[int, int]:
@@ -223,35 +226,19 @@ class TiffRaster:
         line, place = divmod(index % (rows * columns), columns)
         return min(h, self.size[0] - line * h), min(w, self.size[1] - place * w)
 
-    def _require_known(self) -> None:
-        """Raise UnknownKindError for what tifffile gives no brightness of."""
-        page = self._page
-        orientation = page.tags.get(274)
-        if orientation is not None and orientation.value in range(2, 9):
-            raise UnknownKindError(_TURNED)
-        kind = page.photometric.name
-        is_raw = kind == "YCBCR" and "JP" not in page.compression.name  # JPEG's decoders give RGB
-        if kind not in _PLAIN or is_raw or page.bitspersample < 8:
-            raise UnknownKindError(f"has values of {page.bitspersample} bits in the form {kind}")
-        tables = import_tifffile().TIFF
-        try:
-            tables.DECOMPRESSORS[page.compression], tables.UNPREDICTORS[page.predictor]
-        except (KeyError, ImportError) as error:
-            raise UnknownKindError(f"needs imagecodecs for windows ({error.args[0]})") from error
-        if page.imagedepth > 1 or page.dtype is None or page.dtype.kind not in "buif":
-            raise UnknownKindError("has values of a kind that tifffile does not know")
+    @cached_property
+    def _samples(self) -> int:
+        """The number of channels in a segment."""
+        is_planar = int(self._page.planarconfig) == 2
+        return 1 if is_planar or self._of_pages else int(self._page.samplesperpixel)
 
-    def _require_complete(self) -> None:
-        """Raise UserError where the file ends before its pixels do."""
-        has = Path(os.fspath(self._path)).stat().st_size
-        for page in self._pages:
-            ends = map(sum, zip(page.dataoffsets, page.databytecounts))
-            needs = max(ends, default=0)
-            if needs > has or not needs:
-                raise UserError(
-                    f"Cannot read {self._path}: the file is cut off: its pixels end at byte "
-                    f"{needs}, it has {has}; copy it again"
-                )
+    def _require_segments(self) -> None:
+        page = self._page
+        is_planar = int(page.planarconfig) == 2 and not self._of_pages
+        count = math.prod(self._grid) * (page.samplesperpixel if is_planar else 1)
+        chosen = self._channels if self._of_pages else [0]
+        size = math.prod(self._segment) * self._samples * page.dtype.itemsize
+        require_segments(self._path, [self._pages[number] for number in chosen], count, size)
 
     def _choose(self, wanted: Sequence[int]) -> list[int]:
         """Return the channels to read, counted from 0."""

@@ -45,12 +45,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         before, after = old.get(key), new.get(key)
         if before == after:
             continue
-        if key == "config":
-            changed = difflib.unified_diff(before or [], after or [], n=0, lineterm="")
+        if key == "config" and isinstance(before, list):
+            lines_before = [str(line) for line in before]
+            changed = difflib.unified_diff(lines_before, after or [], n=0, lineterm="")
             shown = [line for line in changed if line[:3] not in ("---", "+++", "@@ ")][:6]
             lines.append("config (- then, + now): " + "; ".join(shown))
         else:
-            lines.append(f"{key}: {before} then, {after} now")
+            lines.append(f"{key}: {before!s:.500} then, {after!s:.500} now")
     return lines
 
 

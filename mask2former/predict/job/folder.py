@@ -21,9 +21,9 @@ from typing import Any
 
 from ...errors import UserError
 from ...formats.atomic import sync_path
-from ...formats.json_files import read_json, write_json
+from ...formats.json_files import read_json, require_keys, require_text, write_json
 from .fingerprint import differences
-from .items import Item, Manifest, write_manifest
+from .items import Item, Manifest, damaged_job, write_manifest
 from .leases import Leases
 from .settings import ERRORS, FILES, FOLDERS
 
@@ -45,7 +45,7 @@ class JobFolder:
     def __init__(self, output: Path, lease_seconds: float):
         self.output = output
         self._job = output / "job"
-        self.facts: dict[str, Any] = read_json(self._job / "job.json")
+        self.facts = _read_facts(self._job)
         self.manifest = Manifest(self._job / "manifest.jsonl", self.facts["items"])
         for name in ("shards", "parts"):
             (self._job / name).mkdir(exist_ok=True)
@@ -84,7 +84,11 @@ class JobFolder:
 
     def files(self) -> list[Path]:
         """Return the files of a job that is finished."""
-        return [self.output / name for name in read_json(self._job / _FINISHED)]
+        path = self._job / _FINISHED
+        names = read_json(path)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise damaged_job(path, "expected a list of names")
+        return [self.output / name for name in names]
 
     def order(self, start: float) -> list[int]:
         """Return all shards, beginning somewhere in 0..1, so that workers do not crowd."""
@@ -218,7 +222,7 @@ def open_job(
         _make(output, job, expected, items)
     for new in output.glob(f"{_NEW}*"):  # there is a job: nobody needs it any more
         shutil.rmtree(new, ignore_errors=True)
-    found = read_json(job / "job.json")["fingerprint"]
+    found = _read_facts(job)["fingerprint"]
     different = differences(found, json.loads(json.dumps(expected)))
     if different:
         raise UserError(
@@ -226,6 +230,28 @@ def open_job(
             + "\n  ".join(different)
             + "\nChoose another --output, or give --overwrite to delete those results."
         )
+
+
+def _read_facts(job: Path) -> dict[str, Any]:
+    """Return what `_make` wrote.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        UserError: it is damaged.
+    """
+    path = job / "job.json"
+    facts = read_json(path)
+    try:
+        require_keys(facts, ("items", "shards", "videos", "root", "fingerprint"))
+        require_text(facts["root"], "root")
+    except UserError as error:
+        raise damaged_job(path, str(error)) from error
+    if not isinstance(facts["fingerprint"], dict):
+        raise damaged_job(path, "fingerprint: expected an object")
+    for key in ("items", "shards", "videos"):
+        if type(facts[key]) is not int or not 0 <= facts[key] < 2**63:
+            raise damaged_job(path, f"{key}: expected a number of 0 or more")
+    return facts
 
 
 def _make(

@@ -4,9 +4,11 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+from ...errors import UserError
 from ...formats.containers.tar_files import TarMember
 from ...formats.json_files import to_json_line
 
@@ -56,11 +58,28 @@ class Item:
         path = str(root / self.path)
         return TarMember(path, self.member, self.offset, self.size) if self.member else path
 
+    def is_sound(self) -> bool:
+        """Return whether all values are of their types, as a damaged manifest may not have them."""
+        texts = (self.name, self.path, self.kind, self.member, self.error)
+        numbers = (self.offset, self.size)
+        return (
+            all(isinstance(text, str) for text in texts)
+            and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+            and self.kind in (IMAGE, VIDEO, UNREADABLE)
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest has of it: what differs from the defaults."""
         defaults = {"index": self.index, "kind": IMAGE, "member": "", "error": ""}
         defaults |= {"offset": 0, "size": 0} if not self.member else {}
         return {k: v for k, v in vars(self).items() if k not in defaults or v != defaults[k]}
+
+
+def damaged_job(path: Path, problem: str) -> UserError:
+    """Return the error that a file of a job is not as it was written."""
+    return UserError(
+        f"{path} is damaged ({problem}); choose another --output, or give --overwrite to start anew"
+    )
 
 
 def write_manifest(path: Path, items: Iterable[Item], shard_size: int) -> tuple[int, int, int]:
@@ -106,10 +125,14 @@ class Manifest:
         self._places, self._firsts, place = array("q"), array("q"), 0
         with open(path, "rb") as file:
             for line in file:
+                first = line.removeprefix(_START).partition(b",")[0]
                 self._places.append(place)
-                self._firsts.append(int(line[len(_START) : line.index(b",")]))
+                self._firsts.append(int(first) if first.isdigit() and len(first) < 19 else -1)
                 place += len(line)
         self._firsts.append(count)
+        ordered = all(a < b for a, b in pairwise(self._firsts))
+        if not ordered or self._firsts[0] != 0:
+            raise damaged_job(path, f"expected shards that have {count} inputs together")
 
     def __len__(self) -> int:
         return len(self._places)
@@ -122,7 +145,12 @@ class Manifest:
         """Return the items of a shard, counted from 0."""
         with open(self._path, "rb") as file:
             file.seek(self._places[shard])
-            line = json.loads(file.readline())
-        return [
-            Item(index=i, **entry) for i, entry in enumerate(line["items"], start=line["first"])
-        ]
+            line = file.readline()
+        try:
+            entries = json.loads(line)["items"]
+            items = [Item(i, **entry) for i, entry in enumerate(entries, self._firsts[shard])]
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
+            raise damaged_job(self._path, f"shard {shard}: {error!r}") from error
+        if len(items) != self.count(shard) or not all(item.is_sound() for item in items):
+            raise damaged_job(self._path, f"shard {shard} has other inputs than it had")
+        return items

@@ -17,6 +17,7 @@ from mask2former.checkpoints.loading import CheckpointMismatchError, load_into
 from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
 from mask2former.classes import Classes
 from mask2former.config import get_config
+from mask2former.errors import UserError
 
 transformers = pytest.importorskip("transformers")
 BACKBONES = ["swin", "resnet"]
@@ -330,9 +331,14 @@ def test_folders_in_parts_are_read_and_their_index_stays_inside(tmp_path):
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
     assert set(convert.read_folder(tmp_path)[0]) == {"a", "b"}
-    index.write_text(json.dumps({"weight_map": {"a": "../one.safetensors"}}))
-    with pytest.raises(ValueError, match="outside of its folder"):
-        convert.read_folder(tmp_path)
+    for name in ("../one.safetensors", "..", ""):
+        index.write_text(json.dumps({"weight_map": {"a": name}}))
+        with pytest.raises(UserError, match="outside of its folder"):
+            convert.read_folder(tmp_path)
+    for content in ({}, {"weight_map": 3}, {"weight_map": {"a": 3}}, {"weight_map": {"a": []}}):
+        index.write_text(json.dumps(content))
+        with pytest.raises(UserError, match=r"index\.json: expected weight_map"):
+            convert.read_folder(tmp_path)
 
 
 def test_a_config_of_another_model_is_refused(tmp_path):

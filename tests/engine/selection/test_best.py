@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from mask2former.errors import UserError
 from tests.engine.stub import StubTrainer, make_cfg
 
 BEST = ("TEST.EVAL_PERIOD", 2, "TEST.BEST.METRIC", "fit/score")
@@ -183,3 +184,23 @@ def test_the_average_is_kept_where_the_metric_is_of_it(tmp_path: Path) -> None:
 def test_bad_settings_end_before_training(tmp_path: Path, opts: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         train(tmp_path, [1.0], *opts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": ...}, "missing: metric"),
+        ({"scores": 3}, "scores: expected a list"),
+        ({"scores": [{"value": 1}]}, "missing: iteration"),
+        ({"scores": [{"iteration": "x", "value": 1}]}, "iteration: expected a finite number"),
+        ({"scores": [{"iteration": 1, "value": [1]}]}, "value: expected a finite number"),
+        ({"best": []}, "expected an object"),
+    ],
+)
+def test_a_damaged_record_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    train(tmp_path, [1, 2, 3, 4, 5])
+    path = tmp_path / "best.json"
+    record = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in record.items() if value is not ...}))
+    with pytest.raises(UserError, match=rf"best\.json: .*{message}.*delete it"):
+        train(tmp_path, [6], "SOLVER.MAX_ITER", 12, resume=True)

@@ -43,3 +43,17 @@ def test_what_is_no_archive(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(UserError, match="expected a tar archive"):
         list(tar_members(tmp_path / "a.tar"))
+
+
+@pytest.mark.parametrize(
+    "size", [b"\x80" + b"\xff" * 11, b"\x80" + b"\0" * 3 + b"\x7f" + b"\xff" * 7]
+)
+@pytest.mark.parametrize("kind", [b"0", b"x", b"L"])
+def test_lengths_that_no_file_has(kind: bytes, size: bytes, archive: Path) -> None:
+    head = bytearray(archive.read_bytes()[:512])
+    head[124:136], head[156:157], head[148:156] = size, kind, b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    archive.write_bytes(bytes(head) + archive.read_bytes()[512:])
+    with pytest.raises(UserError, match=r"a\.tar"):
+        for member in tar_members(archive):
+            member.open()
