@@ -95,7 +95,10 @@ def largest_size(cfg: CfgNode) -> tuple[int, int]:
 def made_up_batch(cfg: CfgNode, count: int) -> Batch:
     """Return grey images of the largest size, or clips of such frames, with many targets."""
     height, width = largest_size(cfg)
+    kind = meta_architecture(cfg)
     targets = min(_TARGETS, cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES)
+    if kind == "MaskClassifier":  # whose masks are its queries
+        targets = cfg.INPUT.MASK_PROPOSALS.MAX_MASKS
     masks = torch.zeros(targets, height, width, dtype=torch.bool)
     for i, mask in enumerate(masks):  # stripes, so that none is empty
         mask[i * height // targets : (i + 1) * height // targets + 1] = True
@@ -104,9 +107,12 @@ def made_up_batch(cfg: CfgNode, count: int) -> Batch:
         "gt_ids": torch.arange(targets),
     }
     image = torch.full((3, height, width), 128, dtype=torch.uint8)
-    if meta_architecture(cfg) != "VideoMaskFormer":
+    if kind == "MaskClassifier":
+        common = {"image": image, "masks": masks, "mask_labels": fields["gt_classes"]}
+    elif kind != "VideoMaskFormer":
         instances = Instances((height, width), **fields, gt_masks=masks)
-        common = {"image": image, "instances": instances}
+        sem_seg = torch.zeros(height, width, dtype=torch.int64)  # of baselines
+        common = {"image": image, "instances": instances, "sem_seg": sem_seg}
     else:
         frames = cfg.INPUT.SAMPLING_FRAME_NUM
         instances = Instances((height, width), **fields, gt_masks=BitMasks(masks))

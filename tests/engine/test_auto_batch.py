@@ -7,9 +7,11 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from mask2former.config import get_config
+from mask2former.config import get_config, load_config
+from mask2former.engine import build_model
 from mask2former.engine.auto_batch import fit_batch, largest_size, largest_that_fits, made_up_batch
 from mask2former.errors import UserError
+from tests.engine.resume.runs import ROOT
 from tests.modeling.small import tiny_model
 
 CUDA = torch.device("cuda")
@@ -131,3 +133,25 @@ def test_a_real_model_takes_the_batch(cfg: CfgNode) -> None:
     cfg.INPUT.IMAGE_SIZE = 64
     losses = model(made_up_batch(cfg, 2))
     assert losses and all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "opts"),
+    [
+        ("mask-classification", ()),
+        (
+            "semantic",
+            ("MODEL.META_ARCHITECTURE", "SemanticSegmentor",
+             "MODEL.SEM_SEG_HEAD.NAME", "PerPixelBaselineHead"),
+        ),
+        ("video", ("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MAX_SIZE_TRAIN", 64)),
+    ],
+)  # fmt: skip
+def test_models_of_every_kind_take_the_batch(name: str, opts: tuple[Any, ...]) -> None:
+    cfg = load_config(
+        ROOT / f"configs/shapes/{name}/maskformer2_lite0.yaml",
+        [str(x) for x in ("MODEL.DEVICE", "cpu", "MODEL.TIMM.PRETRAINED", "", *opts)],
+    )
+    cfg.INPUT.IMAGE_SIZE, cfg.INPUT.CROP.SIZE = 64, [64, 64]
+    losses = build_model(cfg).train()(made_up_batch(cfg, 1))
+    assert losses and all(value.isfinite() and value > 0 for value in losses.values())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from ...config.loading import changed
@@ -77,7 +78,7 @@ def _step(failure: Failure, model: nn.Module, accumulate: int) -> Iterator[str]:
     step = TrainStep(model, (), optimizer, autocast_dtype=failure.dtype, **options)
     watch = FirstNotFinite(model)
     set_random_state(failure.random_state)
-    with watch.watching():
+    with watch.watching(), EventStorage(failure.iteration):  # of which some seeds are made
         losses = step.add_gradients(failure.batch)
     bad = [f"{name} {value.item():g}" for name, value in losses.items() if not value.isfinite()]
     yield f"losses that are not finite: {', '.join(bad) or 'none'}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from mask2former.engine.replay.command import main
 from mask2former.engine.replay.search import FirstNotFinite
+from mask2former.modeling.meta_arch.base import _current_iteration
 from tests.engine.stub import StubTrainer, make_cfg
 
 
@@ -36,6 +37,17 @@ class FragileModel(nn.Module):
             return [{"error": 0.0}]
         self.draws.append(torch.rand(()).item() - 0.1)
         return {"loss_log": self.log(0 * self.backbone(x) + self.draws[-1]).mean()}
+
+
+@META_ARCH_REGISTRY.register()
+class AgeingModel(FragileModel):
+    """Fails by the number of the iteration, which seeds of points are made of."""
+
+    def forward(self, batch: list[dict[str, Any]]) -> Any:
+        if not self.training:
+            return super().forward(batch)
+        x = torch.tensor([[item["x"]] for item in batch])
+        return {"loss_log": self.log(0 * self.backbone(x) + 2.5 - _current_iteration()).mean()}
 
 
 @pytest.fixture
@@ -71,6 +83,16 @@ def test_the_first_tensor_is_named(
     assert lines[-1] == f"its inputs: float32 (2, 1), {value} to {value}"
     main([str(folder / "failure")])
     assert capsys.readouterr().out == first
+
+
+def test_the_iteration_is_that_of_the_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FloatingPointError):
+        StubTrainer(make_cfg(tmp_path, "MODEL.META_ARCHITECTURE", "AgeingModel")).train()
+    main([str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert shown.startswith("iteration 3, process 0") and "output of log (Log)" in shown
 
 
 def test_weights_and_batch_come_first(
