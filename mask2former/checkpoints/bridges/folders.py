@@ -144,8 +144,9 @@ def _read_weights(folder: Path) -> Weights:
 def _parts(index: Path) -> list[str]:
     """Return the names of the files that an index of weights has, which are in its folder."""
     named = read_object(index).get("weight_map")
-    found = list(named.values()) if isinstance(named, dict) else [None]
-    if not all(isinstance(part, str) for part in found):
+    values = list(named.values()) if isinstance(named, dict) else [None]
+    found = [part for part in values if isinstance(part, str)]
+    if len(found) < len(values):
         raise UserError(f"{index}: expected weight_map with a file for each name of a weight.")
     if any(os.path.basename(part) != part or part in ("", ".", "..") for part in found):
         raise UserError(f"{index} names files outside of its folder.")
