@@ -3,6 +3,9 @@
 import argparse
 from typing import Any
 
+from ..errors import UserError
+from .grid import Tiling
+
 
 def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --tile and what belongs to it."""
@@ -27,9 +30,14 @@ def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_tile_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """End the program where the options do not go together."""
+    """End the program, before it writes anything, where the options do not go together."""
     if args.tile is None and (args.tile_overlap is not None or args.channels):
         parser.error("--tile-overlap and --channels belong to --tile")
+    try:
+        if args.tile is not None:
+            Tiling.of(args.tile, args.tile_overlap)
+    except UserError as error:
+        parser.error(f"--tile: {error}")
 
 
 def tile_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def test_what_the_demo_leaves_out(photo: Path, tmp_path: Path, capsys) -> None:
     assert run_demo(five, tmp_path / "a", "--tile", "64") == 1
     assert "five.tif has 5 channels: which are red, green and blue?" in capsys.readouterr().err
     assert run_demo(five, tmp_path / "b", "--tile", "64", "--channels", "3", "2", "1") == 0
-    assert run_demo(photo, tmp_path / "c", "--tile", "20", "--tile-overlap", "30") == 2
+    with pytest.raises(SystemExit):
+        run_demo(photo, tmp_path / "c", "--tile", "20", "--tile-overlap", "30")
     assert "got tiles of 20 pixels" in capsys.readouterr().err
     photo.write_bytes(photo.read_bytes()[:-4000])
     assert run_demo(photo, tmp_path / "d", "--tile", "64") == 1
@@ -152,6 +153,9 @@ def test_the_job(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     bad = tmp_path / "bad.tif"
     bad.write_bytes(photo.read_bytes()[:-4000])
     save = ("--save", "instances", "panoptic", "labels", "drawings")
+    with pytest.raises(SystemExit):
+        run_job(tmp_path / "job", photo, more=("--tile-overlap", "40"))
+    assert not (tmp_path / "job").exists()  # which would take no other options
     assert run_job(tmp_path / "job", photo, bad, more=save) == 1
     found = contents(tmp_path / "job")
     assert "the file is cut off" in found["errors.jsonl"].decode()

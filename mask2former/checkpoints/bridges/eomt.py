@@ -111,7 +111,7 @@ def to_huggingface(weights: Mapping[str, torch.Tensor], kind: str) -> dict[str, 
         raise UserError(
             f"Hugging Face's {kind} has no counterpart for {', '.join(unknown[:5]) or 'this ViT'}: "
             "it takes ViTs as those of DINOv2 with registers, or of DINOv3, with layer scales and "
-            "biases of queries and values."
+            "biases of queries and values, and no stem."
         )
     positions = "embeddings.position_embeddings.weight"
     if positions in theirs:

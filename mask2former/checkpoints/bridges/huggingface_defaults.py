@@ -126,9 +126,11 @@ DEFAULT_BACKBONE = {
 }
 # Sizes that are at least 1: some keys of configs of ours mean something else by 0.
 _POSITIVE = {
-    *("embed_dim", "hidden_dim", "hidden_size", "image_size", "intermediate_size", "mlp_ratio"),
-    *("num_attention_heads", "num_hidden_layers", "num_queries", "patch_size", "window_size"),
+    *("common_stride", "embed_dim", "embedding_size", "hidden_dim", "hidden_size", "image_size"),
+    *("intermediate_size", "mask_feature_size", "mlp_ratio", "num_attention_heads", "num_heads"),
+    *("num_hidden_layers", "num_queries", "patch_size", "window_size"),
 }
+_UP_TO_1 = {"dropout", "drop_path_rate"}
 # Keys with which we compute in one way only: the default.
 FIXED = {
     "mask2former": (
@@ -170,7 +172,7 @@ def complete(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
         value = default if value is None else value
         if key in ("image_size", "patch_size") and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
-        if not _is_like(value, default) or (key in _POSITIVE and value == 0):
+        if not _is_like(value, default) or not _is_in_range(key, value):
             raise UserError(
                 f"{kind}: {key}: expected a value such as {default}, got {value!r:.80}."
             )
@@ -210,6 +212,12 @@ def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, Any]]:
 def _is_index(key: Any) -> bool:
     text = str(key)
     return text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS
+
+
+def _is_in_range(key: str, value: Any) -> bool:
+    """Return whether the numbers of a key are neither too small nor too large to compute with."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return not (key in _POSITIVE and 0 in numbers) and not (key in _UP_TO_1 and value > 1)
 
 
 def _is_like(value: Any, default: Any) -> bool:
