@@ -77,7 +77,7 @@ def _step(failure: Failure, model: nn.Module, accumulate: int) -> Iterator[str]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     step = TrainStep(model, (), optimizer, autocast_dtype=failure.dtype, **options)
     watch = FirstNotFinite(model)
-    set_random_state(failure.random_state)
+    _restore(failure.random_state)
     with watch.watching(), EventStorage(failure.iteration):  # of which some seeds are made
         losses = step.add_gradients(failure.batch)
     bad = [f"{name} {value.item():g}" for name, value in losses.items() if not value.isfinite()]
@@ -93,6 +93,16 @@ def _step(failure: Failure, model: nn.Module, accumulate: int) -> Iterator[str]:
         yield f"first tensor that is not finite, after {watch.calls} modules: {watch.found}"
 
 
+def _restore(state: Any) -> None:
+    try:
+        set_random_state(state)
+    except Exception as error:  # of any kind, as each library checks its own state, or does not
+        raise UserError(
+            f"the states of the random generators are damaged ({error!r:.200}): copy the folder of "
+            "the failed step again"
+        ) from error
+
+
 def _gradient(parameters: Mapping[str, nn.Parameter]) -> str | None:
     gradients: dict[str, Tensor] = {n: p.grad for n, p in parameters.items() if p.grad is not None}
     bad = first_not_finite(gradients)
@@ -104,8 +114,11 @@ def _inputs(batch: Any) -> Iterator[str]:
         if not isinstance(item, Mapping) or "image" not in item:
             continue
         frames = item["image"] if isinstance(item["image"], list | tuple) else [item["image"]]
+        if not frames or not isinstance(frames[0], Tensor) or frames[0].dim() < 2:
+            raise UserError(f"expected an image in the batch, got {frames!r:.80}: it is damaged")
         targets = item.get("instances")
-        count = f", {len(targets)} objects" if hasattr(targets, "get_fields") else ""
+        has_objects = hasattr(targets, "get_fields") and targets.get_fields()
+        count = f", {len(targets)} objects" if has_objects else ""
         height, width = frames[0].shape[-2:]
         name = item.get("file_name", "an input")
         yield f"  {name}: {len(frames)} x {width}x{height} (width x height){count}"

@@ -60,7 +60,14 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
         return packed
     try:
         return _unpack(packed, tensors)
-    except (AttributeError, KeyError, StopIteration, TypeError, ValueError) as error:
+    except (
+        AssertionError,
+        AttributeError,
+        KeyError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UserError(f"expected a value as it was saved, got {packed!r:.200}") from error
 
 

@@ -64,3 +64,10 @@ def test_others_are_left_out():
 def test_damaged(packed):
     with pytest.raises(UserError, match="expected a value as it was saved"):
         unpack(packed, {})
+
+
+def test_fields_of_unequal_lengths_are_damage():
+    tensors = {"0": torch.zeros(2), "1": torch.zeros(3)}
+    fields = {"mapping": [["a", {"tensor": "0"}], ["b", {"tensor": "1"}]]}
+    with pytest.raises(UserError, match="expected a value as it was saved"):
+        unpack({"instances": [4, 5], "fields": fields}, tensors)

@@ -110,6 +110,11 @@ def test_weights_and_batch_come_first(
     )
 
 
+def _item(image: Any) -> dict[str, Any]:
+    """Return a packed item of a batch."""
+    return {"mapping": [["image", image]]}
+
+
 def test_what_cannot_be_repeated(
     failed: tuple[Path, StubTrainer], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +124,10 @@ def test_what_cannot_be_repeated(
         ({"format": 2, "versions": {"mask2former": "9.1"}}, "expected format 1, got 2; replay it "),
         ({"dtype": "load"}, "expected a type of torch as dtype, got 'load'"),
         ({"batch": {"tensor": "77"}}, "expected a value as it was saved"),
+        ({"batch": {"list": [_item("text")]}}, "expected an image in the batch"),
+        ({"batch": {"list": [_item({"list": []})]}}, "expected an image in the batch"),
+        ({"random_state": 3}, "states of the random generators are damaged"),
+        ({"random_state": {"mapping": [["python", "x"]]}}, "random generators are damaged"),
     ):
         path.write_text(json.dumps(facts | change))
         with pytest.raises(SystemExit) as ended:

@@ -34,7 +34,7 @@ from mask2former.formats.json_files import read_json
 from mask2former.formats.label_maps import read_labels, read_panoptic_png
 from mask2former.formats.segmentations import compress, draw_mask
 from mask2former.formats.video.reading import open_source
-from tests.torture.fuzz import corpus, models
+from tests.torture.fuzz import containers, corpus, models
 from tests.torture.fuzz import mutations as m
 from tests.torture.fuzz.corpus import CATEGORIES, POLYGON, RLE, RUNS, H, W
 from tests.torture.fuzz.json_damage import as_json, damaged_json
@@ -244,6 +244,8 @@ SUBJECTS = (
     Subject("PNG", png, 2),
     Subject("JPEG, BMP, TIFF, WebP, GIF", photo, 2),
     Subject("mp4", film, 0.3),
+    Subject("TIFF in windows", containers.tiff, 0.5),
+    Subject("tar archives", containers.archive, 0.5),
     Subject("safetensors", models.safetensors, 1.5),
     Subject("pickles", models.plain_pickle, 2),
     Subject("torch archives", models.torch_zip, 1.5),
