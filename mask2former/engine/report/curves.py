@@ -80,11 +80,20 @@ def loss_curves(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     return found
 
 
+def task_and_metric(name: str) -> tuple[str, str]:
+    """Split "task/metric", or "task/metric-class", where the class may have slashes."""
+    of_class = re.fullmatch(r"(.*?)/(\w+-.*)", name, re.DOTALL)
+    if of_class:
+        return of_class[1], of_class[2]
+    task, _, metric = name.rpartition("/")
+    return task, metric
+
+
 def metric_curves(curves: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
     """Return the curves of scores by task and name, those of single classes apart."""
     found: dict[str, dict[str, Curve]] = defaultdict(dict)
     for name, curve in curves.items():
-        task, _, metric = name.rpartition("/")
+        task, metric = task_and_metric(name)
         is_known = task and "-" not in metric and not task.startswith("best/")
         if is_known and not np.isnan(curve.values).all():
             found[task][metric] = curve

@@ -24,6 +24,7 @@ _STYLE = """
   td, th { padding: .2rem .7rem; text-align: left; border-bottom: 1px solid #eee;
            overflow-wrap: anywhere; vertical-align: top; }
   td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+  td.number { white-space: nowrap; }
   .bars { max-height: 34rem; overflow: auto; display: inline-block; margin-right: 1rem;
           vertical-align: top; }
   .bar { background: #4878a8; height: .7rem; border-radius: 2px; min-width: 1px; }

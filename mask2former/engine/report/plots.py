@@ -32,6 +32,8 @@ _PLACE = (0.12, 0.16, 0.85, 0.73)  # of the axes; to have it computed doubles th
 _DASHES = ("-", "--", ":", "-.")  # for each round through the colours
 _WIDE = 5  # ratio of the highest and the lowest value from which on a logarithmic scale pays
 _FEW = 25  # points of a curve up to which each is marked
+_ROOM = 120  # letters in a legend up to which it stands among the curves; else beside them
+_ROWS = 18  # of a legend beside the curves
 _LONGEST = 40  # letters of a name; the middle of longer ones is left out
 _NO_LETTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # an SVG has none
 
@@ -44,7 +46,14 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
         log: whether values are shown on a logarithmic scale, if they are above 0 and vary much.
     """
     ticker = _matplotlib().ticker
-    with _figure(title) as (figure, axes):
+    names = [_shown(name) for name in curves]
+    is_beside = len(names) * max(map(len, names)) > _ROOM
+    room = 0.5 + 0.06 * max(map(len, names)) if is_beside else 0.0  # inches for one column
+    columns = 1 + (len(names) - 1) // _ROWS if is_beside else 1 + (len(names) > 6)
+    width, height = _SIZE[0] + columns * room, _SIZE[1]
+    left, bottom, wide, high = _PLACE
+    place = (left * _SIZE[0] / width, bottom, wide * _SIZE[0] / width, high)
+    with _figure(title, (width, height), place) as (figure, axes):
         for i, curve in enumerate(curves.values()):
             points = thinned(curve)
             marker = "o" if len(points.values) <= _FEW else ""
@@ -55,11 +64,13 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
             axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_locator(ticker.NullLocator())
+        elif max(map(_highest, curves.values())) < 1e-3:  # such as learning rates
+            axes.yaxis.set_major_formatter(lambda value, _: _short(value))
         axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
         axes.set_xlabel("iteration")
         if len(curves) > 1:
-            names = [_shown(name) for name in curves]
-            axes.legend(axes.lines, names, ncols=1 + (len(curves) > 6), loc="best")
+            beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.0}
+            axes.legend(axes.lines, names, ncols=columns, **(beside if is_beside else {}))
         return _svg(figure)
 
 
@@ -99,6 +110,16 @@ def _spread(curves: Mapping[str, Curve]) -> float:
     """Return the ratio of the highest and the lowest value, 0 where one is not above 0."""
     values = np.concatenate([curve.values for curve in curves.values()])
     return float(values.max() / values.min()) if (values > 0).all() else 0.0
+
+
+def _highest(curve: Curve) -> float:
+    return float(np.nanmax(np.abs(curve.values), initial=0.0))
+
+
+def _short(value: float) -> str:
+    """Return a number near 0 in a few letters: "1.04e-4"."""
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}" if value else "0"
 
 
 def _shown(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import page, plots
-from .curves import Curve, best, loss_curves, metric_curves
+from .curves import Curve, best, loss_curves, metric_curves, task_and_metric
 from .pictures import inline_file, worst_pictures
 from .run import Run
 
@@ -48,7 +48,7 @@ def scores(run: Run) -> str:
             rows.append((task, metric, float(curve.values[-1]), value, done))
     known = {f"{task}/{metric}" for task, metric, *_ in rows}
     for name, value in run.results.items():  # evaluated without a training, or apart from it
-        task, _, metric = name.rpartition("/")
+        task, metric = task_and_metric(name)
         if name not in known and "-" not in metric:
             rows.append((task, metric, value, None, None))
     if not rows:
@@ -91,7 +91,7 @@ def per_class(run: Run) -> str:
     """Return bars of each class, the worst first, for each task."""
     families: dict[str, dict[str, float]] = defaultdict(dict)
     for name, value in run.results.items():
-        task, _, metric = name.rpartition("/")
+        task, metric = task_and_metric(name)
         kind, dash, label = metric.partition("-")
         if dash and value is not None and np.isfinite(value):
             families[f"{task} {kind}"][label] = float(value)

@@ -13,6 +13,7 @@ from mask2former.engine.report.curves import (
     loss_family,
     metric_curves,
     read_curves,
+    task_and_metric,
     thinned,
 )
 
@@ -92,3 +93,20 @@ def test_thinned_curves_keep_the_mean_and_the_end() -> None:
     assert len(small.values) == 100 and small.iterations[-1] == 9999
     assert small.values.mean() == pytest.approx(curve.values.mean())
     assert thinned(small, 100) is small
+
+
+def test_classes_may_have_slashes_and_dashes(tmp_path: Path) -> None:
+    names = {
+        "sem_seg/IoU-road/street": ("sem_seg", "IoU-road/street"),
+        "my-data/segm/AP-a/b-c": ("my-data/segm", "AP-a/b-c"),
+        "my-data/segm/AP50": ("my-data/segm", "AP50"),
+        "lr": ("", "lr"),
+    }
+    for name, parts in names.items():
+        assert task_and_metric(name) == parts
+    line = {"iteration": 3, **dict.fromkeys(names, 1.0), "segm/AP": 2.0}
+    curves = metric_curves(read_curves(write(tmp_path / "m.json", line)))
+    assert {task: set(found) for task, found in curves.items()} == {
+        "my-data/segm": {"AP50"},
+        "segm": {"AP"},
+    }

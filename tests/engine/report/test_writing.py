@@ -190,6 +190,12 @@ def test_names_of_any_letters(tmp_path: Path) -> None:
     assert all(name in shown for name in ("_a", "$b$", "c"))
 
 
+def test_small_numbers_have_room_beside_the_axis(tmp_path: Path) -> None:
+    text = write_report(make_run(tmp_path / "run")).read_text()
+    (rates,) = [chart for chart in charts(text) if "learning rate" in chart]
+    assert "1e-4" in rates and "1.02e-4" in rates and "0.0001" not in rates
+
+
 def test_a_folder_that_is_given_twice_is_one_run(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     path = write_report([run, run / ".." / "run"])
