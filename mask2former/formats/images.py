@@ -278,14 +278,14 @@ def _deep_colours(path: PathLike, image: Image.Image) -> Image.Image | np.ndarra
     return deep[:, :, 2::-1]
 
 
-def _to_8_bits(image: Image.Image | np.ndarray, no_data: Any) -> tuple[Image.Image, str]:
+def _to_8_bits(image: Image.Image | np.ndarray, no_data_text: Any) -> tuple[Image.Image, str]:
     """Scale grey of 16 or 32 bits, and arrays; leave all else as it is. See `to_8_bits`.
 
     Args:
-        no_data: text of GDAL's tag, or None.
+        no_data_text: of GDAL's tag, or None.
     """
     if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
         return image, ""
     values = np.asarray(image)
-    pixels, assumed = to_8_bits(values, no_data=no_data_value(no_data, values.dtype))
+    pixels, assumed = to_8_bits(values, no_data=no_data_value(no_data_text, values.dtype))
     return Image.fromarray(np.ascontiguousarray(pixels)), assumed

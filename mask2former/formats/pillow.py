@@ -125,7 +125,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def no_data(image: Image.Image) -> Any:
-    """Return what GDAL's tag of a TIFF says, None for other images."""
+    """Return the text of GDAL's tag in a TIFF, see `pixels.no_data_value`; None without one."""
     with suppress(Exception):  # damaged tags do not make the pixels unreadable
         return getattr(image, "tag_v2", {}).get(NO_DATA)
     return None
@@ -163,7 +163,7 @@ def _open(path: PathLike, with_pixels: bool) -> Image.Image:
 
 
 def _count_pages(image: Image.Image) -> int:
-    """Return how many pages a file has, up to one that Pillow cannot read, as masks are."""
+    """Return how many pages a file has before one that Pillow cannot read, such as a mask."""
     try:
         return getattr(image, "n_frames", 1)
     except SyntaxError:

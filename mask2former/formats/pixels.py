@@ -38,10 +38,11 @@ def no_data_value(text: Any, dtype: np.dtype[Any]) -> Any:
     """Return the value of pixels that were not seen, of the type of an image.
 
     Args:
-        text: of GDAL's tag.
+        text: of GDAL's tag; None and what is no number are taken.
+        dtype: of the pixels, integers or floats.
 
     Returns:
-        None where it is no number, or none of that type.
+        None where the text is no number, or none that the type holds.
     """
     try:
         value = float(text)
@@ -66,7 +67,8 @@ def to_8_bits(
     Args:
         values: of any shape; bool, integers or floats.
         limits: the least and largest value of all where these are only some.
-        no_data: what pixels have that were not seen; they are black, and not of the range.
+        no_data: the value of pixels that were not seen, which are black and outside of the range;
+            None where all were.
 
     Returns:
         uint8 of the same shape, and what was assumed about the range, "" where nothing was.
@@ -83,10 +85,11 @@ def to_8_bits(
         raise UserError(f"expected pixels that are integers or floats, got {values.dtype}")
     if kind == "f":
         values = np.where(np.isfinite(values), values, 0)  # no-data is black
-    is_whole, seen = limits is None, values
-    if no_data is not None:
-        seen = values[values != no_data]
-    low, high = limits or (seen.min(initial=0), seen.max(initial=0))
+    if limits is None:
+        seen = values if no_data is None else values[values != no_data]
+        low, high = seen.min(initial=0), seen.max(initial=0)
+    else:
+        low, high = limits
     if no_data is not None:
         values = np.where(values == no_data, values.dtype.type(low), values)
     if kind == "f" and low >= -0.1 and high <= 2:  # resampling overshoots a little
@@ -97,7 +100,7 @@ def to_8_bits(
     if kind == "f" and high <= 255:
         return _round(values), "floats are taken as 0 to 255"
     bits = next((depth for depth in _DEPTHS if high < 1 << depth), int(high).bit_length())
-    if is_whole and 8 < bits < 16 and spread_over_16(values):
+    if limits is None and 8 < bits < 16 and spread_over_16(values):
         bits = 16
     note = "" if bits == size else f"values of type {values.dtype} are taken as {bits} bits"
     if bits > _MAX_BITS:  # of floats

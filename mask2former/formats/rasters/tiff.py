@@ -142,7 +142,7 @@ class TiffRaster:
         """Return where a channel is: its page, its first segment, its place in the pixels."""
         if self._of_pages:
             return channel, 0, 0
-        if int(self._page.planarconfig) == 2:
+        if self._is_planar:
             return 0, channel * self._grid[0] * self._grid[1], 0
         return 0, 0, channel
 
@@ -213,8 +213,10 @@ class TiffRaster:
                 raise UserError(
                     f"Cannot read {self._path}: damaged or truncated ({error})"
                 ) from error
-            part = np.zeros((*self._shape(index), self._samples), keyframe.dtype)
-            part = part if found is None else found[0]
+            if found is None:
+                part = np.zeros((*self._shape(index), self._samples), keyframe.dtype)
+            else:
+                part = found[0]
             if part.ndim != 3 or part.shape[2] < self._samples:
                 raise UserError(f"Cannot read {self._path}: segment {index} lacks channels")
             self._kept[key] = part
@@ -226,15 +228,19 @@ class TiffRaster:
         line, place = divmod(index % (rows * columns), columns)
         return min(h, self.size[0] - line * h), min(w, self.size[1] - place * w)
 
+    @property
+    def _is_planar(self) -> bool:
+        """Whether each channel of a page has segments of its own."""
+        return int(self._page.planarconfig) == 2
+
     @cached_property
     def _samples(self) -> int:
         """The number of channels in a segment."""
-        is_planar = int(self._page.planarconfig) == 2
-        return 1 if is_planar or self._of_pages else int(self._page.samplesperpixel)
+        return 1 if self._is_planar or self._of_pages else int(self._page.samplesperpixel)
 
     def _require_segments(self) -> None:
         page = self._page
-        is_planar = int(page.planarconfig) == 2 and not self._of_pages
+        is_planar = self._is_planar and not self._of_pages
         count = math.prod(self._grid) * (page.samplesperpixel if is_planar else 1)
         chosen = self._channels if self._of_pages else [0]
         size = math.prod(self._segment) * self._samples * page.dtype.itemsize

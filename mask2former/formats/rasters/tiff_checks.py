@@ -13,12 +13,12 @@ from .package import import_tifffile
 
 _PLAIN = {"MINISBLACK", "RGB", "YCBCR"}  # photometric interpretations whose values are brightness
 _TURNED = "is turned by its EXIF tag"
-_UNFOLDS = 8 * 1032  # bytes that one can become; of deflate the eighth part
-_LARGE = 2**26  # bytes of a segment that are let pass all the same
+_MAX_RATIO = 8 * 1032  # of decoded bytes to those in the file; deflate reaches 1032
+_LARGE = 2**26  # bytes of a decoded segment up to which the ratio does not matter
 
 
 class UnknownKindError(Exception):
-    """A TIFF that another reader may know; says what it does, as "has a palette"."""
+    """A TIFF that another reader may know; says what is unusual, such as "has a palette"."""
 
 
 def require_end(path: PathLike, file: Any) -> None:
@@ -46,11 +46,7 @@ def require_end(path: PathLike, file: Any) -> None:
 
 
 def require_known(page: Any) -> None:
-    """Raise UnknownKindError for what tifffile gives no brightness of.
-
-    Args:
-        page: of tifffile, as below.
-    """
+    """Raise UnknownKindError where tifffile's values of a TiffPage are no brightness."""
     orientation = page.tags.get(274)
     if orientation is not None and orientation.value in range(2, 9):
         raise UnknownKindError(_TURNED)
@@ -68,7 +64,7 @@ def require_known(page: Any) -> None:
 
 
 def require_numbers(path: PathLike, page: Any) -> None:
-    """Raise UserError where a size is none: in a damaged file it may be of any type."""
+    """Raise UserError where a size of a TiffPage is no whole number above 0."""
     sides = [page.imagelength, page.imagewidth, page.samplesperpixel, page.planarconfig]
     sides += [page.tilelength, page.tilewidth] if page.is_tiled else [page.rowsperstrip]
     if not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
@@ -76,7 +72,7 @@ def require_numbers(path: PathLike, page: Any) -> None:
 
 
 def require_complete(path: PathLike, pages: Sequence[Any]) -> None:
-    """Raise UserError where the file ends before its pixels do."""
+    """Raise UserError where the file ends before the pixels of its TiffPages do."""
     has = Path(path).stat().st_size
     for page in pages:
         ends = map(sum, zip(page.dataoffsets, page.databytecounts))
@@ -92,7 +88,7 @@ def require_segments(path: PathLike, pages: Sequence[Any], count: int, size: int
     """Raise UserError where tiles or strips are missing, or claim more than the file can hold.
 
     Args:
-        pages: that are read.
+        pages: the TiffPages that are read.
         count: segments that each of them needs.
         size: bytes of a segment when it is decoded.
     """
@@ -103,5 +99,5 @@ def require_segments(path: PathLike, pages: Sequence[Any], count: int, size: int
         if not all(isinstance(n, int | np.integer) and n >= 0 for n in page.dataoffsets):
             raise UserError(f"Cannot read {path}: damaged TIFF, whose offsets are no numbers")
     has = Path(path).stat().st_size
-    if size > max(_LARGE, _UNFOLDS * has):
+    if size > max(_LARGE, _MAX_RATIO * has):
         raise UserError(f"Cannot read {path}: {has} bytes cannot hold segments of {size} bytes")
