@@ -38,8 +38,8 @@ class Classes:
         Raises:
             UserError: a name, position or colour cannot be used; says which.
         """
-        given = {key: values.get(key) for key in ("names", "thing_ids", "colors")}
-        lists = {key: [] if value is None else value for key, value in given.items()}
+        keys = ("names", "thing_ids", "colors")
+        lists = {key: [] if values.get(key) is None else values[key] for key in keys}
         for key, value in lists.items():
             if not isinstance(value, list | tuple):
                 raise UserError(f"{where}: {key} expects a list, got {value!r}")

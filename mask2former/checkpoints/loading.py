@@ -86,7 +86,7 @@ def load_into(
         weights: name -> tensor; may have a ``_metadata`` attribute, as torch's state_dicts do.
         min_match: minimal fraction of the weights, 0 to 1, that must fit by name and shape.
         source: what to call the weights in errors.
-        advice: what errors say about what to do.
+        advice: a sentence that tells in errors what to do.
 
     Raises:
         CheckpointMismatchError: less than ``min_match`` fits; the model is unchanged then.

@@ -28,7 +28,8 @@ BACKBONES: dict[str, Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tens
     "timm": from_torchvision,
     "swin": from_official,
 }
-# Ends of names of what a model has that predictions do not depend on.
+_ADVICE = "Use the config that belongs to the weights."
+# How the names of weights end that predictions do not depend on.
 _TRAINING_ONLY = ("criterion.empty_weight", "attn_mask_probs", "pilot.weight", "batches_tracked")
 
 
@@ -54,8 +55,8 @@ def huggingface_to_ours(
     cfg = family.read_config(config, preprocessor) if derived else cfg
     model = build_on_cpu(cfg)
     ours = family.read_weights(weights, config)
-    advice = "config.json describes another model than the weights beside it are of."
-    _load_all(model, ours, str(folder), **({"advice": advice} if derived else {}))
+    other = "config.json describes another model than the weights beside it are of."
+    _load_all(model, ours, str(folder), advice=other if derived else _ADVICE)
     classes = Classes.from_config(cfg)
     save_weights(model.state_dict(), target, author="huggingface", classes=classes)
     if derived:
@@ -84,7 +85,7 @@ def ours_to_huggingface(
     """
     weights, rest = load_weights(source)
     model = build_on_cpu(cfg)
-    _load_all(model, weights, str(source))
+    _load_all(model, weights, str(source), advice=_ADVICE)
     classes = classes_of(cfg, rest)
     names, things = (classes.names, classes.thing_ids) if classes else ((), ())
     translated, config, preprocessor = translate_model(cfg, model, names, things)
@@ -128,21 +129,22 @@ def build_on_cpu(cfg: CfgNode) -> nn.Module:
 
 
 def _load_all(
-    model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, **options: str
+    model: nn.Module, weights: Mapping[str, torch.Tensor], source: str, *, advice: str
 ) -> None:
-    """Load weights that must fit, and be all that predictions depend on.
+    """Load weights, all of which must fit, and all that predictions depend on must be there.
 
     Args:
-        options: of `load_into`.
+        source, advice: as for `load_into`.
 
     Raises:
-        CheckpointMismatchError: they do not, or are not.
+        CheckpointMismatchError: some do not fit, or are missing.
     """
-    report = load_into(model, weights, min_match=1.0, source=source, **options)
+    report = load_into(model, weights, min_match=1.0, source=source, advice=advice)
     missing = [name for name in report.missing if not name.endswith(_TRAINING_ONLY)]
     if missing:
         raise CheckpointMismatchError(
-            f"{source} lacks {list_some(missing)} of the model's weights, which would stay random."
+            f"{source} lacks {list_some(missing)} of the model's weights, which would stay random. "
+            "Convert a complete checkpoint, with the config that belongs to it."
         )
 
 

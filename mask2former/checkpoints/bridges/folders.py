@@ -142,14 +142,16 @@ def _read_weights(folder: Path) -> Weights:
 
 
 def _parts(index: Path) -> list[str]:
-    """Return the names of the files that an index of weights has, which are in its folder."""
+    """Return the names of the files that an index of weights lists, all of them in its folder."""
     named = read_object(index).get("weight_map")
     values = list(named.values()) if isinstance(named, dict) else [None]
     found = [part for part in values if isinstance(part, str)]
     if len(found) < len(values):
         raise UserError(f"{index}: expected weight_map with a file for each name of a weight.")
     if any(os.path.basename(part) != part or part in ("", ".", "..") for part in found):
-        raise UserError(f"{index} names files outside of its folder.")
+        raise UserError(
+            f"{index} names files outside of its folder; put them beside it, and name them alone."
+        )
     return sorted(set(found))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import UserError
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
-_MAX_DIGITS = 20  # of numbers of classes; Python reads no number of thousands
+_MAX_DIGITS = 20  # of numbers of classes; Python reads none of thousands of digits
 NUM_LABELS = 2  # named LABEL_0 and LABEL_1
 DEFAULTS: dict[str, dict[str, Any]] = {
     "mask2former": {
@@ -124,7 +124,7 @@ DEFAULT_BACKBONE = {
     "drop_path_rate": 0.3,
     "out_features": STAGES,
 }
-# Sizes that are at least 1: some keys of configs of ours mean something else by 0.
+# Sizes that are at least 1; 0 in some keys of our configs stands for a default.
 _POSITIVE = {
     *("common_stride", "embed_dim", "embedding_size", "hidden_dim", "hidden_size", "image_size"),
     *("intermediate_size", "mask_feature_size", "mlp_ratio", "num_attention_heads", "num_heads"),
@@ -190,7 +190,7 @@ def fixed(kind: str) -> dict[str, Any]:
 
 
 def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, Any]]:
-    """Return the number of classes, and their names, as they are, by index where there are some.
+    """Return the number of classes, and what stands for their names by index; {} where none does.
 
     Raises:
         UserError: id2label or num_labels of another form, or without a class.
@@ -205,7 +205,9 @@ def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, Any]]:
         raise UserError(
             f"config.json: id2label: expected names of classes by number, got {given!r:.80}."
         )
-    names = {int(key): name for key, name in given.items()}  # "0" and "00" are one, as there
+    names = {
+        int(key): name for key, name in given.items()
+    }  # "0" and "00" are one, as in transformers
     return len(names), names
 
 
@@ -215,7 +217,7 @@ def _is_index(key: Any) -> bool:
 
 
 def _is_in_range(key: str, value: Any) -> bool:
-    """Return whether the numbers of a key are neither too small nor too large to compute with."""
+    """Return whether sizes are above 0 and fractions up to 1."""
     numbers = value if isinstance(value, list | tuple) else [value]
     return not (key in _POSITIVE and 0 in numbers) and not (key in _UP_TO_1 and value > 1)
 

@@ -1,5 +1,7 @@
 """Classes that a config.json names: used where they can be, and what cannot be used is said."""
 
+import re
+
 import pytest
 
 from mask2former.checkpoints.bridges.config_values import set_classes
@@ -48,8 +50,7 @@ def test_names_and_things(config, expected, caplog):
 )
 def test_names_that_cannot_be_used_are_told(labels, message, caplog):
     assert classes_of({"id2label": labels, "thing_ids": [1]}) == (3, [], [])
-    with pytest.raises(UserError, match=message):
-        raise UserError(caplog.text)
+    assert re.search(message, caplog.text)
     assert "Classes have numbers here, as long as MODEL.CLASSES is empty" in caplog.text
 
 
