@@ -61,7 +61,7 @@ def scale_to_batch(cfg: CfgNode) -> CfgNode:
         UserError: both keys for this are set, or a negative number.
     """
     solver, reference = cfg.SOLVER, cfg.SOLVER.REFERENCE_BATCH
-    if reference in (0, solver.IMS_PER_BATCH) or solver.IMS_PER_BATCH < 1:
+    if reference in (0, solver.IMS_PER_BATCH) or solver.IMS_PER_BATCH < 1:  # refused later
         return cfg
     if reference < 0 or solver.REFERENCE_WORLD_SIZE:
         raise UserError(
@@ -96,5 +96,8 @@ def scale_to_batch(cfg: CfgNode) -> CfgNode:
 
 
 def scaled_iterations(iterations: int, scale: float) -> int:
-    """Return the iterations of a batch ``scale`` times as large; 0 and below stay."""
+    """Return how many iterations see as many images with a batch ``scale`` times as large.
+
+    The result is at least 1; 0 and below, which mean never, stay.
+    """
     return max(1, round(iterations / scale)) if iterations > 0 else iterations

@@ -96,9 +96,10 @@ def made_up_batch(cfg: CfgNode, count: int) -> Batch:
     """Return grey images of the largest size, or clips of such frames, with many targets."""
     height, width = largest_size(cfg)
     kind = meta_architecture(cfg)
-    targets = min(_TARGETS, cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES)
     if kind == "MaskClassifier":  # whose masks are its queries
         targets = cfg.INPUT.MASK_PROPOSALS.MAX_MASKS
+    else:
+        targets = min(_TARGETS, cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES)
     masks = torch.zeros(targets, height, width, dtype=torch.bool)
     for i, mask in enumerate(masks):  # stripes, so that none is empty
         mask[i * height // targets : (i + 1) * height // targets + 1] = True
@@ -111,7 +112,7 @@ def made_up_batch(cfg: CfgNode, count: int) -> Batch:
         common = {"image": image, "masks": masks, "mask_labels": fields["gt_classes"]}
     elif kind != "VideoMaskFormer":
         instances = Instances((height, width), **fields, gt_masks=masks)
-        sem_seg = torch.zeros(height, width, dtype=torch.int64)  # of baselines
+        sem_seg = torch.zeros(height, width, dtype=torch.int64)  # for per-pixel baselines
         common = {"image": image, "instances": instances, "sem_seg": sem_seg}
     else:
         frames = cfg.INPUT.SAMPLING_FRAME_NUM

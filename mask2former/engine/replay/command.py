@@ -22,7 +22,7 @@ from ...errors import UserError, one_line
 from ...modeling.build import build_model
 from ...random_state import set_random_state
 from ..step import TrainStep
-from .saving import FOLDER, Failure, load_failure
+from .saving import CURE, FOLDER, Failure, load_failure
 from .search import FirstNotFinite, describe, first_not_finite
 
 
@@ -64,7 +64,12 @@ def replay(folder: Path, device: str = "cpu") -> Iterator[str]:
     first = ("MODEL.WEIGHTS", "MODEL.TIMM.PRETRAINED", "MODEL.EOMT.STEM.PRETRAINED")  # not needed
     cfg = changed(cfg, "MODEL.DEVICE", device, *(x for key in first for x in (key, "")))
     model = build_model(cfg)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder}: its weights are of another model than its config ({error!s:.200}); {CURE}"
+        ) from error
     yield from _step(failure, model, cfg.SOLVER.get("ACCUMULATE", 1))
 
 
@@ -78,7 +83,7 @@ def _step(failure: Failure, model: nn.Module, accumulate: int) -> Iterator[str]:
     step = TrainStep(model, (), optimizer, autocast_dtype=failure.dtype, **options)
     watch = FirstNotFinite(model)
     _restore(failure.random_state)
-    with watch.watching(), EventStorage(failure.iteration):  # of which some seeds are made
+    with watch.watching(), EventStorage(failure.iteration):  # POINT_SEED needs the iteration
         losses = step.add_gradients(failure.batch)
     bad = [f"{name} {value.item():g}" for name, value in losses.items() if not value.isfinite()]
     yield f"losses that are not finite: {', '.join(bad) or 'none'}"
@@ -98,8 +103,7 @@ def _restore(state: Any) -> None:
         set_random_state(state)
     except Exception as error:  # of any kind, as each library checks its own state, or does not
         raise UserError(
-            f"the states of the random generators are damaged ({error!r:.200}): copy the folder of "
-            "the failed step again"
+            f"the states of the random generators are damaged ({error!r:.200}); {CURE}"
         ) from error
 
 
@@ -115,7 +119,7 @@ def _inputs(batch: Any) -> Iterator[str]:
             continue
         frames = item["image"] if isinstance(item["image"], list | tuple) else [item["image"]]
         if not frames or not isinstance(frames[0], Tensor) or frames[0].dim() < 2:
-            raise UserError(f"expected an image in the batch, got {frames!r:.80}: it is damaged")
+            raise UserError(f"expected an image in the batch, got {frames!r:.80}; {CURE}")
         targets = item.get("instances")
         has_objects = hasattr(targets, "get_fields") and targets.get_fields()
         count = f", {len(targets)} objects" if has_objects else ""

@@ -14,10 +14,11 @@ from ...config.loading import load_config
 from ...errors import UserError
 from ...evaluation.results import versions
 from ...formats.atomic import atomic_folder
-from ...formats.json_files import read_json, require_keys, write_json
+from ...formats.json_files import read_json, require_keys, require_number, write_json
 from .packing import Tensors, pack, unpack
 
 FOLDER = "failure"  # in OUTPUT_DIR
+CURE = "copy the folder of the failed step again"  # where a file of it is damaged
 _FORMAT = 1
 _FACTS, _WEIGHTS, _TENSORS, _CONFIG = (
     "failure.json", "weights.safetensors", "tensors.safetensors", "config.yaml"
@@ -77,7 +78,7 @@ def load_failure(folder: Path) -> tuple[Failure, dict[str, Tensor], CfgNode]:
 
     Raises:
         FileNotFoundError: there is no such folder, or a file of it is missing.
-        UserError: it is of another version, or damaged.
+        UserError: it is of another version, or damaged; names the file.
     """
     path = folder / _FACTS
     if not path.is_file():
@@ -86,7 +87,8 @@ def load_failure(folder: Path) -> tuple[Failure, dict[str, Tensor], CfgNode]:
             f"OUTPUT_DIR/{FOLDER} where a loss is not finite"
         )
     facts = read_json(path)
-    require_keys(facts, ("format",))
+    if not isinstance(facts, Mapping) or "format" not in facts:
+        raise UserError(f"{path}: expected an object with format; {CURE}")
     if facts["format"] != _FORMAT:
         made_by = facts.get("versions")
         version = made_by.get("mask2former") if isinstance(made_by, Mapping) else None
@@ -94,13 +96,22 @@ def load_failure(folder: Path) -> tuple[Failure, dict[str, Tensor], CfgNode]:
             f"{path}: expected format {_FORMAT}, got {facts['format']!r:.50}; replay it with the "
             f"version of mask2former that wrote it ({version or 'not known'})"
         )
-    require_keys(facts, _KEYS)
     tensors, _ = load_weights(folder / _TENSORS)
     weights, _ = load_weights(folder / _WEIGHTS)
+    try:
+        failure = _from_plain(facts, tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {CURE}") from error
+    return failure, weights, load_config(folder / _CONFIG)
+
+
+def _from_plain(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Failure:
+    require_keys(facts, _KEYS)
+    require_number(facts["iteration"], "iteration")
     dtype = facts["dtype"] and getattr(torch, str(facts["dtype"]), None)
     if not isinstance(dtype, torch.dtype | None):
-        raise UserError(f"{path}: expected a type of torch as dtype, got {facts['dtype']!r:.50}")
+        raise UserError(f"expected a type of torch as dtype, got {facts['dtype']!r:.50}")
     values = {key: facts[key] for key in _KEYS} | {"dtype": dtype}
     for key in ("batch", "random_state"):
         values[key] = unpack(facts[key], tensors)
-    return Failure(**values), weights, load_config(folder / _CONFIG)
+    return Failure(**values)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 _MAX_POINTS = 600  # of a curve that is drawn; a page is hardly wider
-_MAX_ITERATION = 2**53
+_MAX_ITERATION = 2**53  # up to which floats tell whole numbers apart
 
 
 class Curve(NamedTuple):

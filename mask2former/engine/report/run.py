@@ -53,20 +53,16 @@ class Run:
 
     @property
     def planned(self) -> int | None:
-        """Return SOLVER.MAX_ITER, scaled as training does it for SOLVER.REFERENCE_BATCH."""
-        planned = self.config.get("SOLVER.MAX_ITER")
-        batch, reference = (
-            self.config.get(f"SOLVER.{name}") for name in ("IMS_PER_BATCH", "REFERENCE_BATCH")
-        )
+        """Return SOLVER.MAX_ITER, scaled as training does it for SOLVER.REFERENCE_BATCH.
+
+        None where the config has no such number.
+        """
+        keys = ("MAX_ITER", "IMS_PER_BATCH", "REFERENCE_BATCH")
+        planned, batch, reference = (self.config.get(f"SOLVER.{key}") for key in keys)
         if not isinstance(planned, int):
             return None
-        if (
-            not isinstance(batch, int)
-            or not isinstance(reference, int)
-            or min(batch, reference) < 1
-        ):
-            return planned
-        return scaled_iterations(planned, batch / reference)
+        is_scaled = all(isinstance(number, int) and number > 0 for number in (batch, reference))
+        return scaled_iterations(planned, batch / reference) if is_scaled else planned
 
     @property
     def state(self) -> str:

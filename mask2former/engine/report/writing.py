@@ -12,7 +12,7 @@ from .sections import comparison, sections
 REPORT = "report.html"
 COMPARISON = "comparison.html"
 
-# What comes of files that are json, but not of the form that training writes.
+# Raised by files that are json, but not of the form that training writes.
 _OTHER_FORM = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -41,7 +41,7 @@ def write_report(folders: Sequence[Path] | Path, output: Path | None = None) -> 
     except _OTHER_FORM as error:
         raise UserError(
             f"{', '.join(str(run.folder) for run in runs)}: expected what training writes, but a "
-            f"file among run.json and inference/*.json has another form ({error!r:.200})"
+            f"file among run.json and inference/*.json has another form ({error!r:.200}); remove it"
         ) from error
     target = output or (runs[0].folder / REPORT if len(runs) == 1 else Path(COMPARISON))
     with atomic_path(target) as path:

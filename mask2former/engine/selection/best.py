@@ -68,7 +68,11 @@ class BestWeights:
 
     @classmethod
     def of_config(cls, cfg: CfgNode, checkpointer: Checkpointer) -> "BestWeights | None":
-        """Return what TEST.BEST asks for, or None."""
+        """Return what TEST.BEST asks for, or None where its METRIC is empty.
+
+        Raises:
+            UserError: PATIENCE without TEST.EVAL_PERIOD; else as the class.
+        """
         best = cfg.TEST.BEST
         if not best.METRIC:
             return None
@@ -84,6 +88,9 @@ class BestWeights:
 
         The weights that are kept stay the best so far, also where they are of a later iteration,
         which the run has been put back behind.
+
+        Raises:
+            UserError: ``best.json`` is damaged; in every process.
         """
         path = os.path.join(self._folder, RECORD_NAME)
         record: dict[str, Any] = {}
@@ -149,16 +156,17 @@ class BestWeights:
 
     def _is_better(self, score: Mapping[str, Any]) -> bool:
         """Tell whether a score is better than that of the weights that are kept."""
-        if not math.isfinite(score["value"]) or self._kept is None:
-            return math.isfinite(score["value"])
-        sign = 1 if self.mode == "max" else -1
-        return sign * score["value"] > sign * self._kept["value"]
+        if not math.isfinite(score["value"]):
+            return False
+        return self._kept is None or self._merit(score) > self._merit(self._kept)
+
+    def _merit(self, score: Mapping[str, Any]) -> float:
+        return score["value"] if self.mode == "max" else -score["value"]
 
     def _best(self) -> int | None:
         """Return which score is the best, the first of equal ones; None where all are NaN."""
-        sign = 1 if self.mode == "max" else -1
         finite = [i for i, s in enumerate(self._scores) if math.isfinite(s["value"])]
-        return max(finite, key=lambda i: sign * self._scores[i]["value"], default=None)
+        return max(finite, key=lambda i: self._merit(self._scores[i]), default=None)
 
     @property
     def _file(self) -> str:
@@ -185,7 +193,7 @@ class BestWeights:
 
 
 def _read_record(path: str) -> dict[str, Any]:
-    """Return what `BestWeights` wrote, with NaN where it has null.
+    """Return what `BestWeights` wrote, with NaN for values that are null.
 
     Raises:
         UserError: it is damaged.

@@ -123,7 +123,8 @@ def test_what_cannot_be_repeated(
     for change, message in (
         ({"format": 2, "versions": {"mask2former": "9.1"}}, "expected format 1, got 2; replay it "),
         ({"dtype": "load"}, "expected a type of torch as dtype, got 'load'"),
-        ({"batch": {"tensor": "77"}}, "expected a value as it was saved"),
+        ({"iteration": "three"}, "failure.json: iteration: expected a finite number, got 'three'"),
+        ({"batch": {"tensor": "77"}}, "failure.json: expected a value as it was saved"),
         ({"batch": {"list": [_item("text")]}}, "expected an image in the batch"),
         ({"batch": {"list": [_item({"list": []})]}}, "expected an image in the batch"),
         ({"random_state": 3}, "states of the random generators are damaged"),
@@ -134,6 +135,12 @@ def test_what_cannot_be_repeated(
             main([str(failed[0])])
         assert ended.value.code == 1
         assert message in capsys.readouterr().err
+    path.write_text(json.dumps(facts))
+    weights = path.with_name("weights.safetensors")
+    weights.write_bytes(path.with_name("tensors.safetensors").read_bytes())
+    with pytest.raises(SystemExit):
+        main([str(failed[0])])
+    assert "its weights are of another model than its config" in capsys.readouterr().err
     path.unlink()
     with pytest.raises(SystemExit):
         main([str(failed[0])])
