@@ -11,6 +11,7 @@ from ..errors import MissingPackageError, UserError
 from ..formats.atomic import PathLike
 from ..threads import threads_of_quota
 from .metadata import Metadata
+from .outputs import Outputs
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Session:
     ):
         onnxruntime = _import_onnxruntime()
         wanted = _choose(providers, onnxruntime.get_available_providers())
+        self._path = path
+        self._outputs = Outputs(path, metadata)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or threads_of_quota() or 0
         options.log_severity_level = 3  # errors: warnings are about how it optimizes
@@ -75,8 +78,20 @@ class Session:
         return np.uint8 if is_uint8 else np.float32
 
     def __call__(self, **inputs: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs, in the order of the metadata's kind."""
-        return self._session.run(None, inputs)
+        """Return the outputs, in the order of the metadata's kind.
+
+        Raises:
+            UserError: onnxruntime fails, or the outputs are not those of the metadata.
+        """
+        try:
+            found = self._session.run(None, inputs)
+        except Exception as error:  # as above, lack of memory among them
+            shape = inputs["images"].shape
+            raise UserError(
+                f"{self._path}: onnxruntime cannot run this file on images {shape}: {error}"
+            ) from error
+        self._outputs.check(inputs, found)
+        return found
 
 
 def _import_onnxruntime() -> Any:
