@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mask2former.predict import VideoPredictor
@@ -298,4 +297,4 @@ def test_names_and_ids_of_classes(tmp_path, monkeypatch):
     assert runtime.classes["thing_dataset_id_to_contiguous_id"] == {7: 0, 9: 2}
     assert runtime.classes["stuff_dataset_id_to_contiguous_id"] == {0: 0, 1: 1, 2: 2}
     assert runtime.classes["stuff_colors"] == [[1, 2, 3]] * 3
-    assert torch.tensor(runtime._segmenter._is_thing.tolist()).tolist() == [True, False, True]
+    assert runtime._segmenter._is_thing.tolist() == [True, False, True]
