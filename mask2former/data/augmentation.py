@@ -45,6 +45,9 @@ def shortest_edge(
         colour_format: distorts brightness, contrast, saturation and hue as SSD does, of images in
             this order of channels.
         flip: with probability 0.5.
+
+    Raises:
+        UserError: an unknown ``sampling``.
     """
     if sampling not in ("choice", "range"):
         raise UserError(
@@ -118,6 +121,9 @@ def clip_from_config(cfg: CfgNode) -> list[T.Augmentation | T.Transform]:
 
     "..._by_clip" and the plain values of MIN_SIZE_TRAIN_SAMPLING and RANDOM_FLIP mean the same,
     since all frames of a clip are augmented alike anyway.
+
+    Raises:
+        UserError: an unknown name in INPUT.AUGMENTATIONS; else as `shortest_edge`.
     """
     settings = cfg.INPUT
     unknown = set(settings.AUGMENTATIONS) - _CLIP_AUGMENTATIONS.keys()

@@ -24,7 +24,9 @@ def choose_sampler(
     """Return what makes the sampler that DATALOADER.SAMPLER_TRAIN names, from a seed.
 
     Args:
-        factors: how often each record comes, in place of what the config says; None for that.
+        records: of the training set, N.
+        factors: (N,), how often each record comes in an epoch, in place of what the config says;
+            None for that.
 
     Raises:
         UserError: an unknown name.

@@ -110,7 +110,11 @@ class TrainLoader:
         return Places((*held, *rest.left), rest.start, rest.step)
 
     def go_on(self, seed: int, places: Places) -> None:
-        """Take the places of the stream with this seed; to be called before the first batch."""
+        """Take the places of the stream with this seed.
+
+        Raises:
+            ValueError: a batch has been drawn already.
+        """
         if self._drawn:
             raise ValueError("The loader has given batches already")
         self._seed, self._places = seed, places

@@ -169,7 +169,7 @@ class GivenMasksGraph(Graph):
     output_axes = ({0: "batch", 1: "masks"},)
 
     def example(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Return inputs to trace with."""
+        """Return images and masks to trace with; see `Graph.example`."""
         (images,) = super().example(dtype)
         return images, torch.zeros(2, 5, *images.shape[2:])
 

@@ -71,7 +71,7 @@ def compare(graph: Graph, run: Run, images: Tensor) -> Result:
 def outputs_of_both(
     graph: Graph, run: Run, images: Tensor
 ) -> tuple[tuple[Tensor, ...], list[np.ndarray]]:
-    """Return the outputs of graph and file for a batch."""
+    """Return the outputs of graph and file for images (B, 3, H, W) in 0..255; both in one order."""
     inputs = (images, _halves(images)) if len(graph.input_names) > 1 else (images,)
     return as_tuple(graph(*inputs)), run(*(x.numpy() for x in inputs))
 

@@ -62,14 +62,18 @@ class Photo(NamedTuple):
 
 
 def read_image(path: PathLike, format: str = "RGB", *, exif_rotation: bool = True) -> np.ndarray:
-    """Return the pixels of `read_photo`; what was assumed is logged once."""
+    """Return the pixels of `read_photo`, or raise as it does; what was assumed is logged once."""
     return _say_notes(path, read_photo(path, format, exif_rotation=exif_rotation))
 
 
 def read_annotated(
     record: Mapping[str, Any], path: PathLike, format: str = "RGB", *, exif_rotation: bool = True
 ) -> np.ndarray:
-    """Read a photo of a record as `read_image` does, and compare their sizes by `check_size`."""
+    """Read a photo of a record as `read_image` does, and compare their sizes by `check_size`.
+
+    Raises:
+        FileNotFoundError, TypeError, UserError: as `read_photo` and `check_size`.
+    """
     photo = read_photo(path, format, record, exif_rotation=exif_rotation)
     check_size(record, photo.pixels.shape, path)
     return _say_notes(path, photo)
@@ -117,7 +121,7 @@ def read_photo(
 
 
 def to_array(image: Image.Image, format: str = "RGB", *, exif_rotation: bool = True) -> np.ndarray:
-    """Return an image of Pillow as `read_image` returns a file."""
+    """Return an image of Pillow, (H, W, C), as `read_image` returns a file."""
     image.load()  # which turns a TIFF
     tag = orientation(image) if exif_rotation else 1
     return _to_array(turn(_to_8_bits(image, no_data(image))[0], tag), format)

@@ -79,6 +79,9 @@ def write_panoptic_png(path: PathLike, segment_map: np.ndarray) -> None:
 
     Args:
         segment_map: (H, W) integers in [0, 2^24).
+
+    Raises:
+        UserError: other ids; names the file.
     """
     if segment_map.size and not 0 <= segment_map.min() <= segment_map.max() < 1 << 24:
         raise UserError(

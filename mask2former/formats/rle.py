@@ -26,6 +26,9 @@ def encode_masks(masks: Any) -> list[RLE]:
 
     Returns:
         N compressed RLE whose counts are ``str``, fit for json.
+
+    Raises:
+        ValueError: another number of axes.
     """
     if not hasattr(masks, "shape"):
         masks = np.asarray(masks)
@@ -255,7 +258,7 @@ def _from_flips(flips: np.ndarray, height: int, width: int) -> RLE:
 
 
 def from_runs(runs: np.ndarray, height: int, width: int) -> RLE:
-    """Return the compressed RLE of run lengths, background first; undoes ``run_lengths``."""
+    """Return the compressed RLE of run lengths (R,), background first; undoes ``run_lengths``."""
     values = np.array(runs, np.int64)
     values[3:] -= np.asarray(runs, np.int64)[1:-2]
     characters = []

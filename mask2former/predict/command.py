@@ -30,6 +30,7 @@ _MAX_CPU_WORKERS = 4  # each holds a model
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options of the command, and end the program where they do not go together."""
     parser = argparse.ArgumentParser(
         prog="python -m mask2former.predict",
         description=__doc__,

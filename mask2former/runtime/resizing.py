@@ -92,7 +92,7 @@ class Resized:
         return np.matmul(self._rows[start:stop, first:last], self._source(first, last))
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield all rows, a few at a time, with the slice of the output that they are."""
+        """Yield all rows in order, a few at a time: their slice of the output, and (N, rows, W)."""
         count, height, width = self.shape
         step = max(_MIN_ROWS, _PIXELS_PER_BLOCK // max(1, count * width))
         for start in range(0, height, step):

@@ -15,6 +15,9 @@ def read_legacy(file: io.BufferedReader, size: int) -> Any:
     Args:
         file: opened for reading bytes, standing behind the first pickle, `LEGACY_MAGIC`.
         size: bytes in the file; the storages may not claim more.
+
+    Raises:
+        UserError: a storage does not fit into the file, or into what the pickles say of it.
     """
     storages: dict[str, torch.Tensor] = {}
     left = size

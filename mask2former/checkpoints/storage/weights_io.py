@@ -161,7 +161,8 @@ def save_weights(
 
 
 def local_path(path: str | os.PathLike) -> Path:
-    """Return the path of a local copy of ``path``, downloaded where it is an address."""
+    """Return the path of a local copy of ``path``, downloaded where it is an address; raise a
+    FileNotFoundError where it is no file or cannot be had."""
     path = os.fspath(path)
     try:
         local = Path(PathManager.get_local_path(path))

@@ -41,7 +41,11 @@ def recommend(tally: Tally) -> dict[str, int]:
 
 
 def percentile(counts: Counter[int], percent: float) -> int:
-    """Return the smallest value that so many percent of the counted ones do not exceed."""
+    """Return the smallest value that ``percent`` (0 to 100) of the counted ones do not exceed.
+
+    Raises:
+        ValueError: nothing was counted.
+    """
     wanted, seen = counts.total() * percent / 100, 0
     for value in sorted(counts):
         seen += counts[value]

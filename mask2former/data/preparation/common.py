@@ -75,6 +75,9 @@ def map_parallel(
         function: has to be importable by name (or a ``functools.partial`` of one that is).
         workers: processes; 1 or less works in this one.
         label: what the progress bar says.
+
+    Raises:
+        OSError: a worker was killed; and whatever ``function`` raises.
     """
     bar = {"total": len(items), "desc": label, "unit": " files", "dynamic_ncols": True}
     if workers <= 1:

@@ -26,6 +26,7 @@ class Swing:
     phase: float  # radians
 
     def at(self, frame: int) -> float:
+        """Return the coordinate in a frame, counted from 0, in pixels."""
         return self.centre + self.reach * np.sin(2 * np.pi * frame / self.period + self.phase)
 
 
@@ -46,6 +47,7 @@ class Motion:
     pulse: float = 0.0
 
     def at(self, frame: int) -> Pose:
+        """Return where the thing is in a frame, counted from 0, and how it is turned and scaled."""
         scale = 1 + self.pulse * np.sin(2 * np.pi * frame / self.x.period)
         x, y = float(self.x.at(frame)), float(self.y.at(frame))
         return Pose(x, y, self.angle + self.spin * frame, float(scale))

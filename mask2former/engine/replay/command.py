@@ -27,6 +27,7 @@ from .search import FirstNotFinite, describe, first_not_finite
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with these arguments, by default those of the process."""
     parser = argparse.ArgumentParser(
         prog="python -m mask2former.engine.replay",
         description=__doc__,

@@ -17,6 +17,7 @@ from .writing import COMPARISON, REPORT, write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with these arguments, by default those of the process."""
     parser = argparse.ArgumentParser(
         prog="python -m mask2former.engine.report",
         description=__doc__,

@@ -43,6 +43,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Return the name of the folder."""
         return self.folder.resolve().name
 
     @property

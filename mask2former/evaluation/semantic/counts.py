@@ -40,6 +40,9 @@ class SemanticCounts:
 
         Returns:
             a number in 0..1; None for an image all of whose pixels are ignored.
+
+        Raises:
+            UserError: the two differ in size.
         """
         K = self.num_classes
         if gt.shape != labels.shape:

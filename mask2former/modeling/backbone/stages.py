@@ -137,7 +137,11 @@ class StagedBackbone(FreezableBackbone):
                 module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map normalised images (B, 3, H, W) to {name: (B, C, H/stride, W/stride)}, rounded up."""
+        """Map normalised images (B, 3, H, W) to {name: (B, C, H/stride, W/stride)}, rounded up.
+
+        Raises:
+            ValueError: images without four axes.
+        """
         if images.dim() != 4:
             raise ValueError(
                 f"{type(self).__name__}: images must be (B, C, H, W), got {tuple(images.shape)}."

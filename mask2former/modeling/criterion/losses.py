@@ -135,7 +135,7 @@ def classification_loss(
 
 
 def empty_loss(prediction: Tensor) -> Tensor:
-    """Return a zero that keeps a prediction in the graph, for batches without targets."""
+    """Return a zero () that keeps a prediction of any shape in the graph, without targets."""
     return prediction.sum() * 0
 
 
@@ -162,7 +162,12 @@ class Rows:
 
     @classmethod
     def of(cls, matches: Sequence[Pairs], targets: Sequence[dict[str, Tensor]]) -> "Rows":
-        """Line up the targets with the rows that `matched_rows` gives of every layer."""
+        """Line up the targets with the rows that `matched_rows` gives of every layer.
+
+        Args:
+            matches: for each of L layers, the pairs of every image.
+            targets: as for `HungarianMatcher.match_layers`.
+        """
         frames = targets[0]["masks"].shape[1] if targets[0]["masks"].dim() == 4 else 1
         frame = torch.arange(frames)
         mask_index, ignore_index, seeds, start = [], [], [], 0
@@ -210,7 +215,7 @@ class Rows:
 
 
 def by_target(queries: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return pairs of one image in the order of their targets."""
+    """Return the pairs of one image, query and target (n,) each, in the order of the targets."""
     order = chosen.argsort()
     return queries[order], chosen[order]
 

@@ -49,7 +49,15 @@ class HungarianMatcher(nn.Module):
 
     @replaceable
     def forward(self, outputs: dict[str, Tensor], targets: Sequence[dict[str, Tensor]]) -> Pairs:
-        """Match one layer's predictions; see `match_layers`."""
+        """Match the predictions of one layer.
+
+        Args:
+            outputs: `pred_logits` (B, Q, K+1) and `pred_masks`, as a layer of `match_layers`.
+            targets: as for `match_layers`.
+
+        Returns:
+            for every image, the indices of queries and of their targets, (n,) each.
+        """
         return self.memory_efficient_forward(outputs, targets)
 
     @replaceable

@@ -147,6 +147,7 @@ class MaskClassifier(MergingModel):
         return results
 
     def divided_by_step(self, parts: Sequence[list[dict]]) -> AbstractContextManager:
+        """Divide by the masks of all parts of a step; see `BaseModel.divided_by_step`."""
         none = torch.empty(0, dtype=torch.int64)
         labels = [x.get("mask_labels", none) for part in parts for x in part]
         return self.criterion.divided_by(labels)
@@ -161,7 +162,11 @@ class MaskClassifier(MergingModel):
         self, batched_inputs: list[dict], images: ImageList, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Return coverage (B, N, *size) and labels (B, N) of all masks; N is the maximum over the
-        images, and at least 1."""
+        images, and at least 1.
+
+        Raises:
+            UserError: an input lacks masks or their labels, or has masks of another size.
+        """
         padded = (images.tensor.shape[-2], images.tensor.shape[-1])
         max_masks = max(1, *(len(x.get("masks", ())) for x in batched_inputs))
         coverage = torch.zeros(len(batched_inputs), max_masks, *size, device=self.device)
@@ -182,7 +187,14 @@ class MaskClassifier(MergingModel):
     def segment_prompts(
         self, features: dict[str, Tensor], index: int, x: dict, canvas: Canvas
     ) -> dict[str, Tensor]:
-        """Return masks and their scores where an input has prompts instead, else nothing."""
+        """Return masks (N, H, W) and their scores (N,) where an input has prompts instead.
+
+        Returns:
+            `masks` and `mask_scores`; {} where there are no prompts.
+
+        Raises:
+            UserError: the backbone makes no masks of prompts.
+        """
         if "prompts" not in x:
             return {}
         segment = getattr(self.backbone, "segment", None)
@@ -195,7 +207,11 @@ class MaskClassifier(MergingModel):
         return {"masks": masks, "mask_scores": scores}
 
     def name_masks(self, memory: Memory, x: dict, canvas: Canvas) -> dict:
-        """Return the result of one image; see `forward`."""
+        """Return the result of one image; see `forward`.
+
+        Raises:
+            UserError: an input without masks, or with masks of another size.
+        """
         if "masks" not in x:
             raise UserError(
                 "MaskClassifier: expected `masks` (N, H, W) to classify, as its queries are made "

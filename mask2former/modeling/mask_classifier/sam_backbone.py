@@ -74,7 +74,14 @@ class SamBackbone(Backbone):
     def segment(
         self, features: dict[str, Tensor], index: int, prompts: SamPrompts, canvas: Canvas
     ) -> tuple[Tensor, Tensor]:
-        """Return masks and scores of an image of the batch; see `SamSegmenter.segment`."""
+        """Return masks (N, H, W) and scores (N,) of an image; see `SamSegmenter.segment`.
+
+        Args:
+            features: of the batch, from `forward`.
+            index: of the image in the batch.
+            prompts: for this image.
+            canvas: its sizes.
+        """
         return self.sam.segment(features[_EMBEDDING][index : index + 1], prompts, canvas)
 
 

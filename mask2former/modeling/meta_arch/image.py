@@ -139,7 +139,11 @@ class MaskFormer(SegmentationModel, MergingModel):
         return prepared
 
     def annotations(self, batched_inputs: list[dict]) -> list[Instances]:
-        """Return the instances of a batch, on the model's device."""
+        """Return the instances of a batch, on the model's device.
+
+        Raises:
+            UserError: an input has none.
+        """
         for x in batched_inputs:
             if "instances" not in x:
                 raise UserError(

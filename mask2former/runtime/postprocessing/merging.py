@@ -245,7 +245,13 @@ def merge_masks(mask_logits: np.ndarray, canvas: Canvas, mergers: Sequence[Merge
 
 
 def merge_then_resize(mask_logits: np.ndarray, canvas: Canvas, merger: SemanticMerger) -> None:
-    """Fill a merger in the published order for semantic output alone, see `_MergedScores`."""
+    """Fill a merger in the published order for semantic output alone, see `_MergedScores`.
+
+    Args:
+        mask_logits: (Q, h, w), of all queries.
+        canvas: the sizes.
+        merger: gets all rows of the output.
+    """
     scores = _MergedScores(merger.class_probs, mask_logits, canvas)
     from_image = Canvas(canvas.image, canvas.image, canvas.output)
     for rows, block in Resized(scores, from_image).blocks():
