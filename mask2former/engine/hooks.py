@@ -91,7 +91,11 @@ class EvalHook(hooks.EvalHook):
             trainer.iter = trainer.storage.iter = iteration + 1
 
     def _do_eval(self) -> None:
-        super()._do_eval()
+        with naming_last_good(self.trainer.checkpointer):
+            super()._do_eval()
+            self._keep()
+
+    def _keep(self) -> None:
         try:
             self._keep_best()
         except UserError:  # of the metric; what was trained so far is not lost
@@ -120,13 +124,20 @@ class PeriodicCheckpointer(hooks.PeriodicCheckpointer):
         if done % self.period == 0 or done >= self.trainer.max_iter:
             check_finite(self.checkpointer.model, self.trainer.iter)
             gather_run_state(self.trainer)
-        try:
+        with naming_last_good(self.checkpointer):
             super().after_step()
-        except OSError as error:
-            last = self.checkpointer.get_checkpoint_file() or "none yet"
-            raise OSError(
-                f"{error}. Training has stopped; the last good checkpoint is {last}"
-            ) from error
+
+
+@contextmanager
+def naming_last_good(checkpointer: Any) -> Iterator[None]:
+    """Have the errors of files that cannot be written say what a training goes on from."""
+    try:
+        yield
+    except OSError as error:
+        last = checkpointer.get_checkpoint_file() or "none yet"
+        raise OSError(
+            f"{error}. Training has stopped; the last good checkpoint is {last}"
+        ) from error
 
 
 def gather_run_state(trainer: Any) -> None:
@@ -210,7 +221,7 @@ class StopOnSignal(HookBase):
         self._received = max(comm.all_gather(self._received))
         if self._received:
             gather_run_state(self.trainer)
-            self._save()
+            self._save_and_say()
             comm.synchronize()  # the others must not exit, and so end the group, during the save
             raise SystemExit(128 + self._received)
 
@@ -221,12 +232,19 @@ class StopOnSignal(HookBase):
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Mark a context without effect on the training state, which a signal may leave at once."""
+        """Mark a context without effect on the training state, which a signal may leave at once.
+
+        What was trained before it is saved where it fails, in whichever process.
+        """
         self._may_raise = True
         try:
             yield
         except _StoppedNow:
-            self._save()
+            self._save_and_say()
+            raise
+        except Exception:
+            with suppress(OSError):  # of the disk, which may be what has failed
+                self._save()
             raise
         finally:
             self._may_raise = False
@@ -244,6 +262,15 @@ class StopOnSignal(HookBase):
         # Loggers are not safe in a signal handler.
         os.write(2, b"Stopping after this iteration; press Ctrl-C again to stop at once.\n")
 
+    def _save_and_say(self) -> None:
+        self._save()
+        if self._last_done is not None:
+            logger.info(
+                "Stopped by %s after iteration %d. To go on, run the same command with --resume.",
+                signal.Signals(self._received).name,
+                self._last_done,
+            )
+
     def _save(self) -> None:
         if self._last_done is None:
             return
@@ -251,11 +278,6 @@ class StopOnSignal(HookBase):
         last_saved = os.path.basename(self._checkpointer.get_checkpoint_file() or "")
         if last_saved != f"{name}.pth" and self._last_done + 1 < self.trainer.max_iter:
             self._checkpointer.save(name, iteration=self._last_done)
-        logger.info(
-            "Stopped by %s after iteration %d. To go on, run the same command with --resume.",
-            signal.Signals(self._received).name,
-            self._last_done,
-        )
 
 
 class _StoppedNow(SystemExit):

@@ -45,6 +45,7 @@ from .selection.best import BestWeights, StoppedEarly
 from .selection.scores import averaged, check_best_metric, scored
 from .selection.validation_loss import check_has_losses
 from .step import LossNotFiniteError, TrainStep, choose_autocast_dtype
+from .watching.lasting import LastingWriter
 from .watching.progress import PROGRESS, Clock, ProgressPrinter
 from .watching.trackers import build_trackers
 
@@ -179,11 +180,12 @@ class Trainer(EvaluatingTrainer):
         try:
             super().run_step()
         except LossNotFiniteError as error:
+            # None may exit, and so end the group, before the step is kept.
+            kept = comm.all_gather(self._keep_failure(error))[error.process]
             last = self.checkpointer.get_checkpoint_file() or "none yet"
             raise FloatingPointError(
                 f"{error}. Training has stopped; the last good checkpoint is {last}. A lower "
-                "SOLVER.BASE_LR, gradient clipping or SOLVER.AMP.ENABLED False may help"
-                f"{self._keep_failure(error)}"
+                f"SOLVER.BASE_LR, gradient clipping or SOLVER.AMP.ENABLED False may help{kept}"
             ) from None
 
     def _keep_failure(self, error: LossNotFiniteError) -> str:
@@ -198,7 +200,7 @@ class Trainer(EvaluatingTrainer):
         folder = Path(self.cfg.OUTPUT_DIR, FOLDER)
         try:
             save_failure(folder, failure, getattr(self.model, "module", self.model), self.cfg)
-        except OSError as problem:
+        except Exception as problem:  # of any kind, which must not hide that of the loss
             logger.warning("The failed step is not kept: %s", problem)
             return ""
         command = f"python -m mask2former.engine.replay {folder}"
@@ -230,10 +232,10 @@ class Trainer(EvaluatingTrainer):
         if meta_architecture(cfg) != "MaskClassifier":  # whose queries are made of the targets
             found.append(TargetCounter(cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES))
         if comm.is_main_process():
-            writers = self.build_writers()
+            writers = [LastingWriter(writer) for writer in self.build_writers()]
             found.append(hooks.PeriodicWriter(writers, period=cfg.SOLVER.LOG_PERIOD))
             if cfg.TRAINING.REPORT:
-                files = [w for w in writers if not isinstance(w, ProgressPrinter)]
+                files = [w for w in writers if not isinstance(w.writer, ProgressPrinter)]
                 found.append(ReportHook(cfg, flush=lambda: [w.write() for w in files]))
         return found
 

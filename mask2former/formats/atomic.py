@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TypeGuard
 
 fcntl: ModuleType | None
 try:
@@ -56,9 +57,11 @@ def atomic_path(target: PathLike, *, sync: bool = True) -> Iterator[Path]:
             part.replace(target)
             if sync:
                 sync_path(target.parent)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             part.unlink()
+        if is_disk_full(error) and error.filename is None:  # of a write, which names no file
+            error.filename = str(target)
         raise
     finally:
         if lock is not None:
@@ -163,7 +166,7 @@ def _lock(path: Path, flags: int) -> int | None:
     return None
 
 
-def is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
     """Tell whether an error is that of a full disk, whatever was to be written there."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 

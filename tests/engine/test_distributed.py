@@ -13,6 +13,7 @@ import torch
 from detectron2.utils.env import seed_all_rng
 
 from mask2former.engine.distributed import is_under_torchrun, launch, wrap_model
+from mask2former.engine.replay.command import main as replay
 from tests.engine.stub import SIZE, StubTrainer, make_cfg
 from tests.engine.two_processes import images, tiny_model
 
@@ -103,6 +104,20 @@ def test_all_parts_of_an_evaluation_see_the_statistics_that_checkpoints_have(two
     first, second = (json.loads((two / f"statistics{i}.json").read_text()) for i in (0, 1))
     assert first["trained"] == pytest.approx(1.5) and second["trained"] == pytest.approx(3)
     assert first["seen"] == second["seen"] == pytest.approx({"fit": 1.5, "fit_EMA": 1.5})
+
+
+def test_all_processes_wait_until_the_failed_step_of_one_is_kept(
+    two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank in (0, 1):
+        message, kept = json.loads((two / f"failure{rank}.json").read_text())
+        assert kept, rank
+        assert "loss_ce is inf in process 1" in message and "in process 0" not in message
+        assert f"engine.replay {two / 'failing' / 'failure'} names" in message
+    replay([str(two / "failing")])
+    text = capsys.readouterr().out
+    assert text.startswith("iteration 4, process 1: the loss is not finite at iteration 4")
+    assert "all tensors are finite here" in text  # the model is sound
 
 
 def arguments(**changes: Any) -> argparse.Namespace:

@@ -78,6 +78,22 @@ def test_evaluation_is_left_at_once(hook: StopOnSignal) -> None:
     assert hook._checkpointer.saved == [("model_0000003", 3)]
 
 
+def test_what_was_trained_is_saved_where_an_evaluation_fails(
+    hook: StopOnSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    hook.after_step()
+    with pytest.raises(RuntimeError, match="closed by peer"), hook.interruptible():
+        raise RuntimeError("Connection closed by peer")
+    assert hook._checkpointer.saved == [("model_0000003", 3)]
+    hook._checkpointer.saved.clear()
+    monkeypatch.setattr(hook._checkpointer, "save", fail)
+    with pytest.raises(RuntimeError, match="closed by peer"), hook.interruptible():
+        raise RuntimeError("Connection closed by peer")
+
+
 def test_before_the_first_step_there_is_nothing_to_save(hook: StopOnSignal) -> None:
     with pytest.raises(SystemExit), hook.interruptible():
         send(signal.SIGINT)

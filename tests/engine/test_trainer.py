@@ -1,5 +1,6 @@
 """Whole short trainings of a tiny model: going on after a stop, bad losses, evaluation, logs."""
 
+import errno
 import json
 import logging
 import os
@@ -147,6 +148,23 @@ def test_a_full_disk_ends_training_with_the_last_good_checkpoint(
     resumed = StubTrainer(make_cfg(tmp_path))
     resumed.resume_or_load(resume=True)
     assert resumed.start_iter == 3
+
+
+def test_an_evaluation_that_cannot_write_ends_training_with_the_last_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    class Trainer(StubTrainer):
+        @classmethod
+        def test(cls, cfg: Any, model: Any, evaluators: Any = None) -> dict[str, Any]:
+            raise OSError(errno.ENOSPC, "No space left on device", "scores.json")
+
+    good = tmp_path / "model_0000004.pth"
+    text = rf"left on device: 'scores.json'. Training has stopped; .* checkpoint is {good}"
+    with pytest.raises(OSError, match=text):
+        Trainer(make_cfg(tmp_path, "TEST.EVAL_PERIOD", 5)).train()
+    resumed = StubTrainer(make_cfg(tmp_path))
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 5
 
 
 def test_learns_and_reports(tmp_path: Path, messages: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ All runs share one start, since that takes longer than they do.
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mask2former.engine.defaults import setup
 from mask2former.engine.distributed import wrap_model
 from mask2former.engine.selection.average import WeightAverage
 from mask2former.engine.selection.scores import scored
-from mask2former.engine.step import TrainStep
+from mask2former.engine.step import LossNotFiniteError, TrainStep
 from tests.engine.stub import SignalledTrainer, StubTrainer, make_cfg
 
 CONFIG = "configs/coco/panoptic-segmentation/maskformer2_R50_bs16_50ep.yaml"
@@ -116,6 +117,30 @@ def write_steps_in_parts(folder: Path) -> None:
             torch.save(gradients, folder / f"parts{parts}.pth")
 
 
+class FailingTrainer(StubTrainer):
+    """Has a loss that is not finite in iteration 4 of process 1 alone, which keeps it slowly."""
+
+    def run_step(self) -> None:
+        if self.iter == 4 and comm.get_rank() == 1:
+            forward = self._trainer._forward
+            self._trainer._forward = lambda batch: {n: x / 0 for n, x in forward(batch).items()}
+        super().run_step()
+
+    def _keep_failure(self, error: LossNotFiniteError) -> str:
+        time.sleep(2 * comm.get_rank())
+        return super()._keep_failure(error)
+
+
+def fail_in_one(folder: Path) -> None:
+    """Writes how each process ends, and whether the step was kept by then."""
+    kept = folder / "failing" / "failure" / "failure.json"
+    try:
+        FailingTrainer(make_cfg(folder / "failing", "SOLVER.IMS_PER_BATCH", 4)).train()
+    except FloatingPointError as error:
+        report = [str(error), kept.is_file()]
+    (folder / f"failure{comm.get_rank()}.json").write_text(json.dumps(report))
+
+
 class Statistics(nn.Module):
     """A batch norm, whose mean after one step is 0.1 of its inputs'."""
 
@@ -151,6 +176,7 @@ def main(args: argparse.Namespace) -> None:
     write_mean_losses(folder)
     write_steps_in_parts(folder)
     write_statistics(folder)
+    fail_in_one(folder)
 
 
 if __name__ == "__main__":

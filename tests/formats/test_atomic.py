@@ -29,6 +29,13 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["results.json"]
 
 
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    target = tmp_path / "a.json"
+    named = pytest.raises(OSError, match=rf"No space left on device: '{target}'")
+    with named, atomic_path(target), open("/dev/full", "wb", buffering=0) as full:
+        full.write(b"a")
+
+
 def test_permissions_are_those_of_ordinary_files(tmp_path):
     with atomic_path(tmp_path / "ours") as path:
         path.unlink()  # as writers do that rename a file of their own
