@@ -170,6 +170,12 @@ def require_number(value: Any, name: str) -> None:
         raise UserError(f"{name}: expected a finite number, got {value!r}")
 
 
+def require_count(value: Any, name: str) -> None:
+    """Raise a UserError where a value is no whole number from 0 to 2^63 - 1."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise UserError(f"{name}: expected a whole number of 0 or more, got {value!r:.80}")
+
+
 def require_list(value: Any, name: str) -> None:
     """Raise a UserError where a value is no list."""
     if not isinstance(value, list | tuple):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from mask2former.errors import UserError
 from mask2former.formats.json_files import (
     JsonStream,
     join_json,
     read_json,
+    require_count,
     require_keys,
     write_json,
     write_json_list,
@@ -66,6 +68,14 @@ def test_required_keys():
         require_keys({"a": 1}, ("a", "b"))
     with pytest.raises(ValueError, match="missing: a, b$"):
         require_keys([1], ("a", "b"))
+
+
+def test_counts():
+    for good in (0, 1, 2**63 - 1):
+        require_count(good, "size")
+    for bad in (-1, 2**63, 1.0, True, "1", None, [1]):
+        with pytest.raises(UserError, match="size: expected a whole number of 0 or more, got "):
+            require_count(bad, "size")
 
 
 @pytest.mark.parametrize("merge", [True, False])

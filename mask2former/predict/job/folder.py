@@ -21,7 +21,13 @@ from typing import Any
 
 from ...errors import UserError
 from ...formats.atomic import sync_path
-from ...formats.json_files import read_json, require_keys, require_text, write_json
+from ...formats.json_files import (
+    read_json,
+    require_count,
+    require_keys,
+    require_text,
+    write_json,
+)
 from .fingerprint import differences
 from .items import Item, Manifest, damaged_job, write_manifest
 from .leases import Leases
@@ -244,13 +250,12 @@ def _read_facts(job: Path) -> dict[str, Any]:
     try:
         require_keys(facts, ("items", "shards", "videos", "root", "fingerprint"))
         require_text(facts["root"], "root")
+        for key in ("items", "shards", "videos"):
+            require_count(facts[key], key)
     except UserError as error:
         raise damaged_job(path, str(error)) from error
     if not isinstance(facts["fingerprint"], dict):
         raise damaged_job(path, "fingerprint: expected an object")
-    for key in ("items", "shards", "videos"):
-        if type(facts[key]) is not int or not 0 <= facts[key] < 2**63:
-            raise damaged_job(path, f"{key}: expected a number of 0 or more")
     return facts
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ...errors import UserError
 from ...formats.containers.tar_files import TarMember
-from ...formats.json_files import to_json_line
+from ...formats.json_files import require_count, require_text, to_json_line
 
 IMAGE, VIDEO, UNREADABLE = "image", "video", "unreadable"
 
@@ -58,15 +58,14 @@ class Item:
         path = str(root / self.path)
         return TarMember(path, self.member, self.offset, self.size) if self.member else path
 
-    def is_sound(self) -> bool:
-        """Return whether all values are of their types, as a damaged manifest may not have them."""
-        texts = (self.name, self.path, self.kind, self.member, self.error)
-        numbers = (self.offset, self.size)
-        return (
-            all(isinstance(text, str) for text in texts)
-            and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
-            and self.kind in (IMAGE, VIDEO, UNREADABLE)
-        )
+    def check(self) -> None:
+        """Raise a UserError where a value is of another type, as in a damaged manifest."""
+        for key in ("name", "path", "kind", "member", "error"):
+            require_text(getattr(self, key), key)
+        for key in ("offset", "size"):
+            require_count(getattr(self, key), key)
+        if self.kind not in (IMAGE, VIDEO, UNREADABLE):
+            raise UserError(f"kind: expected image, video or unreadable, got {self.kind!r:.80}")
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest has of it: what differs from the defaults."""
@@ -149,8 +148,12 @@ class Manifest:
         try:
             entries = json.loads(line)["items"]
             items = [Item(i, **entry) for i, entry in enumerate(entries, self._firsts[shard])]
+            for item in items:
+                item.check()
         except (KeyError, RecursionError, TypeError, ValueError) as error:
-            raise damaged_job(self._path, f"shard {shard}: {error!r}") from error
-        if len(items) != self.count(shard) or not all(item.is_sound() for item in items):
-            raise damaged_job(self._path, f"shard {shard} has other inputs than it had")
+            raise damaged_job(self._path, f"shard {shard}: {error!r:.200}") from error
+        if len(items) != self.count(shard):
+            raise damaged_job(
+                self._path, f"shard {shard} has {len(items)} inputs, not as many as it had"
+            )
         return items
