@@ -8,7 +8,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,9 +98,7 @@ def whole(predictor: Predictor, image: np.ndarray) -> Result:
     """Predict the image as one."""
     output, known = predictor(image), Categories(predictor.metadata)
     ids, found = output["panoptic_seg"]
-    segments = [
-        {"id": s["id"], "category_id": known.id(s["category_id"], s["isthing"])} for s in found
-    ]
+    segments = _segments(found, known)
     instances = output["instances"]
     columns = (
         encode_masks(instances.pred_masks),
@@ -114,12 +112,9 @@ def whole(predictor: Predictor, image: np.ndarray) -> Result:
 def in_tiles(predictor: TiledPredictor, image: np.ndarray) -> Result:
     """Predict the image in tiles that are joined."""
     found, known = predictor(image), Categories(predictor.metadata)
-    segments = [
-        {"id": s["id"], "category_id": known.id(s["category_id"], s["isthing"])}
-        for s in found.segments
-    ]
     entries = [_instance(i.rle, i.score, known.id(i.label, True)) for i in found.instances()]
-    return Result(np.concatenate(list(found.panoptic())), segments, entries)
+    ids = np.concatenate(list(found.panoptic()))
+    return Result(ids, _segments(found.segments, known), entries)
 
 
 def in_slices(predictor: Predictor, image: np.ndarray, args: Any, least_score: float) -> Result:
@@ -148,6 +143,11 @@ def in_slices(predictor: Predictor, image: np.ndarray, args: Any, least_score: f
             category = known.id(prediction.category.id, True)
             entries.append(_instance(rle, float(prediction.score.value), category))
     return Result(None, [], entries)
+
+
+def _segments(found: Iterable[Entry], known: Categories) -> list[Entry]:
+    """Return segments of a model with the ids of their categories."""
+    return [{"id": s["id"], "category_id": known.id(s["category_id"], s["isthing"])} for s in found]
 
 
 def _instance(rle: Any, score: float, category: int) -> Entry:
