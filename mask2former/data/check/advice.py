@@ -3,22 +3,23 @@
 import math
 from collections import Counter
 
-from .records import Tally
+from .records import Kind, Tally
 
 _FEWEST_QUERIES = 20
 _SIDE = 16  # pixels of an object's side from which on its mask, at a quarter of that, has a shape
 _SIZES = (128, 1024)  # smallest and largest INPUT.IMAGE_SIZE
 _MOST_POINTS = 12544  # as published
 _MASK_STRIDE = 4
+_SQUARES: tuple[Kind, ...] = ("instance", "panoptic")  # whose photos train as squares of IMAGE_SIZE
 
 
-def recommend(tally: Tally) -> dict[str, int]:
-    """Return values of keys that suit a dataset; empty where there is no object.
+def recommend(tally: Tally, kind: Kind = "instance") -> dict[str, int]:
+    """Return values of keys that suit a dataset of a kind; empty where there is no object.
 
     - Queries: as many as the fullest image has objects, and half as many again as 99 of 100 images
       have.
     - Image size: at which the sides of 95 of 100 objects have 16 pixels or more, but no larger than
-      half of the photos are.
+      half of the photos are. Semantic and video trainings do not read that key, and get none.
     - Points: as many as a mask of that size has pixels, at most the published number.
     """
     if not tally.counts.total() or not tally.sides.total():
@@ -35,7 +36,7 @@ def recommend(tally: Tally) -> dict[str, int]:
     points = min((size // _MASK_STRIDE) ** 2, _MOST_POINTS)
     return {
         "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": math.ceil(queries / 10) * 10,
-        "INPUT.IMAGE_SIZE": size,
+        **({"INPUT.IMAGE_SIZE": size} if kind in _SQUARES else {}),
         "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": points,
     }
 

@@ -38,6 +38,9 @@ class Report:
         """Return whether training would not fail."""
         return not self.findings.of("refused")
 
+    def _advice(self) -> dict[str, int]:
+        return recommend(self.tally, self.meaning.kind) if self.meaning else {}
+
     def as_json(self) -> dict[str, Any]:
         """Return the outcome for machines."""
         classes = self.meaning.classes if self.meaning else []
@@ -50,7 +53,7 @@ class Report:
             "classes": {name: self.tally.classes[i] for i, name in enumerate(classes)},
             "counts": dict(self.findings.counts),
             "assumed": dict(self.tally.notes),
-            "recommended": recommend(self.tally),
+            "recommended": self._advice(),
             "findings": [finding.as_json() for finding in self.findings],
         }
 
@@ -75,7 +78,7 @@ class Report:
             yield from _sizes(tally)
             yield "  classes:"
             yield from _histogram(self.meaning, tally)
-        if advice := recommend(tally):
+        if advice := self._advice():
             values = "  ".join(f"{key} {value}" for key, value in advice.items())
             yield f"  recommended: {values}"
         if self.inventory:

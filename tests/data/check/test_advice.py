@@ -44,5 +44,15 @@ def test_sizes_show_small_objects(side: int, photo: int, size: int) -> None:
     assert found["MODEL.MASK_FORMER.TRAIN_NUM_POINTS"] == points
 
 
+@pytest.mark.parametrize("kind", ["semantic", "video"])
+def test_no_size_for_trainings_that_do_not_read_it(kind: str) -> None:
+    tally = Tally(counts=Counter({2: 1}), sides=Counter({25: 2}), sizes=Counter({(9, 1000): 1}))
+    assert recommend(tally, kind) == {
+        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES": 20,
+        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 12544,
+    }
+    assert "INPUT.IMAGE_SIZE" in recommend(tally, "panoptic")
+
+
 def test_nothing_without_objects() -> None:
     assert recommend(Tally(sizes=Counter({(5, 5): 1}))) == {}
