@@ -11,6 +11,7 @@ Needs: pip install litserve. Requests that come within --wait seconds share a ba
 import argparse
 import signal
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ class Segmentation(litserve.LitAPI):
 
         Nothing is raised: LitServe would answer all requests of the batch with it.
         """
-        upload = request.get("image")
-        if upload is None or isinstance(upload, str):
+        upload = request.get("image") if isinstance(request, Mapping) else None  # or any json
+        if not hasattr(upload, "file"):
             return 'expected a form with a file named "image"'
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image"

@@ -1,6 +1,7 @@
 """Loading of weights into a model by name, with a report on what fitted."""
 
 import dataclasses
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 
@@ -9,6 +10,8 @@ from torch import nn
 
 from ..errors import UserError
 from .renames import CLASSIFIER, DERIVED, rename_to_fit
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_MIN_MATCH = 0.75
 _ADVICE = (
@@ -81,6 +84,8 @@ def load_into(
 ) -> LoadReport:
     """Copy what fits of ``weights`` into ``model``, renamed by content where necessary.
 
+    Weights that hold NaN or infinity are named in a warning.
+
     Args:
         model: the model.
         weights: name -> tensor; may have a ``_metadata`` attribute, as torch's state_dicts do.
@@ -103,7 +108,21 @@ def load_into(
         # detectron2's norms update old versions by it.
         vars(fitting)["_metadata"] = weights._metadata
     model.load_state_dict(fitting, strict=False)
+    if wrong := tuple(name for name, tensor in fitting.items() if not _is_finite(tensor)):
+        logger.warning(
+            "%s: %d of the weights hold NaN or infinity, and so will what the model predicts: %s",
+            source,
+            len(wrong),
+            _shortened(wrong),
+        )
     return report
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has neither NaN nor infinity, as far as its type can have them."""
+    if not tensor.is_floating_point() or tensor.element_size() < 2:
+        return True
+    return bool(torch.isfinite(tensor).all())
 
 
 def _compare(

@@ -64,6 +64,20 @@ def test_everything_fits():
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_named(caplog, value, dtype):
+    weights = {name: tensor.to(dtype) for name, tensor in filled(2).state_dict().items()}
+    load_into(Model(), weights)
+    assert not caplog.records
+    weights["backbone.stem.weight"][1, 2] = value
+    load_into(Model(), weights, source="a.pth")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "a.pth: 1 of the weights hold NaN or infinity" in record.message
+    assert record.message.endswith(": backbone.stem.weight")
+
+
 def test_old_names_in_a_plain_dict_load_and_are_reported():
     old = {
         name.replace("pixel_decoder.", "").replace("query_feat", "static_query"): tensor

@@ -94,6 +94,10 @@ def test_many_at_once_get_what_one_gets(
 def test_what_is_refused(server: str, files: Path) -> None:  # noqa: F811
     assert post(server, b"\0" * 2_000_000).status_code == 413
     assert httpx.post(f"{server}/predict", data={"other": "a"}).status_code == 422
+    for body in ([1], 1, {"image": {"a": 1}}, {"image": [1]}, "image"):
+        answer = httpx.post(f"{server}/predict", json=body, timeout=100)
+        assert answer.status_code == 422, (body, answer.text)
+        assert "expected a form with a file" in answer.text
     Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(files / "large.png")
     large = post(server, (files / "large.png").read_bytes())
     assert large.status_code == 422 and "too large" in large.text

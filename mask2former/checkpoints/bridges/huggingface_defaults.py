@@ -131,6 +131,13 @@ _POSITIVE = {
     *("num_hidden_layers", "num_queries", "patch_size", "window_size"),
 }
 _UP_TO_1 = {"dropout", "drop_path_rate"}
+# What no model has more of, so that a file cannot ask for any amount of memory or time.
+_MAX_LAYERS, _MAX_SIZE, _MAX_POINTS = 1000, 100_000, 10**7
+_LAYERS = {
+    *("decoder_layers", "depths", "encoder_layers", "num_blocks", "num_hidden_layers"),
+    "num_upscale_blocks",
+}
+_FACTORS = {"image_mean", "image_std", "rescale_factor"}  # of pixels: no sizes
 # Keys with which we compute in one way only: the default.
 FIXED = {
     "mask2former": (
@@ -172,6 +179,8 @@ def complete(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
         value = default if value is None else value
         if key in ("image_size", "patch_size") and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
+        if _is_like(value, default) and (most := _exceeded(key, value)):
+            raise UserError(f"{kind}: {key}: expected {most} at most, got {value!r:.80}.")
         if not _is_like(value, default) or not _is_in_range(key, value):
             raise UserError(
                 f"{kind}: {key}: expected a value such as {default}, got {value!r:.80}."
@@ -198,8 +207,10 @@ def labels(config: Mapping[str, Any]) -> tuple[int, dict[int, Any]]:
     given, number = config.get("id2label"), config.get("num_labels")
     if given is None:
         number = NUM_LABELS if number is None else number
-        if not _is_like(number, NUM_LABELS) or number < 1:
-            raise UserError(f"config.json: num_labels: expected 1 or more, got {number!r:.80}.")
+        if not _is_like(number, NUM_LABELS) or not 1 <= number <= _MAX_SIZE:
+            raise UserError(
+                f"config.json: num_labels: expected 1 to {_MAX_SIZE}, got {number!r:.80}."
+            )
         return number, {}
     if not isinstance(given, Mapping) or not given or not all(map(_is_index, given)):
         raise UserError(
@@ -220,6 +231,15 @@ def _is_in_range(key: str, value: Any) -> bool:
     """Return whether sizes are above 0 and fractions up to 1."""
     numbers = value if isinstance(value, list | tuple) else [value]
     return not (key in _POSITIVE and 0 in numbers) and not (key in _UP_TO_1 and value > 1)
+
+
+def _exceeded(key: str, value: Any) -> int:
+    """Return the bound of a key that a value exceeds; 0 where it does not."""
+    most = _MAX_LAYERS if key in _LAYERS else _MAX_SIZE
+    most = _MAX_POINTS if key == "train_num_points" else most
+    numbers = value if isinstance(value, list | tuple) else [value]
+    sizes = [n for n in numbers if type(n) is int or key == "mlp_ratio"]
+    return most if key not in _FACTORS and any(n > most for n in sizes) else 0
 
 
 def _is_like(value: Any, default: Any) -> bool:

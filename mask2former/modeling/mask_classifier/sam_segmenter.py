@@ -4,8 +4,9 @@ Source: Segment Anything, Kirillov et al. 2023. The model itself is transformers
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Self
 
 import torch
@@ -52,9 +53,11 @@ class SamPrompts:
     def __post_init__(self) -> None:
         for name, length in (("points", 2), ("boxes", 4)):
             for prompt in getattr(self, name):
-                if len(prompt) != length:
+                plain = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+                given = list(plain) if isinstance(plain, Collection) else [plain]
+                if len(given) != length or not all(isinstance(x, Real) for x in given):
                     raise UserError(
-                        f"SamPrompts: {name} have {length} numbers each, got {list(prompt)}."
+                        f"SamPrompts: {name} have {length} numbers each, got {given!r:.80}."
                     )
         rates = (self.min_iou, self.min_stability, self.max_overlap)
         if self.grid < 1 or not all(0 <= rate <= 1 for rate in rates):

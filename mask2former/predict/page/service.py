@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from ...config.architecture import meta_architecture
-from ...errors import UnsupportedError
+from ...errors import UnsupportedError, UserError
 from ...results.segments import Segments, only, segments_of
 from ..demo import Demo
 from ..image import Predictor
@@ -20,6 +20,8 @@ from ..video import VideoPredictor
 from .downloads import segments_json, write_downloads
 from .outputs import ImageSegmenter, Outputs, Thresholds
 from .uploads import Limits, Photos
+
+_MAX_PROMPTS = 100  # of a photo: each takes a mask of its size
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,12 @@ class Service:
         Raises:
             UserError, OSError: it cannot be read, or the prompts do not fit.
         """
+        if not isinstance(points, list) or not isinstance(boxes, list):
+            raise UserError("expected lists of points and of boxes")
+        if len(points) + len(boxes) > _MAX_PROMPTS:
+            raise UserError(
+                f"expected {_MAX_PROMPTS} points and boxes at most, got {len(points) + len(boxes)}"
+            )
         image = self.limits.read_photo(path)
         return self._view(
             Path(path).name, self.segmenter.name_masks(image, points, boxes), thresholds

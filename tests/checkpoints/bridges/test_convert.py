@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from mask2former.checkpoints.bridges import convert
+from mask2former.checkpoints.bridges import convert, huggingface_defaults
 from mask2former.checkpoints.loading import CheckpointMismatchError
 from mask2former.checkpoints.storage.weights_io import load_weights, save_safetensors
 from mask2former.errors import UserError
@@ -63,7 +63,8 @@ def test_a_config_of_another_model_is_told(folder, tmp_path):
     assert str(caught.value).endswith("describes another model than the weights beside it are of.")
 
 
-def test_sizes_that_no_memory_holds(folder, tmp_path):
+def test_sizes_that_no_memory_holds(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_defaults, "_MAX_SIZE", 10**12)  # else refused before
     change(folder, image_size=10**9)
     with pytest.raises(UserError, match="expected a model that fits into memory"):
         convert.huggingface_to_ours(folder, tmp_path / "ours.pth")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mask2former.checkpoints.bridges import convert
+from mask2former.checkpoints.bridges.eomt_config import from_eomt_config
 from mask2former.checkpoints.bridges.huggingface_config import (
     from_huggingface_config,
     to_huggingface_config,
@@ -117,7 +118,7 @@ def test_an_empty_config_is_what_transformers_makes_of_it(backbone):
         ({"id2label": None, "num_labels": None}, 2, []),
         ({"id2label": {0: "cat", 1: "dog"}}, 2, ["cat", "dog"]),
         ({"id2label": {"1": "dog", "0": "cat"}, "num_labels": 5}, 2, ["cat", "dog"]),
-        ({"num_labels": 10**15}, 10**15, []),  # no list of so many
+        ({"num_labels": 100_000}, 100_000, []),
     ],
 )
 def test_classes(labels, number, names):
@@ -134,8 +135,11 @@ def test_classes(labels, number, names):
         ),
         ({"id2label": {}}, "id2label: expected names"),
         ({"id2label": {"a": 1}}, "id2label: expected names"),
-        ({"num_labels": 0}, "num_labels: expected 1 or more, got 0"),
-        ({"num_labels": "2"}, "num_labels: expected 1 or more, got '2'"),
+        ({"num_labels": 0}, "num_labels: expected 1 to 100000, got 0"),
+        ({"num_labels": "2"}, "num_labels: expected 1 to 100000, got '2'"),
+        ({"num_labels": 10**15}, "num_labels: expected 1 to 100000, got 10"),
+        ({"decoder_layers": 10**9}, "mask2former: decoder_layers: expected 1000 at most, got 10"),
+        ({"hidden_dim": 10**9}, "mask2former: hidden_dim: expected 100000 at most, got 10"),
         ({"decoder_layers": "many"}, "mask2former: decoder_layers: .* such as 10, got 'many'"),
         ({"num_queries": -1}, "num_queries: expected a value such as 100, got -1"),
         ({"pre_norm": 1}, "pre_norm: expected a value such as False, got 1"),
@@ -154,6 +158,8 @@ def test_classes(labels, number, names):
         ({"backbone_config": {}}, "expected a swin or resnet backbone, got None"),
         ({"backbone_config": {"model_type": "swin"}}, "out_features to be .*, got None"),
         ({"backbone_config": SWIN | {"depths": [2, 2]}}, "swin: depths: "),
+        ({"backbone_config": SWIN | {"depths": [2, 10**9, 6, 2]}}, "depths: expected 1000 at most"),
+        ({"backbone_config": SWIN | {"mlp_ratio": 1e9}}, "mlp_ratio: expected 100000 at most"),
         ({"backbone_config": SWIN | {"depths": 2}}, "swin: depths: .*got 2"),
         ({"backbone_config": SWIN | {"embed_dim": None, "patch_size": [4, 2]}}, "swin: patch_size"),
         ({"backbone_config": SWIN | {"layer_norm_eps": 1e-6}}, "layer_norm_eps: 1e-05 alone"),
@@ -225,4 +231,22 @@ def test_stages_by_index_and_sides_as_pairs():
 def test_numbers_that_no_pixel_has_are_refused(name, value):
     given = {name: value if name == "rescale_factor" else [0.5, value, 0.5]}
     with pytest.raises(UserError, match=f"image processor: {name}: expected numbers up to 1e"):
+        from_huggingface_config(PLAIN, given)
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_blocks", "num_upscale_blocks"])
+def test_layers_that_no_model_has_are_refused(key):
+    with pytest.raises(UserError, match=f"eomt: {key}: expected 1000 at most, got 1000000000"):
+        from_eomt_config({"model_type": "eomt", key: 10**9}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"size": {"longest_edge": 10**9}}, "size: longest_edge: expected 100000 at most, got 10"),
+        ({"size_divisor": 10**9}, "image processor: size_divisor: expected 100000 at most"),
+    ],
+)
+def test_sides_that_no_photo_has_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
         from_huggingface_config(PLAIN, given)

@@ -1,6 +1,8 @@
 """The network runs once, and merging again gives what the model would have given."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,10 +102,28 @@ def test_points_and_boxes_with_sam(photo: Path, tmp_path: Path) -> None:
         ([], [[3, 2, 50, 10]], "does not lie inside the image: the image is 40 wide"),
         ([], [[3, 2, 3, 10]], "has no area"),
         ([], [[3, 2, 9]], "boxes have 4 numbers each"),
+        ([5], [], "points have 2 numbers each, got [5]"),
+        ([["a", "b"]], [], "points have 2 numbers each, got ['a', 'b']"),
+        ([], ["abcd"], "boxes have 4 numbers each"),
+        ([], [[None] * 4], "boxes have 4 numbers each"),
     ],
 )
 def test_prompts_that_do_not_fit(
     naming: Service, photo: Path, points: list, boxes: list, message: str
 ) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=re.escape(message)):
         naming.segmenter.name_masks(read_image(photo), points, boxes)
+
+
+@pytest.mark.parametrize(
+    ("points", "boxes", "message"),
+    [
+        ([], [[3, 2, 9, 10]] * 101, "expected 100 points and boxes at most, got 101"),
+        ({"x": 1}, [], "expected lists of points and of boxes"),
+    ],
+)
+def test_prompts_of_any_number_do_not_fill_the_memory(
+    naming: Service, photo: Path, points: Any, boxes: Any, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        naming.name_masks(photo, points, boxes, Thresholds())
