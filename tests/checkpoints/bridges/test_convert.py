@@ -61,6 +61,13 @@ def test_a_config_of_another_model_is_told(folder, tmp_path):
         convert.huggingface_to_ours(folder, tmp_path / "ours.pth")
     assert "class_embed.weight: (4, 32) in the file, (6, 32) here" in str(caught.value)
     assert str(caught.value).endswith("describes another model than the weights beside it are of.")
+    change(folder, id2label={str(i): f"class {i}" for i in range(3)})
+    _, cfg = convert.huggingface_to_ours(folder, tmp_path / "ours.pth")
+    cfg.defrost()
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 5
+    with pytest.raises(CheckpointMismatchError, match="Use the config that belongs") as caught:
+        convert.ours_to_huggingface(str(tmp_path / "ours.pth"), tmp_path / "back", cfg)
+    assert "WEIGHTS_MIN_MATCH" not in str(caught.value)  # which has no effect here
 
 
 def test_sizes_that_no_memory_holds(folder, tmp_path, monkeypatch):
