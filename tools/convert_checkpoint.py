@@ -19,9 +19,14 @@ from detectron2.data.transforms import ResizeShortestEdge
 from torch.nn import functional as F
 
 from mask2former import load_config
+from mask2former.checkpoints.average_entry import ENTRY, for_use
 from mask2former.checkpoints.bridges import check, convert
 from mask2former.checkpoints.loading import load_into
-from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
+from mask2former.checkpoints.storage.weights_io import (
+    load_weights,
+    read_checkpoint,
+    save_weights,
+)
 from mask2former.classes import Classes
 from mask2former.data.geometry import at_least_a_pixel
 from mask2former.errors import one_line
@@ -60,9 +65,13 @@ def main(args: argparse.Namespace) -> None:
     elif args.source == "hf":
         model, cfg = convert.huggingface_to_ours(args.input, args.output, cfg)
     elif args.source == "ours":
-        weights, rest = load_weights(args.input)
-        author, classes = str(rest.get("__author__", "")), Classes.from_checkpoint(rest)
-        save_weights(weights, args.output, author=author, classes=classes)
+        content = read_checkpoint(args.input)
+        if cfg is not None:
+            content = for_use(cfg, content, args.input)
+        elif ENTRY in content:
+            print("Its moving average is left out; --config with the config of its run takes it")
+        author, classes = str(content.get("__author__", "")), Classes.from_checkpoint(content)
+        save_weights(content["model"], args.output, author=author, classes=classes)
     else:
         convert.backbone_to_ours(args.input, args.output, args.source)
     print(f"Wrote {args.output}")

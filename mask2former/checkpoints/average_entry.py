@@ -8,7 +8,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
-from .checkpointer import Checkpointer, load_into
+from .loading import load_into
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +35,9 @@ def with_average(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     return {**content, "model": average["weights"]}
 
 
-def read_for_use(cfg: CfgNode) -> dict[str, Any]:
-    """Read MODEL.WEIGHTS, with the average as the weights where the config uses it so.
-
-    Raises:
-        FileNotFoundError, UserError: as `Checkpointer.read`.
-    """
-    path = cfg.MODEL.WEIGHTS
-    content = Checkpointer.read(path)
-    return with_average(content, path) if uses_average(cfg) else content
+def for_use(cfg: CfgNode, content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return the content of a checkpoint with the average as its weights where ``cfg`` says so."""
+    return with_average(content, source) if uses_average(cfg) else dict(content)
 
 
 def average_beside(cfg: CfgNode, model: nn.Module, content: Mapping[str, Any]) -> nn.Module | None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 from torch import nn
 
 from ..classes import Classes
 from ..formats.atomic import atomic_path
+from .average_entry import for_use
 from .bridges.folders import is_folder, read_as_checkpoint
 from .class_entry import compare_classes
 from .loading import DEFAULT_MIN_MATCH, LoadReport, load_into
@@ -136,6 +138,15 @@ class Checkpointer(DetectionCheckpointer):
         """Write the name of the last checkpoint into the file ``last_checkpoint``."""
         with atomic_path(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
             temporary.write_text(last_filename_basename)
+
+
+def read_for_use(cfg: CfgNode) -> dict[str, Any]:
+    """Read MODEL.WEIGHTS, with the average as the weights where the config uses it so.
+
+    Raises:
+        FileNotFoundError, UserError: as `Checkpointer.read`.
+    """
+    return for_use(cfg, Checkpointer.read(cfg.MODEL.WEIGHTS), cfg.MODEL.WEIGHTS)
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -11,8 +11,8 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, verify
 from detectron2.utils import comm
 from torch import nn
 
-from ..checkpoints.average_entry import average_beside, read_for_use
-from ..checkpoints.checkpointer import Checkpointer
+from ..checkpoints.average_entry import average_beside
+from ..checkpoints.checkpointer import Checkpointer, read_for_use
 from ..config.architecture import meta_architecture
 from ..config.loading import changed
 from ..data import loaders

@@ -12,8 +12,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 from torch import nn
 
-from ..checkpoints.average_entry import read_for_use
-from ..checkpoints.checkpointer import Checkpointer
+from ..checkpoints.checkpointer import Checkpointer, read_for_use
 from ..checkpoints.published import get_checkpoint_file, get_config
 from ..classes import Classes, metadata_of
 from ..config.architecture import meta_architecture

@@ -50,6 +50,27 @@ def test_a_change_of_format_keeps_the_weights(resnet18, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("config", "use", "value", "said"),
+    [
+        (False, "", 1.0, "Its moving average is left out; --config"),
+        (True, "instead", 2.0, ""),
+        (True, "never", 1.0, ""),
+    ],
+)
+def test_a_moving_average_is_taken_as_the_config_says(
+    config: bool, use: str, value: float, said: str, tmp_path, capsys
+):
+    average = {"weights": {"w": torch.tensor([2.0])}, "updates": 3}
+    torch.save({"model": {"w": torch.tensor([1.0])}, "ema": average}, tmp_path / "a.pth")
+    target = tmp_path / "b.safetensors"
+    opts = ["--config", TOOLS.parent / "configs/shapes/Base-Shapes.yaml"] if config else []
+    keys = ["SOLVER.EMA.ENABLED", "True", "TEST.EMA", use] if config else []
+    run("--from", "ours", "--to", "ours", *opts, tmp_path / "a.pth", target, *keys)
+    assert load_weights(target)[0]["w"].item() == value
+    assert capsys.readouterr().out.startswith(said or "Wrote")
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--from", "hf", "--to", "hf", "a", "b"], "convert to ours first"),

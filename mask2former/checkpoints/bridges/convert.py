@@ -18,8 +18,14 @@ from ...config.loading import changed
 from ...errors import UserError
 from ...formats.atomic import atomic_path
 from ...formats.json_files import write_json
+from ..average_entry import for_use
 from ..loading import CheckpointMismatchError, load_into
-from ..storage.weights_io import load_weights, save_safetensors, save_weights
+from ..storage.weights_io import (
+    load_weights,
+    read_checkpoint,
+    save_safetensors,
+    save_weights,
+)
 from .backbones import from_official, from_torchvision
 from .folders import family_of, read_folder, translate_model
 
@@ -72,7 +78,8 @@ def ours_to_huggingface(
     with an `EoMTHead`, as EomtForUniversalSegmentation or EomtDinov3ForUniversalSegmentation.
 
     Args:
-        source: a checkpoint, as for `load_weights`.
+        source: a checkpoint, as for `load_weights`; TEST.EMA says whether its moving average is
+            taken.
         folder: is made where it is missing.
         cfg: the config of the checkpoint.
 
@@ -83,10 +90,10 @@ def ours_to_huggingface(
         FileNotFoundError, UserError: as `load_weights` and `translate_model`.
         CheckpointMismatchError: ``cfg`` is of another model, or weights are missing.
     """
-    weights, rest = load_weights(source)
+    content = for_use(cfg, read_checkpoint(source), str(source))
     model = build_on_cpu(cfg)
-    _load_all(model, weights, str(source), advice=_ADVICE)
-    classes = classes_of(cfg, rest)
+    _load_all(model, content["model"], str(source), advice=_ADVICE)
+    classes = classes_of(cfg, content)
     names, things = (classes.names, classes.thing_ids) if classes else ((), ())
     translated, config, preprocessor = translate_model(cfg, model, names, things)
     folder = Path(folder)

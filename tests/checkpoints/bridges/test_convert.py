@@ -8,6 +8,7 @@ import torch
 from mask2former.checkpoints.bridges import convert, huggingface_defaults
 from mask2former.checkpoints.loading import CheckpointMismatchError
 from mask2former.checkpoints.storage.weights_io import load_weights, save_safetensors
+from mask2former.config.loading import changed
 from mask2former.errors import UserError
 
 pytest.importorskip("transformers")
@@ -53,6 +54,19 @@ def test_a_checkpoint_of_a_part_is_no_model_to_convert(folder, tmp_path):
     with pytest.raises(CheckpointMismatchError, match=r"part\.pth lacks sem_seg.* and \d+ more"):
         convert.ours_to_huggingface(str(tmp_path / "part.pth"), tmp_path / "back", cfg)
     assert not (tmp_path / "back").exists()
+
+
+def test_the_moving_average_goes_out_where_the_config_uses_it(folder, tmp_path):
+    _, cfg = convert.huggingface_to_ours(folder, tmp_path / "ours.pth")
+    weights = load_weights(tmp_path / "ours.pth")[0]
+    average = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    content = {"model": weights, "ema": {"weights": average, "updates": 1}}
+    torch.save(content, tmp_path / "run.pth")
+    for enabled in (False, True):
+        used = changed(cfg, "SOLVER.EMA.ENABLED", enabled)
+        convert.ours_to_huggingface(str(tmp_path / "run.pth"), tmp_path / "out", used)
+        written = load_weights(tmp_path / "out" / "model.safetensors")[0]
+        assert (written["class_predictor.weight"].abs().max() == 0) == enabled
 
 
 def test_a_config_of_another_model_is_told(folder, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mask2former.checkpoints.average_entry import read_for_use
+from mask2former.checkpoints.checkpointer import read_for_use
 from mask2former.engine.selection.average import WeightAverage
 from tests.engine.stub import SignalledTrainer, StubTrainer, make_cfg
 
