@@ -162,8 +162,9 @@ class ProgressBar(ProgressPrinter):
             super()._show(parts)
         if self._bar is None:
             form = "{percentage:3.0f}% |{bar}| {desc}"
-            width = shutil.get_terminal_size().columns  # tqdm's own shows nothing where it is 0
-            self._bar = tqdm(total=self._max_iter, ncols=width, bar_format=form)
+            # tqdm's own size of the terminal shows nothing where columns or rows are 0.
+            size = {"ncols": shutil.get_terminal_size().columns, "nrows": 2}
+            self._bar = tqdm(total=self._max_iter, bar_format=form, **size)
             loggers = [logging.getLogger(name) for name in _LOGGERS]
             self._stack.enter_context(logging_redirect_tqdm(loggers))
         self._bar.set_description_str("  ".join(parts), refresh=False)

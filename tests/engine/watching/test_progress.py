@@ -1,8 +1,12 @@
 """The progress line and bar against what was put in; the time left against a clock by hand."""
 
+import fcntl
 import io
 import logging
+import os
+import struct
 import sys
+import termios
 from types import SimpleNamespace
 
 import pytest
@@ -103,6 +107,24 @@ def test_the_bar(messages: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyP
     text = screen.getvalue()
     assert " 20% |" in text and " 40% |" in text and "left 0:00:06" in text
     assert len(messages.messages) == 3  # log.txt has the lines as well
+
+
+@pytest.mark.parametrize("size", [(0, 0), (1, 80), (24, 80)])
+def test_the_bar_in_terminals_of_any_size(
+    size: tuple[int, int], messages: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 rows and columns are what terminals say that nobody has told their size."""
+    outer, inner = os.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with os.fdopen(inner, "w") as screen, EventStorage(1) as storage:
+        monkeypatch.setattr(sys, "stderr", screen)
+        bar = ProgressBar(10)
+        storage.put_scalars(total_loss=5.0, time=1.0)
+        bar.write()
+        bar.close()
+        text = os.read(outer, 10_000).decode()
+    os.close(outer)
+    assert " 20% |" in text and "iter 2/10" in text
 
 
 def test_lines_where_the_screen_is_no_terminal(
