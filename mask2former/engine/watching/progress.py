@@ -167,7 +167,9 @@ class ProgressBar(ProgressPrinter):
             self._bar = tqdm(total=self._max_iter, bar_format=form, **size)
             loggers = [logging.getLogger(name) for name in _LOGGERS]
             self._stack.enter_context(logging_redirect_tqdm(loggers))
-        self._bar.set_description_str("  ".join(parts), refresh=False)
+        first, *others = parts  # the time left before what narrow terminals cut off
+        others.sort(key=lambda part: not part.startswith("left"))
+        self._bar.set_description_str("  ".join([first, *others]), refresh=False)
         self._bar.update(get_event_storage().iter + 1 - self._bar.n)
         self._bar.refresh()
 

@@ -118,13 +118,15 @@ def test_the_bar_in_terminals_of_any_size(
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     with os.fdopen(inner, "w") as screen, EventStorage(1) as storage:
         monkeypatch.setattr(sys, "stderr", screen)
+        monkeypatch.setenv("COLUMNS", "80")
         bar = ProgressBar(10)
-        storage.put_scalars(total_loss=5.0, time=1.0)
+        storage.put_scalars(total_loss=5.0, time=1.0, **{f"loss_{x * 9}": 1.0 for x in "abcd"})
         bar.write()
         bar.close()
         text = os.read(outer, 10_000).decode()
     os.close(outer)
-    assert " 20% |" in text and "iter 2/10" in text
+    assert " 20% |" in text
+    assert "iter 2/10  left 0:00:08  loss 5 (" in text  # what has no room is the rest
 
 
 def test_lines_where_the_screen_is_no_terminal(
