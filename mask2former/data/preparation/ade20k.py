@@ -177,7 +177,7 @@ def _class_table(path: Path) -> dict[int, int]:
     try:
         objects = json.loads(text, strict=False)["annotation"]["object"]
         return {int(o["name_ndx"]): known[o["name"]] for o in objects if o["name"] in known}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(
             f"{path}: expected annotation.object with name and name_ndx: {error!r}"
         ) from error

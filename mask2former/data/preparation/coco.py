@@ -1,6 +1,7 @@
 """COCO and Mapillary Vistas, whose panoptic annotations are in COCO's form, and COCO-Stuff 10k."""
 
 import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,17 @@ from typing import Any
 import numpy as np
 from detectron2.data.datasets.builtin_meta import COCO_CATEGORIES
 from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from ...annotations.readers.panoptic import read_panoptic
 from ...errors import UserError
 from ...formats.images import write_image
 from ...formats.label_maps import look_up, read_panoptic_png
 from ..categories import load_categories
-from ..datasets.common import LONG_SPLITS, read_json
+from ..datasets.common import LONG_SPLITS, require
 from . import common
 from .annotations import check_segments, describe_segments, is_made, write_annotations
+
+logger = logging.getLogger(__name__)
 
 STUFF_SPLITS = ("train", "test")
 
@@ -34,15 +37,28 @@ def prepare_semantic(root: Path, split: str, **options: Any) -> None:
         UserError: a PNG has other segments than the json says, or an unknown category.
     """
     folder = root / "coco"
-    content = read_json(str(folder / "annotations" / f"panoptic_{split}2017.json"), _HINT)
+    annotations = _read_annotations(folder / "annotations" / f"panoptic_{split}2017.json")
     source = folder / f"panoptic_{split}2017"
     target = folder / f"panoptic_semseg_{split}2017"
     jobs = []
-    for annotation in content["annotations"]:
+    for annotation in annotations:
         name = Path(annotation["file_name"]).name
         categories = {s["id"]: s["category_id"] for s in annotation["segments_info"]}
         jobs.append(((source / name, categories), target / name))
     common.convert_files(_draw_classes, jobs, label=f"COCO labels, {split}", **options)
+
+
+def _read_annotations(path: Path) -> list[dict[str, Any]]:
+    """Return the annotations of a panoptic json.
+
+    Raises:
+        FileNotFoundError, UserError: it is missing, or has entries that cannot be used.
+    """
+    found = read_panoptic(require(str(path), _HINT), names_in_json=False)
+    found.findings.raise_refused()
+    for line in found.findings.summary():
+        logger.warning("%s", line)
+    return found.content.get("annotations", [])
 
 
 def _draw_classes(job: tuple[tuple[Path, Mapping[int, int]], Path]) -> None:
@@ -71,7 +87,7 @@ def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
     names_file = folder / "imageLists" / f"{split}.txt"
     if not names_file.exists():
         raise FileNotFoundError(f"{names_file} is missing. {_HINT}")
-    names = [Path(name).name for name in names_file.read_text(encoding="utf-8").split()]
+    names = _read_names(names_file)
     photos = [folder / "images" / f"{name}.jpg" for name in names]
     common.link_files(photos, folder / "images_detectron2" / split)
     labels = folder / "annotations_detectron2" / split
@@ -79,14 +95,31 @@ def prepare_stuff_10k(root: Path, split: str, **options: Any) -> None:
     common.convert_files(_convert_mat, jobs, label=f"COCO-Stuff 10k labels, {split}", **options)
 
 
+def _read_names(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected names of photos in UTF-8: {error}") from error
+    if "\0" in text:
+        raise UserError(f"{path}: expected names of photos, got a file with zero bytes")
+    return [Path(name).name for name in text.split()]
+
+
 def _convert_mat(job: tuple[Path, Path]) -> None:
     source, target = job
     try:
         labels = loadmat(source, variable_names=["S"])["S"]
-    except (KeyError, MatReadError, NotImplementedError, TypeError, ValueError) as error:
+    except Exception as error:  # scipy's reader trips over damage in many ways
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk
+            raise
         raise UserError(
             f"{source}: expected a Matlab file with a label map S: {error!r}"
         ) from error
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "iuf":
+        raise UserError(
+            f"{source}: expected a label map S (H, W) of numbers, got {labels.shape} of "
+            f"{labels.dtype}"
+        )
     table = {c["id"]: index for index, c in enumerate(load_categories("coco_stuff_10k"))}
     unknown = set(np.unique(labels).tolist()) - table.keys() - {0}
     if unknown:
@@ -111,7 +144,7 @@ def prepare_mapillary_instances(
     if is_made(target, overwrite):
         return
     pngs = folder / "panoptic"
-    annotations = read_json(str(pngs / "panoptic_2018.json"), _HINT)["annotations"]
+    annotations = _read_annotations(pngs / "panoptic_2018.json")
     describe = functools.partial(_list_instances, pngs)
     things = [c for c in load_categories("mapillary_vistas") if c["isthing"]]
     label = f"Mapillary Vistas instances, {split}"

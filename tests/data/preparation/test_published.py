@@ -12,6 +12,7 @@ from pycocotools import mask as mask_util
 import mask2former.data.datasets as datasets
 from mask2former.data.categories import load_categories
 from mask2former.data.preparation import ade20k, coco
+from mask2former.errors import UserError
 from tests.data import fakes
 
 
@@ -132,6 +133,13 @@ def test_ade20k_full_json_in_latin_1_and_broken(root):
     path.write_text('{"annotation": {}}')
     with pytest.raises(ValueError, match=r"ADE_train_00000001.json: expected annotation.object"):
         ade20k.prepare_full(root, "train", overwrite=True)
+    for text in (
+        "[" * 100_000,
+        '{"annotation": {"object": [{"name": "wall", "name_ndx": 1e999}]}}',
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"ADE_train_00000001.json: expected annotation.object"):
+            ade20k.prepare_full(root, "train", overwrite=True)
 
 
 # COCO
@@ -158,7 +166,11 @@ def test_coco_semantic_errors(root):
     segments = content["annotations"][0]["segments_info"]
     segments[0]["category_id"] = 12
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"000000000007.png: unknown category ids \[12\]"):
+    with pytest.raises(UserError, match="segment 197121: has the category id 12, which is none"):
+        coco.prepare_semantic(root, "train")
+    content["categories"].append({"id": 12, "name": "none of COCO's", "isthing": 0})
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"000000000007.png: unknown category ids \[12\]"):
         coco.prepare_semantic(root, "train")
     segments[0].update(category_id=1, id=77)
     path.write_text(json.dumps(content))
@@ -166,6 +178,30 @@ def test_coco_semantic_errors(root):
         ValueError, match=r"\[197121\] are only in the PNG, \[77\] only in the json"
     ):
         coco.prepare_semantic(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expected COCO panoptic json"),
+        ('{"images": []}', "panoptic_train2017.json"),
+        ('{"annotations": [5], "categories": [{"id": 1, "name": "a"}]}', "annotation number 0"),
+        ('{"annotations": [{"image_id": 7}], "categories": [{"id": 1}]}', "annotation"),
+        (
+            '{"annotations": [{"image_id": 7, "file_name": "7.png", "segments_info": [{"id": 1}]}]'
+            ', "categories": [{"id": 1, "name": "a"}]}',
+            "category",
+        ),
+    ],
+)
+@pytest.mark.parametrize("prepare", [coco.prepare_semantic, coco.prepare_mapillary_instances])
+def test_json_of_another_form(root, prepare, text, message):
+    folders = ["coco/annotations", "mapillary_vistas/training/panoptic"]
+    for folder, name in zip(folders, ["panoptic_train2017.json", "panoptic_2018.json"]):
+        (root / folder).mkdir(parents=True)
+        (root / folder / name).write_text(text)
+    with pytest.raises(UserError, match=message.replace("train2017", r"(train2017|2018)")):
+        prepare(root, "train")
 
 
 def test_real_coco_panoptic_annotations(shared, tmp_path):
@@ -209,6 +245,21 @@ def test_coco_stuff_10k_errors(root):
     path.write_bytes(b"not from Matlab")
     with pytest.raises(ValueError, match=r"78.mat: expected a Matlab file with a label map S"):
         coco.prepare_stuff_10k(root, "test")
+    good = path.parent / "good.mat"
+    fakes.savemat(good, {"S": fakes.quarters(1, 1, 1, 1)})
+    maps = ["text", np.zeros((2, 2, 2)), np.zeros((0, 0)), np.full((2, 2), 1 + 2j)]
+    for wrong in maps:
+        fakes.savemat(path, {"S": wrong})
+        with pytest.raises(UserError, match=r"78.mat: expected a label map S \(H, W\)"):
+            coco.prepare_stuff_10k(root, "test")
+    for cut in range(130, good.stat().st_size - 1, 16):  # behind the head, from where scipy reads
+        path.write_bytes(good.read_bytes()[:cut])
+        with pytest.raises(UserError, match=r"78.mat: expected a Matlab file with a label map S"):
+            coco.prepare_stuff_10k(root, "test")
+    for names in (b"\xff\xfe", b"a\0b"):
+        (folder / "imageLists" / "test.txt").write_bytes(names)
+        with pytest.raises(UserError, match=r"test.txt: expected names of photos"):
+            coco.prepare_stuff_10k(root, "test")
     shutil.rmtree(folder / "imageLists")
     with pytest.raises(FileNotFoundError, match=r"test.txt is missing. datasets/README.md"):
         coco.prepare_stuff_10k(root, "test")
