@@ -15,7 +15,7 @@ _MIN_BYTES = 256 * 2**20  # of a result
 _MIN_HELD = 32 * 2**20  # of what goes from a stage of a network to the next
 # glibc's mallopt: from how many bytes on memory is mapped anew, 32 MiB at most, and how many free
 # ones at its end it keeps.
-_MAP_FROM = (-3, 32 * 2**20)
+_MAP_LARGE, _MAP_LITTLE = (-3, 8 * 2**20), (-3, 32 * 2**20)
 _KEEP_FREE = (-1, 128 * 2**20)
 
 
@@ -76,8 +76,17 @@ def keep_freed_memory() -> None:
     results need is given back all the same, by the functions above.
     """
     mallopt = _of_glibc("mallopt")
-    for option, value in (_MAP_FROM, _KEEP_FREE):
+    for option, value in (_MAP_LITTLE, _KEEP_FREE):
         mallopt(option, value)
+
+
+def return_large_memory() -> None:
+    """Let this process give memory of 8 MiB and more back as soon as it is free.
+
+    Left alone, glibc keeps ever larger pieces, and in which of them the next tensors fit is chance:
+    the peak of an R50 model at 800x1216 was 0.29 to 0.35 GB, and is 0.27 GB in as much time.
+    """
+    _of_glibc("mallopt")(*_MAP_LARGE)
 
 
 @lru_cache(maxsize=1)

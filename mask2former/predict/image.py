@@ -24,6 +24,7 @@ from ..formats.pillow import set_max_pixels
 from ..formats.pixels import check_array, no_image
 from ..modeling.build import build_model
 from ..modeling.meta_arch.batching import run_by_canvas
+from ..ops.memory import return_large_memory
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
@@ -84,6 +85,7 @@ class Predictor:
             self._take_classes(Classes.from_checkpoint(content))
         self.metadata = metadata_of(self.cfg, (*cfg.DATASETS.TEST, "__unused")[0])
         self.model = build_model(self.cfg).eval()
+        return_large_memory()
         if self.cfg.MODEL.WEIGHTS:
             min_match = self.cfg.MODEL.WEIGHTS_MIN_MATCH
             checkpointer = Checkpointer(self.model, min_match=min_match, classes=expected)

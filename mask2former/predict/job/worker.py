@@ -70,8 +70,8 @@ class Worker:
         self._on_images = on_images
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        keep_freed_memory()
         self._predictor = build_predictor(settings)
+        keep_freed_memory()
         self.helper = self._predictor.without_model()
         self._encoder = Encoder(self.helper, settings, job.root)
         self._pool: ProcessPoolExecutor | None = None
