@@ -221,6 +221,8 @@ def _read_torch_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _unpickle_archive(archive, path)
+    except EOFError as error:
+        raise UserError("truncated or damaged archive (a member goes on behind its end)") from error
     # The others are of methods, versions and flags that zipfile does not know.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"truncated or damaged archive ({error})") from error

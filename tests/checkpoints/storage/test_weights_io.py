@@ -252,12 +252,17 @@ def test_a_file_that_vanishes_while_it_is_read_is_an_os_error(tmp_path, monkeypa
         read_checkpoint(path)
 
 
-def test_members_longer_than_the_file_are_refused_before_they_are_read(tmp_path):
+@pytest.mark.parametrize(
+    ("longer", "message"),
+    [(2**31, "claims to be longer than the file"), (0, "goes on behind its end")],
+)
+def test_members_that_the_file_cannot_hold_are_refused(tmp_path, longer, message):
     path = tmp_path / "model.pth"
     torch.save({"a": torch.ones(3)}, path)
     content = bytearray(path.read_bytes())
     entry = content.rindex(b"/byteorder") - len("model")  # in the central directory
-    content[entry - 26 : entry - 18] = struct.pack("<II", 2**31, 2**31)  # its lengths
+    length = len(content) + longer  # from its beginning behind others on, more than there is
+    content[entry - 26 : entry - 18] = struct.pack("<II", length, length)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="a member claims to be longer than the file"):
+    with pytest.raises(ValueError, match=f"damaged archive .a member {message}"):
         load_weights(path)
