@@ -261,7 +261,7 @@ def test_members_that_the_file_cannot_hold_are_refused(tmp_path, longer, message
     torch.save({"a": torch.ones(3)}, path)
     content = bytearray(path.read_bytes())
     entry = content.rindex(b"/byteorder") - len("model")  # in the central directory
-    length = len(content) + longer  # from its beginning behind others on, more than there is
+    length = len(content) + longer  # too long for where it begins
     content[entry - 26 : entry - 18] = struct.pack("<II", length, length)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"damaged archive .a member {message}"):
