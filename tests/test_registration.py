@@ -42,8 +42,8 @@ def test_what_needs_neither_loads_neither():
 @pytest.mark.parametrize(
     "code",
     [
-        "import mask2former",
-        "import mask2former.runtime, mask2former",
+        pytest.param("import mask2former", marks=pytest.mark.slow),
+        pytest.param("import mask2former.runtime, mask2former", marks=pytest.mark.slow),
         "import mask2former.layers",
         "import detectron2, mask2former",
     ],

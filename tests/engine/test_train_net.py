@@ -86,6 +86,7 @@ def test_resumes_and_evaluates_averages(shapes: Path, tmp_path: Path) -> None:
     assert last["iteration"] == 2 and last["trainer"]["_trainer"]["optimizer"]["state"]
 
 
+@pytest.mark.slow
 def test_as_a_script_of_detectron2s_projects(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,10 @@ IMAGES, SIZE, FRAMES = 8, 320, 4
 LARGEST_SHARE = 0.25
 
 
-@pytest.mark.parametrize("flag", ["PANOPTIC", "SEMANTIC", "INSTANCE"])
+@pytest.mark.parametrize(
+    "flag",
+    ["PANOPTIC", *(pytest.param(x, marks=pytest.mark.slow) for x in ("SEMANTIC", "INSTANCE"))],
+)
 def test_images_leave_no_maps_behind(tmp_path, catalogs, flag):
     write_shapes(tmp_path, seed=1, train=1, val=IMAGES, size=SIZE, workers=1)
     register_all(str(tmp_path))

@@ -34,6 +34,7 @@ OPTS = {
 }
 
 
+@pytest.mark.slow
 def test_overfits_eight_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DatasetCatalog, "data", {})
     monkeypatch.setattr(MetadataCatalog, "data", {})

@@ -12,7 +12,7 @@ import torch
 
 from tests.engine.resume.runs import FIRST, ROOT, STEPS, train
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]  # a minute together; CI runs them
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,6 @@ def test_workers_end_with_the_training(shapes: Path, tmp_path: Path) -> None:
     assert set(torch.multiprocessing.active_children()) <= set(before)
 
 
-@pytest.mark.slow  # half a minute; CI runs it
 def test_in_two_processes_with_workers(shapes: Path, tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = str(ROOT / "tests/engine/resume/runs.py")

@@ -83,6 +83,7 @@ def test_errors_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         StubTrainer(_with(make_cfg(tmp_path), "mlflow"))
 
 
+@pytest.mark.slow
 def test_packages_are_not_imported_unasked() -> None:
     code = "import sys, mask2former.engine; print({'wandb', 'mlflow'} & set(sys.modules))"
     root = Path(__file__).resolve().parents[3]
