@@ -179,7 +179,7 @@ def test_folders_that_cannot_be_read_are_named(
     scan = os.scandir
 
     def refuse(path: str) -> object:
-        if os.path.basename(path) == "a":
+        if path == str(tmp_path / "a"):
             raise PermissionError(13, "Permission denied", path)
         return scan(path)
 
