@@ -135,9 +135,11 @@ def naming_last_good(checkpointer: Any) -> Iterator[None]:
         yield
     except OSError as error:
         last = checkpointer.get_checkpoint_file() or "none yet"
-        raise OSError(
-            f"{error}. Training has stopped; the last good checkpoint is {last}"
-        ) from error
+        text = f"{error}. Training has stopped; the last good checkpoint is {last}"
+        if error.errno is None:
+            raise OSError(text) from error
+        # with its number it stays a FileNotFoundError or whatever else it was
+        raise OSError(error.errno, text.removeprefix(f"[Errno {error.errno}] ")) from error
 
 
 def gather_run_state(trainer: Any) -> None:

@@ -150,18 +150,28 @@ def test_a_full_disk_ends_training_with_the_last_good_checkpoint(
     assert resumed.start_iter == 3
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "scores.json"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "scores.json"),
+        OSError("of a library that knows no numbers"),
+    ],
+    ids=["full", "missing", "no-number"],
+)
 def test_an_evaluation_that_cannot_write_ends_training_with_the_last_good_checkpoint(
-    tmp_path: Path,
+    tmp_path: Path, error: OSError
 ) -> None:
     class Trainer(StubTrainer):
         @classmethod
         def test(cls, cfg: Any, model: Any, evaluators: Any = None) -> dict[str, Any]:
-            raise OSError(errno.ENOSPC, "No space left on device", "scores.json")
+            raise error
 
     good = tmp_path / "model_0000004.pth"
-    text = rf"left on device: 'scores.json'. Training has stopped; .* checkpoint is {good}"
-    with pytest.raises(OSError, match=text):
+    with pytest.raises(type(error)) as caught:
         Trainer(make_cfg(tmp_path, "TEST.EVAL_PERIOD", 5)).train()
+    ending = f"Training has stopped; the last good checkpoint is {good}"
+    assert str(caught.value) == f"{error}. {ending}"
     resumed = StubTrainer(make_cfg(tmp_path))
     resumed.resume_or_load(resume=True)
     assert resumed.start_iter == 5

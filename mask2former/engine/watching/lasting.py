@@ -19,9 +19,11 @@ class LastingWriter(EventWriter):
         self._has_failed = False
 
     def write(self) -> None:
+        """Write what is new, where the file takes it."""
         self._try(self.writer.write)
 
     def close(self) -> None:
+        """Close the writer, also where its last lines cannot be written."""
         self._try(self.writer.close)
 
     def _try(self, action: Callable[[], None]) -> None:
