@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,16 @@ def export_model(
             require_parity(parity, f"{target}: the exported file")
         metadata = replace(metadata, parity=parity)
         FORMATS[format].finish(part, metadata)
-        for suffix in reversed(FORMATS[format].suffixes):  # what others need comes first
-            sync_path(part.with_suffix(suffix))
-            part.with_suffix(suffix).replace(target.with_suffix(suffix))
-        sync_path(target.parent)
+        _put_in_place(part, target, FORMATS[format].suffixes)
     return metadata
+
+
+def _put_in_place(part: Path, target: Path, suffixes: Sequence[str]) -> None:
+    """Give the files of an export their names, those first that others need."""
+    for suffix in reversed(suffixes):
+        sync_path(part.with_suffix(suffix))
+        part.with_suffix(suffix).replace(target.with_suffix(suffix))
+    sync_path(target.parent)
 
 
 def _check_options(

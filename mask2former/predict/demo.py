@@ -207,13 +207,10 @@ class Demo:
             OSError, UserError, ImportError: the output cannot be written.
         """
         writer, drawn = open_writer(output, source.rate), DrawnVideo()
-        is_folder = isinstance(writer, FolderWriter)
         path = Path(output)
-        beside = (
-            path / "tracks.json"
-            if is_folder
-            else path.with_name(f"{short_name(path.stem, 5)}.json")
-        )
+        beside = path / "tracks.json"
+        if not isinstance(writer, FolderWriter):
+            beside = path.with_name(f"{short_name(path.stem, 5)}.json")
         tracks = None
         if save_json:
             tracks = TrackFile(beside, self.predictor.metadata, self.label_threshold)

@@ -109,14 +109,7 @@ def check_dataset(
     total = Tally()
     total.findings.file = source.loaded.findings.file or name
     total.findings.update(source.loaded.findings)
-    sound, empty = [], 0
-    check = partial(check_record, meaning=source.meaning)
-    tallies = map_parallel(check, source.records, workers=workers, label=name)
-    for record, tally in zip(source.records, tallies):
-        total.add(tally)
-        empty += not tally.classes
-        if not tally.fails and _has_known_categories(record):
-            sound.append(record)
+    sound, empty = _read_all(name, source, total, workers)
     judge_labels(total.labels, total.label_maps, source.meaning.of_labels, total.findings)
     inventory = source.loaded.inventory
     if inventory and (cfg is None or name in cfg.DATASETS.TRAIN):
@@ -136,6 +129,19 @@ def check_dataset(
     if fix:
         _write_fixed(fix, source)
     return report
+
+
+def _read_all(name: str, source: Source, total: Tally, workers: int) -> tuple[list[Record], int]:
+    """Add up what all records hold; return those that train, and how many are empty."""
+    sound, empty = [], 0
+    check = partial(check_record, meaning=source.meaning)
+    tallies = map_parallel(check, source.records, workers=workers, label=name)
+    for record, tally in zip(source.records, tallies):
+        total.add(tally)
+        empty += not tally.classes
+        if not tally.fails and _has_known_categories(record):
+            sound.append(record)
+    return sound, empty
 
 
 def _write_fixed(path: Path, source: Source) -> None:
