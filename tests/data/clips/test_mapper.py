@@ -1,19 +1,15 @@
-"""The clip mapper: which frames, what is in a clip, consistency over it, and errors."""
-# ruff: noqa: NPY002 (detectron2 draws from NumPy's global generator)
+"""The clip mapper: which frames, what is in a clip, inference, settings and errors."""
 
 import copy
 import pickle
 import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 import pytest
 import torch
 from detectron2.data import transforms as T
-from detectron2.projects.point_rend import ColorAugSSDTransform
 from detectron2.structures import BitMasks
 from PIL import Image
 
@@ -21,82 +17,27 @@ import mask2former
 from mask2former.config import get_config
 from mask2former.data import build_mapper
 from mask2former.data.augmentation import Drift
-from mask2former.data.clips import ClipMapper
-
-H, W, LENGTH = 24, 36, 6
-SIDE = [[4.0, 6.0, 12.0, 6.0, 12.0, 14.0, 4.0, 14.0]]  # x 4 to 12, y 6 to 14
-K = 3
-
-
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    return mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> dict[str, Any]:
-    """6 frames; object 11 in all, 12 in frame 2 alone, 13 is crowd, 14 is in none."""
-    names = []
-    for i in range(LENGTH):
-        names.append(str(tmp_path / f"{i}.png"))
-        y, x = np.mgrid[:H, :W]
-        frame = np.stack([x * 5 + i, y * 8 + i, np.full_like(x, 30 * i)], 2)
-        Image.fromarray(frame.astype(np.uint8)).save(names[-1])
-    mask = np.zeros((H, W), bool)
-    mask[10:20, 20:30] = True
-    annotations = [
-        _track(11, 0, [SIDE] * LENGTH),
-        _track(12, 2, [None, None, _rle(mask), None, None, None]),
-        _track(13, 1, [SIDE] * LENGTH, iscrowd=1),
-        _track(14, 1, [None] * LENGTH),
-    ]
-    record = {"file_names": names, "height": H, "width": W, "length": LENGTH, "video_id": 5}
-    return record | {"annotations": annotations}
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> dict[str, Any]:
-    y, x = np.mgrid[:H, :W]
-    Image.fromarray(np.stack([x * 5, y * 8, x + y], 2).astype(np.uint8)).save(tmp_path / "a.png")
-    annotations = [
-        {"id": 21, "category_id": 2, "segmentation": SIDE, "iscrowd": 0},
-        {"id": 22, "category_id": 1, "segmentation": _rle(x > 20), "iscrowd": 0},
-        {"id": 23, "category_id": 1, "segmentation": SIDE, "iscrowd": 1},
-    ]
-    path = str(tmp_path / "a.png")
-    record = {"file_name": path, "height": H, "width": W, "image_id": 9}
-    return record | {"annotations": annotations}
-
-
-def _track(i: int, category: int, masks: Sequence[Any], iscrowd: int = 0) -> dict[str, Any]:
-    return {"id": i, "category_id": category, "iscrowd": iscrowd, "segmentations": list(masks)}
-
-
-def _mapper(frames: int = 3, chain=(), **settings: Any) -> ClipMapper:
-    return ClipMapper(
-        augmentations=chain,
-        image_format="RGB",
-        sampling_frame_num=frames,
-        **({"sampling_frame_range": 3, "num_classes": K} | settings),
-    )
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-
-
-def _times(clip: dict[str, Any]) -> list[int]:
-    return [int(Path(name).stem) for name in clip["file_names"]]
-
+from tests.data.clips.conftest import (
+    LENGTH,
+    SIDE,
+    H,
+    K,
+    W,
+    make_mapper,
+    make_track,
+    rle,
+    seed_all,
+    times_of,
+)
 
 # Sampling
 
 
 def test_frames_lie_within_the_range_and_in_order() -> None:
-    mapper = _mapper(frames=4)
+    mapper = make_mapper(frames=4)
     counts = np.zeros(30)
     for seed in range(300):
-        _seed(seed)
+        seed_all(seed)
         chosen = mapper._sample_frames(30)
         assert len(chosen) == 4 and chosen == sorted(chosen)
         assert chosen[0] >= 0 and chosen[-1] < 30 and chosen[-1] - chosen[0] <= 6
@@ -106,17 +47,19 @@ def test_frames_lie_within_the_range_and_in_order() -> None:
 
 def test_others_come_with_replacement_and_never_hit_the_reference_frame() -> None:
     for seed in range(50):
-        _seed(seed)
+        seed_all(seed)
         reference = random.randrange(4)
-        _seed(seed)
-        chosen = _mapper(frames=9, sampling_frame_range=1)._sample_frames(4)
+        seed_all(seed)
+        chosen = make_mapper(frames=9, sampling_frame_range=1)._sample_frames(4)
         assert chosen.count(reference) == 1
         assert len(set(chosen)) <= 3  # of 8 others there must be repeats
 
 
 def test_shuffling_gives_other_orders() -> None:
-    _seed(0)
-    drawn = [_mapper(frames=4, sampling_frame_shuffle=True)._sample_frames(9) for _ in range(20)]
+    seed_all(0)
+    drawn = [
+        make_mapper(frames=4, sampling_frame_shuffle=True)._sample_frames(9) for _ in range(20)
+    ]
     assert any(chosen != sorted(chosen) for chosen in drawn)
 
 
@@ -125,7 +68,7 @@ def test_short_videos_repeat_frames(video, length: int, frames: int) -> None:
     video["file_names"] = video["file_names"][:length]
     for track in video["annotations"]:
         track["segmentations"] = track["segmentations"][:length]
-    clip = _mapper(frames)(video)
+    clip = make_mapper(frames)(video)
     assert len(clip["image"]) == len(clip["instances"]) == len(clip["file_names"]) == frames
     assert clip["length"] == length
 
@@ -134,7 +77,7 @@ def test_short_videos_repeat_frames(video, length: int, frames: int) -> None:
 
 
 def test_keys_and_rows(video, monkeypatch: pytest.MonkeyPatch) -> None:
-    mapper = _mapper()
+    mapper = make_mapper()
     monkeypatch.setattr(mapper, "_sample_frames", lambda length: [1, 2, 4])
     before = copy.deepcopy(video)
     clip = mapper(video)
@@ -142,7 +85,7 @@ def test_keys_and_rows(video, monkeypatch: pytest.MonkeyPatch) -> None:
         "image", "instances", "file_names", "height", "width", "length", "video_id",
     }  # fmt: skip
     assert (clip["height"], clip["width"], clip["length"], clip["video_id"]) == (H, W, LENGTH, 5)
-    assert _times(clip) == [1, 2, 4]
+    assert times_of(clip) == [1, 2, 4]
     for time, image in zip([1, 2, 4], clip["image"]):
         assert image.dtype == torch.uint8
         frame = np.asarray(Image.open(video["file_names"][time]))
@@ -155,7 +98,7 @@ def test_keys_and_rows(video, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_masks_and_boxes(video, monkeypatch: pytest.MonkeyPatch) -> None:
-    mapper = _mapper(2)
+    mapper = make_mapper(2)
     monkeypatch.setattr(mapper, "_sample_frames", lambda length: [2, 3])
     with_both, without = mapper(video)["instances"]
     assert isinstance(with_both.gt_masks, BitMasks)
@@ -171,26 +114,26 @@ def test_masks_of_every_form_work(video) -> None:
     bitmap = np.zeros((H, W), np.uint8)
     bitmap[6:14, 4:12] = 1
     counted = {"size": [H, W], "counts": [4 * H + 6, *[8, H - 8] * 7, 8, W * H - 11 * H - 14]}
-    forms = [SIDE, _rle(bitmap), counted, bitmap]
-    video["annotations"] = [_track(i, 0, [form] * LENGTH) for i, form in enumerate(forms)]
-    video["annotations"].append(_track(9, 0, [[]] * LENGTH))  # no polygon: not annotated
-    for instances in _mapper(2)(video)["instances"]:
+    forms = [SIDE, rle(bitmap), counted, bitmap]
+    video["annotations"] = [make_track(i, 0, [form] * LENGTH) for i, form in enumerate(forms)]
+    video["annotations"].append(make_track(9, 0, [[]] * LENGTH))  # no polygon: not annotated
+    for instances in make_mapper(2)(video)["instances"]:
         assert instances.gt_ids.tolist() == [0, 1, 2, 3]
         assert (instances.gt_masks.tensor.numpy() == (bitmap > 0)).all()
 
 
 def test_rows_stay_with_their_objects(video, monkeypatch: pytest.MonkeyPatch) -> None:
-    mapper = _mapper(2)
+    mapper = make_mapper(2)
     monkeypatch.setattr(mapper, "_sample_frames", lambda length: [2, 3])
     first, second = [None] * LENGTH, [None] * LENGTH
     first[2], second[3] = SIDE, SIDE
-    video["annotations"] = [_track(11, 0, first), _track(12, 1, second)]
+    video["annotations"] = [make_track(11, 0, first), make_track(12, 1, second)]
     frames = [instances.gt_masks.tensor.any(2).any(1) for instances in mapper(video)["instances"]]
     assert [rows.tolist() for rows in frames] == [[True, False], [False, True]]
 
 
 def test_an_object_that_the_crop_removes_keeps_its_class_and_loses_its_id(video) -> None:
-    clip = _mapper(2, [T.CropTransform(20, 0, 16, H)])(video)
+    clip = make_mapper(2, [T.CropTransform(20, 0, 16, H)])(video)
     for instances in clip["instances"]:
         assert instances.gt_ids.tolist()[0] == -1
         assert instances.gt_classes.tolist()[0] == 0
@@ -198,13 +141,13 @@ def test_an_object_that_the_crop_removes_keeps_its_class_and_loses_its_id(video)
 
 def test_a_clip_without_objects_has_no_rows(video) -> None:
     video["annotations"] = []
-    for instances in _mapper()(video)["instances"]:
+    for instances in make_mapper()(video)["instances"]:
         assert len(instances) == 0
         assert instances.gt_masks.tensor.shape == (0, H, W)
 
 
 def test_masks_of_frames_that_were_not_drawn_are_not_decoded(video, monkeypatch) -> None:
-    mapper = _mapper(2)
+    mapper = make_mapper(2)
     monkeypatch.setattr(mapper, "_sample_frames", lambda length: [0, 1])
     video["annotations"][0]["segmentations"][2:] = [{"size": [1, 1], "counts": "broken"}] * 4
     assert mapper(video)["instances"][0].gt_ids.tolist() == [11]
@@ -220,131 +163,18 @@ def test_a_repeated_frame_is_read_once(video, monkeypatch: pytest.MonkeyPatch) -
         return np.zeros((H, W, 3), np.uint8)
 
     monkeypatch.setattr(clips, "read_annotated", count)
-    mapper = _mapper(3)
+    mapper = make_mapper(3)
     monkeypatch.setattr(mapper, "_sample_frames", lambda length: [3, 3, 5])
     clip = mapper(video)
-    assert _times(clip) == [3, 3, 5]
+    assert times_of(clip) == [3, 3, 5]
     assert read == [video["file_names"][3], video["file_names"][5]]
-
-
-# Consistency
-
-
-CHAINS = {
-    "crop": [T.RandomCrop("relative_range", (0.5, 0.5)), T.Resize((20, 30))],
-    "sizes": [T.ResizeShortestEdge((20, 30, 40), sample_style="choice"), T.RandomFlip()],
-    "rotation": [T.RandomRotation([-40, 40], expand=False)],
-    "colours by another generator": [ColorAugSSDTransform("RGB")],
-    "colours": [T.RandomBrightness(0.2, 1.8), T.RandomFlip(), T.RandomLighting(20.0)],
-}
-
-
-@pytest.mark.parametrize("name", CHAINS)
-def test_equal_frames_stay_equal(video, name: str) -> None:
-    for path in video["file_names"][1:]:  # a standing picture
-        Image.open(video["file_names"][0]).save(path)
-    mapper = _mapper(4, CHAINS[name], sampling_frame_range=6)
-    _seed(1)
-    clips = [mapper(video) for _ in range(6)]
-    for clip in clips:
-        for image, instances in zip(clip["image"], clip["instances"]):
-            assert torch.equal(image, clip["image"][0])
-            expected = clip["instances"][0].gt_masks.tensor[0]
-            assert torch.equal(instances.gt_masks.tensor[0], expected)
-    shapes = {clip["image"][0].shape for clip in clips}
-    same = len(shapes) == 1 and all(torch.equal(c["image"][0], clips[0]["image"][0]) for c in clips)
-    assert not same  # and clips are augmented anew
-
-
-def test_the_generators_move_on_from_clip_to_clip(video) -> None:
-    mapper = _mapper(2, [T.RandomFlip()])
-    _seed(0)
-    states = []
-    for _ in range(3):
-        mapper(video)
-        states.append((np.random.rand(), random.random()))
-    assert len(set(states)) == 3
-
-
-def test_nothing_is_to_be_ignored_unless_asked_for(video, photo) -> None:
-    assert "ignore" not in _mapper()(video)
-    assert "ignore" not in _mapper()(photo)
-
-
-def test_crowds_are_ignored_where_no_object_covers_them(video, monkeypatch) -> None:
-    """The crowd stands in one place, and in frame 1 object 11 is before its upper half."""
-    crowd, before = np.zeros((2, H, W), bool)
-    crowd[6:14, 4:12] = True
-    before[6:10, 4:12] = True
-    video["annotations"] = [
-        _track(11, 0, [_rle(before), None, *[None] * 4]),
-        _track(13, 1, [_rle(crowd), _rle(crowd), *[None] * 4], iscrowd=1),
-    ]
-    mapper = _mapper(ignore_void=True)
-    monkeypatch.setattr(mapper, "_sample_frames", lambda length: [0, 1, 2])
-    ignored = mapper(video)["ignore"]
-    assert [x.dtype for x in ignored] == [torch.bool] * 3
-    assert np.array_equal(ignored[0].numpy(), crowd & ~before)
-    assert np.array_equal(ignored[1].numpy(), crowd)
-    assert not ignored[2].any()
-
-
-def test_what_drifts_into_a_photo_from_outside_is_ignored(photo) -> None:
-    photo["annotations"] = photo["annotations"][2:]  # the crowd
-    _seed(3)
-    drift = Drift(rotation=0, scale=1, shift=0.4)
-    clip = _mapper(2, ignore_void=True, drift=drift)(photo)
-    for image, ignored in zip(clip["image"], clip["ignore"]):
-        outside = (image == 128).all(0)
-        assert outside.any()
-        assert ignored[outside].all()
-        assert ignored.sum() > outside.sum() + 30  # the crowd too
-
-
-# Clips of photos
-
-
-def test_a_photo_becomes_a_clip(photo) -> None:
-    clip = _mapper(3, drift=Drift(0, 1, 0))(photo)
-    assert clip["file_names"] == [photo["file_name"]] * 3
-    assert (clip["length"], clip["video_id"], clip["height"], clip["width"]) == (3, 9, H, W)
-    frame = np.asarray(Image.open(photo["file_name"])).transpose(2, 0, 1)
-    for image, instances in zip(clip["image"], clip["instances"]):
-        np.testing.assert_array_equal(image, frame)
-        assert instances.gt_ids.tolist() == [21, 22]
-        assert instances.gt_classes.tolist() == [2, 1]
-        assert instances.gt_masks.tensor[0].sum() == 64
-
-
-def test_the_photo_drifts_and_its_masks_with_it(photo) -> None:
-    _seed(2)
-    clip = _mapper(4, [T.Resize((3 * H, 3 * W))], drift=Drift(15, 1.1, 0.1))(photo)
-    image, first = clip["image"], clip["instances"][0].gt_masks.tensor[0]
-    assert not torch.equal(image[0], image[3])
-    for frame, instances in zip(image, clip["instances"]):
-        mask = instances.gt_masks.tensor[0]
-        # Red grows by 5 and green by 8 a pixel of the file: the object is at x 4 to 12, y 6 to 14.
-        assert frame[0][mask].float().mean() == pytest.approx(5 * 7.5, abs=3)
-        assert frame[1][mask].float().mean() == pytest.approx(8 * 9.5, abs=4)
-    assert not torch.equal(mask, first)
-
-
-def test_an_object_that_drifts_out_loses_its_id(photo) -> None:
-    photo["annotations"] = photo["annotations"][:1]
-    photo["annotations"][0]["segmentation"] = [[0.0, 0.0, 2.0, 0.0, 2.0, 2.0, 0.0, 2.0]]
-    seen = []
-    for seed in range(8):
-        _seed(seed)
-        clip = _mapper(4, drift=Drift(0, 1, 0.5))(photo)
-        seen += [instances.gt_ids.tolist()[0] for instances in clip["instances"]]
-    assert set(seen) == {21, -1}
 
 
 # Inference
 
 
 def test_inference_gives_frames_that_are_read_when_asked_for(video) -> None:
-    mapper = _mapper(is_train=False, chain=[T.ResizeShortestEdge(12, 100, "choice")])
+    mapper = make_mapper(is_train=False, chain=[T.ResizeShortestEdge(12, 100, "choice")])
     clip = mapper(video)
     assert "instances" not in clip and "annotations" not in clip
     assert clip["file_names"] == video["file_names"]
@@ -358,19 +188,19 @@ def test_inference_gives_frames_that_are_read_when_asked_for(video) -> None:
 
 
 def test_frames_can_be_sent_to_another_process(video) -> None:
-    frames = _mapper(is_train=False, chain=[T.Resize((12, 18))])(video)["image"]
+    frames = make_mapper(is_train=False, chain=[T.Resize((12, 18))])(video)["image"]
     torch.testing.assert_close(pickle.loads(pickle.dumps(frames))[3], frames[3])
 
 
 def test_size_of_a_video_is_read_from_its_first_frame_where_the_record_has_none(video) -> None:
     del video["height"], video["width"]
-    clip = _mapper(is_train=False)(video)
+    clip = make_mapper(is_train=False)(video)
     assert (clip["height"], clip["width"]) == (H, W)
 
 
 def test_frames_end_and_a_change_of_size_is_named(video) -> None:
     Image.new("RGB", (W + 2, H)).save(video["file_names"][2])
-    frames = _mapper(is_train=False)(video)["image"]
+    frames = make_mapper(is_train=False)(video)["image"]
     with pytest.raises(ValueError, match=r"2\.png: expected 36x24 pixels .* has 38x24"):
         list(frames)
     with pytest.raises(IndexError):
@@ -414,33 +244,33 @@ def test_a_damaged_frame_is_named(video) -> None:
     for path in video["file_names"]:
         Path(path).write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"video 5: Cannot read .*\.png: not an image"):
-        _mapper()(video)
+        make_mapper()(video)
 
 
 def test_photos_of_another_size_than_the_json_says_are_named(video, photo) -> None:
     video["height"], photo["width"] = H + 1, W + 1
     with pytest.raises(ValueError, match=r"video 5: .*\.png: expected 36x25 pixels"):
-        _mapper()(video)
+        make_mapper()(video)
     with pytest.raises(ValueError, match=r"a\.png: expected 37x24 pixels"):
-        _mapper()(photo)
+        make_mapper()(photo)
 
 
 def test_a_damaged_mask_is_named(video) -> None:
     video["annotations"][0]["segmentations"] = [{"size": [3, 3], "counts": [9]}] * LENGTH
     with pytest.raises(ValueError, match=r"video 5: annotation 11: RLE size: expected"):
-        _mapper()(video)
+        make_mapper()(video)
 
 
 def test_a_class_that_the_model_lacks_is_named(video, photo) -> None:
     video["annotations"][0]["category_id"] = photo["annotations"][0]["category_id"] = 3
     message = "has class 3; MODEL.SEM_SEG_HEAD.NUM_CLASSES 3 allows 0 to 2"
     with pytest.raises(ValueError, match=f"video 5: annotation 11 {message}"):
-        _mapper()(video)
+        make_mapper()(video)
     with pytest.raises(ValueError, match=rf"a\.png: annotation 21 {message}"):
-        _mapper()(photo)
+        make_mapper()(photo)
 
 
 @pytest.mark.parametrize("settings", [{"frames": 0}, {"sampling_frame_range": -1}])
 def test_impossible_sampling_is_refused(settings) -> None:
     with pytest.raises(ValueError, match="SAMPLING_FRAME_NUM >= 1 and SAMPLING_FRAME_RANGE >= 0"):
-        _mapper(**settings)
+        make_mapper(**settings)
