@@ -2,7 +2,7 @@
 
 from mask2former.annotations import read_instances
 from mask2former.annotations.repair import repaired_instances
-from tests.annotations.readers.test_instances import added, changed, sound
+from tests.annotations.readers.instance_json import added, changed, sound
 
 
 def test_categories_that_are_refused_make_no_unknown_ones() -> None:

@@ -1,9 +1,7 @@
 """YouTube-VIS json as tools write it: checker, training and scoring agree."""
 
-import copy
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,123 +14,30 @@ from PIL import Image
 from mask2former.annotations import AnnotationError
 from mask2former.annotations.readers.videos import read_videos
 from mask2former.evaluation.video.evaluator import YTVISEvaluator, evaluate_ytvis
-from mask2former.formats.rle import encode_masks
 from tests.annotations import three
+from tests.annotations.readers.video_json import (
+    FRAMES,
+    NAN,
+    add,
+    as_lists,
+    backslashes,
+    each,
+    in_unit_square,
+    mask,
+    masks,
+    polygon,
+    rle,
+    sound,
+    track,
+    video,
+    whole,
+)
 from tests.annotations.three import COUNT, HEIGHT, WIDTH, Refused, Taken
-
-FRAMES = 2
-NAN = float("nan")
-
-
-def mask(i: int) -> np.ndarray:
-    found = np.zeros((HEIGHT, WIDTH), bool)
-    found[three.square(i)] = True
-    return found
-
-
-def polygon(i: int) -> list[list[float]]:
-    rows, columns = three.square(i)
-    left, right, top, bottom = columns.start, columns.stop, rows.start, rows.stop
-    return [[left, top, right, top, right, bottom, left, bottom]]
-
-
-def rle(i: int = 0, *, extra: int = 0, listed: bool = False) -> dict[str, Any]:
-    encoded = encode_masks(mask(i)[None])[0]
-    if not listed:
-        return encoded
-    flat = mask(i).reshape(-1, order="F")
-    counts = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
-    counts[-1] += extra
-    return {"size": [HEIGHT, WIDTH], "counts": counts}
-
-
-def sound() -> dict[str, Any]:
-    """Videos of two frames, with an object each."""
-    frames = [f"{t}.png" for t in range(FRAMES)]
-    return {
-        "videos": [
-            {
-                "id": i,
-                "file_names": [f"v{i}/{name}" for name in frames],
-                "height": HEIGHT,
-                "width": WIDTH,
-                "length": FRAMES,
-            }
-            for i in range(COUNT)
-        ],
-        "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
-        "annotations": [
-            {
-                "id": i + 1,
-                "video_id": i,
-                "category_id": (3, 7)[i % 2],
-                "iscrowd": 0,
-                "segmentations": [polygon(i), rle(i)],
-                "bboxes": [[5 + 4 * i, 6, 20, 20]] * FRAMES,
-                "areas": [400, 400],
-            }
-            for i in range(COUNT)
-        ],
-    }
-
-
-def video(i: int | None, **values: Any):
-    return _change("videos", i, values)
-
-
-def track(i: int | None, **values: Any):
-    return _change("annotations", i, values)
-
-
-def _change(where: str, i: int | None, values: dict[str, Any]):
-    def spoil(content):
-        for j, entry in enumerate(content[where]):
-            if i in (None, j):
-                entry.update(values)
-                for key in [key for key, value in values.items() if value is ...]:
-                    del entry[key]
-
-    return spoil
-
-
-def add(where: str, **values: Any):
-    return lambda content: content[where].append(copy.deepcopy(content[where][0]) | values)
-
-
-def each(where: str, change):
-    def spoil(content):
-        for entry in content[where]:
-            change(entry)
-
-    return spoil
-
-
-def whole(**content: Any):
-    return lambda old: old.clear() or old.update(content)
-
-
-def masks(*values: Any):
-    return track(1, segmentations=list(values))
-
-
-def in_unit_square(entry):
-    sides = np.resize([WIDTH, HEIGHT], 8)
-    entry["segmentations"] = [[(np.array(entry["segmentations"][0][0]) / sides).tolist()]] * 2
-
-
-def as_lists(entry):
-    entry["segmentations"] = [rle(entry["video_id"], listed=True)] * FRAMES
-
-
-def backslashes(entry):
-    entry["file_names"] = [name.replace("/", "\\") for name in entry["file_names"]]
-
 
 ONE = (1, 1, 1, 1)
 LESS = (1, None, 1, 1)
 FRAME_1 = "annotation 2, frame 1: "
 COCOVID = {"images": [{"id": 1, "video_id": 0, "frame_id": 0}], "annotations": [{"image_id": 1}]}
-
 CASES = {
     "sound": (lambda c: None, Taken((), ONE)),
     "ids as text": (
@@ -203,7 +108,6 @@ CASES = {
     "geojson": (whole(type="x", features=[]), Refused("looks like GeoJSON")),
     "empty": (whole(), Refused("an empty json object")),
 }  # fmt: skip
-
 VIDEO = [
     *("MODEL.META_ARCHITECTURE", "VideoMaskFormer", "INPUT.SAMPLING_FRAME_NUM", FRAMES),
     *("INPUT.DATASET_MAPPER_NAME", "coco_instance_lsj"),
