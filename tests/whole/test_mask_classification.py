@@ -13,7 +13,7 @@ from mask2former.data.datasets import register_all
 from mask2former.data.synthetic import write_shapes
 from tests.engine.conftest import restore_loggers  # noqa: F401 (a fixture that all tests use)
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs/shapes"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/shapes"
 CONFIG = CONFIGS / "mask-classification" / "maskformer2_lite0.yaml"
 # As the config has it but for small images, no change of scale, and a faster start.
 OPTS = {

@@ -16,7 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 import mask2former
 from mask2former.config import get_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # What the two published packages, mask2former and mask2former_video, export.
 PUBLISHED = (

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 
 from mask2former.config import get_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "datasets" / "README.md"],
     key=lambda path: path.relative_to(ROOT).as_posix(),

@@ -40,7 +40,7 @@ from mask2former.modeling import (
     SetCriterion,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from detectron2.projects.deeplab import add_deeplab_config
 from mask2former.checkpoints.published import available
 from mask2former.config import add_maskformer2_config, add_maskformer2_video_config, load_config
 
-ROOT = Path(__file__).resolve().parent.parent / "configs"
+ROOT = Path(__file__).resolve().parents[2] / "configs"
 ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.yaml"))
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VIDEO = [name for name in ALL if name.startswith(("youtubevis", "shapes/video/"))]

@@ -20,7 +20,7 @@ from mask2former import load_config
 from mask2former.engine import build_model, build_optimizer
 from mask2former.modeling import TRANSFORMER_DECODER_REGISTRY
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 PARTS_OF_MODELS, METHODS = TEXT.split("## Methods to override")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
