@@ -19,7 +19,7 @@ import torch.distributed as dist
 from detectron2.structures import Instances
 
 from mask2former.engine.distributed import launch, wrap_model
-from tests.engine.two_processes import tiny_model
+from tests.engine.distributed.two_processes import tiny_model
 
 pytestmark = pytest.mark.forks
 

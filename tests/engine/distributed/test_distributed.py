@@ -14,12 +14,12 @@ from detectron2.utils.env import seed_all_rng
 
 from mask2former.engine.distributed import is_under_torchrun, launch, wrap_model
 from mask2former.engine.replay.command import main as replay
+from tests.engine.distributed.two_processes import images, tiny_model
 from tests.engine.stub import SIZE, StubTrainer, make_cfg
-from tests.engine.two_processes import images, tiny_model
 
 pytestmark = pytest.mark.timeout(300)  # two more processes start, and load all the libraries
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = ["SEED", "3", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.WARMUP_ITERS", "0"]
 
 
@@ -28,7 +28,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder where two processes have left their results."""
     folder = tmp_path_factory.mktemp("two")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    script = str(ROOT / "tests/engine/two_processes.py")
+    script = str(ROOT / "tests/engine/distributed/two_processes.py")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *launcher, script, str(folder), *SETTINGS],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},

@@ -1,4 +1,4 @@
-"""What tests/engine/test_distributed.py runs under torchrun, as a script: FOLDER [KEY VALUE ...].
+"""What test_distributed.py runs under torchrun, as a script: FOLDER [KEY VALUE ...].
 
 All runs share one start, since that takes longer than they do.
 """
@@ -48,7 +48,7 @@ def tiny_model() -> nn.Module:
         "MODEL.MASK_FORMER.TRAIN_NUM_POINTS": 112,
         "MODEL.MASK_FORMER.POINT_SEED": 0,
     }
-    path = Path(__file__).resolve().parents[2] / CONFIG
+    path = Path(__file__).resolve().parents[3] / CONFIG
     torch.manual_seed(0)
     return build_model(load_config(path, [word for pair in small.items() for word in pair]))
 

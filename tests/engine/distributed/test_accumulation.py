@@ -11,8 +11,8 @@ from mask2former.config import get_config
 from mask2former.engine.accumulation import in_parts, scale_to_batch
 from mask2former.engine.step import TrainStep
 from mask2former.modeling.criterion.totals import StepTotals
+from tests.engine.distributed.two_processes import images, tiny_model
 from tests.engine.stub import StubTrainer, make_cfg
-from tests.engine.two_processes import images, tiny_model
 
 
 def step_on(batch: Any, parts: int, model: nn.Module) -> tuple[dict[str, float], list[Any]]:
