@@ -1,7 +1,5 @@
 """Training, evaluation of runs, set-up and the checks before it."""
 
-from detectron2.projects.deeplab import build_lr_scheduler
-
 from ..checkpoints.checkpointer import Checkpointer
 from ..checkpoints.storage.weights_io import load_weights
 from ..modeling.build import build_model
@@ -10,7 +8,7 @@ from ..predict.masks import MaskPredictor
 from ..predict.video import VideoPredictor
 from .defaults import validate
 from .distributed import launch
-from .optimizer import build_optimizer
+from .optimizer import build_lr_scheduler, build_optimizer
 from .trainer import Trainer
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from ..classes import Classes, metadata_of
+from ..config.loading import flat_items
 from ..data.agreement.class_order import match_classes
 from ..data.agreement.num_classes import check_num_classes, datasets_in_use
 from ..data.datasets.cityscapes import require_cityscapes
@@ -34,6 +36,31 @@ from .report.facts import write_run_facts
 logger = logging.getLogger(__name__)
 
 EMA_USES = ("instead", "beside", "never")
+# The least that keys of a training may be.
+_LEAST = {
+    1: (
+        "SOLVER.IMS_PER_BATCH",
+        "SOLVER.MAX_ITER",
+        "SOLVER.LOG_PERIOD",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES",
+        "MODEL.MASK_FORMER.TRAIN_NUM_POINTS",
+    ),
+    0: (
+        "SOLVER.REFERENCE_WORLD_SIZE",
+        "SOLVER.BASE_LR",
+        "SOLVER.BACKBONE_MULTIPLIER",
+        "SOLVER.MOMENTUM",
+        "SOLVER.WEIGHT_DECAY",
+        "SOLVER.WEIGHT_DECAY_NORM",
+        "SOLVER.WEIGHT_DECAY_EMBED",
+        "SOLVER.WARMUP_ITERS",
+        "SOLVER.WARMUP_FACTOR",
+        "SOLVER.EMA.WARMUP",
+        "TEST.BEST.PATIENCE",
+        "DATALOADER.NUM_WORKERS",
+    ),
+}
 _PANOPTIC_PATHS = ("image_root", "panoptic_root", "panoptic_json")
 _OTHER_PATHS = ("image_root", "image_dir", "json_file", "sem_seg_root", "gt_dir")
 
@@ -174,9 +201,18 @@ def check_processes(cfg: CfgNode) -> None:
 
 
 def _check_training(cfg: CfgNode) -> None:
-    for name in ("IMS_PER_BATCH", "MAX_ITER", "LOG_PERIOD", "CHECKPOINT_PERIOD"):
-        if cfg.SOLVER[name] < 1:
-            raise UserError(f"SOLVER.{name}: expected 1 or more, got {cfg.SOLVER[name]}")
+    values = dict(flat_items(cfg))
+    for least, names in _LEAST.items():
+        for name in names:
+            value = values[name]  # of weight decays None stands for that of the other weights
+            if value is not None and not least <= value < math.inf:
+                raise UserError(f"{name}: expected {least} or more, got {value}")
+    best = cfg.TEST.BEST
+    if best.PATIENCE and not best.METRIC:
+        raise UserError(
+            f"TEST.BEST.PATIENCE is {best.PATIENCE}, but TEST.BEST.METRIC is empty: set the metric "
+            'that is to get better, such as "segm/AP", or PATIENCE to 0'
+        )
     if cfg.TRAINING.PROGRESS not in ("line", "bar"):
         raise UserError(
             f"TRAINING.PROGRESS: expected 'line' or 'bar', got {cfg.TRAINING.PROGRESS!r}"

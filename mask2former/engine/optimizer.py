@@ -1,12 +1,14 @@
 """The optimizer, with the published learning rate and weight decay of every parameter."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.projects import deeplab
 from detectron2.solver.build import maybe_add_gradient_clipping, reduce_param_groups
 from torch import nn
 
@@ -16,6 +18,8 @@ from ..errors import UserError
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 _POSITION_TABLES = ("relative_position_bias_table", "rpe_table", "pos_embed")
 _CLIP_TYPES = ("full_model", "value", "norm")
+_SCHEDULES = ("WarmupPolyLR", "WarmupMultiStepLR", "WarmupCosineLR")
+_WARMUPS = ("linear", "constant")
 
 
 class ParameterSetting(NamedTuple):
@@ -65,6 +69,26 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     optimizer = _make_optimizer(cfg, groups)
     optimizer.register_load_state_dict_pre_hook(partial(_regroup_saved_state, order=order))
     return optimizer
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+    """Build detectron2's schedule of the learning rate, or DeepLab's, that ``cfg.SOLVER`` names.
+
+    Raises:
+        UserError: an unknown LR_SCHEDULER_NAME or WARMUP_METHOD, or STEPS that do not ascend or are
+            at the very end.
+    """
+    solver = cfg.SOLVER
+    for key, known in (("LR_SCHEDULER_NAME", _SCHEDULES), ("WARMUP_METHOD", _WARMUPS)):
+        if solver[key] not in known:
+            raise UserError(f"SOLVER.{key} must be one of {', '.join(known)}, not {solver[key]!r}")
+    try:
+        return deeplab.build_lr_scheduler(cfg, optimizer)
+    except ValueError as error:
+        raise UserError(
+            "SOLVER.STEPS: expected ascending iterations from 1 on, none of them MAX_ITER "
+            f"{solver.MAX_ITER}, got {tuple(solver.STEPS)}"
+        ) from error
 
 
 def parameter_settings(
@@ -121,6 +145,13 @@ def _make_optimizer(cfg: CfgNode, groups: list[dict[str, Any]]) -> torch.optim.O
         raise UserError(
             f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be one of {', '.join(_CLIP_TYPES)}, "
             f'not "{clip.CLIP_TYPE}"'
+        )
+    is_positive = 0 < clip.CLIP_VALUE < math.inf and clip.NORM_TYPE > 0
+    if clip.ENABLED and clip.CLIP_TYPE != "full_model" and not is_positive:
+        raise UserError(
+            f"SOLVER.CLIP_GRADIENTS: CLIP_VALUE and NORM_TYPE must be above 0 with CLIP_TYPE "
+            f"{clip.CLIP_TYPE!r}, not {clip.CLIP_VALUE} and {clip.NORM_TYPE}; ENABLED False turns "
+            "clipping off"
         )
     by_parameter = clip.ENABLED and clip.CLIP_TYPE != "full_model"
     # detectron2 clips inside step(), where a fused optimizer still sees the scaled gradients of AMP

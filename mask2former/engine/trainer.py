@@ -10,7 +10,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, TrainerBase, default_writers, hooks
 from detectron2.evaluation import verify_results
-from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
@@ -36,7 +35,7 @@ from .hooks import (
     TargetCounter,
 )
 from .mask_annealing import MaskAnnealing, has_masks
-from .optimizer import build_optimizer
+from .optimizer import build_lr_scheduler, build_optimizer
 from .replay.saving import FOLDER, Failure, save_failure
 from .report.hook import ReportHook
 from .resume import RunState

@@ -53,7 +53,17 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
 
 def resolve_device(cfg: CfgNode) -> CfgNode:
-    """Return ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing."""
+    """Return ``cfg``, or a copy with MODEL.DEVICE "cpu" where CUDA is asked for but missing.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise UserError(
+            f"MODEL.DEVICE: expected cpu, cuda or cuda:NUMBER, got {cfg.MODEL.DEVICE!r}"
+        ) from error
     if not cfg.MODEL.DEVICE.startswith("cuda") or torch.cuda.is_available():
         return cfg
     return changed(cfg, "MODEL.DEVICE", "cpu")

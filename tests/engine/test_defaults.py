@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import mask2former.data  # noqa: F401  registers the datasets
 from mask2former.engine import defaults
+from mask2former.errors import UserError
 from mask2former.modeling.build import resolve_device
 from tests.engine.stub import StubTrainer, make_cfg
 
@@ -59,6 +60,37 @@ def test_numbers_that_have_to_be_above_zero(tmp_path: Path, name: str) -> None:
     cfg = make_cfg(tmp_path, f"SOLVER.{name}", 0, "SOLVER.REFERENCE_BATCH", 4)
     with pytest.raises(ValueError, match=f"SOLVER.{name}: expected 1 or more, got 0"):
         StubTrainer(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("SOLVER.BASE_LR", -0.1, "SOLVER.BASE_LR: expected 0 or more, got -0.1"),
+        ("SOLVER.BASE_LR", float("inf"), "SOLVER.BASE_LR: expected 0 or more, got inf"),
+        ("SOLVER.WEIGHT_DECAY", float("nan"), "SOLVER.WEIGHT_DECAY: expected 0 or more, got nan"),
+        ("SOLVER.EMA.WARMUP", float("inf"), "SOLVER.EMA.WARMUP: expected 0 or more, got inf"),
+        ("DATALOADER.NUM_WORKERS", -1, "DATALOADER.NUM_WORKERS: expected 0 or more, got -1"),
+        ("TEST.BEST.PATIENCE", 2, "PATIENCE is 2, but TEST.BEST.METRIC is empty: set the metric"),
+        ("MODEL.DEVICE", "cpux", "MODEL.DEVICE: expected cpu, cuda or cuda:NUMBER, got 'cpux'"),
+        ("SOLVER.LR_SCHEDULER_NAME", "Cosine", "LR_SCHEDULER_NAME must be one of WarmupPolyLR, "),
+        ("SOLVER.WARMUP_METHOD", "slow", "WARMUP_METHOD must be one of linear, constant, not 'sl"),
+        ("SOLVER.STEPS", (5, 3), "STEPS: expected ascending iterations from 1 on, none of them"),
+        ("SOLVER.STEPS", (10,), r"none of them MAX_ITER 10, got \(10,\)"),
+    ],
+)
+def test_values_that_no_training_has(
+    tmp_path: Path, key: str, value: object, expected: str
+) -> None:
+    with pytest.raises(UserError, match=expected):
+        StubTrainer(make_cfg(tmp_path, key, value))
+
+
+@pytest.mark.parametrize("name", ["NUM_OBJECT_QUERIES", "TRAIN_NUM_POINTS"])
+def test_models_need_queries_and_points(tmp_path: Path, name: str) -> None:
+    cfg = make_cfg(tmp_path, f"MODEL.MASK_FORMER.{name}", 0)
+    with pytest.raises(UserError, match=f"MASK_FORMER.{name}: expected 1 or more, got 0"):
+        defaults.validate(cfg)
+    defaults.validate(cfg, eval_only=True)
 
 
 def test_no_training_data(tmp_path: Path) -> None:

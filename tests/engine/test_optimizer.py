@@ -247,9 +247,11 @@ def test_clipping_sees_through_the_gradient_scale() -> None:
     [
         ({"OPTIMIZER": "LION"}, 'OPTIMIZER must be "ADAMW" or "SGD", not "LION"'),
         ({"ENABLED": True, "CLIP_TYPE": "all"}, 'full_model, value, norm, not "all"'),
+        ({"ENABLED": True, "CLIP_TYPE": "norm", "CLIP_VALUE": -1.0}, "'norm', not -1.0 and 2.0"),
+        ({"ENABLED": True, "CLIP_TYPE": "norm", "NORM_TYPE": 0.0}, "'norm', not 1.0 and 0.0"),
     ],
 )
-def test_unknown_names(solver: dict[str, object], message: str) -> None:
+def test_values_that_do_not_exist(solver: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_optimizer(make_cfg(**solver), nn.Linear(1, 1))
 

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -41,7 +42,8 @@ def validation_loss(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[s
     check_has_losses(inner)
     loader = build_test_loader(cfg, dataset_name, mapper=_TargetMapper(cfg))
     sums: dict[str, float] = defaultdict(float)
-    with inference_context(inner), kept_random_state():
+    # Points that follow the iteration (POINT_SEED) would differ in each evaluation.
+    with inference_context(inner), kept_random_state(), EventStorage(0):
         for batch in loader:
             torch.manual_seed(_number_of(batch[0]))  # of the points
             totals = _Sums(inner.labels_of(batch), masks=1.0)

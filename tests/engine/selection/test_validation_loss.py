@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.events import EventStorage
 
 from mask2former.config import load_config
 from mask2former.data.synthetic import write_shapes
@@ -68,6 +69,15 @@ def test_is_the_same_every_time_and_leaves_no_trace(cfg: Any, model: torch.nn.Mo
     torch.manual_seed(77)
     assert validation_loss(cfg, model, NAME) == first
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_points_do_not_follow_the_iteration(cfg: Any, model: torch.nn.Module) -> None:
+    model.point_seed = 3
+    losses = []
+    for iteration in (4, 9):
+        with EventStorage(iteration):
+            losses.append(validation_loss(cfg, model, NAME))
+    assert losses[0] == losses[1]
 
 
 def test_follows_the_weights(cfg: Any, model: torch.nn.Module) -> None:
