@@ -12,7 +12,7 @@ from torch import nn
 from mask2former import Predictor
 from mask2former.checkpoints.bridges import convert
 from mask2former.checkpoints.storage.weights_io import save_weights
-from tests.checkpoints.bridges.test_huggingface import randomise, small_config
+from tests.checkpoints.bridges.small_huggingface import randomise, small_config
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 

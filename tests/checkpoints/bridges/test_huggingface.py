@@ -1,108 +1,27 @@
-"""Hugging Face's Mask2Former: same outputs with the same weights in both directions."""
+"""Hugging Face's Mask2Former: the same outputs in both directions, and refusals."""
 
 import json
 
 import pytest
 import torch
 
-import mask2former
 from mask2former.checkpoints.bridges import convert
-from mask2former.checkpoints.bridges.check import compare_huggingface
 from mask2former.checkpoints.bridges.huggingface import from_huggingface, to_huggingface
 from mask2former.checkpoints.bridges.huggingface_config import (
     from_huggingface_config,
     to_huggingface_config,
 )
-from mask2former.checkpoints.loading import CheckpointMismatchError, load_into
-from mask2former.checkpoints.storage.weights_io import load_weights, save_weights
-from mask2former.classes import Classes
-from mask2former.config import get_config
+from mask2former.checkpoints.loading import CheckpointMismatchError
+from mask2former.checkpoints.storage.weights_io import save_weights
 from mask2former.errors import UserError
-
-transformers = pytest.importorskip("transformers")
-BACKBONES = ["swin", "resnet"]
-
-
-def small_config(backbone, full=False):
-    """The model of the COCO configs, with fewer layers unless it is to be ``full``."""
-    cfg = get_config()
-    cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.META_ARCHITECTURE = "MaskFormer"
-    cfg.MODEL.BACKBONE.NAME = {"swin": "D2SwinTransformer", "resnet": "build_resnet_backbone"}[
-        backbone
-    ]
-    cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
-    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
-    head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
-    head.NAME, head.PIXEL_DECODER_NAME = "MaskFormerHead", "MSDeformAttnPixelDecoder"
-    head.IN_FEATURES = ["res2", "res3", "res4", "res5"]
-    former.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"
-    head.CONVS_DIM, head.NORM = 256, "GN"
-    former.DROPOUT = 0.0
-    head.NUM_CLASSES, head.TRANSFORMER_ENC_LAYERS, former.DEC_LAYERS = 133, 6, 10
-    if not full:
-        head.NUM_CLASSES, head.TRANSFORMER_ENC_LAYERS, former.DEC_LAYERS = 5, 2, 4
-        head.CONVS_DIM = head.MASK_DIM = former.HIDDEN_DIM = 64
-        former.NUM_OBJECT_QUERIES, former.DIM_FEEDFORWARD = 12, 96
-        if backbone == "swin":
-            cfg.MODEL.SWIN.DEPTHS, cfg.MODEL.SWIN.NUM_HEADS = [2, 2, 1, 2], [1, 2, 4, 8]
-            cfg.MODEL.SWIN.EMBED_DIM = 24
-        else:
-            cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 64
-    cfg.INPUT.FORMAT = "RGB"
-    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
-    return cfg
-
-
-def randomise(model):
-    """Fills weights so that every one of them counts; new models have zeros in many places."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if not tensor.is_floating_point():
-                continue
-            noise = torch.randn(tensor.shape, generator=generator)
-            if name.endswith("running_var"):
-                tensor.copy_(1 + 0.2 * noise.abs())
-            elif tensor.dim() <= 1:
-                tensor.copy_(0.1 * noise + name.endswith("weight"))
-            else:
-                tensor.copy_(noise / tensor[0].numel() ** 0.5)
-    return model
-
-
-def assert_parity(model, folder):
-    torch.manual_seed(1)
-    for difference in compare_huggingface(model, folder, torch.randn(2, 3, 64, 96)):
-        assert difference.scale > 1
-        assert difference.largest < 1e-4, difference
-
-
-def check_ours_to_huggingface(cfg, tmp_path):
-    model = randomise(convert.build_on_cpu(cfg))
-    save_weights(model.state_dict(), tmp_path / "ours.pth")
-    converted, _ = convert.ours_to_huggingface(str(tmp_path / "ours.pth"), tmp_path / "hf", cfg)
-    assert_parity(model, tmp_path / "hf")
-    _, problems = transformers.Mask2FormerForUniversalSegmentation.from_pretrained(
-        tmp_path / "hf", output_loading_info=True
-    )
-    assert not any(problems.values())
-    return converted
-
-
-def check_huggingface_to_ours(cfg, tmp_path):
-    config, _ = to_huggingface_config(cfg)
-    theirs = transformers.Mask2FormerForUniversalSegmentation(
-        transformers.Mask2FormerConfig.from_dict(config)
-    )
-    randomise(theirs).save_pretrained(tmp_path / "hf")
-    convert.huggingface_to_ours(tmp_path / "hf", tmp_path / "ours.safetensors")
-    made = mask2former.load_config(tmp_path / "ours.yaml")
-    model = convert.build_on_cpu(made)
-    load_into(model, load_weights(tmp_path / "ours.safetensors")[0], min_match=1.0)
-    assert_parity(model, tmp_path / "hf")
-
+from tests.checkpoints.bridges.small_huggingface import (
+    BACKBONES,
+    assert_parity,
+    check_huggingface_to_ours,
+    check_ours_to_huggingface,
+    randomise,
+    small_config,
+)
 
 # Agreement of the outputs
 
@@ -164,108 +83,6 @@ def test_a_wrong_conversion_shows(tmp_path):
         model.sem_seg_head.predictor.level_embed.weight[0] += 0.01
     with pytest.raises(AssertionError, match="logits"):
         assert_parity(model, tmp_path / "hf")
-
-
-# Names and configs
-
-
-@pytest.mark.parametrize(
-    "name", ["maskformer2_R50_bs16_50ep", "swin/maskformer2_swin_large_IN21k_384_bs16_100ep"]
-)
-def test_all_published_names_have_a_counterpart_and_return(name, shared):
-    table = json.loads((shared / "reference" / "state_dicts.json").read_text())
-    shapes = table["shapes"][table["configs"][f"coco/panoptic-segmentation/{name}.yaml"]]
-    ours = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-    back = from_huggingface(to_huggingface(ours))
-    back = {k: t for k, t in back.items() if not k.endswith("num_batches_tracked")}
-    index = {key for key in ours if key.endswith("relative_position_index")}
-    assert set(ours) - set(back) == index
-    assert all(back[key].shape == ours[key].shape for key in back)
-
-
-def test_what_only_training_needs_stays_behind():
-    queries = {"sem_seg_head.predictor.query_feat.weight": torch.ones(2, 3)}
-    pilot = {"sem_seg_head.predictor.pilot.weight": torch.ones(4, 3)}
-    assert to_huggingface(queries | pilot).keys() == to_huggingface(queries).keys()
-
-
-def test_names_of_transformers_4_and_5_and_of_its_memory_are_read():
-    part = "model.pixel_level_module.encoder."
-    old = f"{part}encoder.layers.0.blocks.1.attention"
-    new = f"{part}swin.encoder.layers.0.blocks.1"
-    halves = {
-        "self.query.weight": "attention.q_proj.weight",
-        "self.key.weight": "attention.k_proj.weight",
-        "self.value.weight": "attention.v_proj.weight",
-        "output.dense.bias": "attention.o_proj.bias",
-    }
-    in_file = from_huggingface({f"{old}.{name}": torch.full((2,), 1.0) for name in halves})
-    in_memory = from_huggingface(
-        {f"{new}.{name}": torch.full((2,), 1.0) for name in halves.values()}
-    )
-    assert set(in_file) == set(in_memory)
-    assert set(in_file) == {
-        "backbone.layers.0.blocks.1.attn.qkv.weight",
-        "backbone.layers.0.blocks.1.attn.proj.bias",
-    }
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_configs_there_and_back(backbone):
-    cfg = small_config(backbone)
-    cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY = 64
-    cfg.INPUT.MIN_SIZE_TEST = 640
-    back = from_huggingface_config(*to_huggingface_config(cfg))
-    test = cfg.MODEL.MASK_FORMER.TEST
-    test.INSTANCE_ON, test.OBJECT_MASK_THRESHOLD, test.OVERLAP_THRESHOLD = True, 0.8, 0.8
-    back.MODEL.DEVICE = "cpu"
-    if backbone == "swin":
-        for key in ("STRIDE_IN_1X1", "OUT_FEATURES"):
-            back.MODEL.RESNETS[key] = cfg.MODEL.RESNETS[key]
-        back.MODEL.BACKBONE.FREEZE_AT = 0
-    assert back == cfg
-
-
-def test_class_names():
-    cfg = small_config("swin")
-    config, _ = to_huggingface_config(cfg, ["a", "b", "c", "d", "e"])
-    assert config["id2label"]["4"] == "e" and config["label2id"]["a"] == 0
-    with pytest.raises(ValueError, match="expected 5 names.*got 2"):
-        to_huggingface_config(cfg, ["a", "b"])
-
-
-def test_class_names_of_config_and_checkpoint():
-    cfg = small_config("swin")
-    assert convert.classes_of(cfg) is None
-    cfg.MODEL.CLASSES.NAMES = ["v", "w", "x", "y", "z"]
-    cfg.MODEL.CLASSES.THING_IDS = [1]
-    assert convert.classes_of(cfg) == Classes(("v", "w", "x", "y", "z"), (1,))
-    entry = {"classes": {"names": ["a", "b", "c", "d", "e"]}}
-    assert convert.classes_of(cfg, entry).names == ("a", "b", "c", "d", "e")
-    assert convert.classes_of(cfg, {"classes": {"names": ["of another number"]}}).names[0] == "v"
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["v", "w", "x", "y", "z"], ["v", "w", "x", "y", "z"]),
-        ([], []),
-        (["a", "a", "x", "y", "z"], []),
-    ],
-)
-def test_class_names_come_back(names, expected):
-    """Those that are placeholders, or occur twice, are left out."""
-    config, preprocessor = to_huggingface_config(small_config("swin"), names)
-    cfg = from_huggingface_config(config, preprocessor)
-    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 5 and expected == cfg.MODEL.CLASSES.NAMES
-
-
-def test_the_image_processor_reads_its_file(tmp_path):
-    _, preprocessor = to_huggingface_config(small_config("swin"))
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    processor = transformers.Mask2FormerImageProcessor.from_pretrained(tmp_path)
-    assert processor.image_mean == pytest.approx([0.485, 0.456, 0.406])
-    assert (processor.size["shortest_edge"], processor.size_divisor) == (800, 32)
 
 
 # Errors

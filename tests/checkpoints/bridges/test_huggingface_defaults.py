@@ -17,7 +17,7 @@ from mask2former.checkpoints.bridges.huggingface_defaults import (
     NUM_LABELS,
 )
 from mask2former.errors import UserError
-from tests.checkpoints.bridges.test_huggingface import assert_parity, randomise, small_config
+from tests.checkpoints.bridges.small_huggingface import assert_parity, randomise, small_config
 
 transformers = pytest.importorskip("transformers")
 # Keys of their classes that change neither outputs nor losses, or follow from others.
