@@ -94,6 +94,7 @@ if __name__ == "__main__":
     except ProcessExitedException as ended:  # a process that the launcher started has told why
         sys.exit(ended.exit_code)
     except KeyboardInterrupt:
-        sys.exit("train_net.py: interrupted")
+        print("train_net.py: interrupted", file=sys.stderr)
+        sys.exit(130)
     except USER_ERRORS as problem:
         fail(problem)

@@ -30,7 +30,7 @@ from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
 from mask2former.data.datasets.common import require_registered
-from mask2former.errors import SHOWN, UserError
+from mask2former.errors import SHOWN, UserError, interruptible
 from mask2former.formats.images import find_images
 from mask2former.formats.video.reading import open_source
 from mask2former.modeling.mask_classifier import SamPrompts
@@ -281,7 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger = setup_logger(name="mask2former", abbrev_name="m2f")
     logger.info("%s", describe_threads())
     try:
-        return run_video(args) if args.video_input else run_images(args)
+        with interruptible("demo.py"):
+            return run_video(args) if args.video_input else run_images(args)
     except SHOWN as error:
         if os.environ.get("MASK2FORMER_DEBUG"):
             raise

@@ -1,9 +1,12 @@
 """Errors that users can put right, and how scripts show them: in one line, without a traceback."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 class UserError(ValueError):
@@ -22,6 +25,8 @@ class UnsupportedError(UserError, NotImplementedError):
 
 
 SHOWN = (UserError, OSError)  # by scripts in one line
+GOES_ON = "interrupted; the same command goes on from here"
+_STATUS = 128  # of a script that a signal ended, and the number of the signal
 
 
 def message(error: BaseException) -> str:
@@ -33,7 +38,7 @@ def message(error: BaseException) -> str:
 
 
 @contextmanager
-def one_line(program: str, status: int = 1) -> Iterator[None]:
+def one_line(program: str, status: int = 1, interrupted: str = "interrupted") -> Iterator[None]:
     """End the script with one line where the block raises what a user can put right.
 
     MASK2FORMER_DEBUG in the environment shows where in the code it came up.
@@ -41,11 +46,43 @@ def one_line(program: str, status: int = 1) -> Iterator[None]:
     Args:
         program: what the line begins with.
         status: exit status.
+        interrupted: see `interruptible`.
     """
+    with interruptible(program, interrupted):
+        try:
+            yield
+        except SHOWN as error:
+            if os.environ.get("MASK2FORMER_DEBUG"):
+                raise
+            print(f"{program}: error: {message(error)}", file=sys.stderr)
+            sys.exit(status)
+
+
+@contextmanager
+def interruptible(program: str, interrupted: str = "interrupted") -> Iterator[None]:
+    """End the script with one line and status 130 after Ctrl-C, or 143 after SIGTERM.
+
+    Before that, the block cleans up after itself. Another handler of SIGTERM stays where it is set.
+
+    Args:
+        program: what the line begins with.
+        interrupted: what it says then, such as how to go on.
+    """
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
-    except SHOWN as error:
-        if os.environ.get("MASK2FORMER_DEBUG"):
-            raise
-        print(f"{program}: error: {message(error)}", file=sys.stderr)
-        sys.exit(status)
+    except KeyboardInterrupt:
+        print(f"\n{program}: {interrupted}", file=sys.stderr)
+        sys.exit(_STATUS + signal.SIGINT)
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(_STATUS + number)

@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 import mask2former
-from mask2former.errors import MissingPackageError, UnsupportedError, UserError, message, one_line
+from mask2former.errors import (
+    GOES_ON,
+    MissingPackageError,
+    UnsupportedError,
+    UserError,
+    interruptible,
+    message,
+    one_line,
+)
 
 ROOT = Path(__file__).parents[1]
 # What code passes wrongly, not users: shapes of tensors, arguments that exclude each other.
@@ -67,6 +76,30 @@ def test_one_line(error: Exception, capsys, monkeypatch) -> None:
     monkeypatch.setenv("MASK2FORMER_DEBUG", "1")
     with pytest.raises(type(error)), one_line("tool.py"):
         raise error
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_script_when_it_has_cleaned_up(number: int, status: int, capsys) -> None:
+    before, cleaned = signal.getsignal(signal.SIGTERM), []
+    with pytest.raises(SystemExit) as ended, one_line("tool.py", interrupted=GOES_ON):
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned.append(number)
+    assert ended.value.code == status and cleaned == [number]
+    assert signal.getsignal(signal.SIGTERM) == before
+    said = f"\ntool.py: {GOES_ON}\n" if number == signal.SIGINT else ""
+    assert capsys.readouterr().err == said
+
+
+def test_another_handler_of_signals_stays() -> None:
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit, match="^130$"), interruptible("tool.py"):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyError, TypeError, RuntimeError, ImportError])

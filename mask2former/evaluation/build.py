@@ -1,23 +1,18 @@
 """Which evaluators score a dataset, those with official scripts among them."""
 
-import importlib
-import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import detectron2.evaluation as detectron2_evaluation
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..config.architecture import meta_architecture
-from ..errors import MissingPackageError, UnsupportedError, UserError
+from ..errors import UnsupportedError, UserError
 from ..formats.pillow import set_max_pixels
-from .common import check_instances, check_scores
 from .instance.evaluator import InstanceSegEvaluator
 from .instance.mask_accuracy import MaskAccuracyEvaluator
+from .official import CityscapesInstanceEvaluator, CityscapesSemSegEvaluator, LVISEvaluator
 from .panoptic.evaluator import PanopticEvaluator
 from .semantic.evaluator import SemSegEvaluator
 from .video.evaluator import YTVISEvaluator
@@ -134,99 +129,3 @@ EVALUATORS: dict[str, list[tuple[str | None, Factory]]] = {
         ("INSTANCE_ON", _cityscapes_instances),
     ],
 }
-
-
-class _Cityscapes:
-    """What the two evaluators of Cityscapes share, beside detectron2's that follows in the bases.
-
-    Args:
-        dataset_name: a dataset with gt_dir and, for instances, thing_classes in its metadata.
-
-    Raises:
-        ImportError: cityscapesscripts is not installed.
-    """
-
-    _script: str
-
-    def __init__(self, dataset_name: str):
-        _require("cityscapesscripts", dataset_name)
-        super().__init__(dataset_name)  # type: ignore[call-arg]
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        module: Any = importlib.import_module(f"cityscapesscripts.evaluation.{self._script}")
-        module.np = _NumpyOfOld()
-        # It writes caches that nobody reads here, one into the current folder, and fails on the
-        # numbers of today's numpy while doing so.
-        module.writeDict2JSON = lambda value, path: None
-        return super().evaluate() or {}  # type: ignore[misc]
-
-
-class CityscapesInstanceEvaluator(_Cityscapes, detectron2_evaluation.CityscapesInstanceEvaluator):
-    """AP and AP50 by the official scripts, in percent."""
-
-    _script = "evalInstanceLevelSemanticLabeling"
-
-    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        _check_all_instances(inputs, outputs)
-        super().process(inputs, outputs)
-
-
-class CityscapesSemSegEvaluator(_Cityscapes, detectron2_evaluation.CityscapesSemSegEvaluator):
-    """IoU and iIoU of classes and categories by the official scripts, in percent."""
-
-    _script = "evalPixelLevelSemanticLabeling"
-
-    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        for image, output in zip(inputs, outputs, strict=True):
-            check_scores(output["sem_seg"], output["sem_seg"].argmax(dim=0), image["file_name"])
-        super().process(inputs, outputs)
-
-
-class LVISEvaluator(detectron2_evaluation.LVISEvaluator):
-    """AP by LVIS's own API, in percent, also for rare, common and frequent classes.
-
-    Args:
-        dataset_name: a dataset with LVIS json as json_file in its metadata.
-        tasks, distributed, output_dir, max_dets_per_image: as detectron2 has them.
-
-    Raises:
-        ImportError: lvis is not installed.
-    """
-
-    def __init__(self, dataset_name: str, *args: Any, **kwargs: Any):
-        _require("lvis", dataset_name)
-        super().__init__(dataset_name, *args, **kwargs)
-
-    def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-        _check_all_instances(inputs, outputs)
-        super().process(inputs, outputs)
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        importlib.import_module("lvis.eval").np = _NumpyOfOld()  # type: ignore[attr-defined]
-        return super().evaluate() or {}
-
-
-def _check_all_instances(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:
-    for image, output in zip(inputs, outputs, strict=True):
-        if "instances" in output:
-            check_instances(output["instances"], f"image {image.get('image_id')}")
-
-
-class _NumpyOfOld:
-    """numpy, and names that it dropped (in 1.24 and 2.4) and the scripts still use."""
-
-    float = float
-
-    @staticmethod
-    def in1d(array: Any, values: Any, invert: bool = False) -> np.ndarray:
-        return np.isin(np.ravel(array), values, invert=invert)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
-
-
-def _require(package: str, dataset_name: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise MissingPackageError(
-            f"{dataset_name} is scored by {package}, which is not installed: pip install {package}"
-        )

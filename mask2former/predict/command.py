@@ -9,7 +9,6 @@
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils.logger import setup_logger
 
-from ..errors import one_line
+from ..errors import GOES_ON, one_line
 from ..mosaic.command import add_tile_arguments, check_tile_arguments, tile_options
 from ..threads import available_cpus, describe_threads
 from ..visualization import KINDS
@@ -217,11 +216,8 @@ def main(
     logger.info("%s", describe_threads())
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with one_line("predict", status=2):
+        with one_line("predict", status=2, interrupted=GOES_ON):
             outcome = run(args)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
     finally:
         signal.signal(signal.SIGTERM, previous)
     for path in outcome.files:

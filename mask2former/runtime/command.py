@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import SHOWN, message
+from ..errors import SHOWN, interruptible, message
 from ..formats.images import find_images
 from ..formats.video.reading import open_source
 from ..mosaic.command import add_tile_arguments, check_tile_arguments, tile_options
@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
-        return run(args)
+        with interruptible("mask2former.runtime"):
+            return run(args)
     except SHOWN as error:
         if os.environ.get("MASK2FORMER_DEBUG"):
             raise

@@ -1,5 +1,6 @@
 """Records in detectron2's format, as functions of others make them for datasets of their own."""
 
+import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
@@ -10,11 +11,14 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ...errors import UserError
+from ...formats.json_files import read_json
 from ...formats.rle import encode_masks
 from ..findings import Findings
 from ..parts.fields import flag, kind_of
 
 Record = dict[str, Any]
+
+_JSON = ("json_file", "panoptic_json")  # keys of metadata
 
 # What a function of somebody else may fail with; a UserError says what is wrong by itself.
 _FAILURES = (AssertionError, AttributeError, ImportError, LookupError, TypeError, ValueError)
@@ -32,9 +36,11 @@ def call(name: str, function: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except _FAILURES as error:
+        _read_all_json(name)
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UserError(
-            f"{name}: the function that is registered for it fails: {type(error).__name__}: {text}"
+            f"{name}: the function that is registered for it fails: {type(error).__name__}: "
+            f"{text}{_files_of(name)}"
         ) from error
     if isinstance(records, Mapping | str) or not hasattr(records, "__getitem__"):
         raise UserError(
@@ -42,6 +48,23 @@ def call(name: str, function: Callable[[], Any]) -> Any:
             f"registered for it, got {type(records).__name__}"
         )
     return records
+
+
+def _read_all_json(name: str) -> None:
+    """Read the json files that the metadata of a dataset name; raises as `read_json`."""
+    known = MetadataCatalog.get(name).as_dict()
+    paths = [known[key] for key in _JSON if os.path.isfile(known.get(key) or "")]
+    folder = known.get("gt_dir")  # of Cityscapes, with a file for each image
+    paths += sorted(glob.glob(os.path.join(glob.escape(folder), "*", "*.json"))) if folder else []
+    for path in paths:
+        read_json(path)
+
+
+def _files_of(name: str) -> str:
+    """Return the files that the metadata of a dataset name, for a message; "" for none."""
+    known = MetadataCatalog.get(name).as_dict()
+    paths = [os.fspath(known[key]) for key in (*_JSON, "gt_dir") if known.get(key)]
+    return f" (it reads {', '.join(paths)})" if paths else ""
 
 
 def check_records(name: str, records: Any, findings: Findings) -> Any:

@@ -3,8 +3,10 @@
 import io
 import sys
 
+from ...errors import interruptible
 from .command import main
 
 if isinstance(sys.stdout, io.TextIOWrapper):  # names need not fit the encoding of the screen
     sys.stdout.reconfigure(errors="backslashreplace")
-sys.exit(main())
+with interruptible("mask2former.data.check"):
+    sys.exit(main())

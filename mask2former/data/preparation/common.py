@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import cv2
 from tqdm import tqdm
 
-from ...errors import one_line
+from ...errors import GOES_ON, one_line
 from ...formats.atomic import atomic_path
 from ...threads import available_cpus
 
@@ -57,11 +57,8 @@ def new_parser(description: str, folder: str, folder_help: str) -> argparse.Argu
 
 def call(prepare: Callable[..., Result], **arguments: Any) -> Result:
     """Call ``prepare`` and end the script with one line where the user has to do something."""
-    try:
-        with one_line(Path(sys.argv[0]).name):
-            return prepare(**arguments)
-    except KeyboardInterrupt:
-        raise SystemExit("\ninterrupted; the same command goes on from here") from None
+    with one_line(Path(sys.argv[0]).name, interrupted=GOES_ON):
+        return prepare(**arguments)
 
 
 def map_parallel(
@@ -98,6 +95,7 @@ def map_parallel(
 def _start_worker() -> None:
     cv2.setNumThreads(0)  # the processes share the cores already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends them
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:

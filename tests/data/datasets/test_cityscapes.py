@@ -8,6 +8,7 @@ from detectron2.data.datasets import builtin
 
 from mask2former.data.datasets.registered import read_dataset
 from mask2former.engine.defaults import check_dataset
+from mask2former.errors import UserError
 from tests.data import fakes
 
 
@@ -47,3 +48,20 @@ def test_what_is_missing_is_named_with_how_to_make_it(
         named = path.parent if "leftImg8bit" in missing and "*" in missing else path
         assert str(named.parent) in str(raised.value) and " is missing; " in str(raised.value)
         assert command in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "text", "reason"),
+    [
+        ("panoptic", "cityscapes_panoptic_train.json", "", "expected a json file"),
+        ("panoptic", "cityscapes_panoptic_train.json", '{"annotations": 7}', "TypeError"),
+        ("sem_seg", "train/bern/*_polygons.json", "[1,", "expected a json file"),
+        ("instance_seg", "train/bern/*_polygons.json", "version https://git-lfs", "Git LFS"),
+    ],
+)
+def test_what_is_damaged_is_named(root: Path, kind: str, file: str, text: str, reason: str) -> None:
+    (path,) = (root / "gtFine").glob(file)
+    path.write_text(text)
+    with pytest.raises(UserError, match=reason) as raised:
+        read_dataset(f"cityscapes_fine_{kind}_train")
+    assert str(path) in str(raised.value)

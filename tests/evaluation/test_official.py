@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from mask2former.config import get_config
+from mask2former.errors import UserError
 from mask2former.evaluation.build import build_evaluator
 from mask2former.formats.rle import encode_masks
 
@@ -99,3 +100,54 @@ def test_lvis(tmp_path, register):
     scores = evaluator.evaluate()
     for task in ("bbox", "segm"):
         assert scores[task]["AP"] == scores[task]["APr"] == pytest.approx(100)
+
+
+def score_cityscapes(kind, gt_dir, image, register, shape=(64, 128)):
+    name = register(evaluator_type=kind, gt_dir=str(gt_dir), thing_classes=THINGS)
+    evaluator = build_evaluator(get_config(), name)
+    evaluator.reset()
+    instances = Instances(shape, pred_masks=torch.ones(1, *shape, dtype=torch.bool))
+    instances.pred_classes, instances.scores = torch.tensor([0]), torch.ones(1)
+    evaluator.process([image], [{"instances": instances, "sem_seg": torch.rand(19, *shape)}])
+    return evaluator.evaluate()
+
+
+@pytest.mark.parametrize("kind", ["cityscapes_instance", "cityscapes_sem_seg"])
+def test_damaged_ground_truth_of_cityscapes_is_named(scene, register, kind):
+    gt_dir, image, *_ = scene
+    (path,) = gt_dir.glob("*/*_instanceIds.png")
+    content = path.read_bytes()
+    path.write_bytes(content[:200])
+    with pytest.raises(UserError, match=r"Cannot read .*_instanceIds.png: damaged or truncated"):
+        score_cityscapes(kind, gt_dir, image, register)
+    Image.fromarray(np.eye(64, 128, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3])).save(path)
+    with pytest.raises(UserError, match=r"_instanceIds.png"):
+        score_cityscapes(kind, gt_dir, image, register)
+    Image.fromarray(np.full((64, 128), 65000, np.uint16)).save(path)
+    if kind == "cityscapes_instance":  # the other reads these for their ids alone
+        with pytest.raises(UserError, match=r"official script cannot score it by .*gtFine/val"):
+            score_cityscapes(kind, gt_dir, image, register)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no CITY/\*_gtFine_instanceIds.png; unpack"):
+        score_cityscapes(kind, gt_dir, image, register)
+
+
+def test_official_script_of_cityscapes_does_not_end_the_process(scene, register):
+    gt_dir, image, *_ = scene
+    with pytest.raises(UserError, match=r"Image widths of .* are not equal"):
+        score_cityscapes("cityscapes_sem_seg", gt_dir, image, register, shape=(64, 100))
+    with pytest.raises(UserError, match=r"Found no prediction for ground truth .*labelIds.png"):
+        other = {"file_name": "other_leftImg8bit.png"}
+        score_cityscapes("cityscapes_sem_seg", gt_dir, other, register)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"images": 3}', '{"images": [], "annotations": [{"id": 1}]}']
+)
+def test_damaged_json_of_lvis_is_named(tmp_path, register, text):
+    pytest.importorskip("lvis")
+    path = tmp_path / "lvis.json"
+    path.write_text(text)
+    name = register(evaluator_type="lvis", json_file=str(path))
+    with pytest.raises(UserError, match=r"lvis.json"):
+        build_evaluator(get_config(), name)
