@@ -262,7 +262,7 @@ class Trainer(EvaluatingTrainer):
         """Return the writers of progress, of metrics.json, of TensorBoard and of trackers."""
         _, *to_files = default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
         shown = PROGRESS[self.cfg.TRAINING.PROGRESS](self.max_iter, clock=self._clock)
-        return [shown, *to_files, *build_trackers(self.cfg)]
+        return [shown, *to_files, *build_trackers(self.cfg, lambda: self.start_iter > 0)]
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)

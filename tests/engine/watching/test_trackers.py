@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,14 @@ from detectron2.utils.events import EventStorage
 
 from mask2former.engine.watching.trackers import MlflowWriter, WandbWriter, build_trackers
 from mask2former.errors import MissingPackageError, UserError
-from tests.engine.stub import StubTrainer, make_cfg
+from mask2former.formats.json_files import read_json
+from tests.engine.stub import SignalledTrainer, StubTrainer, make_cfg
 
 
 class Wandb:
     """Remembers what it is sent."""
+
+    id = "run-of-now"
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, dict[str, float]]] = []
@@ -62,6 +66,40 @@ def test_a_training_reports_to_a_tracker(tmp_path: Path, monkeypatch: pytest.Mon
     losses = [step for step, scalars in wandb.sent if "total_loss" in scalars]
     assert losses == [1, 3, 5, 7, 9]
     assert any("fit/error" in scalars for _, scalars in wandb.sent)
+
+
+def test_a_training_that_goes_on_stays_in_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: pytest.LogCaptureFixture
+) -> None:
+    started = []
+
+    def part(resume: bool, run_id: str, lost: bool = False) -> None:
+        class Tracker(Wandb):
+            id = run_id
+
+            def init(self, **options: Any) -> Wandb:
+                started.append(options.get("id"))
+                if lost and "id" in options:
+                    raise ConnectionError("no such run")
+                return super().init(**options)
+
+        monkeypatch.setitem(sys.modules, "wandb", Tracker())
+        monkeypatch.setattr(SignalledTrainer, "at_iter", 99 if resume else 4)
+        trainer = SignalledTrainer(_with(make_cfg(tmp_path), "wandb"))
+        trainer.resume_or_load(resume=resume)
+        with nullcontext() if resume else pytest.raises(SystemExit):
+            trainer.train()
+
+    part(False, "a")
+    (tmp_path / "middle").write_text((tmp_path / "last_checkpoint").read_text())
+    part(True, "a")
+    assert started == [None, "a"]
+    (tmp_path / "middle").replace(tmp_path / "last_checkpoint")
+    part(True, "b", lost=True)
+    assert started == [None, "a", "a", None]
+    assert "wandb does not go on in run a: no such run" in messages.text
+    part(False, "c")  # from the beginning
+    assert started[-1] is None and read_json(tmp_path / "trackers.json") == {"wandb": "c"}
 
 
 def test_a_tracker_that_fails_ends_no_training(
@@ -110,6 +148,31 @@ def test_mlflow_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert run.data.params["SEED"] == "4" and run.info.status == "FINISHED"
     (loss,) = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
     assert loss.step == 7
+
+
+def test_mlflow_goes_on_in_its_run_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec("mlflow") is None:
+        pytest.skip("mlflow is not installed (pip install mlflow-skinny)")
+    if importlib.util.find_spec("sqlalchemy") is not None:
+        pytest.skip("MLflow has its database, with sqlalchemy installed")
+    import mlflow
+
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    cfg = make_cfg(tmp_path / "run")
+    for goes_on, iteration in ((False, 3), (True, 7)):
+        writer = MlflowWriter(cfg, lambda goes_on=goes_on: goes_on)
+        with EventStorage(iteration) as storage:
+            storage.put_scalar("loss", 1.5)
+            writer.write()
+            writer.close()
+    (run,) = mlflow.MlflowClient().search_runs(["0"])
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
+    assert [loss.step for loss in history] == [3, 7] and run.info.status == "FINISHED"
+    assert (tmp_path / "mlruns").is_dir() and run.info.run_name == "run"
 
 
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
