@@ -115,8 +115,7 @@ def from_eomt_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any])
     """
     kind = config["model_type"]
     given = defaults.complete(config, kind)
-    rope = config.get("rope_parameters")
-    theta = rope.get("rope_theta", _THETA) if isinstance(rope, Mapping) else _THETA
+    theta = _rope_theta(config)
     if theta != _THETA:
         raise UserError(f"{kind}: rope_theta: {_THETA} alone can be converted, got {theta!r:.80}.")
     cfg = get_config()
@@ -135,6 +134,14 @@ def from_eomt_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any])
     set_normalization(cfg, preprocessor)
     _set_input(cfg, preprocessor, given["image_size"])
     return cfg
+
+
+def _rope_theta(config: Mapping[str, Any]) -> Any:
+    """Return the base of the rotary positions, from where transformers takes it, old keys too."""
+    given = config.get("rope_scaling") or config.get("rope_parameters")
+    inner = given.get("rope_theta") if isinstance(given, Mapping) else None
+    theta = config.get("rope_theta") if inner is None else inner
+    return _THETA if theta is None else theta
 
 
 def _preprocessor(cfg: CfgNode, size: int) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def to_huggingface_config(
         **defaults.fixed("mask2former"),
         **label_entries(model.SEM_SEG_HEAD.NUM_CLASSES, class_names, thing_ids),
         **{theirs: get_key(model, ours) for theirs, ours in _SHARED_KEYS.items()},
+        "use_auxiliary_loss": True,  # without it none of transformers' models runs
     }
     return config, _preprocessor(cfg)
 
@@ -158,6 +159,12 @@ def _check_fixed(model: CfgNode) -> None:
                 f"MODEL.{key}: Hugging Face's Mask2Former computes "
                 f"{' or '.join(map(str, allowed))} only, the config has {value}."
             )
+    if model.SEM_SEG_HEAD.COMMON_STRIDE > defaults.MAX_STRIDE:
+        raise UserError(
+            "MODEL.SEM_SEG_HEAD.COMMON_STRIDE: Hugging Face's Mask2Former computes "
+            f"{defaults.MAX_STRIDE} at most as ours, the config has "
+            f"{model.SEM_SEG_HEAD.COMMON_STRIDE}."
+        )
     resnet = model.RESNETS
     width = resnet.RES2_OUT_CHANNELS // 4
     if unused == "SWIN." and resnet.DEPTH >= 50 and width != resnet.WIDTH_PER_GROUP:

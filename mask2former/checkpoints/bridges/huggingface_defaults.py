@@ -133,6 +133,7 @@ _POSITIVE = {
 _UP_TO_1 = {"dropout", "drop_path_rate"}
 # What no model has more of, so that a file cannot ask for any amount of memory or time.
 _MAX_LAYERS, _MAX_SIZE, _MAX_POINTS = 1000, 100_000, 10**7
+MAX_STRIDE = 8  # of the masks: that of the finest feature that the encoder sees
 _LAYERS = {
     *("decoder_layers", "depths", "encoder_layers", "num_blocks", "num_hidden_layers"),
     "num_upscale_blocks",
@@ -236,7 +237,7 @@ def _is_in_range(key: str, value: Any) -> bool:
 def _exceeded(key: str, value: Any) -> int:
     """Return the bound of a key that a value exceeds; 0 where it does not."""
     most = _MAX_LAYERS if key in _LAYERS else _MAX_SIZE
-    most = _MAX_POINTS if key == "train_num_points" else most
+    most = {"train_num_points": _MAX_POINTS, "common_stride": MAX_STRIDE}.get(key, most)
     numbers = value if isinstance(value, list | tuple) else [value]
     sizes = [n for n in numbers if type(n) is int or key == "mlp_ratio"]
     return most if key not in _FACTORS and any(n > most for n in sizes) else 0

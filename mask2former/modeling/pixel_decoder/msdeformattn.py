@@ -237,17 +237,19 @@ class MSDeformAttnPixelDecoder(nn.Module):
     def _decode(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Decode features, each of which is taken out when it is used."""
         names = self.transformer_in_features[::-1]
+        finer = self.in_features[: self.num_fpn_levels][::-1]
+        again = {name: features[name] for name in finer if name in names}  # of strides below 4
         sizes = [features[name].shape[-2:] for name in names]
         positions = [self.pe_layer(features[name]) for name in names]
         projected = [p(features.pop(name)) for p, name in zip(self.input_proj, names)]
         encoded, _, _ = self.transformer(projected, positions, clear=True)
         give_back([*features.values(), encoded])
+        features.update(again)
         # These strides mark channels as last, so that PyTorch copies nothing.
         maps = [
             level.unflatten(1, size).permute(0, 3, 1, 2)
             for level, size in zip(encoded.split([h * w for h, w in sizes], 1), sizes)
         ]
-        finer = reversed(self.in_features[: self.num_fpn_levels])
         for name, lateral, output in zip(finer, self.lateral_convs, self.output_convs):
             # Added in place, as maps of stride 4 are the largest there are.
             x = lateral(features.pop(name))

@@ -176,8 +176,10 @@ def test_what_cannot_be_converted_is_named(tmp_path):
         family_of({"model_type": "maskformer"})
     with pytest.raises(UserError, match="use_swiglu_ffn: False alone can be converted"):
         from_eomt_config({"model_type": "eomt", "use_swiglu_ffn": True}, {})
-    with pytest.raises(UserError, match=r"rope_theta: 100\.0 alone"):
-        from_eomt_config({"model_type": "eomt_dinov3", "rope_parameters": {"rope_theta": 50}}, {})
+    other = {"rope_theta": 50, "rope_type": "default"}
+    for rope in ({"rope_parameters": other}, {"rope_scaling": other}, {"rope_theta": 50.0}):
+        with pytest.raises(UserError, match=r"rope_theta: 100\.0 alone"):
+            from_eomt_config({"model_type": "eomt_dinov3"} | rope, {})
     save(small_eomt("eomt"), tmp_path)
     content = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(content | {"model_type": "eomt_dinov3"}))

@@ -51,6 +51,7 @@ def test_huggingface_to_ours(backbone, tmp_path):
             },
         ),
         ("resnet", {"RESNETS.NORM": "BN"}),
+        ("swin", {"SEM_SEG_HEAD.COMMON_STRIDE": 2, "MASK_FORMER.DEEP_SUPERVISION": False}),
     ],
 )
 def test_variants(backbone, keys, tmp_path):

@@ -144,6 +144,7 @@ def test_classes(labels, number, names):
         ({"num_queries": -1}, "num_queries: expected a value such as 100, got -1"),
         ({"pre_norm": 1}, "pre_norm: expected a value such as False, got 1"),
         ({"common_stride": 0}, "common_stride: expected a value such as 4, got 0"),
+        ({"common_stride": 16}, "mask2former: common_stride: expected 8 at most, got 16"),
         ({"num_queries": 0}, "num_queries: expected a value such as 100, got 0"),
         ({"dropout": 1.5}, "dropout: expected a value such as 0.0, got 1.5"),
         ({"backbone_config": SWIN | {"num_heads": [3, 0, 12, 24]}}, "swin: num_heads: "),
