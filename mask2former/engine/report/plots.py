@@ -6,6 +6,7 @@ import warnings
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, log: bool = False) ->
         log: whether values are shown on a logarithmic scale, if they are above 0 and vary much.
     """
     ticker = _matplotlib().ticker
-    names = [_shown(name) for name in curves]
+    names = _told_apart(list(curves))
     is_beside = len(names) * max(map(len, names)) > _ROOM
     room = 0.5 + 0.06 * max(map(len, names)) if is_beside else 0.0  # inches for one column
     columns = 1 + (len(names) - 1) // _ROWS if is_beside else 1 + (len(names) > 6)
@@ -128,6 +129,16 @@ def _shown(name: str) -> str:
     if len(name) > _LONGEST:
         name = f"{name[: _LONGEST // 2]}...{name[3 - _LONGEST // 2 :]}"
     return f"\u200b{name}" if name.startswith("_") else name  # matplotlib would leave it out
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Return names as `_shown` does; where two became the same, without what all have in common."""
+    shown = [_shown(name) for name in names]
+    if len(set(shown)) == len(names):
+        return shown
+    start = len(commonprefix(names))
+    end = len(commonprefix([name[start:][::-1] for name in names]))
+    return [_shown(f"...{name[start : len(name) - end]}...") for name in names]
 
 
 def _matplotlib() -> Any:

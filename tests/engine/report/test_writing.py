@@ -113,6 +113,13 @@ def test_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> 
     assert "<td class=number>0.5</td>" in text and "<td class=number>0.25</td>" in text
 
 
+def test_runs_with_long_names_are_told_apart(tmp_path: Path) -> None:
+    names = [f"run_of_the_model_with_the_usual_rates_seed_{i}_and_batches_of_16" for i in (3, 4)]
+    text = write_report([make_run(tmp_path / n) for n in names], tmp_path / "c.html").read_text()
+    svgs = [base64.b64decode(m) for m in re.findall(r"svg\+xml;base64,([^\"]*)", text)]
+    assert svgs and all(b">...3...<" in svg and b">...4...<" in svg for svg in svgs)
+
+
 def test_runs_that_go_on(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     lines = (run / "metrics.json").read_text().splitlines()
