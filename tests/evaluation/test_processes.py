@@ -104,11 +104,12 @@ def score(name, records, outputs, folder):
 
 
 def one_of_two(rank, rendezvous, queue, *scene_and_folder):
-    name, records, outputs, folder = scene_and_folder
+    name, records, outputs, folder, shares = scene_and_folder
+    mine = shares[rank]
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
     )
-    queue.put((rank, score(name, records[rank::2], outputs[rank::2], folder)))
+    queue.put((rank, score(name, records[mine], outputs[mine], folder)))
     torch.distributed.destroy_process_group()
 
 
@@ -122,11 +123,20 @@ def flatten(results):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_processes_score_as_one(scene, tmp_path):
+@pytest.mark.parametrize(
+    "shares",
+    [
+        (slice(0, None, 2), slice(1, None, 2)),
+        (slice(0, 1), slice(1, None)),
+        (slice(0, 0), slice(0, None)),  # more processes than images
+        (slice(0, None), slice(0, 0)),
+    ],
+)
+def test_two_processes_score_as_one(scene, tmp_path, shares):
     alone = score(*scene, tmp_path / "alone")
     context = multiprocessing.get_context("fork")  # the registered dataset comes along
     queue = context.SimpleQueue()
-    arguments = (tmp_path / "rendezvous", queue, *scene, tmp_path / "together")
+    arguments = (tmp_path / "rendezvous", queue, *scene, tmp_path / "together", shares)
     processes = [context.Process(target=one_of_two, args=(r, *arguments)) for r in range(2)]
     for process in processes:
         process.start()
