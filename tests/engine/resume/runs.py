@@ -79,7 +79,11 @@ def use_shapes(root: Path) -> None:
 def train(
     output: Path | str, *, resume: bool = False, stops_in: int | None = None, **opts: Any
 ) -> RecordingTrainer:
-    """Train as SMALL and ``opts`` say (``__`` for a dot), until iteration ``stops_in``."""
+    """Train as SMALL and ``opts`` say (``__`` for a dot), until iteration ``stops_in``.
+
+    Of several trainings in a process, the first has another state of Python's generator, which no
+    loss depends on: the import of rich draws from it, after the seed and before a state is restored.
+    """
     words = {**SMALL, **{k.replace("__", "."): v for k, v in opts.items()}, "OUTPUT_DIR": output}
     cfg = load_config(CONFIG, [str(word) for pair in words.items() for word in pair])
     seed_all_rng(cfg.SEED + comm.get_rank() + 100 * resume)  # as a new process, or not even so
