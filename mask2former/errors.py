@@ -72,17 +72,23 @@ def interruptible(program: str, interrupted: str = "interrupted") -> Iterator[No
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     )
+    ended: list[int] = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        ended.append(_STATUS + number)
+        sys.exit(ended[-1])
+
     if is_ours:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except KeyboardInterrupt:
         print(f"\n{program}: {interrupted}", file=sys.stderr)
         sys.exit(_STATUS + signal.SIGINT)
+    except Exception:
+        if ended:  # libraries in C turn the exit into errors of theirs
+            sys.exit(ended[-1])
+        raise
     finally:
         if is_ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.exit(_STATUS + number)

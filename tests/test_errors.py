@@ -92,6 +92,14 @@ def test_signals_end_a_script_when_it_has_cleaned_up(number: int, status: int, c
     assert capsys.readouterr().err == said
 
 
+def test_a_library_may_lose_the_exit() -> None:
+    with pytest.raises(SystemExit, match="^143$"), interruptible("tool.py"):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            raise TypeError("__array__() got an unexpected keyword argument 'copy'") from None
+
+
 def test_another_handler_of_signals_stays() -> None:
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
