@@ -82,7 +82,7 @@ def train(
     """Train as SMALL and ``opts`` say (``__`` for a dot), until iteration ``stops_in``.
 
     Of several trainings in a process, the first has another state of Python's generator, which no
-    loss depends on: the import of rich draws from it, after the seed and before a state is restored.
+    loss depends on: rich draws from it when imported, after seeding and before a state is restored.
     """
     words = {**SMALL, **{k.replace("__", "."): v for k, v in opts.items()}, "OUTPUT_DIR": output}
     cfg = load_config(CONFIG, [str(word) for pair in words.items() for word in pair])
