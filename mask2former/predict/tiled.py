@@ -124,8 +124,10 @@ class TiledPredictor(Predictor):
         if self.cfg.INPUT.FORMAT == "BGR":
             windows = [window[:, :, ::-1] for window in windows]
         inputs = [self._prepare_array(np.ascontiguousarray(window)) for window in windows]
-        if not self._has_objects:
-            for result in self.model(inputs):
+        if not self._has_objects or getattr(self.model, "semantic_window", 0) > 0:
+            with switched(self.model, semantic_output="scores"):
+                results = self.model(inputs)
+            for result in results:
                 yield TilePrediction(scores=_array(result["sem_seg"]))
             return
         images = self.model.preprocess([x["image"] for x in inputs])

@@ -46,6 +46,19 @@ def results(mosaic: Mosaic) -> tuple[np.ndarray, np.ndarray, list]:
         return whole(mosaic.labels()), whole(mosaic.panoptic()), list(mosaic.instances())
 
 
+def test_one_tile_is_seen_in_the_windows_of_the_model(photo: Path) -> None:
+    cfg, pixels = config(), np.asarray(Image.open(photo))
+    for key, value in {"SEMANTIC_WINDOW": 48, "PANOPTIC_ON": False, "INSTANCE_ON": False}.items():
+        cfg.MODEL.MASK_FORMER.TEST[key] = value
+    torch.manual_seed(0)
+    expected = Predictor(cfg.clone(), array_format="RGB")(photo)["sem_seg"].numpy()
+    cfg.defrost()
+    cfg.MODEL.MASK_FORMER.TEST.SEMANTIC_OUTPUT = "labels"
+    torch.manual_seed(0)
+    (tile,) = TiledPredictor(cfg, array_format="RGB", tile=200)._predict([pixels])
+    np.testing.assert_allclose(tile.scores, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_one_tile_gives_what_the_predictor_gives(photo: Path) -> None:
     labels, ids, instances = results(build(tile=200)(photo))
     expected = build(Predictor)(photo)
