@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 _MAX_POINTS = 600  # of a curve that is drawn; a page is hardly wider
-_MAX_ITERATION = 2**53  # up to which floats tell whole numbers apart
+MAX_ITERATION = 2**53  # up to which floats tell whole numbers apart
 
 
 class Curve(NamedTuple):
@@ -53,7 +53,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
             try:
                 scalars = json.loads(line)
                 iteration = int(scalars.pop("iteration"))
-                if not 0 <= iteration <= _MAX_ITERATION:
+                if not 0 <= iteration <= MAX_ITERATION:
                     continue
                 yield iteration, {str(k): float(v) for k, v in scalars.items()}
             except (AttributeError, KeyError, OverflowError, TypeError, ValueError):

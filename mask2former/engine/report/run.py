@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...config.loading import flat_items
 from ...config.yaml_reader import read_yaml
 from ...errors import UserError
 from ...formats.json_files import read_json
 from ..accumulation import scaled_iterations
-from .curves import Curve, read_curves
+from .curves import MAX_ITERATION, Curve, metric_curves, read_curves
 from .facts import RUN_FILE, default_changes
 from .pictures import TRAINING_FOLDER
 
@@ -76,6 +78,20 @@ class Run:
             early = f" of {self.planned}" if self.done < self.planned else ""
             return f"finished: {self.done}{early} iterations"
         return f"running or interrupted: {self.done} of {self.planned} iterations"
+
+    def metrics(self) -> dict[str, dict[str, Curve]]:
+        """Return `metric_curves`, with the evaluation at the end at the last iteration.
+
+        detectron2 writes it one later, since training is over then.
+        """
+        last = (self.planned or MAX_ITERATION) - 1
+        return {
+            task: {
+                metric: Curve(np.minimum(curve.iterations, last), curve.values)
+                for metric, curve in curves.items()
+            }
+            for task, curves in metric_curves(self.curves).items()
+        }
 
     def changes(self) -> list[tuple[str, Any, Any]]:
         """Return (key, value in the base, value here) where the config differs from its base."""

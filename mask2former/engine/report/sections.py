@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import page, plots
-from .curves import Curve, best, loss_curves, metric_curves, task_and_metric
+from .curves import Curve, best, loss_curves, task_and_metric
 from .pictures import inline_file, worst_pictures
 from .run import Run
 
@@ -39,13 +39,12 @@ def sections(run: Run) -> Iterator[tuple[str, str]]:
 
 def scores(run: Run) -> str:
     """Return a table of the last and the best score of every metric."""
-    found = metric_curves(run.curves)
+    found = run.metrics()
     rows: list[Sequence[Any]] = []
     for task, curves in found.items():
         for metric, curve in curves.items():
             value, iteration = best(f"{task}/{metric}", curve)
-            done = min(iteration + 1, run.done)  # the evaluation at the end comes after the last
-            rows.append((task, metric, float(curve.values[-1]), value, done))
+            rows.append((task, metric, float(curve.values[-1]), value, iteration + 1))
     known = {f"{task}/{metric}" for task, metric, *_ in rows}
     for name, value in run.results.items():  # evaluated without a training, or apart from it
         task, metric = task_and_metric(name)
@@ -62,7 +61,7 @@ def scores(run: Run) -> str:
 
 def score_charts(run: Run) -> Iterator[str]:
     """Yield a chart for each task that was evaluated more than once."""
-    for task, curves in metric_curves(run.curves).items():
+    for task, curves in run.metrics().items():
         if any(len(curve.values) > 1 for curve in curves.values()):
             yield plots.line_chart(task, curves)
 
@@ -194,7 +193,7 @@ def comparison(runs: Mapping[str, Run]) -> Iterator[tuple[str, str]]:
     """Yield headings and contents of the page about several runs."""
     tasks: dict[str, dict[str, dict[str, Curve]]] = defaultdict(lambda: defaultdict(dict))
     for name, run in runs.items():
-        for task, curves in metric_curves(run.curves).items():
+        for task, curves in run.metrics().items():
             for metric, curve in curves.items():
                 tasks[task][metric][name] = curve
     main = {task: main_metric(list(metrics)) for task, metrics in tasks.items()}

@@ -14,6 +14,7 @@ from PIL import Image
 from mask2former.engine.report import write_report
 from mask2former.engine.report.command import main
 from mask2former.engine.report.pictures import worst_pictures
+from mask2former.engine.report.run import read_run
 from mask2former.errors import UserError
 from mask2former.formats.rle import encode_masks
 
@@ -71,6 +72,18 @@ def test_a_page_holds_everything(tmp_path: Path) -> None:
     assert "run.json is missing" in text and "Scores over the training" in text
     assert text.count("data:image/svg") >= 7
     assert not re.search(r'(src|href)="(?!data:)|url\(|<script', text)
+
+
+@pytest.mark.parametrize("planned", [1000, 2000, None])
+def test_the_evaluation_at_the_end_belongs_to_the_last_iteration(
+    tmp_path: Path, planned: int | None
+) -> None:
+    folder = make_run(tmp_path / "run")
+    keys = "SEED: 7" if planned is None else f"SOLVER:\n  MAX_ITER: {planned}"
+    (folder / "config.yaml").write_text(keys)
+    scores = read_run(folder).metrics()["segm"]["AP"]
+    last = 999 if planned == 1000 else 1000  # counted from 0; the others say nothing of an end
+    assert (scores.iterations.tolist(), scores.values.tolist()) == ([499, last], [20.0, 30.0])
 
 
 def test_stuff_has_the_colours_that_the_evaluation_noted(tmp_path: Path) -> None:
