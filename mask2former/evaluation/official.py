@@ -10,6 +10,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NoReturn
 
 import detectron2.evaluation as detectron2_evaluation
@@ -72,7 +73,7 @@ class _Cityscapes:
                     "gtFine_trainvaltest.zip there (see datasets/README.md)"
                 )
             for path in sorted(paths):  # before a model has run for hours
-                read_labels(path)
+                _check_labels(path, os.stat(path).st_mtime_ns)
         super().reset()  # type: ignore[misc]
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -135,6 +136,12 @@ class LVISEvaluator(detectron2_evaluation.LVISEvaluator):
         importlib.import_module("lvis.eval").np = _NumpyOfOld()  # type: ignore[attr-defined]
         with _naming(self._name, self._path):
             return super().evaluate() or {}
+
+
+@cache
+def _check_labels(path: str, changed: int) -> None:
+    """Read a label map, which the next evaluation of the same training need not do again."""
+    read_labels(path)
 
 
 def _check_all_instances(inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Any]) -> None:

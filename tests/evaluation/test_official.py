@@ -1,6 +1,7 @@
 """The official scripts of Cityscapes and LVIS on fake layouts: ground truth scores 100."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -110,6 +111,23 @@ def score_cityscapes(kind, gt_dir, image, register, shape=(64, 128)):
     instances.pred_classes, instances.scores = torch.tensor([0]), torch.ones(1)
     evaluator.process([image], [{"instances": instances, "sem_seg": torch.rand(19, *shape)}])
     return evaluator.evaluate()
+
+
+def test_sound_ground_truth_is_checked_once_and_again_where_it_changes(
+    scene, register, monkeypatch
+):
+    gt_dir, *_ = scene
+    name = register(evaluator_type="cityscapes_instance", gt_dir=str(gt_dir), thing_classes=THINGS)
+    evaluator = build_evaluator(get_config(), name)
+    read = []
+    monkeypatch.setattr("mask2former.evaluation.official.read_labels", read.append)
+    for _ in range(2):
+        evaluator.reset()
+    (path,) = gt_dir.glob("*/*_instanceIds.png")
+    assert read == [str(path)]
+    os.utime(path, ns=(0, 1))
+    evaluator.reset()
+    assert read == [str(path)] * 2
 
 
 @pytest.mark.parametrize("kind", ["cityscapes_instance", "cityscapes_sem_seg"])
