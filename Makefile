@@ -62,7 +62,7 @@ torture: setup
 
 # Those that take less than two minutes together: whole models converted and compared, whole steps.
 test-some-slow: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --slow -m slow tests/checkpoints tests/whole/test_golden.py \
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --slow -m slow tests/checkpoints \
 		tests/whole/test_quick_start.py tests/evaluation/test_memory.py tests/engine -k "not compiled"
 
 lint: setup

@@ -44,7 +44,7 @@ def test_what_needs_neither_loads_neither():
     [
         pytest.param("import mask2former", marks=pytest.mark.slow),
         pytest.param("import mask2former.runtime, mask2former", marks=pytest.mark.slow),
-        "import mask2former.layers",
+        pytest.param("import mask2former.layers", marks=pytest.mark.slow),
         "import detectron2, mask2former",
     ],
 )

@@ -57,7 +57,6 @@ _LEAST = {
         "SOLVER.WARMUP_ITERS",
         "SOLVER.WARMUP_FACTOR",
         "SOLVER.EMA.WARMUP",
-        "TEST.BEST.PATIENCE",
         "DATALOADER.NUM_WORKERS",
     ),
 }

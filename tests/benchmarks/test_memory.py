@@ -25,6 +25,7 @@ def test_what_is_returned_counts():
     assert memory.peak_while(allocate) == pytest.approx(192 * MIB, rel=0.1)
 
 
+@pytest.mark.slow
 def test_sampling_reads_the_same():
     process = psutil.Process()
     before = process.memory_info().rss

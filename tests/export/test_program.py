@@ -18,13 +18,20 @@ def most_axes(program: ExportedProgram) -> int:
     return max(v.dim() for some in lists for v in some if isinstance(v, Tensor))
 
 
-@pytest.mark.parametrize("make", [tiny_model, tiny_video_model], ids=["image", "clip"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(tiny_model, id="image"),
+        pytest.param(tiny_video_model, id="clip", marks=pytest.mark.slow),
+    ],
+)
 def test_tensors_have_five_axes_at_most(make) -> None:
     """More are too many for Core ML and the like."""
     model = prepare(make())
     assert most_axes(trace(graph_class(model)(model), torch.float32)) == 5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_gathers_in_place_of_grid_sample() -> None:
     model = prepare(tiny_model())

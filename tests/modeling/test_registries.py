@@ -66,7 +66,7 @@ print(META_ARCH_REGISTRY.get("VideoMaskFormer").__module__,
 """
 
 
-@pytest.mark.parametrize("theirs_first", [True, False])
+@pytest.mark.parametrize("theirs_first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_changed_copies_beside_the_package(theirs_first):
     """As in a fork that keeps the parts that it has changed."""
     command = [sys.executable, "-c", f"theirs_first = {theirs_first}{FORK}"]

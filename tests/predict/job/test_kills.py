@@ -46,6 +46,7 @@ def test_killed_at_any_change(every: int, photos: list[str], tmp_path: Path) -> 
         assert leftovers(output) == [], f"killed at change {n}"
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(photos: list[str], tmp_path: Path) -> None:
     made = settings(tmp_path / "expected")
     run_job(made, photos)
