@@ -60,10 +60,10 @@ torture: setup
 	TORTURE=1 TORTURE_SEED=$(SEED) TORTURE_TABLE=$(TABLE) OMP_NUM_THREADS=1 \
 		$(VENV)/bin/python -m pytest -n $(WORKERS) tests/torture $(PYTEST_ARGS)
 
-# Those that take less than two minutes together: whole models converted and compared, whole steps.
+# Those that take less than two minutes together: conversions, memory, whole runs and how they resume.
 test-some-slow: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --slow -m slow tests/checkpoints \
-		tests/whole/test_quick_start.py tests/evaluation/test_memory.py tests/engine -k "not compiled"
+		tests/whole/test_quick_start.py tests/evaluation/test_memory.py tests/engine -k "not compiled and not full_size"
 
 lint: setup
 	$(VENV)/bin/ruff check

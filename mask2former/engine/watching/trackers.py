@@ -88,7 +88,8 @@ class _Tracker(EventWriter):
     def _start_or_go_on(self) -> None:
         record, ids = Path(self._cfg.OUTPUT_DIR, RECORD), {}
         with suppress(OSError, UserError):  # there is none, or a damaged one
-            ids = dict(read_json(record))
+            found = read_json(record)
+            ids = found if isinstance(found, dict) else {}
         is_asked = self._goes_on() and self.variable not in os.environ
         before = ids.get(self.module) if is_asked else None
         try:

@@ -98,6 +98,7 @@ def test_a_training_that_goes_on_stays_in_its_run(
     part(True, "b", lost=True)
     assert started == [None, "a", "a", None]
     assert "wandb does not go on in run a: no such run" in messages.text
+    (tmp_path / "trackers.json").write_text('["a"]')  # no record of ours
     part(False, "c")  # from the beginning
     assert started[-1] is None and read_json(tmp_path / "trackers.json") == {"wandb": "c"}
 
